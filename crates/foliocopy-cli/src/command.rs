@@ -1,0 +1,1 @@
+//! The subcommands, a file each: `Args` says what it takes, `run` does it.

@@ -1,0 +1,5 @@
+//! The program `foliocopy`.
+
+mod command;
+
+fn main() {}

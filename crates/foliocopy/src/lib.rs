@@ -1,0 +1,2 @@
+//! Copies memory in whole pages and folios.
+#![cfg_attr(not(feature = "std"), no_std)]

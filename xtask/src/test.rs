@@ -1,0 +1,38 @@
+//! `cargo xtask test`: the one command that proves a change.
+
+use anyhow::{Context, Result};
+use xshell::{Shell, cmd};
+
+/// What `cargo xtask test` takes.
+#[derive(clap::Args)]
+pub(crate) struct Args {}
+
+/// One check: what it is called and what does it.
+type Step = (&'static str, fn(&Shell) -> Result<()>);
+
+/// In the order in which they tell the most for the least time.
+const STEPS: &[Step] = &[
+    ("format", |shell| Ok(cmd!(shell, "cargo fmt --all --check").run()?)),
+    (
+        "lints",
+        |shell| Ok(cmd!(shell, "cargo clippy --quiet --workspace --all-targets -- -D warnings").run()?),
+    ),
+    ("engine without std", |shell| {
+        Ok(cmd!(shell, "cargo clippy --quiet --package foliocopy --no-default-features -- -D warnings")
+            .run()?)
+    }),
+    ("documentation", |shell| {
+        let _warnings = shell.push_env("RUSTDOCFLAGS", "-D warnings");
+        Ok(cmd!(shell, "cargo doc --quiet --workspace --no-deps").run()?)
+    }),
+    ("tests", |shell| Ok(cmd!(shell, "cargo test --quiet --workspace").run()?)),
+];
+
+/// Runs every step and stops at the first that fails.
+pub(crate) fn run(shell: &Shell, _args: Args) -> Result<()> {
+    for (name, step) in STEPS {
+        eprintln!("== {name}");
+        step(shell).with_context(|| format!("the step `{name}` failed"))?;
+    }
+    Ok(())
+}
