@@ -1,6 +1,7 @@
 //! Developer commands, run as `cargo xtask COMMAND`.
 
 mod test;
+mod vm;
 
 use clap::Parser;
 
@@ -9,6 +10,8 @@ use clap::Parser;
 enum Command {
     /// Run every check and every test
     Test(test::Args),
+    /// Test the kernel modules in a stock Debian kernel under QEMU
+    Vm(vm::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -16,5 +19,6 @@ fn main() -> anyhow::Result<()> {
     shell.change_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     match Command::parse() {
         Command::Test(args) => test::run(&shell, args),
+        Command::Vm(args) => vm::run(&shell, args),
     }
 }

@@ -3,6 +3,8 @@
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
+use crate::vm;
+
 /// What `cargo xtask test` takes.
 #[derive(clap::Args)]
 pub(crate) struct Args {}
@@ -26,6 +28,7 @@ const STEPS: &[Step] = &[
         Ok(cmd!(shell, "cargo doc --quiet --workspace --no-deps").run()?)
     }),
     ("tests", |shell| Ok(cmd!(shell, "cargo test --quiet --workspace").run()?)),
+    ("virtual machine", vm::test),
 ];
 
 /// Runs every step and stops at the first that fails.

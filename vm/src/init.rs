@@ -1,0 +1,71 @@
+//! The guest's init: mounts, runs the scenario that the kernel's command line names, gives one verdict, powers off.
+//!
+//! The kernel hands it what stands after `--` on its command line. `shell` in place of a scenario gives a prompt.
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
+use std::{env, fs};
+
+use anyhow::{Context, Result, anyhow};
+use foliocopy_vm::guest::Guest;
+use foliocopy_vm::{Verdict, scenario};
+use rustix::mount::{MountFlags, mount};
+use rustix::system::{RebootCommand, reboot};
+
+/// The port that carries the verdict, away from what the kernel prints on the first one.
+const VERDICT_PORT: &str = "/dev/ttyS1";
+
+/// What is mounted: file system and place.
+const MOUNTS: &[(&str, &str)] = &[
+    ("devtmpfs", "/dev"),
+    ("proc", "/proc"),
+    ("sysfs", "/sys"),
+    ("debugfs", "/sys/kernel/debug"),
+    ("tmpfs", "/tmp"),
+];
+
+fn main() {
+    assert_eq!(std::process::id(), 1, "this is the init of foliocopy's test guest: `cargo xtask vm` runs it");
+    let outcome = boot().and_then(|guest| run(&guest));
+    if let Some(verdict) = outcome.transpose().map(|outcome| Verdict::of(&outcome)) {
+        println!("{verdict}");
+        if let Err(error) = say(&verdict) {
+            println!("cannot give the verdict: {error:#}");
+        }
+    }
+    rustix::fs::sync();
+    let error = reboot(RebootCommand::PowerOff).expect_err("a powered-off machine runs nothing");
+    panic!("cannot power off: {error}");
+}
+
+/// Mounts what every scenario relies on.
+fn boot() -> Result<Guest> {
+    for &(kind, place) in MOUNTS {
+        fs::create_dir_all(place).with_context(|| format!("cannot make {place}"))?;
+        mount(kind, place, kind, MountFlags::empty(), None)
+            .with_context(|| format!("cannot mount {kind} on {place}"))?;
+    }
+    Ok(Guest::booted())
+}
+
+/// Runs what was asked for; `None` where nobody waits for a verdict.
+fn run(guest: &Guest) -> Result<Option<()>> {
+    let name = env::args().nth(1).context("the kernel's command line names no scenario")?;
+    if name == "shell" {
+        // Whatever way the shell ends, the machine goes off.
+        let _ = Command::new("/bin/busybox").args(["setsid", "-c", "/bin/busybox", "sh", "-l"]).status();
+        return Ok(None);
+    }
+    let scenario = scenario::find(&name).with_context(|| format!("there is no scenario `{name}`"))?;
+    let outcome = catch_unwind(AssertUnwindSafe(|| (scenario.run)(guest)));
+    outcome.unwrap_or_else(|_| Err(anyhow!("the scenario panicked: see the console"))).map(Some)
+}
+
+/// Writes the verdict to its port, and waits until it is out.
+fn say(verdict: &Verdict) -> Result<()> {
+    let mut port = fs::OpenOptions::new().write(true).open(VERDICT_PORT).context(VERDICT_PORT)?;
+    writeln!(port, "{verdict}")?;
+    rustix::termios::tcdrain(&port)?;
+    Ok(())
+}

@@ -1,0 +1,14 @@
+//! The guest in which foliocopy's kernel modules are tested.
+//!
+//! A [`Scenario`] is one test in one boot. It has a host's side (which [`Machine`] to boot, what may end it, what to
+//! inject), which `cargo xtask vm` reads, and a guest's side, a function that the guest's init calls. Both stand
+//! in one file of [`scenario`].
+
+pub mod guest;
+pub mod machine;
+pub mod scenario;
+pub mod verdict;
+
+pub use machine::Machine;
+pub use scenario::Scenario;
+pub use verdict::Verdict;

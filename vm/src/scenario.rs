@@ -1,0 +1,43 @@
+//! The scenarios, a file each.
+
+mod boot;
+
+use std::time::Duration;
+
+use crate::Machine;
+use crate::guest::Guest;
+
+/// One test in one boot.
+pub struct Scenario {
+    /// What it is called on the command line of `cargo xtask vm`.
+    pub name: &'static str,
+    /// What it proves, in a phrase.
+    pub proves: &'static str,
+    /// What it boots.
+    pub machine: Machine,
+    /// How long it may take from power-on under TCG on a machine that does little else; past that it hangs.
+    pub limit: Duration,
+    /// What the guest does once it has booted. `Ok` is a pass.
+    pub run: fn(&Guest) -> anyhow::Result<()>,
+}
+
+/// Every scenario, in the order in which they are run.
+pub const ALL: &[&Scenario] = &[&boot::BOOT];
+
+/// The scenario of that name.
+pub fn find(name: &str) -> Option<&'static Scenario> {
+    ALL.iter().copied().find(|scenario| scenario.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_fit_a_kernel_command_line() {
+        for (index, scenario) in ALL.iter().enumerate() {
+            assert!(scenario.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'));
+            assert!(ALL[..index].iter().all(|earlier| earlier.name != scenario.name), "{}", scenario.name);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The one line by which the guest tells the host how a scenario ended.
+
+use std::fmt;
+
+/// What every verdict line starts with.
+const PREFIX: &str = "foliocopy-vm verdict: ";
+
+/// How a scenario ended, as the guest saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything the scenario demands was seen.
+    Pass,
+    /// Something was not; why, on one line.
+    Fail(String),
+}
+
+impl Verdict {
+    /// The verdict for what a scenario returned. The chain of causes becomes one line.
+    pub fn of(outcome: &anyhow::Result<()>) -> Self {
+        match outcome {
+            Ok(()) => Self::Pass,
+            Err(error) => Self::Fail(format!("{error:#}").replace(['\n', '\r'], " ")),
+        }
+    }
+
+    /// Reads what the guest wrote on its second serial port. It must hold one verdict line, and one only.
+    pub fn read(port: &str) -> Result<Self, String> {
+        let mut verdicts = port.lines().filter_map(|line| line.trim_end().strip_prefix(PREFIX));
+        let verdict = match (verdicts.next(), verdicts.next()) {
+            (Some(verdict), None) => verdict,
+            (None, _) => return Err("the guest gave no verdict".into()),
+            (Some(_), Some(_)) => return Err("the guest gave more than one verdict".into()),
+        };
+        match verdict.split_once(' ') {
+            None if verdict == "pass" => Ok(Self::Pass),
+            Some(("fail", why)) => Ok(Self::Fail(why.into())),
+            _ => Err(format!("the guest's verdict makes no sense: {verdict:?}")),
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pass => write!(f, "{PREFIX}pass"),
+            Self::Fail(why) => write!(f, "{PREFIX}fail {why}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_survives_the_serial_port() {
+        for verdict in [Verdict::Pass, Verdict::Fail("node 2 has CPUs".into())] {
+            assert_eq!(Verdict::read(&format!("noise\r\n{verdict}\r\n")), Ok(verdict));
+        }
+    }
+
+    #[test]
+    fn none_two_or_a_garbled_verdict_is_refused() {
+        let pass = Verdict::Pass;
+        assert!(Verdict::read("").unwrap_err().contains("no verdict"));
+        assert!(Verdict::read(&format!("{pass}\n{pass}\n")).unwrap_err().contains("more than one"));
+        assert!(Verdict::read(&format!("{PREFIX}perhaps\n")).unwrap_err().contains("no sense"));
+    }
+
+    #[test]
+    fn causes_become_one_line() {
+        let outcome = Err(anyhow::anyhow!("deep\nreason").context("shallow"));
+        assert_eq!(Verdict::of(&outcome), Verdict::Fail("shallow: deep reason".into()));
+    }
+}

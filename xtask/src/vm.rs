@@ -1,0 +1,192 @@
+//! `cargo xtask vm`: the kernel modules, tested in stock Debian kernels under QEMU.
+
+mod archive;
+mod console;
+mod initramfs;
+mod kernel;
+mod qemu;
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+use foliocopy_vm::{Machine, Scenario, Verdict, scenario};
+use xshell::{Shell, cmd};
+
+use archive::Archive;
+use initramfs::Initramfs;
+use kernel::Kernel;
+use qemu::{Boot, Event};
+
+/// How much of a console is shown when a scenario failed.
+const TAIL: usize = 60;
+
+/// The kernel that is tested when none is named: the long-term series that current Debian offers.
+const SERIES: &str = "6.12";
+
+/// What `cargo xtask vm` takes.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The scenarios to run, in this order; all when none is named. `shell` gives a prompt in the guest
+    scenarios: Vec<String>,
+    /// The series of the kernel; the newest that the archive has of it is taken
+    #[arg(long, default_value = SERIES)]
+    kernel: String,
+    /// List the scenarios and what each proves
+    #[arg(long)]
+    list: bool,
+}
+
+/// What every boot of one run shares.
+struct Bench {
+    kernel: Kernel,
+    image: PathBuf,
+    initramfs: PathBuf,
+    runs: PathBuf,
+}
+
+/// Runs what was asked for; an error where any scenario fails.
+pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
+    if args.list {
+        for scenario in scenario::ALL {
+            println!("{:20} {}", scenario.name, scenario.proves);
+        }
+        return Ok(());
+    }
+    let shell_asked = args.scenarios.iter().any(|name| name == "shell");
+    ensure!(!shell_asked || args.scenarios.len() == 1, "`shell` goes alone");
+    let scenarios = if args.scenarios.is_empty() || shell_asked {
+        scenario::ALL.to_vec()
+    } else {
+        args.scenarios.iter().map(|name| named(name)).collect::<Result<_>>()?
+    };
+    let bench = Bench::prepare(shell, &args.kernel, shell_asked)?;
+    if shell_asked {
+        return bench.boot(&Machine::ERMS, "shell").interact();
+    }
+    let failed = scenarios.iter().filter(|scenario| !bench.passes(scenario)).count();
+    ensure!(
+        failed == 0,
+        "{failed} of {} scenarios failed on Linux {}",
+        scenarios.len(),
+        bench.kernel.release
+    );
+    eprintln!("all {} scenarios passed on Linux {}", scenarios.len(), bench.kernel.release);
+    Ok(())
+}
+
+/// Every scenario on the usual kernel.
+pub(crate) fn test(shell: &Shell) -> Result<()> {
+    run(shell, Args { scenarios: Vec::new(), kernel: SERIES.into(), list: false })
+}
+
+/// The scenario of that name, or an error that lists the names there are.
+fn named(name: &str) -> Result<&'static Scenario> {
+    scenario::find(name).with_context(|| {
+        let names: Vec<_> = scenario::ALL.iter().map(|scenario| scenario.name).collect();
+        format!("there is no scenario `{name}`; there are: {}", names.join(", "))
+    })
+}
+
+impl Bench {
+    /// Fetches the kernel, builds what runs in it and packs it.
+    fn prepare(shell: &Shell, series: &str, with_shell: bool) -> Result<Self> {
+        let here = fs::canonicalize(shell.current_dir())?;
+        let cache = here.join(".cache/vm");
+        fs::create_dir_all(&cache)?;
+        qemu::ensure_installed(shell)?;
+        let archive = Archive::of_this_machine(&cache)?;
+        let kernel = Kernel::fetch(shell, &archive, series, &cache)?;
+
+        let runs = here.join("target/vm").join(&kernel.release);
+        fs::create_dir_all(&runs)?;
+        let initramfs = runs.join("initramfs.cpio");
+        let programs = static_programs(shell, &["foliocopy-vm"])?;
+        let mut packing = Initramfs::create(&initramfs)?;
+        packing.program("init", &programs.join("init"))?;
+        if with_shell {
+            let root = cache.join("busybox");
+            if !root.join("bin/busybox").exists() {
+                archive.unpack(shell, &["busybox-static".to_owned()], &root)?;
+            }
+            packing.program("bin/busybox", &root.join("bin/busybox"))?;
+        }
+        packing.finish()?;
+        Ok(Self { image: kernel.image(), kernel, initramfs, runs })
+    }
+
+    fn boot<'a>(&'a self, machine: &'a Machine, scenario: &'a str) -> Boot<'a> {
+        Boot { machine, kernel: &self.image, initramfs: &self.initramfs, scenario }
+    }
+
+    /// Runs one scenario and says how it went.
+    fn passes(&self, scenario: &Scenario) -> bool {
+        eprint!("{:20} ", scenario.name);
+        let started = Instant::now();
+        let mut console = Vec::new();
+        let outcome = self.run(scenario, &mut console);
+        let record = self.runs.join(scenario.name).join("console");
+        if let Err(error) = fs::write(&record, console.join("\n")) {
+            eprintln!("cannot write {}: {error}", record.display());
+        }
+        let seconds = started.elapsed().as_secs_f32();
+        match outcome {
+            Ok(()) => eprintln!("pass ({seconds:.1} s)"),
+            Err(error) => {
+                eprintln!("FAIL ({seconds:.1} s): {error:#}");
+                for line in &console[console.len().saturating_sub(TAIL)..] {
+                    eprintln!("    | {line}");
+                }
+                eprintln!("    the whole console is in {}", record.display());
+                return false;
+            }
+        }
+        true
+    }
+
+    /// One boot: follows the console until the machine is off or its time is up, then reads the verdict.
+    fn run(&self, scenario: &Scenario, console: &mut Vec<String>) -> Result<()> {
+        let limit = scenario.limit * patience()?;
+        let running = self.boot(&scenario.machine, scenario.name).start(&self.runs.join(scenario.name))?;
+        let deadline = Instant::now() + limit;
+        loop {
+            match running.next(deadline) {
+                Event::Line(line) => console.push(line),
+                Event::Off => break,
+                Event::Late => bail!("not done after {limit:?}: it hangs, or this machine is very slow"),
+            }
+        }
+        if let Some(complaint) = console::complaint(console) {
+            bail!("the kernel complained: {complaint}");
+        }
+        match Verdict::read(&running.verdict()?) {
+            Ok(Verdict::Pass) => Ok(()),
+            Ok(Verdict::Fail(why)) => bail!("{why}"),
+            Err(why) => bail!("{why}"),
+        }
+    }
+}
+
+/// By how much the time limits are stretched: `FOLIOCOPY_VM_PATIENCE`, for machines that are slow or busy.
+fn patience() -> Result<u32> {
+    match env::var("FOLIOCOPY_VM_PATIENCE") {
+        Ok(factor) => factor.parse().context("FOLIOCOPY_VM_PATIENCE must be a whole number"),
+        Err(_) => Ok(1),
+    }
+}
+
+/// Builds programs that need no library in the guest, and returns the folder they are in.
+fn static_programs(shell: &Shell, packages: &[&str]) -> Result<PathBuf> {
+    const TARGET: &str = "x86_64-unknown-linux-gnu";
+    let folder = Path::new("target/vm/cargo");
+    let packages = packages.iter().flat_map(|package| ["--package", package]);
+    // With --target the flags reach what runs in the guest only, not build scripts.
+    cmd!(shell, "cargo build --quiet --target {TARGET} --target-dir {folder} {packages...}")
+        .env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=symbols")
+        .env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
+        .quiet()
+        .run()?;
+    Ok(fs::canonicalize(shell.current_dir())?.join(folder).join(TARGET).join("debug"))
+}

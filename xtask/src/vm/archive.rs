@@ -1,0 +1,120 @@
+//! Debian's archive, read through apt with a state of our own: nothing of the machine's packages changes, no root is
+//! needed, and apt checks what it downloads against the archive's signatures.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, ensure};
+use xshell::{Shell, cmd};
+
+/// After this long the archive is asked again whether it has something newer.
+const FRESH_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// One view of the archive.
+pub(crate) struct Archive {
+    /// apt's lists, cache and status.
+    state: PathBuf,
+    /// What apt is told on each command line to keep to that state.
+    options: Vec<String>,
+}
+
+impl Archive {
+    /// The suites that this machine itself installs from.
+    pub(crate) fn of_this_machine(cache: &Path) -> Result<Self> {
+        Self::with_state(cache.join("apt"))
+    }
+
+    fn with_state(state: PathBuf) -> Result<Self> {
+        for folder in ["lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(state.join(folder))?;
+        }
+        let status = state.join("status");
+        if !status.exists() {
+            fs::write(&status, "")?;
+        }
+        let shown = state.display();
+        let options = [
+            format!("Dir::State={shown}"),
+            format!("Dir::State::lists={shown}/lists"),
+            format!("Dir::State::status={shown}/status"),
+            format!("Dir::Cache={shown}/cache"),
+            // As root apt would download as a user who may not be able to write here.
+            "APT::Sandbox::User=root".to_owned(),
+        ];
+        let options = options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect();
+        Ok(Self { state, options })
+    }
+
+    /// Makes sure that the lists are not older than a day. Offline, older ones will do.
+    pub(crate) fn refresh(&self, shell: &Shell) -> Result<()> {
+        let stamp = self.state.join("refreshed");
+        let age = fs::metadata(&stamp)
+            .and_then(|stamp| stamp.modified())
+            .ok()
+            .and_then(|then| SystemTime::now().duration_since(then).ok());
+        if age.is_some_and(|age| age < FRESH_FOR) {
+            return Ok(());
+        }
+        let options = &self.options;
+        // Without Error-Mode apt answers 0 when it could reach nothing.
+        let update = cmd!(shell, "apt-get {options...} -qq -o APT::Update::Error-Mode=any update");
+        match update.quiet().run() {
+            Ok(()) => Ok(fs::write(&stamp, "")?),
+            Err(error) if age.is_some() => {
+                eprintln!(
+                    "warning: cannot refresh the archive's lists ({error}); using those of an earlier day"
+                );
+                Ok(())
+            }
+            Err(error) => Err(error).context(
+                "cannot read the lists of Debian's archive: this needs apt-get, its sources and the network",
+            ),
+        }
+    }
+
+    /// The names of the packages that start with `prefix`.
+    pub(crate) fn names(&self, shell: &Shell, prefix: &str) -> Result<Vec<String>> {
+        let options = &self.options;
+        let names = cmd!(shell, "apt-cache {options...} pkgnames {prefix}").quiet().read()?;
+        Ok(names.lines().map(str::to_owned).collect())
+    }
+
+    /// The names of the packages that `package` depends on directly.
+    pub(crate) fn dependencies(&self, shell: &Shell, package: &str) -> Result<Vec<String>> {
+        let options = &self.options;
+        let listing = cmd!(shell, "apt-cache {options...} --important depends {package}").quiet().read()?;
+        let names = listing.lines().filter_map(|line| line.split_once("Depends: ")).map(|(_, name)| name);
+        // A name in angle brackets is virtual.
+        Ok(names.filter(|name| !name.starts_with('<')).map(str::to_owned).collect())
+    }
+
+    /// Downloads packages and unpacks them into `root`, installing nothing.
+    pub(crate) fn unpack(&self, shell: &Shell, packages: &[String], root: &Path) -> Result<()> {
+        let options = &self.options;
+        let debs = self.state.join("debs");
+        fs::create_dir_all(&debs)?;
+        for old in shell.read_dir(&debs)? {
+            fs::remove_file(old)?;
+        }
+        let folder = shell.push_dir(&debs);
+        cmd!(shell, "apt-get {options...} -q download {packages...}")
+            .quiet()
+            .ignore_stdout()
+            .run()
+            .context("cannot download packages from Debian's archive: this needs the network")?;
+        drop(folder);
+        let debs = shell.read_dir(&debs)?;
+        ensure!(
+            debs.len() == packages.len(),
+            "asked apt for {} packages, got {}",
+            packages.len(),
+            debs.len()
+        );
+        for deb in debs {
+            cmd!(shell, "dpkg -x {deb} {root}").quiet().run()?;
+            fs::remove_file(deb)?;
+        }
+        Ok(())
+    }
+}

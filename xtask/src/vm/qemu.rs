@@ -1,0 +1,152 @@
+//! The virtual machine: a process of QEMU.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use foliocopy_vm::Machine;
+use foliocopy_vm::machine::NODES;
+use xshell::{Shell, cmd};
+
+/// The program.
+const QEMU: &str = "qemu-system-x86_64";
+
+/// Distance to another node, as firmware states it: 10 is local. The node without CPUs is the farthest.
+const DISTANCES: [[u32; NODES]; NODES] = [[10, 20, 30], [20, 10, 30], [30, 30, 10]];
+
+/// Installs QEMU where it is missing and we may; says what to do where we may not.
+pub(crate) fn ensure_installed(shell: &Shell) -> Result<()> {
+    if cmd!(shell, "{QEMU} --version").quiet().ignore_stdout().ignore_stderr().run().is_ok() {
+        return Ok(());
+    }
+    let _frontend = shell.push_env("DEBIAN_FRONTEND", "noninteractive");
+    anyhow::ensure!(
+        rustix::process::geteuid().is_root(),
+        "{QEMU} is missing: install it (apt-get install qemu-system-x86), or run this as root to have it installed"
+    );
+    cmd!(shell, "apt-get install -y -qq --no-install-recommends qemu-system-x86")
+        .run()
+        .context("cannot install qemu-system-x86")
+}
+
+/// What to boot.
+pub(crate) struct Boot<'a> {
+    pub(crate) machine: &'a Machine,
+    pub(crate) kernel: &'a Path,
+    pub(crate) initramfs: &'a Path,
+    /// What the init gets as its argument.
+    pub(crate) scenario: &'a str,
+}
+
+impl Boot<'_> {
+    fn command(&self) -> Command {
+        let mut qemu = Command::new(QEMU);
+        // TCG everywhere: the CPU of a scenario is then the same on every host, whatever it has and lends.
+        qemu.args(["-nodefaults", "-display", "none", "-no-reboot", "-accel", "tcg,thread=multi"]);
+        qemu.args(["-cpu", self.machine.cpu, "-smp", "2", "-m", "3G"]);
+        for node in 0..NODES {
+            qemu.args(["-object", &format!("memory-backend-ram,id=node{node},size=1G")]);
+            let cpus = if node < 2 { format!(",cpus={node}") } else { String::new() };
+            qemu.args(["-numa", &format!("node,nodeid={node}{cpus},memdev=node{node}")]);
+        }
+        for (from, row) in DISTANCES.iter().enumerate() {
+            for (to, distance) in row.iter().enumerate() {
+                qemu.args(["-numa", &format!("dist,src={from},dst={to},val={distance}")]);
+            }
+        }
+        let arguments = format!(
+            "console=ttyS0 rdinit=/init panic=-1 {} -- {}",
+            self.machine.kernel_arguments, self.scenario
+        );
+        qemu.arg("-kernel").arg(self.kernel).arg("-initrd").arg(self.initramfs).args(["-append", &arguments]);
+        qemu
+    }
+
+    /// Boots it and follows it from this process.
+    pub(crate) fn start(&self, folder: &Path) -> Result<Running> {
+        fs::create_dir_all(folder)?;
+        let verdict = folder.join("verdict");
+        let monitor = folder.join("monitor");
+        let mut command = self.command();
+        command.args(["-serial", "stdio", "-serial", &format!("file:{}", verdict.display())]);
+        command.args(["-monitor", &format!("unix:{},server=on,wait=off", monitor.display())]);
+        let mut process = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {QEMU}"))?;
+        let (sender, lines) = channel();
+        // QEMU's own complaints belong in the same record as the guest's console.
+        let stdout = process.stdout.take().expect("stdout is piped");
+        let stderr = process.stderr.take().expect("stderr is piped");
+        for stream in [Box::new(stdout) as Box<dyn std::io::Read + Send>, Box::new(stderr)] {
+            let sender = sender.clone();
+            thread::spawn(move || {
+                for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+                    let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+                    if sender.send(line).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        Ok(Running { process, lines, verdict, monitor })
+    }
+
+    /// Boots it with this terminal as its console.
+    pub(crate) fn interact(&self) -> Result<()> {
+        let mut command = self.command();
+        command.args(["-serial", "mon:stdio", "-serial", "null"]);
+        command.status().with_context(|| format!("cannot start {QEMU}"))?;
+        Ok(())
+    }
+}
+
+/// A machine that runs. It is ended when this is dropped.
+pub(crate) struct Running {
+    process: Child,
+    lines: Receiver<String>,
+    verdict: PathBuf,
+    monitor: PathBuf,
+}
+
+/// What comes next from a running machine.
+pub(crate) enum Event {
+    /// A line on its console.
+    Line(String),
+    /// It is off.
+    Off,
+    /// The time was up first.
+    Late,
+}
+
+impl Running {
+    /// Waits for the next event until `deadline`.
+    pub(crate) fn next(&self, deadline: Instant) -> Event {
+        match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => Event::Line(line),
+            Err(RecvTimeoutError::Disconnected) => Event::Off,
+            Err(RecvTimeoutError::Timeout) => Event::Late,
+        }
+    }
+
+    /// What the guest wrote to its second serial port.
+    pub(crate) fn verdict(&self) -> Result<String> {
+        Ok(String::from_utf8_lossy(&fs::read(&self.verdict)?).into_owned())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only where the process is gone already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = fs::remove_file(&self.monitor);
+    }
+}
