@@ -1,1 +1,8 @@
-//! What the measurements of foliocopy share.
+//! What the measurements of foliocopy share: the environment they were taken in, the statistics, and the
+//! result schema that the bench, the kernel bench, `compare` and `report` all speak.
+
+pub mod result;
+pub mod size;
+pub mod statistics;
+pub mod topology;
+pub mod verdict;

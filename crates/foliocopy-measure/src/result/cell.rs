@@ -1,0 +1,185 @@
+//! One contender in one situation.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZeroUsize;
+
+use serde::{Deserialize, Serialize};
+
+use crate::size::Size;
+use crate::statistics::{self, Bootstrap, CONFIDENCE, Interval};
+
+/// What the caches held before each run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cache {
+    /// Neither source nor destination: an eviction buffer was streamed through.
+    Cold,
+    /// Source and destination, as far as they fit.
+    Hot,
+    /// A random half of the folios, in bursts.
+    Mixed,
+}
+
+impl fmt::Display for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Cache::Cold => "cold",
+            Cache::Hot => "hot",
+            Cache::Mixed => "mixed",
+        })
+    }
+}
+
+/// What the system really gave when memory was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MemoryGiven {
+    /// Bytes of source and destination together.
+    pub bytes: u64,
+    /// How many of these lie in huge pages (transparent or hugetlb).
+    pub huge_bytes: u64,
+    /// How many lie on the nodes that were asked for. `None` where the system does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_node_bytes: Option<u64>,
+}
+
+/// A speed-up: the median over the rounds of the ratio within a round, and its intervals.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ratio {
+    /// At 95 % for this cell alone.
+    #[serde(flatten)]
+    pub interval: Interval,
+    /// Lower end at 95 % for all cells of the run together (Bonferroni). Verdicts rest on this one.
+    pub corrected_low: f64,
+    /// Upper end likewise.
+    pub corrected_high: f64,
+}
+
+impl Ratio {
+    /// From the ratios within the rounds, when `tests` cells are looked at together. `None` of no ratios.
+    pub fn of(ratios: &[f64], tests: usize, seed: u64) -> Option<Self> {
+        let bootstrap = Bootstrap::of_median(ratios, seed)?;
+        let tests = NonZeroUsize::new(tests).unwrap_or(NonZeroUsize::MIN);
+        let corrected = bootstrap.interval(statistics::corrected_confidence(tests));
+        Some(Self {
+            interval: bootstrap.interval(CONFIDENCE),
+            corrected_low: corrected.low,
+            corrected_high: corrected.high,
+        })
+    }
+
+    /// The median with the corrected interval.
+    pub fn corrected(&self) -> Interval {
+        Interval { median: self.interval.median, low: self.corrected_low, high: self.corrected_high }
+    }
+}
+
+/// One contender in one situation, with a sample a round.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    /// What the caches held. `None` where that isn't controlled, as in `move_pages(2)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<Cache>,
+    /// Bytes of one folio.
+    pub folio_bytes: u64,
+    /// NUMA node of the source.
+    #[serde(default)]
+    pub src_node: Option<u32>,
+    /// NUMA node of the destination.
+    #[serde(default)]
+    pub dst_node: Option<u32>,
+    /// What else tells this situation from others, such as `then: read`, `threads: 2` or `method: move_pages`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dimensions: BTreeMap<String, String>,
+    /// Who copied.
+    pub contender: String,
+    /// Decimal GB/s, a copied byte counted once, in the order of the rounds.
+    pub samples_gbps: Vec<f64>,
+    /// Median of the samples.
+    pub median_gbps: f64,
+    /// Mean of the samples.
+    pub mean_gbps: f64,
+    /// Sample standard deviation of the samples.
+    pub stdev_gbps: f64,
+    /// The speed-up over the baseline. `None` where the situation has no baseline.
+    pub ratio_to_baseline: Option<Ratio>,
+    /// Latencies in cycles of a few sampled source lines, taken before each run: the proof that cold was cold
+    /// and hot was hot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub latency_cycles: Vec<Vec<u32>>,
+    /// What the memory really was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryGiven>,
+}
+
+/// What the cells of one comparison have in common: everything but the contender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Situation<'a> {
+    /// As in [`Cell`].
+    pub cache: Option<Cache>,
+    /// As in [`Cell`].
+    pub folio_bytes: u64,
+    /// As in [`Cell`].
+    pub src_node: Option<u32>,
+    /// As in [`Cell`].
+    pub dst_node: Option<u32>,
+    /// As in [`Cell`].
+    pub dimensions: &'a BTreeMap<String, String>,
+}
+
+/// Such as `cold 64K 0->1 then=read`.
+impl fmt::Display for Situation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(cache) = self.cache {
+            write!(f, "{cache} ")?;
+        }
+        write!(f, "{}", Size(self.folio_bytes))?;
+        if let (Some(src), Some(dst)) = (self.src_node, self.dst_node) {
+            write!(f, " {src}->{dst}")?;
+        }
+        self.dimensions.iter().try_for_each(|(name, value)| write!(f, " {name}={value}"))
+    }
+}
+
+impl Cell {
+    /// A cell with its statistics; the situation is filled in by whoever knows it.
+    ///
+    /// # Panics
+    ///
+    /// Without a sample.
+    pub fn new(contender: impl Into<String>, folio_bytes: u64, samples_gbps: Vec<f64>) -> Self {
+        let of =
+            |statistic: fn(&[f64]) -> Option<f64>| statistic(&samples_gbps).expect("a cell has a sample");
+        Self {
+            cache: None,
+            folio_bytes,
+            src_node: None,
+            dst_node: None,
+            dimensions: BTreeMap::new(),
+            contender: contender.into(),
+            median_gbps: of(statistics::median),
+            mean_gbps: of(statistics::mean),
+            stdev_gbps: of(statistics::standard_deviation),
+            samples_gbps,
+            ratio_to_baseline: None,
+            latency_cycles: Vec::new(),
+            memory: None,
+        }
+    }
+
+    /// Everything but the contender.
+    pub fn situation(&self) -> Situation<'_> {
+        Situation {
+            cache: self.cache,
+            folio_bytes: self.folio_bytes,
+            src_node: self.src_node,
+            dst_node: self.dst_node,
+            dimensions: &self.dimensions,
+        }
+    }
+
+    /// This cell's samples by those of `baseline`, a cell of the same situation, round by round.
+    pub fn ratios_to(&self, baseline: &Cell) -> Vec<f64> {
+        statistics::paired_ratios(&self.samples_gbps, &baseline.samples_gbps)
+    }
+}

@@ -1,0 +1,98 @@
+//! What a measurement was taken on, as the schema keeps it. Whatever a machine doesn't tell is absent.
+
+use serde::{Deserialize, Serialize};
+
+/// The machine and its state.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Environment {
+    /// The CPU under its mask.
+    pub cpu: CpuIdentity,
+    /// Name, release and version of the kernel, as `uname -srv` prints them.
+    pub kernel: String,
+    /// The hypervisor by the vendor name of CPUID leaf 0x4000_0000, such as `KVM`. `None` on bare metal.
+    pub hypervisor: Option<String>,
+    /// The CPU is interpreted (QEMU's TCG): its timings say nothing about copies and aren't shown as speed.
+    pub emulated: bool,
+    /// NUMA nodes with memory or CPUs.
+    pub nodes: Vec<Node>,
+    /// `node_distances[i][j]` from `nodes[i]` to `nodes[j]`, in the ACPI SLIT's unit (10 is local).
+    pub node_distances: Vec<Vec<u32>>,
+    /// The cpufreq governor.
+    pub governor: Option<String>,
+    /// The mode of transparent huge pages: `always`, `madvise` or `never`.
+    pub transparent_hugepages: Option<String>,
+    /// Whether automatic NUMA balancing may move pages.
+    pub numa_balancing: Option<bool>,
+    /// Load averages over 1, 5 and 15 minutes, before the measurement.
+    pub load_average: Option<[f64; 3]>,
+    /// Frequency of the time-stamp counter. `None` where the counter is missing, trapped or not invariant.
+    pub tsc_hz: Option<u64>,
+    /// What `foliocopy` would choose, and why.
+    pub policy: Vec<PolicyChoice>,
+}
+
+/// The CPU, by what tells one from another.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CpuIdentity {
+    /// CPUID vendor, such as `AuthenticAMD`.
+    pub vendor: String,
+    /// The brand string.
+    pub model_name: String,
+    /// Display family.
+    pub family: u32,
+    /// Display model.
+    pub model: u32,
+    /// Stepping.
+    pub stepping: u32,
+    /// Such as `Zen 3`. `None` of one that we have no name for.
+    pub microarchitecture: Option<String>,
+    /// Microcode revision as the kernel prints it, such as `0xa0011d5`.
+    pub microcode: Option<String>,
+    /// Those features that matter to a copy, after the mask, by the kernel's names in lower case.
+    pub features: Vec<String>,
+    /// What `--mask` or `FOLIOCOPY_MASK` took away.
+    pub masked: Vec<String>,
+    /// Logical CPUs that are online.
+    pub online_cpus: u32,
+    /// Data and unified caches, from the first level.
+    pub caches: Vec<CacheLevel>,
+}
+
+/// One level of cache.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheLevel {
+    /// 1 for the L1 data cache.
+    pub level: u32,
+    /// Bytes of one such cache.
+    pub bytes: u64,
+    /// The CPUs that share one, as a kernel list such as `0-7`.
+    pub shared_cpus: String,
+}
+
+/// One NUMA node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// The kernel's number.
+    pub id: u32,
+    /// Its CPUs, as a kernel list; empty of a memory-only node such as CXL.
+    pub cpus: String,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Bytes that were free before the measurement.
+    pub free_bytes: u64,
+}
+
+/// What the policy chooses for one question.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyChoice {
+    /// The locality asked for, such as `auto`.
+    pub locality: String,
+    /// Bytes of the copy.
+    pub bytes: u64,
+    /// Name of the primitive.
+    pub primitive: String,
+    /// Why, in a sentence.
+    pub reason: String,
+}

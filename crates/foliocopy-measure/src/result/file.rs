@@ -1,0 +1,199 @@
+//! Reading and writing results as JSON.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use serde_json::error::Category;
+use thiserror::Error;
+
+use super::{Results, SCHEMA_VERSION};
+
+/// Why a file of results can't be used. Each message names the file and says what would be right.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// The file could not be read.
+    #[error("can't read `{}`", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The JSON ends too early.
+    #[error("`{}` ends in the middle (line {line}): it was cut short, measure or copy it again", file.display())]
+    Truncated {
+        /// The file.
+        file: PathBuf,
+        /// Where it ends.
+        line: usize,
+    },
+    /// It isn't JSON, or it is JSON of somebody else.
+    #[error(
+        "`{}` is not a result of foliocopy: {reason}; write one with `foliocopy bench --export-json FILE`",
+        file.display()
+    )]
+    NotOurs {
+        /// The file.
+        file: PathBuf,
+        /// What is missing or wrong.
+        reason: String,
+    },
+    /// It comes from a later program.
+    #[error(
+        "`{}` has schema version {version}, and this program reads up to {SCHEMA_VERSION}: use a newer foliocopy",
+        file.display()
+    )]
+    TooNew {
+        /// The file.
+        file: PathBuf,
+        /// Its version.
+        version: u64,
+    },
+    /// It holds nothing.
+    #[error("`{}` holds no cells: the run that wrote it measured nothing", file.display())]
+    Empty {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// Reads the results in `file`.
+pub fn read(file: &Path) -> Result<Results, ReadError> {
+    let text = fs::read(file).map_err(|source| ReadError::Io { file: file.to_owned(), source })?;
+    read_from(&text, file)
+}
+
+/// Reads results from `text`; errors speak of it as `file`.
+pub fn read_from(text: &[u8], file: &Path) -> Result<Results, ReadError> {
+    let not_ours = |reason: String| ReadError::NotOurs { file: file.to_owned(), reason };
+    let value: Value = serde_json::from_slice(text).map_err(|error| match error.classify() {
+        Category::Eof if !text.trim_ascii().is_empty() => {
+            ReadError::Truncated { file: file.to_owned(), line: error.line() }
+        }
+        _ => not_ours(format!("it is not JSON ({error})")),
+    })?;
+    let version = value
+        .get("schema_version")
+        .and_then(Value::as_u64)
+        .ok_or_else(|| not_ours("it has no `schema_version`".into()))?;
+    match version {
+        0 => return Err(not_ours("its `schema_version` is 0".into())),
+        version if version > u64::from(SCHEMA_VERSION) => {
+            return Err(ReadError::TooNew { file: file.to_owned(), version });
+        }
+        _ => {}
+    }
+    let results: Results = serde_json::from_value(value).map_err(|error| not_ours(error.to_string()))?;
+    if results.cells.is_empty() {
+        return Err(ReadError::Empty { file: file.to_owned() });
+    }
+    for cell in &results.cells {
+        let good = |sample: &f64| sample.is_finite() && *sample > 0.0;
+        if cell.samples_gbps.is_empty() || !cell.samples_gbps.iter().all(good) {
+            let contender = &cell.contender;
+            return Err(not_ours(format!(
+                "a cell of `{contender}` has no samples or some that are no speeds"
+            )));
+        }
+    }
+    Ok(results)
+}
+
+/// Writes `results` as JSON with a final newline.
+pub fn write_to(results: &Results, mut output: impl Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut output, results)?;
+    output.write_all(b"\n")?;
+    output.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::sample;
+    use super::*;
+
+    fn written(results: &Results) -> Vec<u8> {
+        let mut text = Vec::new();
+        write_to(results, &mut text).unwrap();
+        text
+    }
+
+    fn message(text: &[u8]) -> String {
+        read_from(text, Path::new("results.json")).unwrap_err().to_string()
+    }
+
+    /// The text of the sample with one change to its tree.
+    fn altered(change: impl FnOnce(&mut Value)) -> Vec<u8> {
+        let mut value = serde_json::to_value(sample()).unwrap();
+        change(&mut value);
+        serde_json::to_vec(&value).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("results.json");
+        fs::write(&file, written(&sample())).unwrap();
+        assert_eq!(read(&file).unwrap(), sample());
+    }
+
+    #[test]
+    fn cells_have_the_documented_keys() {
+        let value: Value = serde_json::from_slice(&written(&sample())).unwrap();
+        let cell = &value["cells"][3];
+        assert_eq!(cell["cache"], "hot");
+        assert_eq!(cell["folio_bytes"], 65536);
+        assert_eq!((&cell["src_node"], &cell["dst_node"]), (&0.into(), &0.into()));
+        assert_eq!(cell["contender"], "foliocopy");
+        assert_eq!(cell["samples_gbps"].as_array().unwrap().len(), 9);
+        for key in ["median_gbps", "mean_gbps", "stdev_gbps"] {
+            assert!(cell[key].is_f64(), "{key}");
+        }
+        for key in ["median", "low", "high", "corrected_low", "corrected_high"] {
+            assert_eq!(cell["ratio_to_baseline"][key], 1.25, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let error = read(Path::new("/nonexistent/results.json")).unwrap_err();
+        assert_eq!(error.to_string(), "can't read `/nonexistent/results.json`");
+    }
+
+    #[test]
+    fn a_cut_file_is_called_cut() {
+        let text = written(&sample());
+        for length in [1, text.len() / 2, text.len() - 3] {
+            assert!(message(&text[..length]).contains("ends in the middle"), "{length}");
+        }
+    }
+
+    #[test]
+    fn files_of_others_are_refused_with_the_reason() {
+        assert!(message(b"").contains("it is not JSON"));
+        assert!(message(b"GIF89a").contains("it is not JSON"));
+        assert!(message(br#"{"results": []}"#).contains("no `schema_version`"));
+        assert!(message(br#"{"schema_version": 1}"#).contains("missing field `program`"));
+        assert!(message(b"[1, 2]").contains("no `schema_version`"));
+    }
+
+    #[test]
+    fn a_later_schema_is_refused_and_an_unknown_key_is_not() {
+        let text = altered(|value| value["schema_version"] = (SCHEMA_VERSION + 1).into());
+        assert!(message(&text).contains("use a newer foliocopy"));
+        let text = altered(|value| value["cells"][0]["colour"] = "green".into());
+        assert_eq!(read_from(&text, Path::new("results.json")).unwrap(), sample());
+    }
+
+    #[test]
+    fn results_without_figures_are_refused() {
+        assert!(message(&altered(|value| value["cells"] = Value::Array(vec![]))).contains("no cells"));
+        for samples in ["[]", "[0.0]", "[-1.0]"] {
+            let text =
+                altered(|value| value["cells"][0]["samples_gbps"] = serde_json::from_str(samples).unwrap());
+            assert!(message(&text).contains("per-page"), "{samples}");
+        }
+    }
+}

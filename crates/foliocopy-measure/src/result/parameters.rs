@@ -1,0 +1,58 @@
+//! What a measurement was asked to do.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Cache;
+
+/// A contender and what stands behind its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contender {
+    /// The name that cells carry.
+    pub name: String,
+    /// What it does on this CPU, in a few words.
+    pub description: String,
+    /// `LIBRARY:SYMBOL` of a function that was loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loaded: Option<String>,
+}
+
+/// The parameters of a run. Two runs can be compared where these agree.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Parameters {
+    /// The contender that ratios refer to.
+    pub baseline: String,
+    /// Everyone who took part, the baseline included.
+    pub contenders: Vec<Contender>,
+    /// What the caches held, in turn.
+    pub cache: Vec<Cache>,
+    /// Bytes of a folio, in turn.
+    pub folio_bytes: Vec<u64>,
+    /// Bytes copied a run when cold or mixed.
+    pub total_bytes_cold: u64,
+    /// Bytes copied a run when hot.
+    pub total_bytes_hot: u64,
+    /// Rounds asked for. `None` where time decided.
+    pub rounds: Option<u32>,
+    /// The time budget in seconds, where that decided the rounds.
+    pub time_seconds: Option<f64>,
+    /// The kind of memory asked for: `thp`, `anon`, `hugetlb` or `memfd`.
+    pub memory: String,
+    /// Pairs of source and destination node that were asked for.
+    pub nodes: Vec<(u32, u32)>,
+    /// The CPU that the copying thread was pinned to.
+    pub cpu: Option<u32>,
+    /// Bytes streamed through the caches before each cold run.
+    pub evict_bytes: u64,
+    /// Rounds after which the buffers were laid out anew.
+    pub layout_rounds: u32,
+    /// Seed of all that is shuffled and resampled.
+    pub seed: u64,
+    /// `--preset`, where one was named.
+    pub preset: Option<String>,
+    /// What else was asked for and belongs to one command alone, such as `then: read`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub other: BTreeMap<String, String>,
+}
