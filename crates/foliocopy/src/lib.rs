@@ -1,2 +1,47 @@
-//! Copies memory in whole pages and folios.
+//! Copies memory in whole pages and folios, as fast as the CPU under it allows.
+//!
+//! ```
+//! use foliocopy::{Page, copy_pages};
+//!
+//! let source = vec![Page::filled(0xa5); 64];
+//! let mut destination = vec![Page::zeroed(); 64];
+//! copy_pages(&mut destination, &source)?;
+//! assert!(source == destination);
+//! # Ok::<(), foliocopy::CopyError>(())
+//! ```
+//!
+//! [`copy_pages`] asks the [`Policy`] which [`Primitive`] suits this CPU, this size and this
+//! [`Locality`], and runs it. [`CopyOptions`] names any of the three, the size of a chunk and what to
+//! do between chunks.
+//!
+//! The crate has no operating system in it and no dependency: without the feature `std` it runs in a
+//! kernel. With `std` (the default) it also reads the environment and, on Linux, survives SIGBUS.
+
 #![cfg_attr(not(feature = "std"), no_std)]
+
+mod arch;
+mod cpu;
+mod error;
+pub mod extable;
+mod fence;
+mod locality;
+mod once;
+mod page;
+mod pages;
+mod policy;
+mod primitive;
+
+#[cfg(feature = "std")]
+mod environment;
+
+pub use cpu::{Caches, Cpu, Features, Microarchitecture, Vendor};
+pub use error::{CopyError, UnknownName};
+pub use extable::Fault;
+pub use locality::Locality;
+pub use page::{PAGE_SHIFT, PAGE_SIZE, Page, PageRange};
+pub use pages::{CopyOptions, DEFAULT_CHUNK_BYTES, NoYield, Yield, copy_pages, copy_pages_raw};
+pub use policy::{Choice, Explanation, Policy, Registers};
+pub use primitive::Primitive;
+
+#[cfg(feature = "std")]
+pub use environment::EnvironmentError;

@@ -1,0 +1,13 @@
+//! The loops themselves, one file a family. They know instructions, and no threshold.
+
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86_64::{copy, copy_mc, store_fence};
+
+#[cfg(not(target_arch = "x86_64"))]
+mod portable;
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) use portable::{copy, copy_mc, store_fence};

@@ -1,0 +1,36 @@
+//! What an architecture has of which we know nothing.
+
+use core::ptr;
+
+use crate::extable::Fault;
+use crate::primitive::Primitive;
+
+/// The compiler's own copy, whatever the primitive is called.
+///
+/// # Safety
+///
+/// As [`Primitive::copy`].
+pub(crate) unsafe fn copy(_: Primitive, dst: *mut u8, src: *const u8, bytes: usize, _distance: usize) {
+    // SAFETY: the caller's promises are those of `copy_nonoverlapping`.
+    unsafe { ptr::copy_nonoverlapping(src, dst, bytes) };
+}
+
+/// The same: nothing here survives a fault, and [`Primitive::is_machine_check_safe`] says so.
+///
+/// # Safety
+///
+/// As [`Primitive::copy`].
+pub(crate) unsafe fn copy_mc(
+    primitive: Primitive,
+    dst: *mut u8,
+    src: *const u8,
+    bytes: usize,
+    distance: usize,
+) -> Result<(), Fault> {
+    // SAFETY: the caller's promises.
+    unsafe { copy(primitive, dst, src, bytes, distance) };
+    Ok(())
+}
+
+/// Orders stores; there are none here that need it.
+pub(crate) fn store_fence() {}

@@ -1,0 +1,56 @@
+//! Non-temporal stores from general-purpose registers: what a kernel has.
+
+use core::arch::asm;
+
+use super::{Stopped, Work};
+use crate::extable::may_fault;
+
+/// A line a turn, in two halves of four loads and four stores, as Linux's `__copy_user_nocache` does
+/// it. Memory fails by the line, so what is left at the start of the turn is exact.
+#[inline]
+pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped {
+    let (bytes_left, trap);
+    // SAFETY: the caller vouches for both ranges, whose length is a positive multiple of 64. A prefetch
+    // can't fault.
+    unsafe {
+        asm!(
+            ".balign 16",
+            "2:",
+            "prefetchnta [rsi + {prefetch}]",
+            may_fault!("mov r8, [rsi]", "3f"),
+            may_fault!("mov r9, [rsi + 8]", "3f"),
+            may_fault!("mov r10, [rsi + 16]", "3f"),
+            may_fault!("mov r11, [rsi + 24]", "3f"),
+            may_fault!("movnti [rdi], r8", "3f"),
+            may_fault!("movnti [rdi + 8], r9", "3f"),
+            may_fault!("movnti [rdi + 16], r10", "3f"),
+            may_fault!("movnti [rdi + 24], r11", "3f"),
+            may_fault!("mov r8, [rsi + 32]", "3f"),
+            may_fault!("mov r9, [rsi + 40]", "3f"),
+            may_fault!("mov r10, [rsi + 48]", "3f"),
+            may_fault!("mov r11, [rsi + 56]", "3f"),
+            may_fault!("movnti [rdi + 32], r8", "3f"),
+            may_fault!("movnti [rdi + 40], r9", "3f"),
+            may_fault!("movnti [rdi + 48], r10", "3f"),
+            may_fault!("movnti [rdi + 56], r11", "3f"),
+            "add rsi, 64",
+            "add rdi, 64",
+            "sub rcx, 64",
+            "jnz 2b",
+            "3:",
+            machine_check_safe = const MACHINE_CHECK_SAFE as u32,
+            prefetch = in(reg) work.prefetch,
+            inout("rcx") work.bytes => bytes_left,
+            inout("rdi") work.dst => _,
+            inout("rsi") work.src => _,
+            inout("rax") 0_usize => trap,
+            in("rdx") work.recovery,
+            out("r8") _,
+            out("r9") _,
+            out("r10") _,
+            out("r11") _,
+            options(nostack),
+        );
+    }
+    Stopped { bytes_left, trap }
+}

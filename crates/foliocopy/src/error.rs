@@ -1,0 +1,87 @@
+//! What can be wrong with a request to copy.
+
+use core::fmt;
+
+use crate::cpu::Features;
+use crate::primitive::Primitive;
+
+/// Why nothing was copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CopyError {
+    /// The destination has another length than the source; both in pages.
+    LengthMismatch {
+        /// Pages in the destination.
+        dst: usize,
+        /// Pages in the source.
+        src: usize,
+    },
+    /// A range does not start where it must.
+    Misaligned {
+        /// Where it starts.
+        address: usize,
+        /// Of what its start must be a multiple, in bytes.
+        alignment: usize,
+    },
+    /// The range would be longer than `isize::MAX` bytes, or wrap around the end of the address space.
+    Overflow {
+        /// The length asked for, in pages.
+        nr_pages: usize,
+    },
+    /// Source and destination have pages in common.
+    Overlap,
+    /// This CPU lacks what the primitive needs.
+    Unavailable {
+        /// The primitive asked for.
+        primitive: Primitive,
+        /// What is missing.
+        missing: Features,
+    },
+    /// `FOLIOCOPY_MASK` or `FOLIOCOPY_PRIMITIVE` says something that can't be done.
+    #[cfg(feature = "std")]
+    Environment(crate::environment::EnvironmentError),
+}
+
+impl fmt::Display for CopyError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::LengthMismatch { dst, src } => {
+                write!(formatter, "the destination has {dst} pages and the source {src}: they must be equal")
+            }
+            Self::Misaligned { address, alignment } => {
+                write!(formatter, "address {address:#x} is not a multiple of {alignment}")
+            }
+            Self::Overflow { nr_pages } => {
+                write!(formatter, "a range of {nr_pages} pages does not fit the address space")
+            }
+            Self::Overlap => formatter.write_str("source and destination overlap"),
+            Self::Unavailable { primitive, missing } => {
+                write!(formatter, "this CPU can't run {primitive}: it lacks {missing}")
+            }
+            #[cfg(feature = "std")]
+            Self::Environment(error) => error.fmt(formatter),
+        }
+    }
+}
+
+impl core::error::Error for CopyError {}
+
+/// A name that is none of the known ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownName {
+    pub(crate) kind: &'static str,
+    pub(crate) known: &'static [&'static str],
+}
+
+impl fmt::Display for UnknownName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "unknown {}; known are", self.kind)?;
+        for (index, name) in self.known.iter().enumerate() {
+            let separator = if index == 0 { " " } else { ", " };
+            write!(formatter, "{separator}{name}")?;
+        }
+        Ok(())
+    }
+}
+
+impl core::error::Error for UnknownName {}

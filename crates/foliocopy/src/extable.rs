@@ -1,0 +1,122 @@
+//! The exception table: which instruction may fault, and where it lands.
+//!
+//! An entry has Linux's layout (`arch/x86/include/asm/extable.h`): three 32-bit fields, each of the
+//! first two relative to itself. In a kernel build the entries stand in `__ex_table`, where the
+//! kernel's own handlers of #PF and #MC find them; in a process they stand in a section of ours, where
+//! the handler of SIGBUS does. The machine code around them is the same, and so is what it may expect
+//! at its landing pad:
+//!
+//! - every register as it was at the faulting instruction, but
+//! - `rax`, which holds the number of the trap: 14 (#PF) or 18 (#MC).
+//!
+//! While a machine-check-safe loop runs, `rdx` points to the [`Recovery`] of its copy: there the
+//! handler of a process finds the ranges that are being copied, and leaves what it knows of the fault.
+
+/// Wraps an instruction of an `asm!` template that may fault, and names the label at which it lands.
+///
+/// The template needs a `machine_check_safe` operand: with 0 no entry is emitted, and the instruction
+/// is an ordinary one.
+#[cfg(target_arch = "x86_64")]
+macro_rules! may_fault {
+    ($instruction:literal, $landing_pad:literal) => {
+        concat!(
+            "771: ",
+            $instruction,
+            "\n.if {machine_check_safe}\n.pushsection ",
+            $crate::extable::section!(),
+            "\n.balign 4\n.long 771b - .\n.long ",
+            $landing_pad,
+            " - .\n.long 15\n.popsection\n.endif" // EX_TYPE_FAULT_MCE_SAFE
+        )
+    };
+}
+
+/// The kernel's own table. Linux 7.3 marks it mergeable (`"aM",@progbits,12`); its module loader asks
+/// for the name alone.
+#[cfg(all(target_arch = "x86_64", foliocopy_kernel))]
+macro_rules! section {
+    () => {
+        "__ex_table, \"a\", @progbits"
+    };
+}
+
+/// Our table. The name is a C identifier, so that the linker gives it a start and a stop symbol; `R`
+/// keeps it through `--gc-sections`, which the references to those symbols alone do not.
+#[cfg(all(target_arch = "x86_64", not(foliocopy_kernel)))]
+macro_rules! section {
+    () => {
+        "foliocopy_ex_table, \"aR\", @progbits"
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use {may_fault, section};
+
+/// One entry of the table.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Entry {
+    instruction: i32,
+    landing_pad: i32,
+    kind: i32,
+}
+
+impl Entry {
+    /// The address of the instruction that may fault.
+    pub fn instruction(&self) -> usize {
+        relative(&self.instruction)
+    }
+
+    /// The address at which it lands.
+    pub fn landing_pad(&self) -> usize {
+        relative(&self.landing_pad)
+    }
+
+    /// The handler's kind: 15, `EX_TYPE_FAULT_MCE_SAFE`.
+    pub fn kind(&self) -> i32 {
+        self.kind
+    }
+}
+
+/// What a self-relative field points to.
+fn relative(field: &i32) -> usize {
+    core::ptr::from_ref(field).addr().wrapping_add_signed(*field as isize)
+}
+
+/// What a machine-check-safe copy and the handler of its faults tell each other. It lies on the
+/// copier's own stack, so the handler needs no thread-local, no lock and no allocation to find it.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Recovery {
+    /// Where the destination starts.
+    pub dst: usize,
+    /// Where the source starts.
+    pub src: usize,
+    /// How long each of the two is.
+    pub bytes: usize,
+    /// Filled in by the handler: what the signal said. A kernel leaves it empty.
+    pub signal: Option<Signal>,
+}
+
+/// What a SIGBUS says of the memory that could not be accessed (`sigaction(2)`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Signal {
+    /// `si_addr`: the address, exact to the granule.
+    pub address: usize,
+    /// `si_code`: `BUS_MCEERR_AR`, `BUS_ADRERR`, ..
+    pub code: i32,
+    /// `si_addr_lsb`: the logarithm of the granule that is lost, 0 where the kernel doesn't say.
+    pub address_lsb: i16,
+}
+
+/// Where a machine-check-safe copy stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// How many bytes, counted from the end of the range, were not copied. Never 0.
+    pub bytes_left: usize,
+    /// The number of the trap: 14 (#PF) or 18 (#MC).
+    pub trap: u32,
+    /// What the signal said, in a process.
+    pub signal: Option<Signal>,
+}

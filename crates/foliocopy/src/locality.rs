@@ -1,0 +1,46 @@
+//! Where the copy should leave the destination: in the cache, or past it.
+
+use core::fmt;
+use core::str::FromStr;
+
+use crate::error::UnknownName;
+
+/// Whether a copy goes through the cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Locality {
+    /// Through the cache: somebody reads the destination soon, or the source is in the cache.
+    Temporal,
+    /// Past the cache: nobody reads the destination soon, as after a demotion to a slower tier.
+    NonTemporal,
+    /// Decided by a look at the source, from the size on at which that pays; smaller copies are
+    /// temporal.
+    #[default]
+    Auto,
+}
+
+impl Locality {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[Self::Temporal, Self::NonTemporal, Self::Auto];
+
+    const NAMES: &'static [&'static str] = &["temporal", "non_temporal", "auto"];
+
+    /// The name by which it is asked for.
+    pub const fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+}
+
+impl fmt::Display for Locality {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.name())
+    }
+}
+
+impl FromStr for Locality {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        let unknown = UnknownName { kind: "locality", known: Self::NAMES };
+        Self::ALL.iter().copied().find(|locality| locality.name() == name).ok_or(unknown)
+    }
+}
