@@ -20,10 +20,12 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 
 mod arch;
+mod chunk;
 mod cpu;
 mod error;
 pub mod extable;
 mod fence;
+pub mod folio;
 mod locality;
 mod once;
 mod page;
@@ -34,12 +36,13 @@ mod primitive;
 #[cfg(feature = "std")]
 mod environment;
 
+pub use chunk::{DEFAULT_CHUNK_BYTES, NoYield, Yield};
 pub use cpu::{Caches, Cpu, Features, Microarchitecture, Vendor};
 pub use error::{CopyError, UnknownName};
 pub use extable::Fault;
 pub use locality::Locality;
 pub use page::{PAGE_SHIFT, PAGE_SIZE, Page, PageRange};
-pub use pages::{CopyOptions, DEFAULT_CHUNK_BYTES, NoYield, Yield, copy_pages, copy_pages_raw};
+pub use pages::{CopyOptions, copy_pages, copy_pages_raw};
 pub use policy::{Choice, Explanation, Policy, Registers};
 pub use primitive::Primitive;
 

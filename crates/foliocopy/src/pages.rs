@@ -1,37 +1,11 @@
-//! The range: checked, cut into chunks, copied, with a yield between the chunks.
+//! The range: checked, and copied the way the policy or the caller chose.
 
+use crate::chunk::{self, DEFAULT_CHUNK_BYTES, NoYield, Yield};
 use crate::error::CopyError;
-use crate::fence::FenceGuard;
 use crate::locality::Locality;
 use crate::page::{PAGE_SIZE, Page, PageRange};
 use crate::policy::{Choice, Policy};
 use crate::primitive::Primitive;
-
-/// How much is copied between two yields unless told otherwise: 32 MiB, about 3 ms at 10 GB/s, as
-/// Linux's `clear_pages()` does (`PROCESS_PAGES_NON_PREEMPT_BATCH`).
-pub const DEFAULT_CHUNK_BYTES: usize = 32 << 20;
-
-/// What happens between two chunks. Every `FnMut()` is one.
-pub trait Yield {
-    /// Lets others run. Everything copied so far is visible to them.
-    fn yield_now(&mut self);
-}
-
-/// Goes straight on with the next chunk.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoYield;
-
-impl Yield for NoYield {
-    #[inline]
-    fn yield_now(&mut self) {}
-}
-
-impl<F: FnMut()> Yield for F {
-    #[inline]
-    fn yield_now(&mut self) {
-        self();
-    }
-}
 
 /// Copies `src` to `dst`, the way that suits this CPU, this length and where the source is now.
 ///
@@ -204,21 +178,18 @@ impl<Y: Yield> CopyOptions<Y> {
     /// The choice suits the CPU, `src` is readable for as many pages as `dst` has, and `dst` is
     /// writable and elsewhere.
     #[inline]
-    unsafe fn run(mut self, choice: Choice, dst: PageRange, src: *const Page) {
-        let chunk_bytes = self.chunk_bytes.max(1).checked_next_multiple_of(PAGE_SIZE).unwrap_or(usize::MAX);
-        let mut copied = 0;
-        while copied < dst.bytes() {
-            if copied != 0 {
-                self.between_chunks.yield_now();
-            }
-            let bytes = chunk_bytes.min(dst.bytes() - copied);
-            let _fence = FenceGuard::new(choice.primitive);
-            // SAFETY: `copied + bytes` is at most the length of both ranges.
-            unsafe {
-                let (dst, src) = (dst.start().byte_add(copied).cast(), src.byte_add(copied).cast());
-                crate::arch::copy(choice.primitive, dst, src, bytes, choice.prefetch_distance);
-            }
-            copied += bytes;
-        }
+    unsafe fn run(self, choice: Choice, dst: PageRange, src: *const Page) {
+        let Self { chunk_bytes, between_chunks, .. } = self;
+        // SAFETY: the caller's promises. Without machine-check safety there is no fault to hear of.
+        let _ = unsafe {
+            chunk::copy::<false>(
+                choice,
+                dst.start().cast(),
+                src.cast(),
+                dst.bytes(),
+                chunk_bytes,
+                between_chunks,
+            )
+        };
     }
 }
