@@ -28,6 +28,9 @@ const STEPS: &[Step] = &[
         Ok(cmd!(shell, "cargo doc --quiet --workspace --no-deps").run()?)
     }),
     ("tests", |shell| Ok(cmd!(shell, "cargo test --quiet --workspace").run()?)),
+    ("report in a browser", |shell| {
+        Ok(cmd!(shell, "cargo test --quiet --package foliocopy-cli --test browser -- --ignored").run()?)
+    }),
     ("virtual machine", vm::test),
 ];
 

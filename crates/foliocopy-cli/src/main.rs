@@ -2,8 +2,9 @@
 
 mod command;
 mod exit;
-#[cfg_attr(not(test), expect(dead_code, reason = "the first command that writes files is `bench`"))]
+mod export;
 mod output_file;
+mod report;
 
 use std::io;
 use std::process::ExitCode;

@@ -1,0 +1,122 @@
+//! `foliocopy report`: results as a page, as charts, as a mail.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use foliocopy_measure::result::{self, Results};
+
+use crate::exit::Exit;
+use crate::export::lkml;
+use crate::output_file::OutputFile;
+use crate::report::{self, Machine};
+
+/// What `foliocopy report` takes.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Results that `--export-json` wrote; several stand side by side
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    outputs: Outputs,
+    /// Overwrite files that exist
+    #[arg(long)]
+    force: bool,
+}
+
+/// What is made of the results: at least one of these.
+#[derive(clap::Args)]
+#[group(required = true, multiple = true)]
+struct Outputs {
+    /// Write one self-contained HTML page (`-` for standard output)
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Write the charts of the page as SVG files into this directory, which is made if need be
+    #[arg(long, value_name = "DIR")]
+    svg: Option<PathBuf>,
+    /// Write plain text of 72 columns for a mailing list (`-` for standard output)
+    #[arg(long, value_name = "FILE")]
+    export_lkml: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: Args) -> Result<ExitCode> {
+    let results = args.files.iter().map(|file| result::read(file)).collect::<Result<Vec<_>, _>>()?;
+    let machines = name(&args.files, &results);
+
+    // Everything is rendered and proved writable before the first file is put in place.
+    let mut outputs: Vec<(OutputFile, String)> = Vec::new();
+    if let Some(path) = &args.outputs.output {
+        outputs.push((OutputFile::create(path, args.force)?, report::page(&machines)));
+    }
+    if let Some(path) = &args.outputs.export_lkml {
+        outputs.push((OutputFile::create(path, args.force)?, lkml::mail(&results)?));
+    }
+    if let Some(directory) = &args.outputs.svg {
+        outputs.extend(charts(directory, &machines, args.force)?);
+    }
+    for (output, text) in outputs {
+        output.write(text.as_bytes())?;
+    }
+    Ok(Exit::Good.into())
+}
+
+fn charts(directory: &Path, machines: &[Machine<'_>], force: bool) -> Result<Vec<(OutputFile, String)>> {
+    let files = report::files(machines);
+    if files.is_empty() {
+        bail!("there is nothing to draw: the timings of an emulated CPU are not shown as speed");
+    }
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("can't make the directory `{}`", directory.display()))?;
+    files
+        .into_iter()
+        .map(|(name, text)| Ok((OutputFile::create(&directory.join(name), force)?, text)))
+        .collect()
+}
+
+/// Names the machines: by their CPU where that tells them apart, else by their files, else by their place.
+fn name<'a>(files: &[PathBuf], results: &'a [Results]) -> Vec<Machine<'a>> {
+    let distinct = |names: &[String]| names.iter().collect::<HashSet<_>>().len() == names.len();
+    let microarchitecture = |results: &Results| {
+        let cpu = &results.environment.cpu;
+        cpu.microarchitecture.clone().unwrap_or_else(|| cpu.model_name.clone())
+    };
+    let stem = |file: &PathBuf| file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
+    let path = |file: &PathBuf| file.display().to_string();
+    let number = |(index, file): (usize, &PathBuf)| format!("{} ({})", stem(file), index + 1);
+    let names = [
+        results.iter().map(microarchitecture).collect::<Vec<_>>(),
+        files.iter().map(stem).collect(),
+        files.iter().map(path).collect(),
+    ]
+    .into_iter()
+    .find(|names| distinct(names))
+    .unwrap_or_else(|| files.iter().enumerate().map(number).collect());
+    names.into_iter().zip(results).map(|(name, results)| Machine { name, results }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn results(microarchitecture: &str) -> Results {
+        let text = include_bytes!("../../tests/fixtures/schema-1.json");
+        let mut results = result::read_from(text, Path::new("schema-1.json")).unwrap();
+        results.environment.cpu.microarchitecture = Some(microarchitecture.into());
+        results
+    }
+
+    fn names(files: &[&str], microarchitectures: &[&str]) -> Vec<String> {
+        let files: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
+        let results: Vec<Results> = microarchitectures.iter().copied().map(results).collect();
+        name(&files, &results).into_iter().map(|machine| machine.name).collect()
+    }
+
+    #[test]
+    fn machines_are_named_by_what_tells_them_apart() {
+        assert_eq!(names(&["a.json", "b.json"], &["Zen 3", "Zen 5"]), ["Zen 3", "Zen 5"]);
+        assert_eq!(names(&["a.json", "b.json"], &["Zen 3", "Zen 3"]), ["a", "b"]);
+        assert_eq!(names(&["x/a.json", "y/a.json"], &["Zen 3", "Zen 3"]), ["x/a.json", "y/a.json"]);
+        assert_eq!(names(&["a.json", "a.json"], &["Zen 3", "Zen 3"]), ["a (1)", "a (2)"]);
+    }
+}

@@ -1,0 +1,3 @@
+//! Results in the forms that other programs and people read, a file each.
+
+pub(crate) mod lkml;

@@ -1,0 +1,252 @@
+//! A mail for a mailing list: plain text, 72 columns, in the shape of the tables in the RFC "mm: batch page
+//! copies in folio_copy() and folio_mc_copy()" (linux-mm, 2026-04-27).
+
+use std::fmt::Write;
+
+use anyhow::{Result, bail};
+use foliocopy_measure::result::{Cache, Cell, Environment, Origin, Results};
+use foliocopy_measure::size::Size;
+
+use crate::report::method;
+
+/// The widest line: what survives quoting in a mail.
+const COLUMNS: usize = 72;
+
+/// The tables of all `results`, one machine after the other. Emulated ones are refused.
+pub(crate) fn mail(results: &[Results]) -> Result<String> {
+    let mut text = String::new();
+    for (index, results) in results.iter().enumerate() {
+        if results.environment.emulated {
+            bail!(
+                "these results come from an emulated CPU: what it takes for a copy is no speed to mail around"
+            );
+        }
+        if index > 0 {
+            text.push('\n');
+        }
+        setup(&mut text, results);
+        tables(&mut text, results);
+        text.push('\n');
+        wrap(&mut text, "", &method::paragraph(results));
+    }
+    Ok(text)
+}
+
+fn setup(text: &mut String, results: &Results) {
+    let environment = &results.environment;
+    let cpu = &environment.cpu;
+    let heading = match &cpu.microarchitecture {
+        Some(name) => format!("Test setup on {name}"),
+        None => "Test setup".to_owned(),
+    };
+    let _ = writeln!(text, "{heading}\n{}\n", "=".repeat(heading.len()));
+    let mut item = |line: &str| wrap(text, "  - ", line);
+    item(&format!(
+        "{} ({} family {}, model {}, stepping {}), microcode {}",
+        cpu.model_name,
+        cpu.vendor,
+        cpu.family,
+        cpu.model,
+        cpu.stepping,
+        cpu.microcode.as_deref().unwrap_or("unknown"),
+    ));
+    let mut features = format!("Features: {}", cpu.features.join(" "));
+    if !cpu.masked.is_empty() {
+        let _ = write!(features, " (masked: {})", cpu.masked.join(" "));
+    }
+    item(&features);
+    for node in &environment.nodes {
+        let name = memory_name(environment, Some(node.id));
+        let cpus = if node.cpus.is_empty() { "no CPUs".into() } else { format!("CPUs {}", node.cpus) };
+        item(&format!("Node {} ({name}): {} MiB, {cpus}", node.id, node.memory_bytes >> 20));
+    }
+    item(&match &environment.hypervisor {
+        Some(hypervisor) => format!("{}, under {hypervisor}", environment.kernel),
+        None => environment.kernel.clone(),
+    });
+    if let Some(governor) = &environment.governor {
+        item(&format!("{governor} governor"));
+    }
+    if let Some(cpu) = results.parameters.cpu {
+        item(&format!("Bench thread pinned to CPU {cpu}"));
+    }
+    item(&format!("Measured {} by {}", results.started, results.program));
+    if !results.complete {
+        item("Interrupted: these are the figures it had until then");
+    }
+    for warning in &results.warnings {
+        item(&format!("Doubtful: {warning}"));
+    }
+}
+
+fn tables(text: &mut String, results: &Results) {
+    let baseline = &results.parameters.baseline;
+    let mut headings: Vec<String> = Vec::new();
+    for cell in &results.cells {
+        let heading = heading(results, cell);
+        if !headings.contains(&heading) {
+            headings.push(heading);
+        }
+    }
+    for wanted in &headings {
+        let _ = writeln!(text);
+        wrap(text, "", &format!("{wanted}:"));
+        let cells: Vec<&Cell> =
+            results.cells.iter().filter(|cell| heading(results, cell) == *wanted).collect();
+        let mut contenders: Vec<&str> = Vec::new();
+        for cell in &cells {
+            if cell.contender != *baseline && !contenders.contains(&cell.contender.as_str()) {
+                contenders.push(&cell.contender);
+            }
+        }
+        for contender in contenders {
+            let _ = writeln!(text, "\n  fn={contender}");
+            let _ = writeln!(
+                text,
+                "  {:<13}{:>5} {:>14} {:>14}  speedup",
+                "direction", "folio", "baseline GB/s", "optimized GB/s"
+            );
+            for cell in cells.iter().filter(|cell| cell.contender == contender) {
+                let base = cells
+                    .iter()
+                    .find(|other| other.contender == *baseline && other.situation() == cell.situation());
+                row(text, &results.environment, cell, base.copied());
+            }
+        }
+        if cells.iter().all(|cell| cell.contender == *baseline) {
+            let _ =
+                writeln!(text, "\n  fn={baseline}, which is the baseline: no other contender was measured");
+        }
+    }
+    let _ = writeln!(text);
+    wrap(
+        text,
+        "",
+        &format!(
+            "Baseline: {baseline}. GB/s are mean ± standard deviation; in brackets the 95 % interval of the speedup."
+        ),
+    );
+}
+
+/// What the cells of one table share, in the RFC's words.
+fn heading(results: &Results, cell: &Cell) -> String {
+    let parameters = &results.parameters;
+    let mut heading = match cell.cache {
+        Some(Cache::Cold) => format!(
+            "Cache-cold ({}B total per run, {}B streamed through the caches before each copy)",
+            Size(parameters.total_bytes_cold),
+            Size(parameters.evict_bytes)
+        ),
+        Some(Cache::Hot) => {
+            format!("Cache-hot ({}B total per run, no eviction)", Size(parameters.total_bytes_hot))
+        }
+        Some(Cache::Mixed) => {
+            format!("Cache mixed ({}B total per run, a random half hot)", Size(parameters.total_bytes_cold))
+        }
+        None => "All runs".to_owned(),
+    };
+    for (name, value) in &cell.dimensions {
+        let _ = write!(heading, ", {name} {value}");
+    }
+    if results.origin == Origin::Kernel {
+        heading.push_str(", in the kernel");
+    }
+    heading
+}
+
+fn row(text: &mut String, environment: &Environment, cell: &Cell, base: Option<&Cell>) {
+    let direction = match (cell.src_node, cell.dst_node) {
+        (None, None) => "any".to_owned(),
+        (src, dst) => format!("{}->{}", memory_name(environment, src), memory_name(environment, dst)),
+    };
+    let figure = |cell: &Cell| format!("{:.2} ± {:.2}", cell.mean_gbps, cell.stdev_gbps);
+    let _ = write!(
+        text,
+        "  {direction:<13}{:>5} {:>14} {:>14}  ",
+        Size(cell.folio_bytes),
+        base.map_or_else(|| "-".into(), figure),
+        figure(cell)
+    );
+    match cell.ratio_to_baseline.map(|ratio| ratio.interval) {
+        Some(ratio) => {
+            let _ = writeln!(text, "{:.2}x [{:.2}, {:.2}]", ratio.median, ratio.low, ratio.high);
+        }
+        None => text.push_str("-\n"),
+    }
+}
+
+/// `DRAM0`, or `MEM2` of a node without CPUs: whether that is CXL, only its owner knows.
+fn memory_name(environment: &Environment, node: Option<u32>) -> String {
+    let Some(id) = node else { return "any".into() };
+    let memory_only = environment.nodes.iter().any(|node| node.id == id && node.cpus.is_empty());
+    if memory_only { format!("MEM{id}") } else { format!("DRAM{id}") }
+}
+
+/// `paragraph` in lines of at most [`COLUMNS`], the first after `bullet` and the others indented as far.
+/// A word that is wider than a line stands alone.
+fn wrap(text: &mut String, bullet: &str, paragraph: &str) {
+    let indent = " ".repeat(bullet.chars().count());
+    let mut line = bullet.to_owned();
+    let mut empty = true;
+    for word in paragraph.split_whitespace() {
+        if !empty && line.chars().count() + 1 + word.chars().count() > COLUMNS {
+            let _ = writeln!(text, "{line}");
+            line = indent.clone();
+            empty = true;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        empty = false;
+    }
+    let _ = writeln!(text, "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn fixture() -> Results {
+        let text = include_bytes!("../../tests/fixtures/schema-1.json");
+        foliocopy_measure::result::read_from(text, Path::new("schema-1.json")).unwrap()
+    }
+
+    #[test]
+    fn no_line_is_wider_than_72_columns() {
+        let mut results = fixture();
+        results.warnings = vec![
+            "a warning that goes on for much longer than any line of a mail may be, and then some".into(),
+        ];
+        for cell in &mut results.cells {
+            (cell.src_node, cell.dst_node) = (Some(10), Some(11));
+            (cell.mean_gbps, cell.stdev_gbps) = (123.456, 10.987);
+        }
+        let text = mail(&[results]).unwrap();
+        for line in text.lines() {
+            assert!(line.chars().count() <= COLUMNS, "{line}");
+        }
+    }
+
+    #[test]
+    fn tables_have_the_shape_of_the_rfc() {
+        let text = mail(&[fixture()]).unwrap();
+        assert!(text.contains("Cache-cold (2MB total per run"), "{text}");
+        assert!(
+            text.contains("  fn=foliocopy\n  direction    folio  baseline GB/s optimized GB/s  speedup\n"),
+            "{text}"
+        );
+        assert!(
+            text.lines().any(|line| line.starts_with("  DRAM0->DRAM0    2M ") && line.contains("x [")),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn emulated_figures_are_not_mailed() {
+        let mut results = fixture();
+        results.environment.emulated = true;
+        assert!(mail(&[results]).unwrap_err().to_string().contains("emulated"));
+    }
+}

@@ -1,0 +1,199 @@
+//! The page, section by section.
+
+use foliocopy_measure::verdict::Verdict;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::environment;
+use super::figures::Figures;
+use super::method;
+use super::panel::Machine;
+use super::tables;
+
+/// The report of `machines` (at least one) as one HTML document that refers to nothing outside itself.
+pub(crate) fn page(machines: &[Machine<'_>]) -> String {
+    let figures = Figures::new(machines);
+    let title = match machines {
+        [machine] => format!("Page copies on {}", environment::cpu(machine.results)),
+        _ => format!("Page copies on {} machines", machines.len()),
+    };
+    let nodes = figures.nodes();
+    let style = [include_str!("tokens.css"), include_str!("page.css"), include_str!("chart.css")].concat();
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="generator" content=(concat!("foliocopy ", env!("CARGO_PKG_VERSION")));
+                meta name="color-scheme" content="light dark";
+                title { (title) }
+                style { (PreEscaped(style)) }
+            }
+            body {
+                header.top {
+                    h1 { (title) }
+                    (subtitle(machines))
+                    nav aria-label="Sections" { ul {
+                        @if !figures.is_empty() {
+                            li { a href="#throughput" { "Throughput" } }
+                            @if nodes.is_some() { li { a href="#nodes" { "Nodes" } } }
+                            li { a href="#speed-up" { "Speed-up" } }
+                            li { a href="#samples" { "Samples" } }
+                            li { a href="#tables" { "Tables" } }
+                        }
+                        li { a href="#environment" { "Environment" } }
+                        li { a href="#method" { "Method" } }
+                    } }
+                }
+                main {
+                    div.cards { @for machine in machines { (card(machine, machines.len() > 1)) } }
+                    (warnings(machines))
+                    @if !figures.is_empty() {
+                        section id="throughput" aria-labelledby="throughput-heading" {
+                            h2 id="throughput-heading" { "Throughput against folio size" }
+                            (figures.throughputs())
+                            @if figures.left_out() > 0 {
+                                p { (figures.left_out()) " more situations were measured: they are in the tables." }
+                            }
+                        }
+                        @if let Some(nodes) = nodes {
+                            section id="nodes" aria-labelledby="nodes-heading" {
+                                h2 id="nodes-heading" { "From node to node" }
+                                (nodes)
+                            }
+                        }
+                        section id="speed-up" aria-labelledby="speed-up-heading" {
+                            h2 id="speed-up-heading" { "Speed-up" }
+                            p.soft { "How many times as fast as the baseline, which is what the kernel does today. A solid bar is a difference that holds for all cells together; a pale one may be chance." }
+                            (figures.speed_ups())
+                        }
+                        section id="samples" aria-labelledby="samples-heading" {
+                            h2 id="samples-heading" { "Distribution of the samples" }
+                            p.soft { "Two clouds in a row mean that the machine had two speeds: then trust the ratio, which is taken within a round, and not the mean." }
+                            (figures.distributions())
+                        }
+                        section id="tables" aria-labelledby="tables-heading" {
+                            h2 id="tables-heading" { "Tables" }
+                            @for machine in machines {
+                                @for panel in figures.panels_of(machine).take(4) {
+                                    h3 { (figures.heading(panel)) }
+                                    (tables::speed_up(panel))
+                                }
+                                @if !machine.results.environment.emulated {
+                                    details.bulk {
+                                        summary { "All " (machine.results.cells.len()) " cells" @if machines.len() > 1 { " of " (machine.name) } }
+                                        (tables::cells(machine.results))
+                                    }
+                                }
+                            }
+                        }
+                    }
+                    section id="environment" aria-labelledby="environment-heading" {
+                        h2 id="environment-heading" { "Environment" }
+                        (environment::table(machines))
+                    }
+                    section id="method" aria-labelledby="method-heading" {
+                        h2 id="method-heading" { "Method" }
+                        @for paragraph in methods(machines) { p { (code(&paragraph)) } }
+                    }
+                }
+                footer { p { "Made by " code { "foliocopy report" } " from " (machines.len()) @if machines.len() == 1 { " file" } @else { " files" } " of results. The page holds all it shows and fetches nothing." } }
+            }
+        }
+    }
+    .into_string()
+}
+
+fn subtitle(machines: &[Machine<'_>]) -> Markup {
+    let cells: usize = machines.iter().map(|machine| machine.results.cells.len()).sum();
+    html! {
+        p.soft {
+            @if let [machine] = machines {
+                "Measured " (machine.results.started) " by " (machine.results.program) ": "
+            }
+            (cells) " cells"
+            @if let [machine] = machines {
+                @if let Some(hypervisor) = &machine.results.environment.hypervisor { ", under " (hypervisor) }
+            }
+            "."
+        }
+    }
+}
+
+fn card(machine: &Machine<'_>, named: bool) -> Markup {
+    let results = machine.results;
+    let verdict = Verdict::of(results, "foliocopy");
+    html! {
+        section.card {
+            h3 {
+                @if named { (machine.name) } @else { "foliocopy against " (results.parameters.baseline) }
+            }
+            @if results.environment.emulated {
+                p { "This CPU is emulated: what its copies take says nothing about any machine, so no speed is shown. The " (results.cells.len()) " cells were measured and checked." }
+            } @else if let Some(verdict) = verdict {
+                dl.tiles {
+                    @for (cache, mean) in &verdict.geometric_means {
+                        div {
+                            dt { "geometric mean" @if let Some(cache) = cache { ", " (cache) } }
+                            dd { (format!("{:.2}×", mean.median)) small { (format!("{:.2} to {:.2}", mean.low, mean.high)) } }
+                        }
+                    }
+                    div {
+                        dt { "faster / slower" }
+                        dd { (verdict.faster.len()) " / " (verdict.slower.len()) small { "of " (verdict.cells) " cells" } }
+                    }
+                }
+                @if verdict.is_good() {
+                    p.good { strong { "No cell is slower than " (verdict.baseline) "." } }
+                } @else {
+                    p.bad { strong { "Slower than " (verdict.baseline) " in " (verdict.slower.len()) " of " (verdict.cells) " cells:" } " "
+                        @for (index, cell) in verdict.slower.iter().take(12).enumerate() { @if index > 0 { ", " } (cell.situation()) }
+                        @if verdict.slower.len() > 12 { " and " (verdict.slower.len() - 12) " more" }
+                        "."
+                    }
+                }
+                @if named { p.soft { "foliocopy against " (verdict.baseline) " on " (environment::cpu(results)) "." } }
+            } @else {
+                p { "foliocopy itself was not measured against a baseline here: the charts have what was." }
+            }
+        }
+    }
+}
+
+fn warnings(machines: &[Machine<'_>]) -> Markup {
+    html! {
+        @for machine in machines {
+            @let results = machine.results;
+            @if !results.warnings.is_empty() || !results.complete {
+                section.card.note {
+                    h3 { "Doubtful" @if machines.len() > 1 { ": " (machine.name) } }
+                    ul {
+                        @if !results.complete { li { "The run was interrupted: these are the figures that it had until then." } }
+                        @for warning in &results.warnings { li { (code(warning)) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The paragraphs that differ: machines measured the same way share one.
+fn methods(machines: &[Machine<'_>]) -> Vec<String> {
+    let mut paragraphs: Vec<String> = Vec::new();
+    for machine in machines {
+        let paragraph = method::paragraph(machine.results);
+        if !paragraphs.contains(&paragraph) {
+            paragraphs.push(paragraph);
+        }
+    }
+    paragraphs
+}
+
+/// Prose in which `backticks` are code.
+fn code(text: &str) -> Markup {
+    html! {
+        @for (index, part) in text.split('`').enumerate() {
+            @if index % 2 == 1 { code { (part) } } @else { (part) }
+        }
+    }
+}

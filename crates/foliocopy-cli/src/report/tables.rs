@@ -1,0 +1,110 @@
+//! The figures as tables.
+
+use foliocopy_measure::result::{Cell, Results};
+use foliocopy_measure::size::Size;
+use maud::{Markup, html};
+
+use super::bars::interval;
+use super::panel::Panel;
+
+/// Cells beyond this many are left to the JSON: a browser on a phone would give up on the page.
+const MOST_ROWS: usize = 4000;
+
+/// A table that scrolls sideways by itself on a narrow screen, with the keyboard too.
+fn scrolling(label: &str, table: Markup) -> Markup {
+    html! { div.scroll tabindex="0" role="region" aria-label=(label) { (table) } }
+}
+
+/// Medians in GB/s: a row a folio size, a column a contender.
+pub(super) fn throughput(panel: &Panel<'_>) -> Markup {
+    pivot(panel, &panel.contenders(), "Median GB/s", |cell| {
+        Some(html! { (format!("{:.2}", cell.median_gbps)) })
+    })
+}
+
+/// Speed-ups with their intervals, likewise.
+pub(super) fn speed_up(panel: &Panel<'_>) -> Markup {
+    let baseline = &panel.machine.results.parameters.baseline;
+    let contenders: Vec<&str> = panel.contenders().into_iter().filter(|name| name != baseline).collect();
+    pivot(panel, &contenders, &format!("Speed-up over {baseline}, and its 95 % interval"), |cell| {
+        let ratio = cell.ratio_to_baseline?;
+        Some(
+            html! { span.good[ratio.corrected().is_above(1.0)].bad[ratio.corrected().is_below(1.0)] { (interval(&ratio.interval)) } },
+        )
+    })
+}
+
+fn pivot(
+    panel: &Panel<'_>,
+    contenders: &[&str],
+    caption: &str,
+    show: impl Fn(&Cell) -> Option<Markup>,
+) -> Markup {
+    scrolling(
+        caption,
+        html! {
+            table {
+                caption { (caption) }
+                thead { tr { th scope="col" { "folio" } @for name in contenders { th scope="col" { (name) } } } }
+                tbody {
+                    @for bytes in panel.sizes() {
+                        tr {
+                            th scope="row" { (Size(bytes)) }
+                            @for name in contenders {
+                                td { @if let Some(shown) = panel.cell(name, bytes).and_then(&show) { (shown) } @else { "–" } }
+                            }
+                        }
+                    }
+                }
+            }
+        },
+    )
+}
+
+/// Every cell of `results`.
+pub(super) fn cells(results: &Results) -> Markup {
+    let baseline = &results.parameters.baseline;
+    let left_out = results.cells.len().saturating_sub(MOST_ROWS);
+    html! {
+        (scrolling("All cells", html! {
+            table {
+                caption { "All cells: GB/s, and the speed-up over " (baseline) }
+                thead { tr {
+                    th.text scope="col" { "situation" }
+                    th.text scope="col" { "contender" }
+                    th scope="col" { "median" }
+                    th scope="col" { "mean ± stdev" }
+                    th scope="col" { "rounds" }
+                    th scope="col" { "speed-up (95 %)" }
+                    th scope="col" { "corrected" }
+                    th.text scope="col" { "verdict" }
+                } }
+                tbody { @for cell in results.cells.iter().take(MOST_ROWS) { (row(cell, baseline)) } }
+            }
+        }))
+        @if left_out > 0 { p { (left_out) " more cells are in the JSON file." } }
+    }
+}
+
+fn row(cell: &Cell, baseline: &str) -> Markup {
+    let ratio = cell.ratio_to_baseline.filter(|_| cell.contender != baseline);
+    html! {
+        tr {
+            th scope="row" { (cell.situation()) }
+            td.text { (cell.contender) }
+            td { (format!("{:.2}", cell.median_gbps)) }
+            td { (format!("{:.2} ± {:.2}", cell.mean_gbps, cell.stdev_gbps)) }
+            td { (cell.samples_gbps.len()) }
+            @if let Some(ratio) = ratio {
+                td { (interval(&ratio.interval)) }
+                td { (format!("{:.2} to {:.2}", ratio.corrected_low, ratio.corrected_high)) }
+                @if ratio.corrected().is_above(1.0) { td.text.good { "faster" } }
+                @else if ratio.corrected().is_below(1.0) { td.text.bad { "slower" } }
+                @else { td.text { "no difference" } }
+            } @else {
+                td { "–" } td { "–" }
+                td.text { @if cell.contender == baseline { "baseline" } @else { "no baseline" } }
+            }
+        }
+    }
+}

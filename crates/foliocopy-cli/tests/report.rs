@@ -1,0 +1,193 @@
+//! `foliocopy report`, from outside.
+
+use std::fs;
+
+use predicates::prelude::*;
+use results::{foliocopy, schema_1, write};
+
+mod results;
+
+#[test]
+fn the_page_holds_all_it_needs_and_no_script() {
+    let page = results::page(&[results::one_machine()]);
+    for foreign in
+        ["http:", "https:", "<script", "<link", "<img", "<iframe", "@import", "url(", " src=", "onload"]
+    {
+        assert!(!page.contains(foreign), "{foreign}");
+    }
+    for present in
+        ["Environment", "Method", "Throughput, cache cold", "Speed-up, cache hot", "Samples at 2 MiB"]
+    {
+        assert!(page.contains(present), "{present}");
+    }
+    let href = page.split("href=\"").skip(1);
+    assert!(href.clone().count() > 4 && href.into_iter().all(|link| link.starts_with('#')));
+}
+
+#[test]
+fn hostile_names_stay_text() {
+    let mut results = results::one_machine();
+    results.environment.cpu.model_name = "<script>alert(1)</script>".into();
+    results.warnings = vec!["`<b>`\"'&".into()];
+    for cell in &mut results.cells {
+        if cell.contender == "rfc" {
+            cell.contender = "</svg><script>alert(2)".into();
+        }
+    }
+    let page = results::page(&[results.clone()]);
+    assert!(!page.contains("<script") && page.contains("&lt;script&gt;alert(1)"));
+    for (name, svg) in results::charts(&[results]) {
+        assert!(!svg.contains("<script") && svg.matches("</svg>").count() == 1, "{name}");
+    }
+}
+
+#[test]
+fn schema_version_1_is_read_for_ever() {
+    let directory = tempfile::tempdir().unwrap();
+    let page = directory.path().join("report.html");
+    foliocopy().arg("report").arg(schema_1()).arg("-o").arg(&page).assert().success();
+    let page = fs::read_to_string(page).unwrap();
+    assert!(page.contains("AMD EPYC 7713") && page.contains("18 cells"));
+}
+
+#[test]
+fn several_files_stand_side_by_side() {
+    let page = results::page(&[results::one_machine(), results::many_nodes()]);
+    for present in
+        ["on 2 machines", "foliocopy on each machine, cache cold", "Zen 3", "Zen 5", "from node", "differ"]
+    {
+        assert!(page.contains(present) || present == "from node", "{present}");
+    }
+    assert!(page.contains("The run was interrupted"));
+}
+
+#[test]
+fn an_emulated_cpu_shows_no_speed() {
+    let page = results::page(&[results::emulated()]);
+    assert!(
+        page.contains("This CPU is emulated") && !page.contains("<svg") && !page.contains("GB/s, median")
+    );
+    let directory = tempfile::tempdir().unwrap();
+    let file = write(directory.path(), "emulated.json", &results::emulated());
+    for output in ["--export-lkml", "--svg"] {
+        let target = directory.path().join("out");
+        foliocopy()
+            .arg("report")
+            .arg(&file)
+            .arg(output)
+            .arg(&target)
+            .assert()
+            .code(2)
+            .stderr(predicate::str::contains("emulated"));
+        assert!(!target.exists());
+    }
+}
+
+#[test]
+fn thousands_of_cells_make_a_page_that_a_browser_can_hold() {
+    let pairs: Vec<(u32, u32)> = (0..8).flat_map(|src| (0..8).map(move |dst| (src, dst))).collect();
+    let mut results = results::made_up(&["per-page", "rfc", "foliocopy"], 1, &[(0, 0)], 3);
+    let cells = std::mem::take(&mut results.cells);
+    for size in 0..16 {
+        for (src, dst) in &pairs {
+            results.cells.extend(cells.iter().cloned().map(|mut cell| {
+                cell.folio_bytes <<= size;
+                (cell.src_node, cell.dst_node) = (Some(*src), Some(*dst));
+                cell
+            }));
+        }
+    }
+    assert_eq!(results.cells.len(), 6144);
+    let page = results::page(&[results]);
+    assert!(page.len() < 6 << 20, "{} bytes", page.len());
+    assert!(
+        page.contains("more cells are in the JSON file") && page.contains("more situations were measured")
+    );
+}
+
+#[test]
+fn an_output_that_exists_is_kept_unless_forced() {
+    let directory = tempfile::tempdir().unwrap();
+    let page = directory.path().join("report.html");
+    fs::write(&page, "mine").unwrap();
+    let report = || {
+        let mut command = foliocopy();
+        command.arg("report").arg(schema_1()).arg("-o").arg(&page);
+        command
+    };
+    report().assert().code(2).stderr(predicate::str::contains("--force"));
+    assert_eq!(fs::read_to_string(&page).unwrap(), "mine");
+    report().arg("--force").assert().success();
+    assert!(fs::read_to_string(&page).unwrap().starts_with("<!DOCTYPE html>"));
+}
+
+/// With two outputs of which one can't be written, neither appears.
+#[test]
+fn all_outputs_or_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let page = directory.path().join("report.html");
+    let mail = directory.path().join("mail.txt");
+    fs::write(&mail, "mine").unwrap();
+    foliocopy()
+        .arg("report")
+        .arg(schema_1())
+        .arg("-o")
+        .arg(&page)
+        .arg("--export-lkml")
+        .arg(&mail)
+        .assert()
+        .code(2);
+    assert!(!page.exists());
+}
+
+#[test]
+fn files_that_are_no_results_are_refused_by_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let whole = fs::read(schema_1()).unwrap();
+    let text = String::from_utf8(whole.clone()).unwrap();
+    let cases: [(&str, &[u8], &str); 6] = [
+        ("picture.json", b"\x89PNG\r\n", "is not a result of foliocopy"),
+        ("other.json", b"{\"name\": \"npm\"}", "no `schema_version`"),
+        ("cut.json", &whole[..whole.len() / 2], "ends in the middle"),
+        ("nothing.json", b"", "is not a result of foliocopy"),
+        (
+            "later.json",
+            text.replace("\"schema_version\": 1", "\"schema_version\": 99").leak().as_bytes(),
+            "use a newer foliocopy",
+        ),
+        (
+            "empty.json",
+            format!("{}\"cells\": []}}", text.split("\"cells\"").next().unwrap()).leak().as_bytes(),
+            "holds no cells",
+        ),
+    ];
+    for (name, content, reason) in cases {
+        let file = directory.path().join(name);
+        fs::write(&file, content).unwrap();
+        foliocopy()
+            .arg("report")
+            .args([schema_1(), file.clone()])
+            .args(["-o", "-"])
+            .assert()
+            .code(2)
+            .stdout("")
+            .stderr(predicate::str::contains(reason).and(predicate::str::contains(name)));
+    }
+    foliocopy()
+        .args(["report", "/nonexistent.json", "-o", "-"])
+        .assert()
+        .code(2)
+        .stderr(predicate::str::contains("/nonexistent.json"));
+}
+
+#[test]
+fn it_asks_where_to_write() {
+    foliocopy().arg("report").arg(schema_1()).assert().code(2).stderr(predicate::str::contains("--output"));
+}
+
+#[test]
+fn the_mail_goes_to_standard_output() {
+    foliocopy().arg("report").arg(schema_1()).args(["--export-lkml", "-"]).assert().success().stdout(
+        predicate::str::contains("fn=foliocopy").and(predicate::str::contains("Test setup on Zen 3")),
+    );
+}
