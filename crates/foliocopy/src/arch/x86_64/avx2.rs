@@ -5,8 +5,8 @@ use core::arch::asm;
 use super::{Stopped, Work};
 use crate::extable::may_fault;
 
-/// A line a turn into the cache: two loads, two stores. Memory fails by the line, so what is left at
-/// the start of the turn is exact.
+/// Whole pages without a loop inside, then a line a turn: see [`super::avx512::copy`], of which this
+/// is the narrower twin.
 #[inline]
 pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped {
     let (bytes_left, trap);
@@ -14,17 +14,39 @@ pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped
     // CPU that has the instructions.
     unsafe {
         asm!(
-            ".balign 32",
+            "cmp rcx, 4096",
+            "jb 3f",
+            ".balign 64",
             "2:",
-            may_fault!("vmovdqa ymm0, [rsi]", "3f"),
-            may_fault!("vmovdqa ymm1, [rsi + 32]", "3f"),
-            may_fault!("vmovdqa [rdi], ymm0", "3f"),
-            may_fault!("vmovdqa [rdi + 32], ymm1", "3f"),
+            ".irp line, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, \
+                32, 34, 36, 38, 40, 42, 44, 46, 48, 50, 52, 54, 56, 58, 60, 62",
+            may_fault!("vmovdqa ymm0, [rsi + 64 * \\line]", "3f"),
+            may_fault!("vmovdqa ymm1, [rsi + 64 * \\line + 32]", "3f"),
+            may_fault!("vmovdqa ymm2, [rsi + 64 * \\line + 64]", "3f"),
+            may_fault!("vmovdqa ymm3, [rsi + 64 * \\line + 96]", "3f"),
+            may_fault!("vmovdqa [rdi + 64 * \\line], ymm0", "3f"),
+            may_fault!("vmovdqa [rdi + 64 * \\line + 32], ymm1", "3f"),
+            may_fault!("vmovdqa [rdi + 64 * \\line + 64], ymm2", "3f"),
+            may_fault!("vmovdqa [rdi + 64 * \\line + 96], ymm3", "3f"),
+            ".endr",
+            "add rsi, 4096",
+            "add rdi, 4096",
+            "sub rcx, 4096",
+            "cmp rcx, 4096",
+            "jae 2b",
+            "3:",
+            "test rcx, rcx",
+            "jz 5f",
+            "4:",
+            may_fault!("vmovdqa ymm0, [rsi]", "5f"),
+            may_fault!("vmovdqa ymm1, [rsi + 32]", "5f"),
+            may_fault!("vmovdqa [rdi], ymm0", "5f"),
+            may_fault!("vmovdqa [rdi + 32], ymm1", "5f"),
             "add rsi, 64",
             "add rdi, 64",
             "sub rcx, 64",
-            "jnz 2b",
-            "3:",
+            "jnz 4b",
+            "5:",
             "vzeroupper",
             machine_check_safe = const MACHINE_CHECK_SAFE as u32,
             inout("rcx") work.bytes => bytes_left,
@@ -34,20 +56,23 @@ pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped
             in("rdx") work.recovery,
             out("xmm0") _,
             out("xmm1") _,
+            out("xmm2") _,
+            out("xmm3") _,
             options(nostack),
         );
     }
     Stopped { bytes_left, trap }
 }
 
-/// A line a turn past the cache.
+/// A line a turn past the cache, each with a prefetch. Memory fails by the line, so what is left at the
+/// start of the turn is exact.
 #[inline]
 pub(super) unsafe fn copy_non_temporal<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped {
     let (bytes_left, trap);
     // SAFETY: as above. A prefetch can't fault.
     unsafe {
         asm!(
-            ".balign 32",
+            ".balign 64",
             "2:",
             "prefetchnta [rsi + {prefetch}]",
             may_fault!("vmovdqa ymm0, [rsi]", "3f"),
