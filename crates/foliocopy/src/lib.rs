@@ -40,7 +40,7 @@ pub use chunk::{DEFAULT_CHUNK_BYTES, NoYield, Yield};
 pub use cpu::{Caches, Cpu, Features, Microarchitecture, Vendor};
 pub use error::{CopyError, UnknownName};
 pub use extable::Fault;
-pub use locality::Locality;
+pub use locality::{Locality, Residence};
 pub use page::{PAGE_SHIFT, PAGE_SIZE, Page, PageRange};
 pub use pages::{CopyOptions, copy_pages, copy_pages_raw};
 pub use policy::{Choice, Explanation, Policy, Registers};

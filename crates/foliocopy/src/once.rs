@@ -24,18 +24,19 @@ impl<T: Copy> Once<T> {
         Self { state: AtomicU8::new(EMPTY), value: UnsafeCell::new(MaybeUninit::uninit()) }
     }
 
-    /// The value kept, or what `work_out` gives.
+    /// What `use_it` makes of the value kept, or of the one that `work_out` gives.
     #[inline]
-    pub(crate) fn get(&self, work_out: impl FnOnce() -> T) -> T {
+    pub(crate) fn with<R>(&self, work_out: impl FnOnce() -> T, use_it: impl FnOnce(&T) -> R) -> R {
         if self.state.load(Ordering::Acquire) == READY {
             // SAFETY: READY is stored, with release, after the value was written, and it stays.
-            return unsafe { (*self.value.get()).assume_init() };
+            return use_it(unsafe { (*self.value.get()).assume_init_ref() });
         }
-        self.fill(work_out())
+        use_it(&self.keep(work_out()))
     }
 
     #[cold]
-    fn fill(&self, value: T) -> T {
+    #[inline(never)]
+    fn keep(&self, value: T) -> T {
         if self.state.compare_exchange(EMPTY, FILLING, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             // SAFETY: only the caller that won the exchange comes here, and nobody reads before READY.
             unsafe { (*self.value.get()).write(value) };

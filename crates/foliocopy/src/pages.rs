@@ -2,7 +2,7 @@
 
 use crate::chunk::{self, DEFAULT_CHUNK_BYTES, NoYield, Yield};
 use crate::error::CopyError;
-use crate::locality::Locality;
+use crate::locality::{self, Locality, Residence};
 use crate::page::{PAGE_SIZE, Page, PageRange};
 use crate::policy::{Choice, Policy};
 use crate::primitive::Primitive;
@@ -128,7 +128,8 @@ impl<Y: Yield> CopyOptions<Y> {
         if dst.len() != src.len() {
             return Err(CopyError::LengthMismatch { dst: dst.len(), src: src.len() });
         }
-        let choice = self.choice(src.len() * PAGE_SIZE)?;
+        // SAFETY: the slice is readable.
+        let choice = unsafe { self.choice(src.as_ptr(), src.len() * PAGE_SIZE)? };
         // SAFETY: two slices of the same length, one of which is borrowed mutably.
         unsafe { self.run(choice, dst.into(), src.as_ptr()) };
         Ok(())
@@ -155,22 +156,42 @@ impl<Y: Yield> CopyOptions<Y> {
         if dst.overlaps(source) {
             return Err(CopyError::Overlap);
         }
-        let choice = self.choice(dst.bytes())?;
+        // SAFETY: the caller vouches for the source.
+        let choice = unsafe { self.choice(src, dst.bytes())? };
         // SAFETY: the ranges don't overlap; the caller vouches for the memory.
         unsafe { self.run(choice, dst, src) };
         Ok(())
     }
 
+    /// # Safety
+    ///
+    /// `src` is readable for `bytes` bytes.
     #[inline]
-    fn choice(&self, bytes: usize) -> Result<Choice, CopyError> {
-        let policy = match self.policy {
-            Some(policy) => policy,
-            None => Policy::host()?,
-        };
-        match self.primitive {
-            Some(primitive) => policy.with_primitive(primitive),
-            None => Ok(policy.choose(self.locality, bytes)),
+    unsafe fn choice(&self, src: *const Page, bytes: usize) -> Result<Choice, CopyError> {
+        // SAFETY: the caller's promise.
+        let by = |policy: &Policy| unsafe { self.choice_by(policy, src, bytes) };
+        match &self.policy {
+            Some(policy) => by(policy),
+            None => Policy::with_host(by)?,
         }
+    }
+
+    /// # Safety
+    ///
+    /// `src` is readable for `bytes` bytes.
+    #[inline]
+    unsafe fn choice_by(&self, policy: &Policy, src: *const Page, bytes: usize) -> Result<Choice, CopyError> {
+        if let Some(primitive) = self.primitive {
+            return policy.with_primitive(primitive);
+        }
+        let residence = match self.locality {
+            // SAFETY: the caller's promise; where the policy looks there is a page at least.
+            Locality::Auto if policy.looks(bytes) => unsafe {
+                locality::look::<false>(policy.cpu(), src.cast(), bytes)
+            },
+            _ => Residence::Unknown,
+        };
+        Ok(policy.choose_seen(self.locality, bytes, residence))
     }
 
     /// # Safety

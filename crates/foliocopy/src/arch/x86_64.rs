@@ -6,6 +6,7 @@ use core::ptr;
 mod avx2;
 #[cfg(not(foliocopy_kernel))]
 mod avx512;
+pub(crate) mod look;
 mod movdir64b;
 mod movnti;
 mod movq;
