@@ -51,21 +51,21 @@ pub unsafe fn copy_pages_raw(dst: *mut Page, src: *const Page, nr_pages: usize) 
 /// # Ok::<(), foliocopy::CopyError>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct CopyOptions<Y = NoYield> {
-    policy: Option<Policy>,
+pub struct CopyOptions<'a, Y = NoYield> {
+    policy: Option<&'a Policy>,
     locality: Locality,
     primitive: Option<Primitive>,
     chunk_bytes: usize,
     between_chunks: Y,
 }
 
-impl Default for CopyOptions {
+impl Default for CopyOptions<'_> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl CopyOptions {
+impl CopyOptions<'_> {
     /// [`Locality::Auto`], the primitive that the policy of the host chooses, chunks of
     /// [`DEFAULT_CHUNK_BYTES`] and nothing between them.
     #[inline]
@@ -80,11 +80,11 @@ impl CopyOptions {
     }
 }
 
-impl<Y: Yield> CopyOptions<Y> {
+impl<'a, Y: Yield> CopyOptions<'a, Y> {
     /// Decides by `policy` instead of by [`Policy::host`].
     #[inline]
     #[must_use]
-    pub fn policy(self, policy: Policy) -> Self {
+    pub fn policy(self, policy: &'a Policy) -> Self {
         Self { policy: Some(policy), ..self }
     }
 
@@ -112,7 +112,7 @@ impl<Y: Yield> CopyOptions<Y> {
 
     /// Calls `between_chunks` between two chunks: not before the first, not after the last.
     #[inline]
-    pub fn yield_with<Z: Yield>(self, between_chunks: Z) -> CopyOptions<Z> {
+    pub fn yield_with<Z: Yield>(self, between_chunks: Z) -> CopyOptions<'a, Z> {
         let Self { policy, locality, primitive, chunk_bytes, between_chunks: _ } = self;
         CopyOptions { policy, locality, primitive, chunk_bytes, between_chunks }
     }
@@ -170,7 +170,7 @@ impl<Y: Yield> CopyOptions<Y> {
     unsafe fn choice(&self, src: *const Page, bytes: usize) -> Result<Choice, CopyError> {
         // SAFETY: the caller's promise.
         let by = |policy: &Policy| unsafe { self.choice_by(policy, src, bytes) };
-        match &self.policy {
+        match self.policy {
             Some(policy) => by(policy),
             None => Policy::with_host(by)?,
         }

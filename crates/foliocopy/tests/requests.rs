@@ -63,7 +63,7 @@ fn a_primitive_this_cpu_lacks() {
     let mut dst = [Page::zeroed()];
     for primitive in Primitive::ALL.iter().filter(|primitive| !primitive.requires().is_empty()) {
         let answer =
-            CopyOptions::new().policy(policy).primitive(*primitive).copy_pages(&mut dst, &[Page::filled(1)]);
+            CopyOptions::new().policy(&policy).primitive(*primitive).copy_pages(&mut dst, &[Page::filled(1)]);
         let missing = primitive.requires();
         assert_eq!(answer, Err(CopyError::Unavailable { primitive: *primitive, missing }));
         assert!(answer.unwrap_err().to_string().ends_with(&missing.to_string()));
@@ -79,7 +79,7 @@ fn masks_force_every_path() {
         let policy = Policy::new(Cpu::detect().without(mask), Registers::GeneralPurpose);
         for locality in Locality::ALL {
             let (src, mut dst) = (vec![Page::filled(0x5a); 5], vec![Page::zeroed(); 5]);
-            let options = CopyOptions::new().policy(policy).locality(*locality);
+            let options = CopyOptions::new().policy(&policy).locality(*locality);
             options.copy_pages(&mut dst, &src).unwrap();
             assert!(dst == src);
         }
