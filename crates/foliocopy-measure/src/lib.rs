@@ -1,6 +1,9 @@
 //! What the measurements of foliocopy share: the environment they were taken in, the statistics, and the
 //! result schema that the bench, the kernel bench, `compare` and `report` all speak.
 
+pub mod eviction;
+pub mod latency;
+pub mod memory;
 pub mod result;
 pub mod size;
 pub mod statistics;

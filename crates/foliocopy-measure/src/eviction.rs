@@ -1,0 +1,59 @@
+//! Making caches cold: a buffer larger than all of them, read through.
+
+use std::hint::black_box;
+
+use crate::memory::{Mapping, MemoryError, MemoryKind};
+
+/// What the RFC's benchmark streams through the L3 before each cold copy.
+pub const RFC_BYTES: u64 = 128 << 20;
+
+/// The line size of every x86-64 CPU so far.
+const LINE: usize = 64;
+
+/// How many bytes evict everything: as the RFC has it, or four times the last-level cache if that is more.
+pub fn default_bytes(last_level_cache: Option<u64>) -> u64 {
+    last_level_cache.map_or(RFC_BYTES, |cache| RFC_BYTES.max(4 * cache))
+}
+
+/// A buffer that pushes everything else out of the caches.
+#[derive(Debug)]
+pub struct EvictionBuffer(Mapping);
+
+impl EvictionBuffer {
+    /// Maps `bytes`, in huge pages where there are any, on the caller's node.
+    pub fn new(bytes: usize) -> Result<Self, MemoryError> {
+        let mut mapping = Mapping::new(MemoryKind::Thp, bytes, 1, None)?;
+        mapping.as_mut_slice().fill(0x5a);
+        let buffer = Self(mapping);
+        // What filling left dirty would be written back at the expense of the first copy.
+        buffer.evict();
+        Ok(buffer)
+    }
+
+    /// Reads every line once. Reading, not writing: lines that a write leaves dirty are written back while the
+    /// measured copy runs, and a copy that evicts more would pay for it.
+    pub fn evict(&self) {
+        read_lines(self.0.as_slice());
+    }
+}
+
+/// Reads one word of every line.
+pub fn read_lines(memory: &[u8]) {
+    let mut sum = 0u64;
+    for line in memory.chunks_exact(LINE) {
+        sum = sum.wrapping_add(u64::from(line[0]));
+    }
+    black_box(sum);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_caches_get_larger_buffers() {
+        assert_eq!(default_bytes(None), RFC_BYTES);
+        assert_eq!(default_bytes(Some(32 << 20)), RFC_BYTES);
+        assert_eq!(default_bytes(Some(384 << 20)), 1536 << 20);
+    }
+}

@@ -1,0 +1,101 @@
+//! Memory to copy between: mapped as asked, placed on a node, and checked for what the system really gave.
+
+mod given;
+mod mapping;
+mod placement;
+
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use crate::size::Size;
+
+pub use given::available_bytes;
+pub use mapping::Mapping;
+
+/// The size of a huge page that a PMD maps on x86-64.
+pub const PMD_BYTES: usize = 2 << 20;
+
+/// Kinds of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MemoryKind {
+    /// Anonymous, with transparent huge pages (`MADV_HUGEPAGE`).
+    Thp,
+    /// Anonymous, in base pages (`MADV_NOHUGEPAGE`).
+    Anon,
+    /// Anonymous, from the pool of reserved huge pages (`MAP_HUGETLB`), as guest RAM often is.
+    Hugetlb,
+    /// A shared mapping of a memfd, as guest RAM is where another process maps it too.
+    Memfd,
+}
+
+impl MemoryKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Thp, Self::Anon, Self::Hugetlb, Self::Memfd];
+
+    /// The name that `--memory` takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Thp => "thp",
+            Self::Anon => "anon",
+            Self::Hugetlb => "hugetlb",
+            Self::Memfd => "memfd",
+        }
+    }
+}
+
+impl fmt::Display for MemoryKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for MemoryKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
+            let known = Self::ALL.map(Self::name).join(", ");
+            format!("`{text}` is no kind of memory: known are {known}")
+        })
+    }
+}
+
+/// Why memory could not be had.
+#[derive(Debug, Error)]
+pub enum MemoryError {
+    /// The pool of huge pages is too small.
+    #[error(
+        "no {} in reserved huge pages: reserve some with `sysctl vm.nr_hugepages={}`, or use --memory thp",
+        Size(*bytes as u64),
+        bytes.div_ceil(PMD_BYTES) * 2
+    )]
+    NoHugePages {
+        /// Bytes asked for.
+        bytes: usize,
+    },
+    /// mmap(2) or memfd_create(2) failed.
+    #[error("can't map {} of {kind} memory", Size(*bytes as u64))]
+    Map {
+        /// What was asked for.
+        kind: MemoryKind,
+        /// Bytes asked for.
+        bytes: usize,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// mbind(2) failed.
+    #[error("can't place memory on node {node}{}", if source.raw_os_error() == Some(libc::EPERM) {
+        " (a container's seccomp filter may forbid mbind(2): run outside, or give it CAP_SYS_NICE)"
+    } else { "" })]
+    Bind {
+        /// The node asked for.
+        node: u32,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
