@@ -1,6 +1,11 @@
 //! What the measurements of foliocopy share: the environment they were taken in, the statistics, and the
 //! result schema that the bench, the kernel bench, `compare` and `report` all speak.
 
+pub mod activity;
+pub mod affinity;
+pub mod bench;
+pub mod contender;
+pub mod environment;
 pub mod eviction;
 pub mod latency;
 pub mod memory;
@@ -9,3 +14,4 @@ pub mod size;
 pub mod statistics;
 pub mod topology;
 pub mod verdict;
+pub mod warning;

@@ -70,6 +70,15 @@ impl Results {
         situations
     }
 
+    /// How many cells are held against a baseline: what intervals are corrected for.
+    pub fn tests(&self) -> usize {
+        let baseline = &self.parameters.baseline;
+        let situations = self.situations();
+        let rated =
+            situations.iter().filter(|(_, cells)| cells.iter().any(|cell| cell.contender == *baseline));
+        rated.map(|(_, cells)| cells.len() - 1).sum()
+    }
+
     /// Computes every cell's ratio to the baseline contender of its situation, with intervals corrected for
     /// the number of cells that have one. Call it once all samples are in.
     pub fn rate(&mut self) {
@@ -83,9 +92,7 @@ impl Results {
                 baseline.map_or_else(Vec::new, |baseline| cell.ratios_to(baseline))
             })
             .collect();
-        let rated =
-            |cell: &Cell, ratios: &[f64]| !ratios.is_empty() && cell.contender != self.parameters.baseline;
-        let tests = self.cells.iter().zip(&ratios).filter(|(cell, ratios)| rated(cell, ratios)).count();
+        let tests = self.tests();
         for (cell, ratios) in self.cells.iter_mut().zip(&ratios) {
             cell.ratio_to_baseline = Ratio::of(ratios, tests, self.parameters.seed);
         }

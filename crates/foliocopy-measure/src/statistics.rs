@@ -79,6 +79,13 @@ pub fn corrected_confidence(tests: NonZeroUsize) -> f64 {
     1.0 - (1.0 - CONFIDENCE) / tests.get() as f64
 }
 
+/// How many rounds it takes before `tests` corrected intervals could exclude 1 at all: were there no difference,
+/// all ratios of a cell would still fall on one side of it once in 2^(rounds - 1).
+pub fn rounds_needed(tests: usize) -> usize {
+    let chance = (1.0 - CONFIDENCE) / tests.max(1) as f64;
+    1 + (-chance.log2()).ceil() as usize
+}
+
 /// The bootstrap distribution of one statistic, from which intervals at any confidence are read.
 ///
 /// # Invariants
@@ -240,6 +247,14 @@ mod tests {
     fn corrections_add_up_to_the_confidence() {
         assert_eq!(corrected_confidence(tests(1)), CONFIDENCE);
         assert!((corrected_confidence(tests(10)) - 0.995).abs() < 1e-12);
+    }
+
+    #[test]
+    fn few_rounds_cannot_tell_many_cells_apart() {
+        // All of six ratios lie on one side by chance once in 32, all of five once in 16: 5 % lies between.
+        assert_eq!(rounds_needed(1), 6);
+        assert_eq!(rounds_needed(0), 6);
+        assert_eq!(rounds_needed(48), 11);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::result::{Cache, Cell, Results};
-use crate::statistics::{Bootstrap, CONFIDENCE, Interval};
+use crate::result::{Cache, Cell, Results, Situation};
+use crate::statistics::{Bootstrap, CONFIDENCE, Interval, rounds_needed};
 
 /// Where one contender stands against the baseline.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct Verdict<'a> {
     pub faster: Vec<&'a Cell>,
     /// How many cells were judged.
     pub cells: usize,
+    /// How many of these have too few rounds for their interval to exclude 1 by anything but chance.
+    pub undecided: usize,
     /// The geometric mean of the speed-ups by state of the cache, with its interval at 95 %.
     pub geometric_means: Vec<(Option<Cache>, Interval)>,
 }
@@ -29,20 +31,32 @@ impl<'a> Verdict<'a> {
             return None;
         }
         let baseline = results.parameters.baseline.as_str();
-        let mut verdict =
-            Self { contender, baseline, slower: vec![], faster: vec![], cells: 0, geometric_means: vec![] };
+        let mut verdict = Self {
+            contender,
+            baseline,
+            slower: vec![],
+            faster: vec![],
+            cells: 0,
+            undecided: 0,
+            geometric_means: vec![],
+        };
+        let needed = rounds_needed(results.tests());
         let mut groups: Vec<(Option<Cache>, Vec<Vec<f64>>)> = vec![];
-        for (_, cells) in results.situations() {
+        // A neighbour's speed is no copy's.
+        let copies = |situation: &Situation<'_>| !situation.dimensions.contains_key("victim");
+        for (_, cells) in results.situations().into_iter().filter(|(situation, _)| copies(situation)) {
             let find = |name: &str| cells.iter().copied().find(|cell| cell.contender == name);
             let (Some(cell), Some(base)) = (find(contender), find(baseline)) else { continue };
             let Some(ratio) = cell.ratio_to_baseline else { continue };
+            let ratios = cell.ratios_to(base);
             verdict.cells += 1;
-            if ratio.corrected().is_below(1.0) {
+            if ratios.len() < needed {
+                verdict.undecided += 1;
+            } else if ratio.corrected().is_below(1.0) {
                 verdict.slower.push(cell);
             } else if ratio.corrected().is_above(1.0) {
                 verdict.faster.push(cell);
             }
-            let ratios = cell.ratios_to(base);
             match groups.iter_mut().find(|(cache, _)| *cache == cell.cache) {
                 Some((_, group)) => group.push(ratios),
                 None => groups.push((cell.cache, vec![ratios])),
@@ -69,7 +83,9 @@ impl<'a> Verdict<'a> {
 impl fmt::Display for Verdict<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.contender)?;
-        if self.is_good() {
+        if self.undecided == self.cells {
+            write!(f, "too few rounds to tell it from {}", self.baseline)?;
+        } else if self.is_good() {
             write!(f, "no cell slower than {}", self.baseline)?;
         } else {
             write!(f, "slower than {} in {} of {} cells (", self.baseline, self.slower.len(), self.cells)?;
@@ -133,6 +149,30 @@ mod tests {
         results.rate();
         let verdict = Verdict::of(&results, "foliocopy").unwrap();
         assert!(verdict.slower.is_empty() && verdict.faster.is_empty());
+    }
+
+    #[test]
+    fn too_few_rounds_decide_nothing() {
+        let mut results = sample();
+        for cell in &mut results.cells {
+            cell.samples_gbps.truncate(4);
+        }
+        results.rate();
+        let verdict = Verdict::of(&results, "foliocopy").unwrap();
+        assert!(verdict.is_good() && verdict.faster.is_empty());
+        assert_eq!(verdict.undecided, 2);
+        assert!(verdict.to_string().starts_with("foliocopy: too few rounds to tell it from per-page;"));
+    }
+
+    #[test]
+    fn a_neighbours_speed_is_not_judged() {
+        let mut results = sample();
+        for cell in &mut results.cells[..2] {
+            cell.dimensions.insert("victim".into(), "after".into());
+        }
+        results.rate();
+        let verdict = Verdict::of(&results, "foliocopy").unwrap();
+        assert_eq!((verdict.cells, verdict.slower.len()), (1, 0));
     }
 
     #[test]

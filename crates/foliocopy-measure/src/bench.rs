@@ -1,0 +1,417 @@
+//! The measurement: every contender in every round, in shuffled order, on real memory.
+
+mod case;
+mod layout;
+mod sampler;
+
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use thiserror::Error;
+
+use crate::contender::Contender;
+use crate::eviction::EvictionBuffer;
+use crate::latency::TimeStampCounter;
+use crate::memory::{MemoryError, MemoryKind};
+use crate::result::{Cell, MemoryGiven};
+
+pub use case::{Case, Crew, Then};
+use sampler::{Sample, Sampler};
+
+/// What is to be measured, and how.
+#[derive(Debug)]
+pub struct Plan {
+    /// Who takes part.
+    pub contenders: Vec<Contender>,
+    /// In which situations, in turn.
+    pub cases: Vec<Case>,
+    /// At most so many rounds of each case.
+    pub rounds: u32,
+    /// About so long for all cases together; every case gets one round at least.
+    pub time: Duration,
+    /// The kind of memory.
+    pub memory: MemoryKind,
+    /// Bytes streamed through the caches before each cold run.
+    pub evict_bytes: usize,
+    /// Rounds after which the buffers are laid out anew.
+    pub layout_rounds: u32,
+    /// Seed of everything that is shuffled.
+    pub seed: u64,
+    /// Whether latencies can be sampled.
+    pub counter: TimeStampCounter,
+    /// The CPUs for copiers and threads beyond the first, which stays where its caller put it.
+    pub cpus: Vec<u32>,
+}
+
+/// Somebody who watches, and may end it.
+pub trait Observer {
+    /// A case begins, the `index`th.
+    fn case(&mut self, index: usize, case: &Case);
+
+    /// So much of the whole is done, between 0 and 1.
+    fn progress(&mut self, done: f64);
+
+    /// Whether to stop here.
+    fn interrupted(&self) -> bool;
+}
+
+/// What was measured.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The cells, without ratios.
+    pub cells: Vec<Cell>,
+    /// Whether every case was measured to its end.
+    pub complete: bool,
+}
+
+/// Why a measurement could not be finished.
+#[derive(Debug, Error)]
+pub enum BenchError {
+    /// Memory could not be had.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// More memory is needed than there is.
+    #[error(
+        "{case} needs {} MiB of memory and {} MiB are available: choose a smaller --folio or --total",
+        needed >> 20,
+        available >> 20
+    )]
+    TooLarge {
+        /// The case, as it is printed.
+        case: String,
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes available.
+        available: u64,
+    },
+    /// A contender copied something else than the source.
+    #[error(
+        "contender `{contender}` copied wrongly ({case}): byte {offset} of a folio is {found:#04x} and should be {expected:#04x}"
+    )]
+    WrongByte {
+        /// The contender.
+        contender: String,
+        /// The case, as it is printed.
+        case: String,
+        /// Where in the folio.
+        offset: usize,
+        /// What is there.
+        found: u8,
+        /// What should be there.
+        expected: u8,
+    },
+}
+
+impl Plan {
+    /// Finds out before anything runs whether memory suffices, given how many bytes are `available`.
+    pub fn check(&self, available: u64) -> Result<(), BenchError> {
+        for case in &self.cases {
+            let needed = case.bytes_needed().saturating_add(self.evict_bytes as u64);
+            if needed > available {
+                return Err(BenchError::TooLarge { case: case.to_string(), needed, available });
+            }
+        }
+        Ok(())
+    }
+
+    /// Measures. An interrupted measurement ends early and well.
+    pub fn run(&self, observer: &mut dyn Observer) -> Result<Outcome, BenchError> {
+        let eviction = EvictionBuffer::new(self.evict_bytes)?;
+        let started = Instant::now();
+        let mut cells = Vec::new();
+        for (index, case) in self.cases.iter().enumerate() {
+            observer.case(index, case);
+            let left = self.time.saturating_sub(started.elapsed());
+            let slice = left / (self.cases.len() - index) as u32;
+            let mut run = CaseRun {
+                plan: self,
+                case,
+                index,
+                deadline: Instant::now() + slice,
+                slice,
+                rng: Rng::with_seed(self.seed ^ (index as u64) << 32),
+            };
+            let finished = run.measure(&eviction, observer, &mut cells)?;
+            if !finished {
+                return Ok(Outcome { cells, complete: false });
+            }
+        }
+        Ok(Outcome { cells, complete: true })
+    }
+}
+
+/// One case being measured.
+struct CaseRun<'a> {
+    plan: &'a Plan,
+    case: &'a Case,
+    index: usize,
+    deadline: Instant,
+    slice: Duration,
+    rng: Rng,
+}
+
+impl CaseRun<'_> {
+    /// Measures the case's rounds and adds its cells; false if it was interrupted.
+    fn measure(
+        &mut self,
+        eviction: &EvictionBuffer,
+        observer: &mut dyn Observer,
+        cells: &mut Vec<Cell>,
+    ) -> Result<bool, BenchError> {
+        let (plan, case) = (self.plan, self.case);
+        let contenders: Vec<&Contender> =
+            plan.contenders.iter().filter(|contender| case.admits(contender)).collect();
+        let mut series: Vec<Series> = contenders.iter().map(|_| Series::default()).collect();
+        let mut sampler = Sampler::new(plan, case, eviction, &mut self.rng)?;
+        for contender in &contenders {
+            if observer.interrupted() {
+                return Ok(false);
+            }
+            sampler.verify(contender)?;
+        }
+        let mut given = sampler.given();
+        let mut order: Vec<usize> = (0..contenders.len()).collect();
+        let mut finished = true;
+        'rounds: for round in 0..plan.rounds {
+            if round > 0 && Instant::now() >= self.deadline {
+                break;
+            }
+            if round > 0 && round % plan.layout_rounds == 0 {
+                sampler.lay_out_anew(&mut self.rng)?;
+                add(&mut given, &sampler.given());
+            }
+            sampler.shuffle(&mut self.rng);
+            self.rng.shuffle(&mut order);
+            let mut samples: Vec<Option<Sample>> = contenders.iter().map(|_| None).collect();
+            for &contender in &order {
+                if observer.interrupted() {
+                    finished = false;
+                    break 'rounds;
+                }
+                samples[contender] = Some(sampler.sample(contenders[contender], &mut self.rng));
+            }
+            for (series, sample) in series.iter_mut().zip(samples.into_iter().flatten()) {
+                series.push(sample);
+            }
+            observer.progress(self.done(round + 1));
+        }
+        let complete = contenders.iter().zip(series).filter(|(_, series)| !series.copies.is_empty());
+        for (contender, series) in complete {
+            cells.extend(series.into_cells(contender.name(), case, &sampler, &given));
+        }
+        Ok(finished)
+    }
+
+    /// The part of the whole that is done after `rounds` of this case.
+    fn done(&self, rounds: u32) -> f64 {
+        let by_rounds = f64::from(rounds) / f64::from(self.plan.rounds);
+        let left = self.deadline.saturating_duration_since(Instant::now()).as_secs_f64();
+        let by_time = 1.0 - left / self.slice.as_secs_f64().max(f64::MIN_POSITIVE);
+        (self.index as f64 + by_rounds.max(by_time).min(1.0)) / self.plan.cases.len() as f64
+    }
+}
+
+/// One contender's samples, one a round.
+#[derive(Default)]
+struct Series {
+    copies: Vec<f64>,
+    with_read: Vec<f64>,
+    victim_before: Vec<f64>,
+    victim_after: Vec<f64>,
+    latencies: Vec<Vec<u32>>,
+}
+
+impl Series {
+    fn push(&mut self, sample: Sample) {
+        self.copies.push(sample.copy_gbps);
+        self.with_read.extend(sample.with_read_gbps);
+        self.victim_before.extend(sample.victim_gbps.map(|(before, _)| before));
+        self.victim_after.extend(sample.victim_gbps.map(|(_, after)| after));
+        if !sample.latencies.is_empty() {
+            self.latencies.push(sample.latencies);
+        }
+    }
+
+    fn into_cells(
+        self,
+        contender: &str,
+        case: &Case,
+        sampler: &Sampler<'_>,
+        given: &MemoryGiven,
+    ) -> Vec<Cell> {
+        let (src_node, dst_node) = sampler.nodes();
+        let cell = |samples: Vec<f64>, dimension: Option<(&str, &str)>| {
+            let mut dimensions = case.dimensions();
+            dimensions.extend(dimension.map(|(name, value)| (name.to_owned(), value.to_owned())));
+            Cell {
+                cache: Some(case.cache),
+                src_node,
+                dst_node,
+                dimensions,
+                memory: Some(given.clone()),
+                ..Cell::new(contender, case.folio_bytes, samples)
+            }
+        };
+        let mut cells = vec![Cell { latency_cycles: self.latencies, ..cell(self.copies, None) }];
+        for (samples, dimension) in [
+            (self.with_read, ("then", "read")),
+            (self.victim_before, ("victim", "before")),
+            (self.victim_after, ("victim", "after")),
+        ] {
+            if !samples.is_empty() {
+                cells.push(cell(samples, Some(dimension)));
+            }
+        }
+        cells
+    }
+}
+
+fn add(total: &mut MemoryGiven, more: &MemoryGiven) {
+    total.bytes += more.bytes;
+    total.huge_bytes += more.huge_bytes;
+    total.on_node_bytes = total.on_node_bytes.zip(more.on_node_bytes).map(|(total, more)| total + more);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::Cache;
+    use std::ffi::c_void;
+
+    /// Counts rounds, and stops after some of them.
+    struct Watcher {
+        rounds: u32,
+        stop_after: u32,
+    }
+
+    impl Observer for Watcher {
+        fn case(&mut self, _: usize, _: &Case) {}
+
+        fn progress(&mut self, done: f64) {
+            assert!((0.0..=1.0).contains(&done), "{done}");
+            self.rounds += 1;
+        }
+
+        fn interrupted(&self) -> bool {
+            self.rounds >= self.stop_after
+        }
+    }
+
+    fn plan(names: &[&str], cases: Vec<Case>) -> Plan {
+        Plan {
+            contenders: Contender::all_named(names.iter().copied()).unwrap(),
+            cases,
+            rounds: 5,
+            time: Duration::from_secs(60),
+            memory: MemoryKind::Thp,
+            evict_bytes: 4 << 20,
+            layout_rounds: 2,
+            seed: 1,
+            counter: TimeStampCounter::detect(),
+            cpus: crate::affinity::allowed_cpus().unwrap(),
+        }
+    }
+
+    fn case(cache: Cache) -> Case {
+        Case { cache, folio_bytes: 16 << 10, total_bytes: 1 << 20, nodes: None, then: None, crew: Crew::One }
+    }
+
+    fn run(plan: &Plan) -> Outcome {
+        plan.run(&mut Watcher { rounds: 0, stop_after: u32::MAX }).unwrap()
+    }
+
+    #[test]
+    fn every_contender_has_a_sample_in_every_round() {
+        let caches = [Cache::Cold, Cache::Hot, Cache::Mixed];
+        let plan = plan(&["per-page", "rfc", "foliocopy"], caches.map(case).to_vec());
+        let outcome = run(&plan);
+        assert!(outcome.complete);
+        assert_eq!(outcome.cells.len(), 9);
+        for cell in &outcome.cells {
+            assert_eq!(cell.samples_gbps.len(), 5, "{}", cell.contender);
+            assert!(cell.samples_gbps.iter().all(|sample| sample.is_finite() && *sample > 0.0));
+            let sampled = plan.counter.hertz().is_some() && cell.cache != Some(Cache::Mixed);
+            assert_eq!(cell.latency_cycles.len(), if sampled { 5 } else { 0 });
+            // Laid out three times in five rounds, 1 MiB in whole huge pages for source and destination each.
+            assert_eq!(cell.memory.as_ref().unwrap().bytes, 3 * 2 * (2 << 20));
+        }
+    }
+
+    #[test]
+    fn reading_the_destination_costs_time_and_a_victim_is_timed_twice() {
+        for cache in [Cache::Cold, Cache::Hot] {
+            let cells = run(&plan(&["per-page"], vec![Case { then: Some(Then::Read), ..case(cache) }])).cells;
+            assert_eq!(cells.len(), 2);
+            assert_eq!(cells[1].dimensions["then"], "read");
+        }
+        let then = Some(Then::Victim { bytes: 1 << 20 });
+        let cells = run(&plan(&["per-page"], vec![Case { then, ..case(Cache::Cold) }])).cells;
+        let victims: Vec<&str> = cells[1..].iter().map(|cell| cell.dimensions["victim"].as_str()).collect();
+        assert_eq!(victims, ["before", "after"]);
+    }
+
+    #[test]
+    fn copiers_copy_at_once() {
+        let cells =
+            run(&plan(&["per-page"], vec![Case { crew: Crew::Copiers(2), ..case(Cache::Cold) }])).cells;
+        assert_eq!(cells[0].dimensions["copiers"], "2");
+        assert_eq!(cells[0].samples_gbps.len(), 5);
+    }
+
+    #[test]
+    fn the_limit_is_cold_alone() {
+        if Contender::named("limit").is_err() {
+            println!("not tested: no vector loop");
+            return;
+        }
+        let cells = run(&plan(&["per-page", "limit"], vec![case(Cache::Cold), case(Cache::Hot)])).cells;
+        let limits: Vec<_> =
+            cells.iter().filter(|cell| cell.contender == "limit").map(|cell| cell.cache).collect();
+        assert_eq!(limits, [Some(Cache::Cold)]);
+    }
+
+    #[test]
+    fn an_interrupted_measurement_keeps_whole_rounds() {
+        let plan = plan(&["per-page", "foliocopy"], vec![case(Cache::Hot), case(Cache::Cold)]);
+        let outcome = plan.run(&mut Watcher { rounds: 0, stop_after: 3 }).unwrap();
+        assert!(!outcome.complete);
+        let rounds: Vec<usize> = outcome.cells.iter().map(|cell| cell.samples_gbps.len()).collect();
+        assert_eq!(rounds, [3, 3]);
+        let outcome = plan.run(&mut Watcher { rounds: 0, stop_after: 0 }).unwrap();
+        assert!(!outcome.complete && outcome.cells.is_empty());
+    }
+
+    #[test]
+    fn time_ends_rounds() {
+        let mut plan = plan(&["per-page"], vec![case(Cache::Hot)]);
+        plan.rounds = u32::MAX;
+        plan.time = Duration::from_millis(50);
+        assert!(!run(&plan).cells[0].samples_gbps.is_empty());
+    }
+
+    /// Copies everything but the last byte.
+    unsafe extern "C" fn short_copy(dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void {
+        // SAFETY: the bench passes ranges of `bytes`.
+        unsafe { std::ptr::copy_nonoverlapping(src.cast::<u8>(), dst.cast::<u8>(), bytes - 1) };
+        dst
+    }
+
+    #[test]
+    fn a_wrong_byte_is_an_error() {
+        for cache in [Cache::Cold, Cache::Hot, Cache::Mixed] {
+            let mut plan = plan(&["per-page"], vec![case(cache)]);
+            plan.contenders.push(Contender::from_function("short", short_copy));
+            let error = plan.run(&mut Watcher { rounds: 0, stop_after: u32::MAX }).unwrap_err();
+            let BenchError::WrongByte { contender, offset, .. } = error else { panic!("{error}") };
+            assert_eq!((contender.as_str(), offset), ("short", (16 << 10) - 1));
+        }
+    }
+
+    #[test]
+    fn what_exceeds_memory_is_refused_before_it_runs() {
+        let plan = plan(&["per-page"], vec![Case { folio_bytes: 1 << 30, ..case(Cache::Cold) }]);
+        let error = plan.check(1 << 30).unwrap_err().to_string();
+        assert!(error.contains("cold 1G") && error.contains("1024 MiB are available"), "{error}");
+        plan.check(4 << 30).unwrap();
+    }
+}

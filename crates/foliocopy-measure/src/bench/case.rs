@@ -1,0 +1,112 @@
+//! One situation to be measured.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::contender::Contender;
+use crate::result::{Cache, Situation};
+
+/// Bytes of the range that the contender `limit` copies.
+pub(super) const LIMIT_BYTES: usize = 32 << 20;
+
+/// A situation: what is copied, from where to where, in which state of the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// What the caches hold before each run.
+    pub cache: Cache,
+    /// Bytes of a folio: a multiple of 4096.
+    pub folio_bytes: u64,
+    /// Bytes a run, rounded to whole folios, one at least.
+    pub total_bytes: u64,
+    /// Nodes of source and destination; the caller's own where none are given.
+    pub nodes: Option<(u32, u32)>,
+    /// What is timed besides the copy.
+    pub then: Option<Then>,
+    /// Who works at once.
+    pub crew: Crew,
+}
+
+/// What is timed besides the copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// One read of the destination.
+    Read,
+    /// A working set of this many bytes, read before and after a copy of other memory.
+    Victim {
+        /// Bytes of the working set.
+        bytes: u64,
+    },
+}
+
+/// Who works at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crew {
+    /// One thread.
+    One,
+    /// So many threads, each with its own copy.
+    Copiers(usize),
+}
+
+impl Crew {
+    /// How many threads.
+    pub fn threads(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Copiers(copiers) => copiers,
+        }
+    }
+}
+
+impl Case {
+    /// Folios copied a run.
+    pub(super) fn folios(&self) -> usize {
+        (self.total_bytes / self.folio_bytes).max(1) as usize
+    }
+
+    /// Folios that lie in memory at once: one where the same is copied again and again.
+    pub(super) fn resident_folios(&self) -> usize {
+        match self.cache {
+            Cache::Hot => 1,
+            Cache::Cold | Cache::Mixed => self.folios(),
+        }
+    }
+
+    /// Bytes of memory that the case takes, while its buffers are laid out anew.
+    pub(super) fn bytes_needed(&self) -> u64 {
+        let buffers = (self.resident_folios() as u64).saturating_mul(self.folio_bytes);
+        let buffers = buffers.saturating_mul(2 * self.crew.threads() as u64);
+        let victim = match self.then {
+            Some(Then::Victim { bytes }) => bytes,
+            _ => 0,
+        };
+        buffers.saturating_add(victim)
+    }
+
+    /// Whether `contender` takes part: a stream has no state of the cache but cold.
+    pub(super) fn admits(&self, contender: &Contender) -> bool {
+        contender.copies_folios()
+            || self.cache == Cache::Cold && self.crew == Crew::One && self.then.is_none()
+    }
+
+    /// What tells it from other cases besides cache, folio and nodes.
+    pub fn dimensions(&self) -> BTreeMap<String, String> {
+        let dimension = match self.crew {
+            Crew::One => None,
+            Crew::Copiers(copiers) => Some(("copiers".to_owned(), copiers.to_string())),
+        };
+        dimension.into_iter().collect()
+    }
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let situation = Situation {
+            cache: Some(self.cache),
+            folio_bytes: self.folio_bytes,
+            src_node: self.nodes.map(|(src, _)| src),
+            dst_node: self.nodes.map(|(_, dst)| dst),
+            dimensions: &self.dimensions(),
+        };
+        situation.fmt(f)
+    }
+}

@@ -1,0 +1,216 @@
+//! The buffers of one copier: folios of source and destination, and the order in which they are copied.
+
+use std::ffi::c_void;
+
+use fastrand::Rng;
+
+use super::Case;
+use crate::contender::CopyFunction;
+use crate::eviction::read_lines;
+use crate::memory::{Mapping, MemoryError, MemoryKind, PMD_BYTES};
+use crate::result::MemoryGiven;
+
+/// Source and destination, and which folio goes where.
+///
+/// # Invariants
+///
+/// Every pair holds offsets of whole folios inside `src` and `dst`; no two pairs share a folio.
+pub(super) struct Layout {
+    src: Mapping,
+    dst: Mapping,
+    folio_bytes: usize,
+    pairs: Vec<Pair>,
+    /// Folios that fit into each mapping; `pairs` may be fewer.
+    slots: usize,
+}
+
+/// Offsets of one folio in the source and in the destination.
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    src: usize,
+    dst: usize,
+}
+
+impl Layout {
+    /// Maps and fills the buffers of `case`.
+    pub(super) fn new(case: &Case, kind: MemoryKind, rng: &mut Rng) -> Result<Self, MemoryError> {
+        let folio_bytes = case.folio_bytes as usize;
+        let bytes = case.resident_folios() * folio_bytes;
+        // As the kernel's folios are: naturally aligned.
+        let align = folio_bytes.next_power_of_two();
+        let mut src = Mapping::new(kind, bytes, align, case.nodes.map(|(src, _)| src))?;
+        let dst = Mapping::new(kind, bytes, align, case.nodes.map(|(_, dst)| dst))?;
+        fill(src.as_mut_slice(), rng.u64(..));
+        let slots = bytes.next_multiple_of(PMD_BYTES) / folio_bytes;
+        // INVARIANT: shuffling gives every pair its folios.
+        let pairs = vec![Pair { src: 0, dst: 0 }; case.resident_folios()];
+        let mut layout = Self { src, dst, folio_bytes, pairs, slots };
+        layout.shuffle(rng);
+        Ok(layout)
+    }
+
+    /// Puts source and destination folios into a new order, each on its own.
+    pub(super) fn shuffle(&mut self, rng: &mut Rng) {
+        let mut order = || {
+            let mut slots: Vec<usize> = (0..self.slots).collect();
+            rng.shuffle(&mut slots);
+            slots
+        };
+        let (src, dst) = (order(), order());
+        // INVARIANT: `slots` whole folios fit into either mapping; a permutation names each once.
+        for (pair, (src, dst)) in self.pairs.iter_mut().zip(src.into_iter().zip(dst)) {
+            *pair = Pair { src: src * self.folio_bytes, dst: dst * self.folio_bytes };
+        }
+    }
+
+    /// Copies every folio with `copy`, in order, `repeats` times.
+    pub(super) fn copy(&mut self, copy: CopyFunction, repeats: usize) {
+        let (src, dst) = (self.src.as_ptr(), self.dst.as_mut_ptr());
+        for _ in 0..repeats {
+            for pair in &self.pairs {
+                // SAFETY: whole folios inside the two mappings (INVARIANT), which are ours and apart; `copy` has
+                // memcpy's contract.
+                unsafe {
+                    let (dst, src) = (dst.add(pair.dst).cast::<c_void>(), src.add(pair.src).cast::<c_void>());
+                    copy(dst, src, self.folio_bytes);
+                }
+            }
+        }
+    }
+
+    /// Copies and reads, folio by folio, `repeats` times.
+    pub(super) fn copy_and_read(&mut self, copy: CopyFunction, repeats: usize) {
+        for _ in 0..repeats {
+            self.copy(copy, 1);
+            self.read_destination();
+        }
+    }
+
+    /// Reads every destination folio, in the order of the copies.
+    pub(super) fn read_destination(&self) {
+        (0..self.pairs.len()).for_each(|index| read_lines(self.destination(index)));
+    }
+
+    /// Reads source and destination of the folios that `chosen` says.
+    pub(super) fn warm(&self, mut chosen: impl FnMut(usize) -> bool) {
+        for index in (0..self.pairs.len()).filter(|index| chosen(*index)) {
+            read_lines(self.source(index));
+            read_lines(self.destination(index));
+        }
+    }
+
+    /// Brings the list of pairs itself into the cache.
+    pub(super) fn warm_list(&self) {
+        let sum: usize = self.pairs.iter().map(|pair| pair.src ^ pair.dst).sum();
+        std::hint::black_box(sum);
+    }
+
+    /// Zeroes the destination.
+    pub(super) fn clear_destination(&mut self) {
+        self.dst.as_mut_slice().fill(0);
+    }
+
+    /// The first byte in which a destination folio differs from its source: its offset in the folio, what is there
+    /// and what should be.
+    pub(super) fn first_wrong_byte(&self) -> Option<(usize, u8, u8)> {
+        (0..self.pairs.len()).find_map(|index| {
+            let (found, expected) = (self.destination(index), self.source(index));
+            if found == expected {
+                return None;
+            }
+            let offset = found.iter().zip(expected).position(|(found, expected)| found != expected)?;
+            Some((offset, found[offset], expected[offset]))
+        })
+    }
+
+    /// The source folio of one pair.
+    pub(super) fn source(&self, index: usize) -> &[u8] {
+        &self.src.as_slice()[self.pairs[index].src..][..self.folio_bytes]
+    }
+
+    fn destination(&self, index: usize) -> &[u8] {
+        &self.dst.as_slice()[self.pairs[index].dst..][..self.folio_bytes]
+    }
+
+    /// How many folios a pass copies.
+    pub(super) fn folios(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// Bytes a pass copies.
+    pub(super) fn bytes(&self) -> usize {
+        self.pairs.len() * self.folio_bytes
+    }
+
+    /// What the system really gave.
+    pub(super) fn given(&self) -> MemoryGiven {
+        let (src, dst) = (self.src.given(), self.dst.given());
+        MemoryGiven {
+            bytes: src.bytes + dst.bytes,
+            huge_bytes: src.huge_bytes + dst.huge_bytes,
+            on_node_bytes: src.on_node_bytes.zip(dst.on_node_bytes).map(|(src, dst)| src + dst),
+        }
+    }
+
+    /// The nodes on which source and destination begin.
+    pub(super) fn nodes(&self) -> (Option<u32>, Option<u32>) {
+        (self.src.node_of_first_page(), self.dst.node_of_first_page())
+    }
+}
+
+/// Fills with words of which no two pages have the same (Steele, Lea and Flood's SplitMix64).
+fn fill(memory: &mut [u8], seed: u64) {
+    let mut state = seed;
+    for word in memory.chunks_exact_mut(8) {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word.copy_from_slice(&(mixed ^ (mixed >> 31)).to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::Crew;
+    use crate::result::Cache;
+    use std::collections::HashSet;
+
+    fn layout(cache: Cache, folio_bytes: u64) -> Layout {
+        let case =
+            Case { cache, folio_bytes, total_bytes: 3 << 20, nodes: None, then: None, crew: Crew::One };
+        Layout::new(&case, MemoryKind::Thp, &mut Rng::with_seed(1)).unwrap()
+    }
+
+    #[test]
+    fn every_folio_is_copied_once_in_an_order_of_its_own() {
+        let mut layout = layout(Cache::Cold, 64 << 10);
+        assert_eq!((layout.folios(), layout.bytes()), (48, 3 << 20));
+        let sources = |layout: &Layout| layout.pairs.iter().map(|pair| pair.src).collect::<Vec<_>>();
+        let first = sources(&layout);
+        layout.shuffle(&mut Rng::with_seed(2));
+        assert_ne!(first, sources(&layout));
+        for offsets in [sources(&layout), layout.pairs.iter().map(|pair| pair.dst).collect()] {
+            assert_eq!(offsets.iter().collect::<HashSet<_>>().len(), 48);
+            assert!(offsets.iter().all(|offset| offset % (64 << 10) == 0));
+        }
+    }
+
+    #[test]
+    fn a_hot_layout_is_one_folio() {
+        assert_eq!(layout(Cache::Hot, 4 << 10).folios(), 1);
+    }
+
+    #[test]
+    fn a_folio_that_is_no_power_of_two_fits() {
+        let layout = layout(Cache::Cold, 12 << 10);
+        assert!(layout.pairs.iter().all(|pair| pair.src + (12 << 10) <= layout.src.bytes()));
+    }
+
+    #[test]
+    fn pages_differ() {
+        let mut memory = vec![0; 1 << 20];
+        fill(&mut memory, 5);
+        assert_eq!(memory.chunks(4096).collect::<HashSet<_>>().len(), 256);
+    }
+}

@@ -1,0 +1,275 @@
+//! Takes the samples of one case: prepares the caches, times a run, proves the state of the caches.
+
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+
+use super::case::LIMIT_BYTES;
+use super::layout::Layout;
+use super::{BenchError, Case, Crew, Plan, Then};
+use crate::affinity;
+use crate::contender::{Contender, CopyFunction, Kind};
+use crate::eviction::{EvictionBuffer, read_lines};
+use crate::latency;
+use crate::memory::{Mapping, MemoryError, MemoryKind};
+use crate::result::{Cache, MemoryGiven};
+
+/// What one contender did in one round.
+pub(super) struct Sample {
+    /// The copies alone.
+    pub(super) copy_gbps: f64,
+    /// The copies and one read of the destination.
+    pub(super) with_read_gbps: Option<f64>,
+    /// Reading the victim before and after the copies.
+    pub(super) victim_gbps: Option<(f64, f64)>,
+    /// Latencies of sampled source lines before the run.
+    pub(super) latencies: Vec<u32>,
+}
+
+/// The buffers and the means to sample one case.
+pub(super) struct Sampler<'a> {
+    plan: &'a Plan,
+    case: &'a Case,
+    eviction: &'a EvictionBuffer,
+    /// One for each copier.
+    layouts: Vec<Layout>,
+    /// Which folios are hot where the cache is mixed.
+    hot: Vec<bool>,
+    victim: Option<Mapping>,
+    /// Source and destination of the contender `limit`.
+    stream: Option<(Mapping, Mapping)>,
+    /// A page that each contender copies before it is timed, so that its code is in the cache as a caller's is.
+    scratch: Mapping,
+}
+
+impl<'a> Sampler<'a> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        case: &'a Case,
+        eviction: &'a EvictionBuffer,
+        rng: &mut Rng,
+    ) -> Result<Self, MemoryError> {
+        let victim = match case.then {
+            Some(Then::Victim { bytes }) => Some(Mapping::new(MemoryKind::Thp, bytes as usize, 1, None)?),
+            _ => None,
+        };
+        let streams =
+            plan.contenders.iter().any(|contender| !contender.copies_folios() && case.admits(contender));
+        let range = |node| Mapping::new(plan.memory, LIMIT_BYTES, LIMIT_BYTES, node);
+        let stream = match streams {
+            true => Some((range(case.nodes.map(|(src, _)| src))?, range(case.nodes.map(|(_, dst)| dst))?)),
+            false => None,
+        };
+        Ok(Self {
+            plan,
+            case,
+            eviction,
+            layouts: lay_out(plan, case, rng)?,
+            hot: vec![false; case.resident_folios()],
+            victim,
+            stream,
+            scratch: Mapping::new(MemoryKind::Anon, 2 * 4096, 4096, None)?,
+        })
+    }
+
+    /// Takes other memory. The new is mapped before the old is gone, so that it is not the same again.
+    pub(super) fn lay_out_anew(&mut self, rng: &mut Rng) -> Result<(), MemoryError> {
+        self.layouts = lay_out(self.plan, self.case, rng)?;
+        Ok(())
+    }
+
+    /// Changes the order of the folios, and which of them are hot.
+    pub(super) fn shuffle(&mut self, rng: &mut Rng) {
+        self.layouts.iter_mut().for_each(|layout| layout.shuffle(rng));
+        let mut hot = rng.bool();
+        let mut burst = 0;
+        for folio in &mut self.hot {
+            if burst == 0 {
+                hot = !hot;
+                burst = rng.usize(1..=64);
+            }
+            burst -= 1;
+            *folio = hot;
+        }
+    }
+
+    /// What the system really gave.
+    pub(super) fn given(&self) -> MemoryGiven {
+        let mut given = self.layouts[0].given();
+        self.layouts[1..].iter().for_each(|layout| super::add(&mut given, &layout.given()));
+        given
+    }
+
+    /// The nodes of source and destination: as asked for, else where they lie.
+    pub(super) fn nodes(&self) -> (Option<u32>, Option<u32>) {
+        match self.case.nodes {
+            Some((src, dst)) => (Some(src), Some(dst)),
+            None => self.layouts[0].nodes(),
+        }
+    }
+
+    /// Runs `contender` once on a cleared destination and compares every byte.
+    pub(super) fn verify(&mut self, contender: &Contender) -> Result<(), BenchError> {
+        for layout in &mut self.layouts {
+            let (Kind::Folios(copy) | Kind::Engine(copy)) = contender.kind() else { return Ok(()) };
+            layout.clear_destination();
+            layout.copy(*copy, 1);
+            if let Some((offset, found, expected)) = layout.first_wrong_byte() {
+                let (contender, case) = (contender.name().to_owned(), self.case.to_string());
+                return Err(BenchError::WrongByte { contender, case, offset, found, expected });
+            }
+        }
+        Ok(())
+    }
+
+    /// Times one run of `contender`.
+    pub(super) fn sample(&mut self, contender: &Contender, rng: &mut Rng) -> Sample {
+        match contender.kind() {
+            Kind::Folios(copy) | Kind::Engine(copy) => match self.case.crew {
+                Crew::One => self.sample_one(*copy, rng),
+                Crew::Copiers(_) => self.sample_copiers(*copy),
+            },
+            Kind::Limit(functions) => self.sample_limit(&functions.clone()),
+        }
+    }
+
+    fn sample_one(&mut self, copy: CopyFunction, rng: &mut Rng) -> Sample {
+        if self.case.cache != Cache::Hot {
+            self.eviction.evict();
+        }
+        let victim_before = self.victim.as_ref().map(|victim| {
+            read_lines(victim.as_slice());
+            read_lines(victim.as_slice());
+            gbps(victim.bytes(), timed(|| read_lines(victim.as_slice())))
+        });
+        self.warm_code(copy);
+        let layout = &mut self.layouts[0];
+        let repeats = prepare(layout, self.case, copy, &self.hot);
+        let latencies = match self.plan.counter.hertz() {
+            Some(_) if self.case.cache != Cache::Mixed => {
+                let lines = (0..latency::SAMPLES).map(|_| {
+                    let folio = layout.source(rng.usize(..layout.folios()));
+                    let line = rng.usize(..folio.len() / 64) * 64;
+                    latency::sample(folio, [line].into_iter(), self.case.cache == Cache::Cold)
+                });
+                lines.flatten().collect()
+            }
+            _ => Vec::new(),
+        };
+        layout.warm_list();
+        let bytes = layout.bytes() * repeats;
+        let copying = timed(|| layout.copy(copy, repeats));
+        let with_read = match (self.case.then, self.case.cache) {
+            (Some(Then::Read), Cache::Hot) => Some(timed(|| layout.copy_and_read(copy, repeats))),
+            (Some(Then::Read), _) => Some(copying + timed(|| layout.read_destination())),
+            _ => None,
+        };
+        let victim_after =
+            self.victim.as_ref().map(|victim| gbps(victim.bytes(), timed(|| read_lines(victim.as_slice()))));
+        Sample {
+            copy_gbps: gbps(bytes, copying),
+            with_read_gbps: with_read.map(|time| gbps(bytes, time)),
+            victim_gbps: victim_before.zip(victim_after),
+            latencies,
+        }
+    }
+
+    /// All copiers at once: their bytes by the time from the first start to the last end.
+    fn sample_copiers(&mut self, copy: CopyFunction) -> Sample {
+        self.warm_code(copy);
+        let (case, eviction, hot, cpus) = (self.case, self.eviction, &self.hot, &self.plan.cpus);
+        let barrier = Barrier::new(self.layouts.len());
+        let mut bytes = 0;
+        let spans: Vec<(Instant, Instant, usize)> = thread::scope(|scope| {
+            let copiers: Vec<_> = self
+                .layouts
+                .iter_mut()
+                .enumerate()
+                .map(|(index, layout)| {
+                    let barrier = &barrier;
+                    scope.spawn(move || {
+                        // Where it may not, it runs wherever the scheduler puts it.
+                        let _ = affinity::pin(cpus[index % cpus.len()]);
+                        if case.cache != Cache::Hot {
+                            eviction.evict();
+                        }
+                        let repeats = prepare(layout, case, copy, hot);
+                        layout.warm_list();
+                        barrier.wait();
+                        let started = Instant::now();
+                        layout.copy(copy, repeats);
+                        (started, Instant::now(), layout.bytes() * repeats)
+                    })
+                })
+                .collect();
+            copiers.into_iter().map(|copier| copier.join().expect("a copier doesn't panic")).collect()
+        });
+        let first = spans.iter().map(|(started, ..)| *started).min().expect("there is a copier");
+        let last = spans.iter().map(|(_, ended, _)| *ended).max().expect("there is a copier");
+        spans.iter().for_each(|(.., copied)| bytes += copied);
+        Sample {
+            copy_gbps: gbps(bytes, last - first),
+            with_read_gbps: None,
+            victim_gbps: None,
+            latencies: Vec::new(),
+        }
+    }
+
+    /// The fastest of `functions` on one large range.
+    fn sample_limit(&mut self, functions: &[CopyFunction]) -> Sample {
+        let mut fastest = 0.0f64;
+        for copy in functions {
+            self.eviction.evict();
+            self.warm_code(*copy);
+            let (src, dst) = self.stream.as_mut().expect("mapped where a limit takes part");
+            let (src, dst) = (src.as_ptr(), dst.as_mut_ptr());
+            // SAFETY: two mappings of LIMIT_BYTES each; `copy` has memcpy's contract.
+            let time = timed(|| unsafe {
+                copy(dst.cast(), src.cast(), LIMIT_BYTES);
+            });
+            fastest = fastest.max(gbps(LIMIT_BYTES, time));
+        }
+        Sample { copy_gbps: fastest, with_read_gbps: None, victim_gbps: None, latencies: Vec::new() }
+    }
+
+    fn warm_code(&mut self, copy: CopyFunction) {
+        let start = self.scratch.as_mut_ptr();
+        // SAFETY: the second page of the scratch to the first; `copy` has memcpy's contract.
+        unsafe { copy(start.cast(), start.add(4096).cast(), 4096) };
+    }
+}
+
+fn lay_out(plan: &Plan, case: &Case, rng: &mut Rng) -> Result<Vec<Layout>, MemoryError> {
+    (0..case.crew.threads()).map(|_| Layout::new(case, plan.memory, rng)).collect()
+}
+
+/// Brings the folios into the state of the cache that the case asks for, on evicted caches, and says how often they
+/// are to be copied.
+fn prepare(layout: &mut Layout, case: &Case, copy: CopyFunction, hot: &[bool]) -> usize {
+    match case.cache {
+        Cache::Cold => 1,
+        Cache::Mixed => {
+            layout.warm(|index| hot[index]);
+            1
+        }
+        Cache::Hot => {
+            layout.warm(|_| true);
+            // Once untimed, so that the first copy finds what every further one finds.
+            layout.copy(copy, 1);
+            case.folios()
+        }
+    }
+}
+
+fn timed(work: impl FnOnce()) -> Duration {
+    let started = Instant::now();
+    work();
+    started.elapsed()
+}
+
+/// Decimal gigabytes a second; the shortest time that can be told from none is a nanosecond.
+fn gbps(bytes: usize, time: Duration) -> f64 {
+    bytes as f64 / time.as_nanos().max(1) as f64
+}

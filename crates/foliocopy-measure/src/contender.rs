@@ -1,0 +1,551 @@
+//! Who copies: the kernel's ways, the RFC's, ours, any primitive, and any function with memcpy's signature.
+//!
+//! Everybody is called the same way, through a pointer to such a function, so that nobody is inlined into the
+//! measuring loop and a peer from a shared object stands beside us on the same footing.
+
+use std::ffi::{CString, c_void};
+use std::ptr;
+use std::sync::LazyLock;
+
+use foliocopy::{
+    CopyError, CopyOptions, Cpu, Features, Locality, PAGE_SIZE, Page, Policy, Primitive, Registers,
+};
+use libloading::os::unix::Library;
+use thiserror::Error;
+
+use crate::result;
+
+/// memcpy(3)'s signature.
+pub type CopyFunction =
+    unsafe extern "C" fn(dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void;
+
+/// What the kernel does today, and what every ratio refers to.
+pub const BASELINE: &str = "per-page";
+
+/// Who takes part unless told otherwise.
+pub const DEFAULT: [&str; 5] = [BASELINE, "per-page-mc", "rfc", "rfc-mc", "foliocopy"];
+
+/// Names that aren't primitives, beyond [`DEFAULT`].
+const FURTHER: [&str; 5] =
+    ["foliocopy:temporal", "foliocopy:non_temporal", "kernel:temporal", "kernel:non_temporal", LIMIT];
+
+/// The fastest stream of this machine.
+const LIMIT: &str = "limit";
+
+/// One who copies.
+#[derive(Debug)]
+pub struct Contender {
+    name: String,
+    description: String,
+    loaded: Option<String>,
+    kind: Kind,
+}
+
+/// How a contender is run.
+#[derive(Clone, Debug)]
+pub(crate) enum Kind {
+    /// Folio by folio.
+    Folios(CopyFunction),
+    /// The engine's default: folio by folio, or by its batch or parallel call where that is measured.
+    Engine(CopyFunction),
+    /// A large range of its own, by each of these; the fastest counts.
+    Limit(Vec<CopyFunction>),
+}
+
+/// Why a contender can't take part.
+#[derive(Debug, Error)]
+pub enum ContenderError {
+    /// Nobody is called that.
+    #[error(
+        "unknown contender `{0}`; known are {known}, a primitive ({primitives}), page:PRIMITIVE, \
+         and NAME=LIBRARY.so:SYMBOL",
+        known = known_names(),
+        primitives = primitive_names()
+    )]
+    Unknown(String),
+    /// This CPU, or what the mask left of it, can't run the primitive.
+    #[error("contender `{name}` can't run here: {source}")]
+    Unavailable {
+        /// The contender.
+        name: String,
+        /// What is missing.
+        source: CopyError,
+    },
+    /// No vector loop to find the limit with.
+    #[error("contender `limit` needs AVX2 or AVX-512, which this CPU lacks")]
+    NoVectorLoop,
+    /// `NAME=LIBRARY:SYMBOL` without one of the three.
+    #[error(
+        "`{0}` is no loaded contender: write NAME=LIBRARY.so:SYMBOL, or NAME=-:SYMBOL for a function of this program"
+    )]
+    Malformed(String),
+    /// The library can't be loaded.
+    #[error("can't load contender `{name}`: {source}")]
+    Library {
+        /// The contender.
+        name: String,
+        /// What the loader said.
+        source: libloading::Error,
+    },
+    /// The library lacks the symbol.
+    #[error("can't find `{symbol}` for contender `{name}`: {source}")]
+    Symbol {
+        /// The contender.
+        name: String,
+        /// The symbol.
+        symbol: String,
+        /// What the loader said.
+        source: libloading::Error,
+    },
+    /// Two of one name.
+    #[error("contender `{0}` is named twice")]
+    Twice(String),
+    /// The environment says something that can't be done.
+    #[error(transparent)]
+    Host(#[from] CopyError),
+}
+
+fn known_names() -> String {
+    DEFAULT.iter().chain(&FURTHER).copied().collect::<Vec<_>>().join(", ")
+}
+
+fn primitive_names() -> String {
+    Primitive::ALL.iter().map(|primitive| primitive.name()).collect::<Vec<_>>().join(", ")
+}
+
+impl Contender {
+    /// The one called `name`, on the CPU of [`Policy::host`].
+    pub fn named(name: &str) -> Result<Self, ContenderError> {
+        let cpu = *Policy::host()?.cpu();
+        if let Some((alias, function)) = name.split_once('=') {
+            return Self::loaded(alias, function);
+        }
+        let mc = |primitive| match primitive {
+            // memcpy() as copy_mc_to_kernel() falls back to it: without exception-table entries.
+            Mc::Safe(primitive) => (page_function(primitive, true), format!("{primitive} page by page")),
+            Mc::Memcpy(primitive) => {
+                (page_function(primitive, false), format!("memcpy ({primitive}) page by page"))
+            }
+        };
+        let (kind, description) = match name {
+            "per-page" => {
+                let primitive = copy_page(&cpu);
+                (
+                    Kind::Folios(page_function(primitive, false)),
+                    format!("copy_page ({primitive}) page by page"),
+                )
+            }
+            "per-page-mc" => {
+                let (function, description) = mc(copy_mc_to_kernel(&cpu));
+                (Kind::Folios(function), format!("copy_mc_to_kernel: {description}"))
+            }
+            "rfc" => {
+                let primitive = memcpy(&cpu);
+                (Kind::Folios(range_function(primitive, false)), format!("one memcpy ({primitive}) a folio"))
+            }
+            "rfc-mc" => {
+                let (function, primitive) = match copy_mc_to_kernel(&cpu) {
+                    Mc::Safe(primitive) => (range_function(primitive, true), primitive),
+                    Mc::Memcpy(primitive) => (range_function(primitive, false), primitive),
+                };
+                (Kind::Folios(function), format!("one copy_mc_to_kernel ({primitive}) a folio"))
+            }
+            "foliocopy" => (Kind::Engine(foliocopy_auto), "copy_pages, its own choice".to_owned()),
+            "foliocopy:temporal" => (Kind::Folios(foliocopy_temporal), "copy_pages, temporal".to_owned()),
+            "foliocopy:non_temporal" => {
+                (Kind::Folios(foliocopy_non_temporal), "copy_pages, non-temporal".to_owned())
+            }
+            "kernel:temporal" => (
+                Kind::Folios(kernel_temporal),
+                "copy_pages in general-purpose registers, temporal".to_owned(),
+            ),
+            "kernel:non_temporal" => (
+                Kind::Folios(kernel_non_temporal),
+                "copy_pages in general-purpose registers, non-temporal".to_owned(),
+            ),
+            LIMIT => {
+                let loops: Vec<Primitive> = [Primitive::Avx2Nt, Primitive::Avx512Nt]
+                    .into_iter()
+                    .filter(|primitive| primitive.is_available(&cpu))
+                    .collect();
+                if loops.is_empty() {
+                    return Err(ContenderError::NoVectorLoop);
+                }
+                let names = loops.iter().map(|primitive| primitive.name()).collect::<Vec<_>>().join(", ");
+                let functions = loops.iter().map(|primitive| range_function(*primitive, false)).collect();
+                (Kind::Limit(functions), format!("a large aligned range, best of {names}"))
+            }
+            name => {
+                let (by_page, primitive) = match name.strip_prefix("page:") {
+                    Some(primitive) => (true, primitive),
+                    None => (false, name),
+                };
+                let primitive: Primitive =
+                    primitive.parse().map_err(|_| ContenderError::Unknown(name.to_owned()))?;
+                Policy::new(cpu, Registers::Vector)
+                    .with_primitive(primitive)
+                    .map_err(|source| ContenderError::Unavailable { name: name.to_owned(), source })?;
+                match by_page {
+                    true => {
+                        (Kind::Folios(page_function(primitive, false)), format!("{primitive} page by page"))
+                    }
+                    false => (
+                        Kind::Folios(range_function(primitive, false)),
+                        format!("{primitive}, a folio at once"),
+                    ),
+                }
+            }
+        };
+        Ok(Self { name: name.to_owned(), description, loaded: None, kind })
+    }
+
+    /// `LIBRARY:SYMBOL`, under the name of `alias`. The library stays loaded until the process ends.
+    fn loaded(alias: &str, function: &str) -> Result<Self, ContenderError> {
+        let malformed = || ContenderError::Malformed(format!("{alias}={function}"));
+        let (path, symbol) = function.rsplit_once(':').ok_or_else(malformed)?;
+        if alias.is_empty() || path.is_empty() || symbol.is_empty() {
+            return Err(malformed());
+        }
+        let name = alias.to_owned();
+        let library = if path == "-" {
+            Library::this()
+        } else {
+            // SAFETY: runs the library's constructors, which is what whoever names it asks for.
+            unsafe { Library::new(path) }
+                .map_err(|source| ContenderError::Library { name: name.clone(), source })?
+        };
+        let c_symbol = CString::new(symbol).map_err(|_| malformed())?;
+        // SAFETY: whoever names the symbol says that it has memcpy's signature; a null one is an error below.
+        let found = unsafe { library.get::<CopyFunction>(c_symbol.as_bytes_with_nul()) };
+        let found = found.map_err(|source| ContenderError::Symbol {
+            name: name.clone(),
+            symbol: symbol.to_owned(),
+            source,
+        })?;
+        let copy = *found;
+        std::mem::forget(library);
+        Ok(Self {
+            name,
+            description: format!("{symbol} of {}", if path == "-" { "this process" } else { path }),
+            loaded: Some(function.to_owned()),
+            kind: Kind::Folios(copy),
+        })
+    }
+
+    /// Any function, under the name of `name`.
+    #[cfg(test)]
+    pub(crate) fn from_function(name: &str, copy: CopyFunction) -> Self {
+        Self { name: name.to_owned(), description: String::new(), loaded: None, kind: Kind::Folios(copy) }
+    }
+
+    /// All of `names`, the baseline among them or not.
+    pub fn all_named<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Vec<Self>, ContenderError> {
+        let mut contenders: Vec<Self> = Vec::new();
+        for name in names {
+            let contender = Self::named(name)?;
+            if contenders.iter().any(|other| other.name == contender.name) {
+                return Err(ContenderError::Twice(contender.name));
+            }
+            contenders.push(contender);
+        }
+        Ok(contenders)
+    }
+
+    /// The name that its cells carry.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it copies the folios it is given: [`LIMIT`] has a range of its own.
+    pub fn copies_folios(&self) -> bool {
+        !matches!(self.kind, Kind::Limit(_))
+    }
+
+    /// As the schema keeps it.
+    pub fn describe(&self) -> result::Contender {
+        result::Contender {
+            name: self.name.clone(),
+            description: self.description.clone(),
+            loaded: self.loaded.clone(),
+        }
+    }
+
+    pub(crate) fn kind(&self) -> &Kind {
+        &self.kind
+    }
+}
+
+/// What `copy_mc_to_kernel()` comes down to.
+enum Mc {
+    Safe(Primitive),
+    Memcpy(Primitive),
+}
+
+/// `copy_page()`: arch/x86/lib/copy_page_64.S.
+fn copy_page(cpu: &Cpu) -> Primitive {
+    if cpu.has(Features::REP_GOOD) { Primitive::RepMovsq } else { Primitive::Movq }
+}
+
+/// `memcpy()`: arch/x86/lib/memcpy_64.S.
+fn memcpy(cpu: &Cpu) -> Primitive {
+    if cpu.has(Features::FSRM) { Primitive::RepMovsb } else { Primitive::Movq }
+}
+
+/// `copy_mc_to_kernel()`: arch/x86/lib/copy_mc.c, where `copy_mc_fragile` is not enabled.
+fn copy_mc_to_kernel(cpu: &Cpu) -> Mc {
+    if cpu.has(Features::ERMS) { Mc::Safe(Primitive::RepMovsb) } else { Mc::Memcpy(memcpy(cpu)) }
+}
+
+/// The instance of a function for a primitive that is known only now.
+macro_rules! by_primitive {
+    ($primitive:expr, $function:ident) => {
+        match $primitive {
+            Primitive::RepMovsb => $function::<{ Primitive::RepMovsb as usize }>,
+            Primitive::RepMovsq => $function::<{ Primitive::RepMovsq as usize }>,
+            Primitive::Movq => $function::<{ Primitive::Movq as usize }>,
+            Primitive::Movnti => $function::<{ Primitive::Movnti as usize }>,
+            Primitive::Movdir64b => $function::<{ Primitive::Movdir64b as usize }>,
+            Primitive::Avx2 => $function::<{ Primitive::Avx2 as usize }>,
+            Primitive::Avx2Nt => $function::<{ Primitive::Avx2Nt as usize }>,
+            Primitive::Avx512 => $function::<{ Primitive::Avx512 as usize }>,
+            Primitive::Avx512Nt => $function::<{ Primitive::Avx512Nt as usize }>,
+            Primitive::Portable => $function::<{ Primitive::Portable as usize }>,
+        }
+    };
+}
+
+/// `primitive` over the whole folio at once.
+pub(crate) fn range_function(primitive: Primitive, machine_check_safe: bool) -> CopyFunction {
+    if machine_check_safe { by_primitive!(primitive, range_mc) } else { by_primitive!(primitive, range) }
+}
+
+/// `primitive` page by page.
+fn page_function(primitive: Primitive, machine_check_safe: bool) -> CopyFunction {
+    if machine_check_safe { by_primitive!(primitive, pages_mc) } else { by_primitive!(primitive, pages) }
+}
+
+/// # Safety
+///
+/// As memcpy(3), and both pointers and `bytes` are multiples of 4096, and the CPU has the primitive.
+unsafe extern "C" fn range<const PRIMITIVE: usize>(
+    dst: *mut c_void,
+    src: *const c_void,
+    bytes: usize,
+) -> *mut c_void {
+    let primitive = Primitive::ALL[PRIMITIVE];
+    if primitive.is_non_temporal() {
+        // With the prefetch that the policy gives it.
+        // SAFETY: the caller's promises.
+        return unsafe { copy(CopyOptions::new().primitive(primitive), dst, src, bytes) };
+    }
+    // SAFETY: the caller's promises.
+    unsafe { primitive.copy(dst.cast(), src.cast(), bytes) };
+    dst
+}
+
+/// # Safety
+///
+/// As [`range`].
+unsafe extern "C" fn range_mc<const PRIMITIVE: usize>(
+    dst: *mut c_void,
+    src: *const c_void,
+    bytes: usize,
+) -> *mut c_void {
+    // SAFETY: the caller's promises; this memory doesn't fault, so nobody needs to catch.
+    match unsafe { Primitive::ALL[PRIMITIVE].copy_mc(dst.cast(), src.cast(), bytes) } {
+        Ok(()) => dst,
+        Err(_) => ptr::null_mut(),
+    }
+}
+
+/// # Safety
+///
+/// As [`range`].
+unsafe extern "C" fn pages<const PRIMITIVE: usize>(
+    dst: *mut c_void,
+    src: *const c_void,
+    bytes: usize,
+) -> *mut c_void {
+    for offset in (0..bytes).step_by(PAGE_SIZE) {
+        // SAFETY: the caller's promises, for one page of the range.
+        unsafe { range::<PRIMITIVE>(dst.byte_add(offset), src.byte_add(offset), PAGE_SIZE) };
+    }
+    dst
+}
+
+/// # Safety
+///
+/// As [`range`].
+unsafe extern "C" fn pages_mc<const PRIMITIVE: usize>(
+    dst: *mut c_void,
+    src: *const c_void,
+    bytes: usize,
+) -> *mut c_void {
+    for offset in (0..bytes).step_by(PAGE_SIZE) {
+        // SAFETY: the caller's promises, for one page of the range.
+        unsafe { range_mc::<PRIMITIVE>(dst.byte_add(offset), src.byte_add(offset), PAGE_SIZE) };
+    }
+    dst
+}
+
+/// # Safety
+///
+/// As [`range`].
+unsafe extern "C" fn foliocopy_auto(dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void {
+    // SAFETY: the caller's promises.
+    unsafe { copy(CopyOptions::new(), dst, src, bytes) }
+}
+
+/// # Safety
+///
+/// As [`range`].
+unsafe extern "C" fn foliocopy_temporal(dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void {
+    // SAFETY: the caller's promises.
+    unsafe { copy(CopyOptions::new().locality(Locality::Temporal), dst, src, bytes) }
+}
+
+/// # Safety
+///
+/// As [`range`].
+unsafe extern "C" fn foliocopy_non_temporal(
+    dst: *mut c_void,
+    src: *const c_void,
+    bytes: usize,
+) -> *mut c_void {
+    // SAFETY: the caller's promises.
+    unsafe { copy(CopyOptions::new().locality(Locality::NonTemporal), dst, src, bytes) }
+}
+
+/// # Safety
+///
+/// As [`range`].
+unsafe extern "C" fn kernel_temporal(dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void {
+    // SAFETY: the caller's promises.
+    unsafe { kernel(Locality::Temporal, dst, src, bytes) }
+}
+
+/// # Safety
+///
+/// As [`range`].
+unsafe extern "C" fn kernel_non_temporal(dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void {
+    // SAFETY: the caller's promises.
+    unsafe { kernel(Locality::NonTemporal, dst, src, bytes) }
+}
+
+/// # Safety
+///
+/// As [`range`].
+unsafe fn kernel(locality: Locality, dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void {
+    static POLICY: LazyLock<Option<Policy>> = LazyLock::new(|| {
+        let host = Policy::host().ok()?;
+        Some(Policy::new(*host.cpu(), Registers::GeneralPurpose))
+    });
+    let Some(policy) = &*POLICY else { return ptr::null_mut() };
+    // SAFETY: the caller's promises.
+    unsafe { copy(CopyOptions::new().policy(policy).locality(locality), dst, src, bytes) }
+}
+
+/// Null where nothing was copied, which the verification of the cell then shows.
+///
+/// # Safety
+///
+/// As [`range`].
+unsafe fn copy(options: CopyOptions, dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void {
+    // SAFETY: the caller's promises.
+    match unsafe { options.copy_pages_raw(dst.cast::<Page>(), src.cast::<Page>(), bytes / PAGE_SIZE) } {
+        Ok(()) => dst,
+        Err(_) => ptr::null_mut(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Copies four pages with the contender's own function.
+    fn copies(name: &str) -> bool {
+        let contender = Contender::named(name).unwrap();
+        let functions = match contender.kind() {
+            Kind::Folios(copy) | Kind::Engine(copy) => vec![*copy],
+            Kind::Limit(functions) => functions.clone(),
+        };
+        functions.into_iter().all(|function| {
+            let source: Vec<Page> = (1..=4).map(Page::filled).collect();
+            let mut destination: Vec<Page> = (0..4).map(|_| Page::zeroed()).collect();
+            // SAFETY: two separate vectors of four pages each.
+            unsafe { function(destination.as_mut_ptr().cast(), source.as_ptr().cast(), 4 * PAGE_SIZE) };
+            destination == source
+        })
+    }
+
+    #[test]
+    fn every_known_contender_that_this_cpu_can_run_copies() {
+        let cpu = *Policy::host().unwrap().cpu();
+        let vector = Primitive::Avx2.is_available(&cpu) || Primitive::Avx512.is_available(&cpu);
+        for name in DEFAULT.into_iter().chain(FURTHER) {
+            if name == LIMIT && !vector {
+                assert!(matches!(Contender::named(name), Err(ContenderError::NoVectorLoop)));
+            } else {
+                assert!(copies(name), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_primitive_takes_part_or_says_what_the_cpu_lacks() {
+        let cpu = *Policy::host().unwrap().cpu();
+        for primitive in Primitive::ALL {
+            for name in [primitive.name().to_owned(), format!("page:{primitive}")] {
+                if primitive.is_available(&cpu) {
+                    assert!(copies(&name), "{name}");
+                } else {
+                    let error = Contender::named(&name).unwrap_err().to_string();
+                    assert!(error.contains(&primitive.missing(&cpu).to_string()), "{error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_function_of_this_process_takes_part() {
+        assert!(copies("glibc=-:memcpy"));
+        let contender = Contender::named("glibc=-:memcpy").unwrap();
+        assert_eq!(contender.name(), "glibc");
+        assert_eq!(contender.describe().loaded.as_deref(), Some("-:memcpy"));
+    }
+
+    #[test]
+    fn bad_names_say_what_would_be_right() {
+        let error = |name: &str| Contender::named(name).unwrap_err().to_string();
+        assert!(error("memcpi").contains("foliocopy") && error("memcpi").contains("rep_movsq"));
+        assert!(error("page:memcpi").contains("page:PRIMITIVE"));
+        for malformed in ["x=", "x=lib.so", "=-:memcpy", "x=-:", "x=:memcpy"] {
+            assert!(error(malformed).contains("NAME=LIBRARY.so:SYMBOL"), "{malformed}");
+        }
+        assert!(error("x=/nonexistent/lib.so:memcpy").contains("can't load contender `x`"));
+        assert!(error("x=-:no_such_symbol").contains("can't find `no_such_symbol`"));
+    }
+
+    #[test]
+    fn a_name_stands_once() {
+        assert!(
+            matches!(Contender::all_named(["rfc", "rfc=-:memcpy"]), Err(ContenderError::Twice(name)) if name == "rfc")
+        );
+    }
+
+    #[test]
+    fn the_kernels_functions_resolve_as_its_alternatives_do() {
+        let cpu = |features| Cpu { features, ..Cpu::UNKNOWN };
+        let zen3 = cpu(Features::REP_GOOD);
+        let zen5 = cpu(Features::REP_GOOD | Features::ERMS | Features::FSRM);
+        let erms = cpu(Features::REP_GOOD | Features::ERMS);
+        assert_eq!((copy_page(&zen3), copy_page(&zen5)), (Primitive::RepMovsq, Primitive::RepMovsq));
+        assert_eq!(copy_page(&cpu(Features::NONE)), Primitive::Movq);
+        assert_eq!(
+            (memcpy(&zen3), memcpy(&zen5), memcpy(&erms)),
+            (Primitive::Movq, Primitive::RepMovsb, Primitive::Movq)
+        );
+        assert!(matches!(copy_mc_to_kernel(&zen3), Mc::Memcpy(Primitive::Movq)));
+        assert!(matches!(copy_mc_to_kernel(&erms), Mc::Safe(Primitive::RepMovsb)));
+    }
+}

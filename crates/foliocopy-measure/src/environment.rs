@@ -1,0 +1,176 @@
+//! Finds out what a measurement is taken on.
+
+use std::fs;
+use std::path::Path;
+
+use foliocopy::{CopyError, Cpu, Features, Locality, Microarchitecture, Policy};
+
+use crate::latency::TimeStampCounter;
+use crate::result::{CpuIdentity, Environment, PolicyChoice};
+use crate::topology::Topology;
+
+/// Sizes for which the policy is asked what it would choose: around its thresholds, and what folios are.
+pub const POLICY_SIZES: [u64; 6] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 2 << 20, 64 << 20];
+
+/// The vendor of QEMU's emulator in CPUID leaf 0x4000_0000 (target/i386/cpu.c).
+const EMULATOR: &str = "TCGTCGTCGTCG";
+
+/// This machine, as [`Policy::host`] sees its CPU.
+///
+/// # Errors
+///
+/// Those of [`Policy::host`]: the environment variables name something unknown.
+pub fn detect() -> Result<Environment, CopyError> {
+    let policy = Policy::host()?;
+    let topology = Topology::detect();
+    let hypervisor = hypervisor();
+    Ok(Environment {
+        cpu: cpu(policy.cpu(), &topology),
+        kernel: ["ostype", "osrelease", "version"]
+            .iter()
+            .filter_map(|name| text(format!("/proc/sys/kernel/{name}")))
+            .collect::<Vec<_>>()
+            .join(" "),
+        emulated: hypervisor.as_deref() == Some(EMULATOR),
+        hypervisor: hypervisor.map(|vendor| hypervisor_name(&vendor).to_owned()),
+        nodes: topology.nodes,
+        node_distances: topology.distances,
+        governor: text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        transparent_hugepages: text("/sys/kernel/mm/transparent_hugepage/enabled")
+            .and_then(|modes| chosen(&modes).map(str::to_owned)),
+        // 1 is balancing, 2 is tiering: both move pages (Documentation/admin-guide/sysctl/kernel.rst).
+        numa_balancing: text("/proc/sys/kernel/numa_balancing").map(|mode| mode != "0"),
+        load_average: text("/proc/loadavg").and_then(|text| load_average(&text)),
+        tsc_hz: TimeStampCounter::detect().hertz(),
+        policy: choices(policy),
+    })
+}
+
+fn cpu(cpu: &Cpu, topology: &Topology) -> CpuIdentity {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let field = |name: &str| cpuinfo_field(&cpuinfo, name).map(str::to_owned);
+    let masked = Cpu::detect().features.without(cpu.features);
+    CpuIdentity {
+        vendor: field("vendor_id").unwrap_or_else(|| cpu.vendor.name().to_owned()),
+        model_name: field("model name").unwrap_or_default(),
+        family: cpu.family,
+        model: cpu.model,
+        stepping: cpu.stepping,
+        microarchitecture: match cpu.microarchitecture() {
+            Microarchitecture::Unknown => None,
+            known => Some(known.name().to_owned()),
+        },
+        microcode: field("microcode"),
+        features: names(cpu.features),
+        masked: names(masked),
+        online_cpus: topology.online_cpus.len() as u32,
+        caches: topology.caches.clone(),
+    }
+}
+
+fn names(features: Features) -> Vec<String> {
+    features.names().map(str::to_owned).collect()
+}
+
+/// The value of the first line `name : value` of /proc/cpuinfo.
+fn cpuinfo_field<'a>(cpuinfo: &'a str, name: &str) -> Option<&'a str> {
+    cpuinfo.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        (key.trim() == name).then(|| value.trim())
+    })
+}
+
+/// What the policy chooses for every locality and size.
+pub fn choices(policy: Policy) -> Vec<PolicyChoice> {
+    let choice = |locality: Locality, bytes: u64| {
+        let explanation = policy.explain(locality, bytes as usize);
+        PolicyChoice {
+            locality: locality.name().to_owned(),
+            bytes,
+            primitive: explanation.choice().primitive.name().to_owned(),
+            reason: explanation.to_string(),
+        }
+    };
+    Locality::ALL.iter().flat_map(|locality| POLICY_SIZES.map(|bytes| choice(*locality, bytes))).collect()
+}
+
+/// The one in brackets, as in `always [madvise] never`.
+fn chosen(modes: &str) -> Option<&str> {
+    Some(modes.split_once('[')?.1.split_once(']')?.0)
+}
+
+fn load_average(text: &str) -> Option<[f64; 3]> {
+    let mut averages = text.split_ascii_whitespace().map_while(|word| word.parse().ok());
+    Some([averages.next()?, averages.next()?, averages.next()?])
+}
+
+/// The vendor in CPUID leaf 0x4000_0000; `None` on bare metal.
+#[cfg(target_arch = "x86_64")]
+fn hypervisor() -> Option<String> {
+    use std::arch::x86_64::__cpuid;
+
+    if !Cpu::detect().has(Features::HYPERVISOR) {
+        return None;
+    }
+    let leaf = __cpuid(0x4000_0000);
+    let bytes: Vec<u8> = [leaf.ebx, leaf.ecx, leaf.edx].into_iter().flat_map(u32::to_le_bytes).collect();
+    Some(String::from_utf8_lossy(&bytes).trim_matches(['\0', ' ']).to_owned())
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn hypervisor() -> Option<String> {
+    None
+}
+
+/// Vendors by the names that people know.
+fn hypervisor_name(vendor: &str) -> &str {
+    match vendor {
+        "KVMKVMKVM" => "KVM",
+        "Microsoft Hv" => "Hyper-V",
+        "VMwareVMware" => "VMware",
+        "XenVMMXenVMM" => "Xen",
+        "bhyve bhyve" => "bhyve",
+        "VBoxVBoxVBox" => "VirtualBox",
+        EMULATOR => "QEMU TCG",
+        "" => "unknown",
+        other => other,
+    }
+}
+
+fn text(file: impl AsRef<Path>) -> Option<String> {
+    fs::read_to_string(file).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_known() {
+        let environment = detect().unwrap();
+        assert!(environment.kernel.starts_with("Linux "), "{}", environment.kernel);
+        assert!(!environment.cpu.vendor.is_empty());
+        assert!(environment.cpu.online_cpus > 0);
+        assert_eq!(environment.policy.len(), Locality::ALL.len() * POLICY_SIZES.len());
+        assert!(environment.load_average.is_some());
+    }
+
+    #[test]
+    fn files_of_the_kernel_are_understood() {
+        assert_eq!(chosen("always [madvise] never"), Some("madvise"));
+        assert_eq!(chosen(""), None);
+        assert_eq!(load_average("0.50 1.25 2.00 1/100 4242"), Some([0.5, 1.25, 2.0]));
+        assert_eq!(load_average("0.50"), None);
+        let cpuinfo = "processor\t: 0\nmodel\t\t: 1\nmodel name\t: AMD EPYC 7713\nmicrocode\t: 0xa0011d5\n";
+        assert_eq!(cpuinfo_field(cpuinfo, "model name"), Some("AMD EPYC 7713"));
+        assert_eq!(cpuinfo_field(cpuinfo, "microcode"), Some("0xa0011d5"));
+        assert_eq!(cpuinfo_field(cpuinfo, "flags"), None);
+    }
+
+    #[test]
+    fn an_emulator_is_named() {
+        assert_eq!(hypervisor_name(EMULATOR), "QEMU TCG");
+        assert_eq!(hypervisor_name("KVMKVMKVM"), "KVM");
+        assert_eq!(hypervisor_name("SomethingNew"), "SomethingNew");
+    }
+}

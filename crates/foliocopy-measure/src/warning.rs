@@ -1,0 +1,287 @@
+//! What makes a result doubtful, with what to do about it.
+
+use std::fmt;
+
+use crate::activity::Shares;
+use crate::latency::TimeStampCounter;
+use crate::memory::MemoryKind;
+use crate::result::{Environment, Results};
+
+/// Above this share of all CPU time, others disturb.
+const DISTURBING_SHARE: f64 = 0.05;
+
+/// A cold source whose lines come faster than this many times the hot ones is not cold.
+const COLD_FACTOR: f64 = 2.0;
+
+/// A reason to doubt a result.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Warning {
+    /// An emulator interprets the CPU.
+    Emulated,
+    /// The program was built without optimization.
+    DebugBuild,
+    /// Other processes used the CPUs meanwhile.
+    Busy {
+        /// Their share of all CPU time.
+        share: f64,
+    },
+    /// The hypervisor ran somebody else meanwhile.
+    Stolen {
+        /// Their share of all CPU time.
+        share: f64,
+    },
+    /// Fewer huge pages than the kind of memory should have.
+    NoHugePages {
+        /// What was asked for.
+        kind: MemoryKind,
+        /// The part that lies in huge pages.
+        part: f64,
+        /// The mode of transparent huge pages, where there is one.
+        mode: Option<String>,
+    },
+    /// Pages lie elsewhere than they were asked to.
+    WrongNode {
+        /// The part that lies where it should.
+        part: f64,
+    },
+    /// The governor may lower the frequency.
+    Governor(String),
+    /// The kernel may move the pages while they are measured.
+    NumaBalancing,
+    /// Latencies can't be sampled.
+    TimeStampCounter(&'static str),
+    /// What should be cold is not much slower to load than what is hot.
+    NotCold {
+        /// Median latency of cold lines, in cycles.
+        cold: f64,
+        /// Median latency of hot lines, in cycles.
+        hot: f64,
+    },
+    /// Too few rounds for the corrected intervals to exclude 1.
+    FewRounds {
+        /// The fewest rounds of a cell.
+        rounds: usize,
+        /// How many it takes.
+        needed: usize,
+    },
+    /// It was stopped early.
+    Interrupted,
+}
+
+impl Warning {
+    /// What there is to doubt about the machine before anything is measured.
+    pub fn about_environment(environment: &Environment, counter: TimeStampCounter) -> Vec<Self> {
+        let mut warnings = Vec::new();
+        if environment.emulated {
+            warnings.push(Self::Emulated);
+        }
+        if cfg!(debug_assertions) {
+            warnings.push(Self::DebugBuild);
+        }
+        if let Some(governor) = environment.governor.as_ref().filter(|governor| *governor != "performance") {
+            warnings.push(Self::Governor(governor.clone()));
+        }
+        if environment.numa_balancing == Some(true) && environment.nodes.len() > 1 {
+            warnings.push(Self::NumaBalancing);
+        }
+        if let TimeStampCounter::Unusable(reason) = counter {
+            warnings.push(Self::TimeStampCounter(reason));
+        }
+        warnings
+    }
+
+    /// What others did meanwhile.
+    pub fn about_activity(shares: Shares) -> Vec<Self> {
+        let mut warnings = Vec::new();
+        if shares.others > DISTURBING_SHARE {
+            warnings.push(Self::Busy { share: shares.others });
+        }
+        if shares.stolen > DISTURBING_SHARE {
+            warnings.push(Self::Stolen { share: shares.stolen });
+        }
+        warnings
+    }
+
+    /// What the cells themselves give away.
+    pub fn about_cells(results: &Results, kind: MemoryKind) -> Vec<Self> {
+        use crate::result::Cache;
+        use crate::statistics::{median, rounds_needed};
+
+        let mut warnings = Vec::new();
+        let given = || results.cells.iter().filter_map(|cell| cell.memory.as_ref());
+        let bytes: u64 = given().map(|given| given.bytes).sum();
+        let huge: u64 = given().map(|given| given.huge_bytes).sum();
+        if kind != MemoryKind::Anon && bytes > 0 && huge < bytes {
+            let mode = results.environment.transparent_hugepages.clone();
+            warnings.push(Self::NoHugePages { kind, part: huge as f64 / bytes as f64, mode });
+        }
+        let bound: u64 = given().filter(|given| given.on_node_bytes.is_some()).map(|given| given.bytes).sum();
+        let on_node: u64 = given().filter_map(|given| given.on_node_bytes).sum();
+        if on_node < bound {
+            warnings.push(Self::WrongNode { part: on_node as f64 / bound as f64 });
+        }
+        let latency = |cache| {
+            let cells = results.cells.iter().filter(|cell| cell.cache == Some(cache));
+            let samples: Vec<f64> = cells
+                .flat_map(|cell| cell.latency_cycles.iter().flatten())
+                .map(|cycles| f64::from(*cycles))
+                .collect();
+            median(&samples)
+        };
+        if let (Some(cold), Some(hot)) = (latency(Cache::Cold), latency(Cache::Hot))
+            && cold < COLD_FACTOR * hot
+        {
+            warnings.push(Self::NotCold { cold, hot });
+        }
+        let needed = rounds_needed(results.tests());
+        if let Some(rounds) = results.cells.iter().map(|cell| cell.samples_gbps.len()).min()
+            && rounds < needed
+            && results.tests() > 0
+        {
+            warnings.push(Self::FewRounds { rounds, needed });
+        }
+        if !results.complete {
+            warnings.push(Self::Interrupted);
+        }
+        warnings
+    }
+
+    /// What to do about it.
+    pub fn advice(&self) -> String {
+        match self {
+            Self::Emulated => "Throughput is not shown. Run on the CPU itself or under KVM.".into(),
+            Self::DebugBuild => "Use `cargo run --release`.".into(),
+            Self::Busy { .. } => "Stop what else runs here, or add rounds with --time.".into(),
+            Self::Stolen { .. } => "Ratios within a round still hold; add rounds with --time.".into(),
+            Self::NoHugePages { kind: MemoryKind::Memfd, .. } => {
+                "Allow them: `echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled`.".into()
+            }
+            Self::NoHugePages { mode, .. } if mode.as_deref() == Some("never") => {
+                "Allow them: `echo madvise > /sys/kernel/mm/transparent_hugepage/enabled`.".into()
+            }
+            Self::NoHugePages { .. } => {
+                "Memory may be fragmented: `echo 1 > /proc/sys/vm/compact_memory`, or use --memory hugetlb."
+                    .into()
+            }
+            Self::WrongNode { .. } => {
+                "Free memory on the node, or choose smaller --folio and --total.".into()
+            }
+            Self::Governor(_) => "Set it: `cpupower frequency-set -g performance`.".into(),
+            Self::NumaBalancing => "Switch it off: `sysctl kernel.numa_balancing=0`.".into(),
+            Self::TimeStampCounter(_) => {
+                "Cold is not proved; compare the cold and the hot throughput.".into()
+            }
+            Self::NotCold { .. } => "Raise --evict.".into(),
+            Self::FewRounds { needed, .. } => format!("Use --rounds {needed} or more, or a longer --time."),
+            Self::Interrupted => "What is shown was measured until then.".into(),
+        }
+    }
+}
+
+/// One sentence without the advice.
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |share: &f64| (share * 100.0).floor();
+        match self {
+            Self::Emulated => write!(f, "This CPU is emulated: its timings say nothing about copies."),
+            Self::DebugBuild => write!(f, "This program was built without optimization."),
+            Self::Busy { share } => {
+                write!(f, "Other processes took {} % of the machine's CPU time meanwhile.", percent(share))
+            }
+            Self::Stolen { share } => {
+                write!(f, "The hypervisor took {} % of the CPU time for others meanwhile.", percent(share))
+            }
+            Self::NoHugePages { kind, part, .. } => {
+                write!(f, "Only {} % of the {kind} memory lay in huge pages.", percent(part))
+            }
+            Self::WrongNode { part } => {
+                write!(f, "Only {} % of the memory lay on the node that was asked for.", percent(part))
+            }
+            Self::Governor(governor) => {
+                write!(f, "The frequency governor is `{governor}`, so the CPU may change its speed.")
+            }
+            Self::NumaBalancing => {
+                write!(f, "NUMA balancing is on and may move pages while they are measured.")
+            }
+            Self::TimeStampCounter(reason) => {
+                write!(f, "The time-stamp counter can't be used: {reason}.")
+            }
+            Self::NotCold { cold, hot } => {
+                write!(
+                    f,
+                    "Cold lines took {cold:.0} cycles to load and hot ones {hot:.0}: cold was not cold."
+                )
+            }
+            Self::FewRounds { rounds, needed } => {
+                write!(f, "{rounds} rounds can't tell a difference in so many cells; it takes {needed}.")
+            }
+            Self::Interrupted => write!(f, "The measurement was interrupted and is incomplete."),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::tests::sample;
+    use crate::result::{Cache, MemoryGiven, Node};
+
+    const COUNTER: TimeStampCounter = TimeStampCounter::Usable(1_000_000_000);
+
+    #[test]
+    fn a_good_machine_gets_no_warning() {
+        let environment = Environment { governor: Some("performance".into()), ..Environment::default() };
+        let mut warnings = Warning::about_environment(&environment, COUNTER);
+        warnings.retain(|warning| *warning != Warning::DebugBuild);
+        assert_eq!(warnings, []);
+        assert_eq!(Warning::about_activity(Shares { others: 0.01, stolen: 0.0 }), []);
+    }
+
+    #[test]
+    fn every_doubt_about_the_machine_is_raised() {
+        let node = |id| Node { id, ..Node::default() };
+        let environment = Environment {
+            emulated: true,
+            governor: Some("powersave".into()),
+            numa_balancing: Some(true),
+            nodes: vec![node(0), node(1)],
+            ..Environment::default()
+        };
+        let warnings = Warning::about_environment(&environment, TimeStampCounter::Unusable("it is slow"));
+        for expected in [
+            Warning::Emulated,
+            Warning::Governor("powersave".into()),
+            Warning::NumaBalancing,
+            Warning::TimeStampCounter("it is slow"),
+        ] {
+            assert!(warnings.contains(&expected), "{expected}");
+        }
+        let activity = Warning::about_activity(Shares { others: 0.255, stolen: 0.1 });
+        assert_eq!(activity.len(), 2);
+        assert_eq!(activity[0].to_string(), "Other processes took 25 % of the machine's CPU time meanwhile.");
+    }
+
+    #[test]
+    fn every_doubt_about_the_cells_is_raised() {
+        let mut results = sample();
+        results.complete = false;
+        results.environment.transparent_hugepages = Some("never".into());
+        for cell in &mut results.cells {
+            cell.memory = Some(MemoryGiven { bytes: 100, huge_bytes: 50, on_node_bytes: Some(75) });
+            let cycles = if cell.cache == Some(Cache::Cold) { 60 } else { 50 };
+            cell.latency_cycles = vec![vec![cycles; 4]];
+            cell.samples_gbps.truncate(3);
+        }
+        let warnings = Warning::about_cells(&results, MemoryKind::Thp);
+        let text = warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        for expected in ["50 % of the thp memory", "75 %", "cold was not cold", "3 rounds", "incomplete"] {
+            assert!(text.contains(expected), "{text}");
+        }
+        assert!(warnings[0].advice().contains("transparent_hugepage/enabled"));
+        assert!(
+            !Warning::about_cells(&results, MemoryKind::Anon)
+                .iter()
+                .any(|w| matches!(w, Warning::NoHugePages { .. }))
+        );
+    }
+}
