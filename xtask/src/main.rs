@@ -1,6 +1,7 @@
 //! Developer commands, run as `cargo xtask COMMAND`.
 
 mod test;
+mod upstream;
 mod vm;
 
 use clap::Parser;
@@ -10,6 +11,8 @@ use clap::Parser;
 enum Command {
     /// Run every check and every test
     Test(test::Args),
+    /// Apply the patch series of kmod/upstream to Debian's Linux source, compile what it touches, and check it
+    Upstream(upstream::Args),
     /// Test the kernel modules in a stock Debian kernel under QEMU
     Vm(vm::Args),
 }
@@ -19,6 +22,7 @@ fn main() -> anyhow::Result<()> {
     shell.change_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     match Command::parse() {
         Command::Test(args) => test::run(&shell, args),
+        Command::Upstream(args) => upstream::run(&shell, args),
         Command::Vm(args) => vm::run(&shell, args),
     }
 }

@@ -1,6 +1,6 @@
 //! `cargo xtask vm`: the kernel modules, tested in stock Debian kernels under QEMU.
 
-mod archive;
+pub(crate) mod archive;
 mod console;
 mod initramfs;
 mod kernel;

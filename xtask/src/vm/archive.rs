@@ -25,6 +25,29 @@ impl Archive {
         Self::with_state(cache.join("apt"))
     }
 
+    /// Another suite of Debian's (`trixie-backports`), from the mirror that this machine installs from.
+    pub(crate) fn of_suite(shell: &Shell, cache: &Path, suite: &str) -> Result<Self> {
+        let machine = Self::of_this_machine(cache)?;
+        machine.refresh(shell)?;
+        let options = &machine.options;
+        let targets = cmd!(shell, "apt-get {options...} indextargets --format '$(ORIGIN) $(SITE)'");
+        let targets = targets.quiet().read()?;
+        let mirror = targets
+            .lines()
+            .find_map(|target| target.strip_prefix("Debian "))
+            .with_context(|| format!("no source of this machine's apt is Debian's, so none has {suite}"))?;
+
+        let mut archive = Self::with_state(cache.join(format!("apt-{suite}")))?;
+        let sources = archive.state.join("sources.list");
+        let keyring = Path::new("/usr/share/keyrings/debian-archive-keyring.gpg");
+        let signed_by =
+            if keyring.exists() { format!("[signed-by={}] ", keyring.display()) } else { String::new() };
+        fs::write(&sources, format!("deb {signed_by}{mirror} {suite} main\n"))?;
+        let only = [format!("Dir::Etc::sourcelist={}", sources.display()), "Dir::Etc::sourceparts=-".into()];
+        archive.options.extend(only.into_iter().flat_map(|option| ["-o".to_owned(), option]));
+        Ok(archive)
+    }
+
     fn with_state(state: PathBuf) -> Result<Self> {
         for folder in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(state.join(folder))?;
@@ -78,6 +101,14 @@ impl Archive {
         let options = &self.options;
         let names = cmd!(shell, "apt-cache {options...} pkgnames {prefix}").quiet().read()?;
         Ok(names.lines().map(str::to_owned).collect())
+    }
+
+    /// The version of a package that would be downloaded.
+    pub(crate) fn version(&self, shell: &Shell, package: &str) -> Result<String> {
+        let options = &self.options;
+        let shown = cmd!(shell, "apt-cache {options...} --no-all-versions show {package}").quiet().read()?;
+        let version = shown.lines().find_map(|line| line.strip_prefix("Version: "));
+        Ok(version.with_context(|| format!("the archive offers no {package}"))?.to_owned())
     }
 
     /// The names of the packages that `package` depends on directly.

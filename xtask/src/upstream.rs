@@ -1,0 +1,105 @@
+//! `cargo xtask upstream`: the patch series under kmod/upstream, held against the Linux source it is made for.
+//!
+//! It applies without fuzz, checkpatch has nothing to say, every step compiles for x86-64, the last one for three
+//! architectures; where pages are copied one by one the machine code is what it was; and the new assembly copies
+//! and stops at faults as it should, in a process of this machine.
+
+mod architecture;
+mod disassembly;
+mod source;
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use xshell::{Shell, cmd};
+
+use crate::vm::archive::Archive;
+use architecture::{ARCHITECTURES, Architecture};
+use source::Source;
+
+/// Where the series lies.
+const SERIES: &str = "kmod/upstream";
+
+/// The suite and the package that have the source it is made for.
+const SUITE: &str = "trixie-backports";
+const PACKAGE: &str = "linux-source-7.3";
+
+/// What `cargo xtask upstream` takes.
+#[derive(clap::Args)]
+pub(crate) struct Args {}
+
+pub(crate) fn run(shell: &Shell, _args: Args) -> Result<()> {
+    let here = fs::canonicalize(shell.current_dir())?;
+    let cache = here.join(".cache/upstream");
+    fs::create_dir_all(&cache)?;
+    for architecture in ARCHITECTURES {
+        architecture.ensure_compiler(shell)?;
+    }
+    let archive = Archive::of_suite(shell, &cache, SUITE)?;
+    archive.refresh(shell)?;
+    let patches = patches(shell)?;
+
+    let source = Source::fetch(shell, &archive, PACKAGE, &cache)?;
+    eprintln!("{PACKAGE} {}", source.version);
+    eprintln!("compiling it as it is, for {}", names());
+    let before = compile_all(shell, &source)?;
+
+    let [x86_64, ..] = ARCHITECTURES;
+    let patched = source.patch(shell)?;
+    for patch in &patches {
+        eprintln!("{}", patch.file_name().unwrap_or_default().display());
+        patched.apply(shell, patch)?;
+        patched.checkpatch(shell, patch)?;
+        x86_64.compile(shell, patched.source()).context("this step does not compile for x86-64")?;
+    }
+
+    eprintln!("compiling the whole series, for {}", names());
+    let after = compile_all(shell, patched.source())?;
+    for ((architecture, before), after) in ARCHITECTURES.iter().zip(&before).zip(&after) {
+        architecture.compare(before, after).with_context(|| architecture.name)?;
+    }
+    eprintln!("running the new assembly");
+    run_loops(shell, patched.source())?;
+    patched.restore(shell)?;
+    eprintln!("the series holds on {PACKAGE} {}", source.version);
+    Ok(())
+}
+
+/// The series, in order.
+fn patches(shell: &Shell) -> Result<Vec<PathBuf>> {
+    let mut patches = shell.read_dir(SERIES)?;
+    patches.retain(|path| path.extension().is_some_and(|extension| extension == "patch"));
+    ensure!(!patches.is_empty(), "no patch in {SERIES}");
+    patches.iter().map(|patch| Ok(fs::canonicalize(shell.current_dir().join(patch))?)).collect()
+}
+
+fn names() -> String {
+    ARCHITECTURES.iter().map(|architecture| architecture.name).collect::<Vec<_>>().join(", ")
+}
+
+/// The disassembly of what the series touches, an item per architecture.
+fn compile_all(shell: &Shell, source: &Source) -> Result<Vec<disassembly::Objects>> {
+    let compile = |architecture: &Architecture| {
+        architecture.compile(shell, source)?;
+        architecture.disassemble(shell, source)
+    };
+    ARCHITECTURES
+        .iter()
+        .map(|architecture| compile(architecture).with_context(|| format!("on {}", architecture.name)))
+        .collect()
+}
+
+/// Links the kernel's own objects into a program of this machine, and runs them over memory that faults.
+fn run_loops(shell: &Shell, source: &Source) -> Result<()> {
+    let [x86_64, ..] = ARCHITECTURES;
+    let output = source.output(x86_64.arch);
+    let objects = ["copy_page_64.o", "copy_mc_64.o"].map(|name| output.join("arch/x86/lib").join(name));
+    let program = output.join("loops");
+    let test = shell.current_dir().join(SERIES).join("loops.c");
+    cmd!(shell, "gcc -O2 -g -Wall -Wextra -Werror -no-pie -z noexecstack -o {program} {test} {objects...}")
+        .quiet()
+        .run()
+        .context("the kernel's objects do not link into a program")?;
+    cmd!(shell, "{program}").quiet().run().context("the new assembly does not do what it should")
+}

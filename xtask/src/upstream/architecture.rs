@@ -1,0 +1,130 @@
+//! The architectures that the series is compiled for, and what it may change on each.
+
+use anyhow::{Context, Result, ensure};
+use xshell::{Shell, cmd};
+
+use super::disassembly::{Objects, Sameness, differences};
+use super::source::Source;
+
+/// What is compiled: whatever includes the headers that the series touches and copies pages.
+const OBJECTS: &[&str] = &["mm/util.o", "mm/migrate.o", "mm/khugepaged.o", "mm/memory.o"];
+
+/// One of Linux's architectures.
+pub(crate) struct Architecture {
+    /// As this program prints it.
+    pub(crate) name: &'static str,
+    /// As Linux's Makefile calls it.
+    pub(crate) arch: &'static str,
+    /// What its tools' names start with.
+    cross: &'static str,
+    defconfig: &'static str,
+    /// What is switched on besides.
+    options: &'static [&'static str],
+    /// More to compile than [`OBJECTS`].
+    targets: &'static [&'static str],
+    /// The functions that may differ, and how much.
+    may_differ: &'static [(&'static str, Sameness)],
+}
+
+/// x86-64 is the first: every step is compiled for it, and its assembly is run.
+pub(crate) const ARCHITECTURES: [Architecture; 3] = [
+    Architecture {
+        name: "x86-64",
+        arch: "x86_64",
+        cross: "",
+        defconfig: "defconfig",
+        options: &[],
+        targets: &["arch/x86/lib/"],
+        may_differ: &[
+            ("folio_copy", Sameness::Free),
+            ("folio_mc_copy", Sameness::Free),
+            // What `call __copy_pages_unrolled` is replaced by at boot.
+            (".altinstr_replacement", Sameness::Free),
+        ],
+    },
+    // Its pages are mapped one at a time.
+    Architecture {
+        name: "i386 with HIGHMEM",
+        arch: "i386",
+        cross: "",
+        defconfig: "i386_defconfig",
+        options: &["HIGHMEM4G"],
+        targets: &[],
+        // gcc 12 keeps the page count in a register here where it read it from the stack before: one `mov` more.
+        may_differ: &[("folio_copy", Sameness::Operations)],
+    },
+    // It has a copy_highpage() of its own, which copies the pages' tags.
+    Architecture {
+        name: "arm64",
+        arch: "arm64",
+        cross: "aarch64-linux-gnu-",
+        defconfig: "defconfig",
+        options: &[],
+        targets: &[],
+        may_differ: &[],
+    },
+];
+
+impl Architecture {
+    /// Checks that its compiler is there.
+    pub(crate) fn ensure_compiler(&self, shell: &Shell) -> Result<()> {
+        let cross = self.cross;
+        cmd!(shell, "{cross}gcc --version").quiet().ignore_stdout().run().with_context(|| {
+            let package =
+                if cross.is_empty() { "gcc".into() } else { format!("gcc-{}", cross.trim_end_matches('-')) };
+            format!("compiling for {} needs {cross}gcc: install {package}", self.name)
+        })
+    }
+
+    /// Compiles what the series touches.
+    pub(crate) fn compile(&self, shell: &Shell, source: &Source) -> Result<()> {
+        let Self { arch, cross, defconfig, targets, .. } = self;
+        let output = source.output(self.arch);
+        let tree = source.tree();
+        let make = |targets: &[&str]| {
+            // Two targets of one folder race when they are made at once, hence -j for the compiler's calls only.
+            cmd!(shell, "make -s -j2 -C {tree} O={output} ARCH={arch} CROSS_COMPILE={cross} {targets...}")
+                .quiet()
+                .ignore_stdout()
+                .run()
+        };
+        let config = output.join(".config");
+        if !config.exists() {
+            make(&[defconfig])?;
+            let options = ["TRANSPARENT_HUGEPAGE", "MEMORY_FAILURE"].iter().chain(self.options);
+            let options = options.flat_map(|option| ["-e", option]);
+            cmd!(shell, "{tree}/scripts/config --file {config} {options...}").quiet().run()?;
+            make(&["olddefconfig"])?;
+            for option in self.options {
+                let set = shell.read_file(&config)?.contains(&format!("CONFIG_{option}=y"));
+                ensure!(set, "this kernel can't be configured with CONFIG_{option}");
+            }
+        }
+        make(&["prepare"]).context(
+            "cannot prepare the kernel's tree: this needs make, flex, bison, bc, libelf-dev and libssl-dev",
+        )?;
+        make(&[OBJECTS, targets].concat())?;
+        Ok(())
+    }
+
+    /// The machine code of [`OBJECTS`].
+    pub(crate) fn disassemble(&self, shell: &Shell, source: &Source) -> Result<Objects> {
+        let cross = self.cross;
+        let output = source.output(self.arch);
+        let of = |object: &&'static str| {
+            let path = output.join(object);
+            let text = cmd!(shell, "{cross}objdump -dr --no-show-raw-insn {path}").quiet().read()?;
+            Ok((*object, text))
+        };
+        OBJECTS.iter().map(of).collect()
+    }
+
+    /// Fails where more differs than may.
+    pub(crate) fn compare(&self, before: &Objects, after: &Objects) -> Result<()> {
+        for (object, before) in before {
+            let different = differences(before, &after[object], self.may_differ);
+            ensure!(different.is_empty(), "{object}: the machine code of {} differs", different.join(", "));
+        }
+        Ok(())
+    }
+}
