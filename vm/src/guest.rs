@@ -1,13 +1,24 @@
 //! What a scenario can do in the guest.
 
+use std::ffi::CString;
 use std::fs;
+use std::io::{Read, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use rustix::system::{delete_module, finit_module};
+
+/// Where the module's files are.
+pub const DEBUGFS: &str = "/sys/kernel/debug/foliocopy";
 
 /// The booted guest: file systems are mounted, nothing else runs.
 pub struct Guest {
     _private: (),
+}
+
+/// A module that is loaded, and unloaded when this is dropped.
+pub struct Module {
+    name: &'static str,
 }
 
 impl Guest {
@@ -21,5 +32,64 @@ impl Guest {
         let path = path.as_ref();
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(text.trim_end().to_owned())
+    }
+
+    /// Writes to a file of the kernel's, in one piece.
+    pub fn write(&self, path: impl AsRef<Path>, text: &str) -> Result<()> {
+        let path = path.as_ref();
+        fs::write(path, text).with_context(|| format!("cannot write {text:?} to {}", path.display()))
+    }
+
+    /// Says something to whoever runs the scenarios, beside the verdict.
+    pub fn note(&self, note: &str) -> Result<()> {
+        crate::verdict::to_port(format_args!("{}{note}", crate::verdict::NOTE))
+    }
+
+    /// Loads `/lib/NAME.ko`, with parameters as insmod takes them.
+    pub fn load(&self, name: &'static str, parameters: &str) -> Result<Module> {
+        let path = format!("/lib/{name}.ko");
+        let file = fs::File::open(&path).with_context(|| format!("cannot open {path}"))?;
+        finit_module(&file, &CString::new(parameters)?, 0)
+            .with_context(|| format!("cannot load {path} {parameters}"))?;
+        Ok(Module { name })
+    }
+
+    /// Sends a request to the module's benchmark, and returns the lines that come back.
+    pub fn benchmark(&self, request: &str) -> Result<Vec<String>> {
+        let mut file = fs::OpenOptions::new().read(true).write(true).open(format!("{DEBUGFS}/benchmark"))?;
+        let accepted = file.write_all(request.as_bytes());
+        let mut answer = String::new();
+        file.read_to_string(&mut answer)?;
+        accepted.with_context(|| format!("{request:?} was refused: {}", answer.trim_end()))?;
+        Ok(answer.lines().map(str::to_owned).collect())
+    }
+
+    /// How many folios were copied on that path (`plain`, `machine-check-safe`) by that primitive.
+    pub fn folios_copied(&self, path: &str, primitive: &str) -> Result<u64> {
+        let counters = self.read(format!("{DEBUGFS}/counters"))?;
+        let start = format!("{path} {primitive} folios ");
+        let line = counters.lines().find_map(|line| line.strip_prefix(&start));
+        let count = line.and_then(|rest| rest.split(' ').next()).and_then(|count| count.parse().ok());
+        count.with_context(|| format!("no count of {path} {primitive} in {counters:?}"))
+    }
+}
+
+impl Module {
+    /// Unloads it.
+    pub fn unload(self) -> Result<()> {
+        let name = self.name;
+        std::mem::forget(self);
+        delete_module(&CString::new(name)?, 0).with_context(|| format!("cannot unload {name}"))?;
+        ensure!(!Path::new(&format!("/sys/module/{name}")).exists(), "{name} is still there after unloading");
+        Ok(())
+    }
+}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        if let Ok(name) = CString::new(self.name) {
+            // Whoever cares calls `unload`.
+            let _ = delete_module(&name, 0);
+        }
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! The kernel hands it what stands after `--` on its command line. `shell` in place of a scenario gives a prompt.
 
-use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::{env, fs};
@@ -12,9 +11,6 @@ use foliocopy_vm::guest::Guest;
 use foliocopy_vm::{Verdict, scenario};
 use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, reboot};
-
-/// The port that carries the verdict, away from what the kernel prints on the first one.
-const VERDICT_PORT: &str = "/dev/ttyS1";
 
 /// What is mounted: file system and place.
 const MOUNTS: &[(&str, &str)] = &[
@@ -30,7 +26,7 @@ fn main() {
     let outcome = boot().and_then(|guest| run(&guest));
     if let Some(verdict) = outcome.transpose().map(|outcome| Verdict::of(&outcome)) {
         println!("{verdict}");
-        if let Err(error) = say(&verdict) {
+        if let Err(error) = verdict.give() {
             println!("cannot give the verdict: {error:#}");
         }
     }
@@ -60,12 +56,4 @@ fn run(guest: &Guest) -> Result<Option<()>> {
     let scenario = scenario::find(&name).with_context(|| format!("there is no scenario `{name}`"))?;
     let outcome = catch_unwind(AssertUnwindSafe(|| (scenario.run)(guest)));
     outcome.unwrap_or_else(|_| Err(anyhow!("the scenario panicked: see the console"))).map(Some)
-}
-
-/// Writes the verdict to its port, and waits until it is out.
-fn say(verdict: &Verdict) -> Result<()> {
-    let mut port = fs::OpenOptions::new().write(true).open(VERDICT_PORT).context(VERDICT_PORT)?;
-    writeln!(port, "{verdict}")?;
-    rustix::termios::tcdrain(&port)?;
-    Ok(())
 }

@@ -19,4 +19,9 @@ pub const MEMORY_ONLY_NODE: usize = 2;
 impl Machine {
     /// An Intel CPU with ERMS. The vendor counts: QEMU's `mce` command injects what the guest's vendor would raise.
     pub const ERMS: Self = Self { cpu: "Haswell,vendor=GenuineIntel,+erms", kernel_arguments: "" };
+
+    /// The same machine with more on the kernel's command line.
+    pub const fn with(self, kernel_arguments: &'static str) -> Self {
+        Self { kernel_arguments, ..self }
+    }
 }

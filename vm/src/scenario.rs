@@ -1,6 +1,8 @@
 //! The scenarios, a file each.
 
 mod boot;
+mod load;
+mod selftest;
 
 use std::time::Duration;
 
@@ -22,7 +24,15 @@ pub struct Scenario {
 }
 
 /// Every scenario, in the order in which they are run.
-pub const ALL: &[&Scenario] = &[&boot::BOOT];
+pub const ALL: &[&Scenario] = &[
+    &boot::BOOT,
+    &load::LOAD,
+    &selftest::ERMS,
+    &selftest::REP_GOOD,
+    &selftest::NEITHER,
+    &selftest::FSRM,
+    &selftest::RECOVERY,
+];
 
 /// The scenario of that name.
 pub fn find(name: &str) -> Option<&'static Scenario> {

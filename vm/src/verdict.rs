@@ -1,9 +1,32 @@
 //! The one line by which the guest tells the host how a scenario ended.
 
 use std::fmt;
+use std::fs;
+use std::io::Write;
+
+use anyhow::{Context, Result};
 
 /// What every verdict line starts with.
 const PREFIX: &str = "foliocopy-vm verdict: ";
+
+/// What a line starts with that says something beside the verdict.
+pub(crate) const NOTE: &str = "foliocopy-vm note: ";
+
+/// The guest's end of the port that carries them, away from what the kernel prints on the first one.
+const PORT: &str = "/dev/ttyS1";
+
+/// Writes a line to the port, and waits until it is out.
+pub(crate) fn to_port(line: impl fmt::Display) -> Result<()> {
+    let mut port = fs::OpenOptions::new().write(true).open(PORT).context(PORT)?;
+    writeln!(port, "{line}")?;
+    rustix::termios::tcdrain(&port)?;
+    Ok(())
+}
+
+/// The notes among what the guest wrote on its second serial port.
+pub fn notes(port: &str) -> impl Iterator<Item = &str> {
+    port.lines().filter_map(|line| line.trim_end().strip_prefix(NOTE))
+}
 
 /// How a scenario ended, as the guest saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,15 +39,20 @@ pub enum Verdict {
 
 impl Verdict {
     /// The verdict for what a scenario returned. The chain of causes becomes one line.
-    pub fn of(outcome: &anyhow::Result<()>) -> Self {
+    pub fn of(outcome: &Result<()>) -> Self {
         match outcome {
             Ok(()) => Self::Pass,
             Err(error) => Self::Fail(format!("{error:#}").replace(['\n', '\r'], " ")),
         }
     }
 
+    /// Gives it to the host.
+    pub fn give(&self) -> Result<()> {
+        to_port(self)
+    }
+
     /// Reads what the guest wrote on its second serial port. It must hold one verdict line, and one only.
-    pub fn read(port: &str) -> Result<Self, String> {
+    pub fn read(port: &str) -> std::result::Result<Self, String> {
         let mut verdicts = port.lines().filter_map(|line| line.trim_end().strip_prefix(PREFIX));
         let verdict = match (verdicts.next(), verdicts.next()) {
             (Some(verdict), None) => verdict,

@@ -4,6 +4,7 @@ pub(crate) mod archive;
 mod console;
 mod initramfs;
 mod kernel;
+mod module;
 mod qemu;
 
 use std::env;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use foliocopy_vm::{Machine, Scenario, Verdict, scenario};
+use foliocopy_vm::{Machine, Scenario, Verdict, scenario, verdict};
 use xshell::{Shell, cmd};
 
 use archive::Archive;
@@ -106,6 +107,10 @@ impl Bench {
         let programs = static_programs(shell, &["foliocopy-vm"])?;
         let mut packing = Initramfs::create(&initramfs)?;
         packing.program("init", &programs.join("init"))?;
+        for module in module::build(shell, &kernel, &runs)? {
+            let name = module.file_name().context("a module is a file")?.to_string_lossy();
+            packing.program(&format!("lib/{name}"), &module)?;
+        }
         if with_shell {
             let root = cache.join("busybox");
             if !root.join("bin/busybox").exists() {
@@ -133,7 +138,12 @@ impl Bench {
         }
         let seconds = started.elapsed().as_secs_f32();
         match outcome {
-            Ok(()) => eprintln!("pass ({seconds:.1} s)"),
+            Ok(notes) => {
+                eprintln!("pass ({seconds:.1} s)");
+                for note in notes {
+                    eprintln!("{:20} note: {note}", "");
+                }
+            }
             Err(error) => {
                 eprintln!("FAIL ({seconds:.1} s): {error:#}");
                 for line in &console[console.len().saturating_sub(TAIL)..] {
@@ -146,8 +156,9 @@ impl Bench {
         true
     }
 
-    /// One boot: follows the console until the machine is off or its time is up, then reads the verdict.
-    fn run(&self, scenario: &Scenario, console: &mut Vec<String>) -> Result<()> {
+    /// One boot: follows the console until the machine is off or its time is up, then reads the verdict
+    /// and the notes.
+    fn run(&self, scenario: &Scenario, console: &mut Vec<String>) -> Result<Vec<String>> {
         let limit = scenario.limit * patience()?;
         let running = self.boot(&scenario.machine, scenario.name).start(&self.runs.join(scenario.name))?;
         let deadline = Instant::now() + limit;
@@ -161,11 +172,13 @@ impl Bench {
         if let Some(complaint) = console::complaint(console) {
             bail!("the kernel complained: {complaint}");
         }
-        match Verdict::read(&running.verdict()?) {
-            Ok(Verdict::Pass) => Ok(()),
+        let port = running.port()?;
+        match Verdict::read(&port) {
+            Ok(Verdict::Pass) => {}
             Ok(Verdict::Fail(why)) => bail!("{why}"),
             Err(why) => bail!("{why}"),
         }
+        Ok(verdict::notes(&port).map(str::to_owned).collect())
     }
 }
 

@@ -36,6 +36,11 @@ mod primitive;
 #[cfg(feature = "std")]
 mod environment;
 
+// What the C of the kernel module calls, in the one build that has such a thing.
+#[cfg(foliocopy_kernel)]
+#[path = "../../../kmod/kernel.rs"]
+mod kernel;
+
 pub use chunk::{DEFAULT_CHUNK_BYTES, NoYield, Yield};
 pub use cpu::{Caches, Cpu, Features, Microarchitecture, Vendor};
 pub use error::{CopyError, UnknownName};

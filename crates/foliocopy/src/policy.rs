@@ -28,6 +28,13 @@ pub struct Choice {
     reason: Reason,
 }
 
+impl Choice {
+    /// Why it was chosen, in a few words.
+    pub const fn reason(&self) -> &'static str {
+        self.reason.text()
+    }
+}
+
 /// Why a primitive was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reason {

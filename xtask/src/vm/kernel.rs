@@ -1,5 +1,6 @@
 //! A stock Debian kernel with what it takes to build a module for it, unpacked into a folder.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -91,6 +92,14 @@ impl Kernel {
     /// What `make -C` builds a module against.
     pub(crate) fn headers(&self) -> PathBuf {
         self.root.join("usr/src").join(format!("linux-headers-{}", self.release))
+    }
+
+    /// The variables under which the unpacked build tools find each other.
+    pub(crate) fn build_environment(&self) -> Result<[(&'static str, OsString); 2]> {
+        let mut path = OsString::from(self.root.join("usr/bin"));
+        path.push(":");
+        path.push(std::env::var_os("PATH").context("PATH is not set")?);
+        Ok([("PATH", path), ("LD_LIBRARY_PATH", self.root.join("usr/lib/x86_64-linux-gnu").into())])
     }
 }
 

@@ -70,10 +70,10 @@ impl Boot<'_> {
     /// Boots it and follows it from this process.
     pub(crate) fn start(&self, folder: &Path) -> Result<Running> {
         fs::create_dir_all(folder)?;
-        let verdict = folder.join("verdict");
+        let port = folder.join("port");
         let monitor = folder.join("monitor");
         let mut command = self.command();
-        command.args(["-serial", "stdio", "-serial", &format!("file:{}", verdict.display())]);
+        command.args(["-serial", "stdio", "-serial", &format!("file:{}", port.display())]);
         command.args(["-monitor", &format!("unix:{},server=on,wait=off", monitor.display())]);
         let mut process = command
             .stdin(Stdio::null())
@@ -96,7 +96,7 @@ impl Boot<'_> {
                 }
             });
         }
-        Ok(Running { process, lines, verdict, monitor })
+        Ok(Running { process, lines, port, monitor })
     }
 
     /// Boots it with this terminal as its console.
@@ -112,7 +112,7 @@ impl Boot<'_> {
 pub(crate) struct Running {
     process: Child,
     lines: Receiver<String>,
-    verdict: PathBuf,
+    port: PathBuf,
     monitor: PathBuf,
 }
 
@@ -137,8 +137,8 @@ impl Running {
     }
 
     /// What the guest wrote to its second serial port.
-    pub(crate) fn verdict(&self) -> Result<String> {
-        Ok(String::from_utf8_lossy(&fs::read(&self.verdict)?).into_owned())
+    pub(crate) fn port(&self) -> Result<String> {
+        Ok(String::from_utf8_lossy(&fs::read(&self.port)?).into_owned())
     }
 }
 

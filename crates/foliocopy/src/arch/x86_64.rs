@@ -128,14 +128,21 @@ unsafe fn run<const MACHINE_CHECK_SAFE: bool>(primitive: Primitive, work: Work) 
             Primitive::Avx512 => avx512::copy::<MACHINE_CHECK_SAFE>(work),
             #[cfg(not(foliocopy_kernel))]
             Primitive::Avx512Nt => avx512::copy_non_temporal::<MACHINE_CHECK_SAFE>(work),
-            #[cfg(foliocopy_kernel)]
-            Primitive::Avx2 | Primitive::Avx2Nt | Primitive::Avx512 | Primitive::Avx512Nt => portable(work),
+            #[cfg(not(foliocopy_kernel))]
             Primitive::Portable => portable(work),
+            // No policy for a kernel picks one of these.
+            #[cfg(foliocopy_kernel)]
+            Primitive::Avx2
+            | Primitive::Avx2Nt
+            | Primitive::Avx512
+            | Primitive::Avx512Nt
+            | Primitive::Portable => movq::copy::<MACHINE_CHECK_SAFE>(work),
         }
     }
 }
 
 /// The compiler's own copy.
+#[cfg(not(foliocopy_kernel))]
 unsafe fn portable(work: Work) -> Stopped {
     // SAFETY: the caller's promises are those of `copy_nonoverlapping`.
     unsafe { ptr::copy_nonoverlapping(work.src, work.dst, work.bytes) };

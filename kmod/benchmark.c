@@ -1,0 +1,547 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The benchmark: one request is written to <debugfs>/foliocopy/benchmark, its samples are read from the same open file,
+ * a JSON object a line. Each read runs a round; a signal ends it and leaves what was read. The kernel computes no
+ * statistics: `foliocopy kernel bench` does, as it does in user space.
+ *
+ * A request is a line of words, key=value:
+ *
+ *	contenders=LIST   folio_copy, folio_mc_copy (this kernel's), foliocopy, foliocopy-mc (ours), a primitive
+ *	                  (one piece), page:PRIMITIVE (page by page, yielding between as mm/util.c does); -mc after a
+ *	                  primitive takes its machine-check-safe variant. At most 16, separated by commas
+ *	order=N           of the folios, 0 to 10
+ *	folios=N          pairs of folios, copied in shuffled order; default 1
+ *	passes=N          times each pair is copied a sample; default 1
+ *	src_node=N dst_node=N
+ *	evict=BYTES       streamed through the caches before each sample; 0 (default) leaves them hot
+ *	rounds=N          each runs every contender, in shuffled order
+ *	seed=N            of what is shuffled
+ */
+#include <linux/debugfs.h>
+#include <linux/highmem.h>
+#include <linux/ktime.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/nodemask.h>
+#include <linux/prandom.h>
+#include <linux/sched/signal.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/vmalloc.h>
+#include "foliocopy.h"
+#include "internal.h"
+
+#define MAX_CONTENDERS	16
+#define MAX_REQUEST	1024
+#define MAX_FOLIOS	(1U << 18)
+#define MAX_ROUNDS	1000000U
+#define OUTPUT_BYTES	SZ_8K
+
+enum kind {
+	STOCK,
+	OURS,
+	BULK,
+	PAGE_BY_PAGE,
+};
+
+struct contender {
+	char name[32];
+	enum kind kind;
+	bool safe;
+	s32 primitive;
+};
+
+struct benchmark {
+	struct mutex lock;
+
+	struct contender contenders[MAX_CONTENDERS];
+	unsigned int nr_contenders;
+	unsigned int order;
+	unsigned int nr_folios;
+	unsigned int passes;
+	int src_nid;
+	int dst_nid;
+	u64 evict_bytes;
+	unsigned int rounds;
+	u64 seed;
+
+	bool accepted;
+	unsigned int round;
+	bool ended;
+	struct rnd_state random;
+	struct folio **src;
+	struct folio **dst;
+	unsigned int *sequence;
+	void *evict;
+
+	char *output;
+	size_t output_bytes;
+	size_t output_read;
+};
+
+/* One at a time: two would measure each other. */
+static atomic_t busy = ATOMIC_INIT(0);
+
+static void __printf(2, 3) say(struct benchmark *bench, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	bench->output_bytes += vscnprintf(bench->output + bench->output_bytes, OUTPUT_BYTES - bench->output_bytes,
+					  format, arguments);
+	va_end(arguments);
+}
+
+/* What is wrong goes to who reads next; the writer gets the code. */
+#define refuse(bench, error, format, ...) \
+	({ say(bench, "{\"error\":\"" format "\"}\n", ##__VA_ARGS__); error; })
+
+static int parse_contender(struct benchmark *bench, const char *name)
+{
+	struct contender *one = &bench->contenders[bench->nr_contenders];
+	const char *primitive = name;
+	size_t bytes;
+
+	if (bench->nr_contenders == MAX_CONTENDERS)
+		return refuse(bench, -EINVAL, "more than %d contenders", MAX_CONTENDERS);
+	if (!*name || strscpy(one->name, name, sizeof(one->name)) < 0)
+		return refuse(bench, -EINVAL, "a contender's name is empty or too long");
+	bench->nr_contenders++;
+	one->primitive = FOLIOCOPY_BY_POLICY;
+	if (!strcmp(name, "folio_copy") || !strcmp(name, "folio_mc_copy")) {
+		one->kind = STOCK;
+		one->safe = !strcmp(name, "folio_mc_copy");
+		return 0;
+	}
+	if (!strcmp(name, "foliocopy") || !strcmp(name, "foliocopy-mc")) {
+		one->kind = OURS;
+		one->safe = !strcmp(name, "foliocopy-mc");
+		return 0;
+	}
+	one->kind = BULK;
+	if (!strncmp(primitive, "page:", 5)) {
+		one->kind = PAGE_BY_PAGE;
+		primitive += 5;
+	}
+	bytes = strlen(primitive);
+	if (bytes > 3 && !strcmp(primitive + bytes - 3, "-mc")) {
+		one->safe = true;
+		bytes -= 3;
+	}
+	one->primitive = foliocopy_engine_primitive(primitive, bytes);
+	if (one->primitive < 0 || !foliocopy_engine_primitive_available(one->primitive)) {
+		char shown[sizeof(one->name)];
+
+		/* It goes into JSON. */
+		string_escape_mem(one->name, strlen(one->name), shown, sizeof(shown), ESCAPE_NAP | ESCAPE_HEX, "\"\\");
+		shown[min(sizeof(shown) - 1, strlen(one->name))] = '\0';
+		strreplace(shown, '\\', '/');
+		strreplace(shown, '"', '/');
+		return refuse(bench, -EINVAL, "no contender %s on this CPU", shown);
+	}
+	return 0;
+}
+
+static int parse_number(struct benchmark *bench, const char *key, const char *value, u64 least, u64 most, u64 *number)
+{
+	if (kstrtou64(value, 0, number) || *number < least || *number > most)
+		return refuse(bench, -EINVAL, "%s is not a number from %llu to %llu", key, least, most);
+	return 0;
+}
+
+static int parse_node(struct benchmark *bench, const char *key, const char *value, int *nid)
+{
+	u64 number;
+	int error = parse_number(bench, key, value, 0, MAX_NUMNODES - 1, &number);
+
+	if (error)
+		return error;
+	if (!node_state(number, N_MEMORY))
+		return refuse(bench, -EINVAL, "%s: node %llu has no memory", key, number);
+	*nid = number;
+	return 0;
+}
+
+static int parse_word(struct benchmark *bench, char *word)
+{
+	char *key = strsep(&word, "="), *name;
+	u64 number;
+	int error;
+
+	if (!word)
+		return refuse(bench, -EINVAL, "a request is words like key=value");
+	if (!strcmp(key, "contenders")) {
+		while ((name = strsep(&word, ","))) {
+			error = parse_contender(bench, name);
+			if (error)
+				return error;
+		}
+		return 0;
+	}
+	if (!strcmp(key, "src_node"))
+		return parse_node(bench, "src_node", word, &bench->src_nid);
+	if (!strcmp(key, "dst_node"))
+		return parse_node(bench, "dst_node", word, &bench->dst_nid);
+	if (!strcmp(key, "evict"))
+		return parse_number(bench, "evict", word, 0, SZ_1G, &bench->evict_bytes);
+	if (!strcmp(key, "seed"))
+		return parse_number(bench, "seed", word, 0, U64_MAX, &bench->seed);
+	if (!strcmp(key, "order")) {
+		error = parse_number(bench, "order", word, 0, MAX_PAGE_ORDER, &number);
+		bench->order = number;
+		return error;
+	}
+	if (!strcmp(key, "folios")) {
+		error = parse_number(bench, "folios", word, 1, MAX_FOLIOS, &number);
+		bench->nr_folios = number;
+		return error;
+	}
+	if (!strcmp(key, "passes")) {
+		error = parse_number(bench, "passes", word, 1, MAX_ROUNDS, &number);
+		bench->passes = number;
+		return error;
+	}
+	if (!strcmp(key, "rounds")) {
+		error = parse_number(bench, "rounds", word, 1, MAX_ROUNDS, &number);
+		bench->rounds = number;
+		return error;
+	}
+	return refuse(bench, -EINVAL, "an unknown key; known are contenders, order, folios, passes, src_node, dst_node, evict, rounds, seed");
+}
+
+static int parse(struct benchmark *bench, char *request)
+{
+	char *word;
+	int error;
+
+	bench->nr_folios = bench->passes = bench->rounds = 1;
+	bench->src_nid = bench->dst_nid = numa_mem_id();
+	while ((word = strsep(&request, " \t\n"))) {
+		error = *word ? parse_word(bench, word) : 0;
+		if (error)
+			return error;
+	}
+	if (!bench->nr_contenders)
+		return refuse(bench, -EINVAL, "no contenders");
+	return 0;
+}
+
+static int allocate(struct benchmark *bench)
+{
+	gfp_t gfp = GFP_KERNEL | __GFP_THISNODE | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
+	u64 wanted = (2ULL * bench->nr_folios << (bench->order + PAGE_SHIFT)) + bench->evict_bytes;
+	u64 limit = (u64)max(si_mem_available(), 0L) * PAGE_SIZE / 2;
+	unsigned int i;
+
+	if (wanted > limit)
+		return refuse(bench, -ENOMEM, "needs %llu bytes, and half of what is available is %llu", wanted, limit);
+	bench->src = kvcalloc(bench->nr_folios, sizeof(*bench->src), GFP_KERNEL);
+	bench->dst = kvcalloc(bench->nr_folios, sizeof(*bench->dst), GFP_KERNEL);
+	bench->sequence = kvcalloc(bench->nr_folios, sizeof(*bench->sequence), GFP_KERNEL);
+	if (!bench->src || !bench->dst || !bench->sequence)
+		return refuse(bench, -ENOMEM, "no memory for the list of folios");
+	if (bench->evict_bytes) {
+		bench->evict = vmalloc(bench->evict_bytes);
+		if (!bench->evict)
+			return refuse(bench, -ENOMEM, "no memory for %llu bytes to evict with", bench->evict_bytes);
+	}
+	for (i = 0; i < bench->nr_folios; i++) {
+		bench->sequence[i] = i;
+		bench->src[i] = __folio_alloc_node(gfp, bench->order, bench->src_nid);
+		bench->dst[i] = __folio_alloc_node(gfp, bench->order, bench->dst_nid);
+		if (!bench->src[i] || !bench->dst[i])
+			return refuse(bench, -ENOMEM, "node %d has no free folio of order %u any more",
+				      bench->src[i] ? bench->dst_nid : bench->src_nid, bench->order);
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
+	}
+	return 0;
+}
+
+static void release(struct benchmark *bench)
+{
+	unsigned int i;
+
+	for (i = 0; i < bench->nr_folios; i++) {
+		if (bench->src && bench->src[i])
+			folio_put(bench->src[i]);
+		if (bench->dst && bench->dst[i])
+			folio_put(bench->dst[i]);
+	}
+	kvfree(bench->src);
+	kvfree(bench->dst);
+	kvfree(bench->sequence);
+	vfree(bench->evict);
+	bench->src = bench->dst = NULL;
+	bench->sequence = NULL;
+	bench->evict = NULL;
+}
+
+/* As mm/util.c does it, with another instruction in the middle. */
+static int copy_page_by_page(const struct contender *one, struct folio *dst, struct folio *src)
+{
+	long i = 0, nr_pages = folio_nr_pages(src);
+	size_t left = 0;
+	u32 trap;
+
+	for (;;) {
+		void *to = kmap_local_folio(dst, i * PAGE_SIZE), *from = kmap_local_folio(src, i * PAGE_SIZE);
+
+		if (one->safe)
+			left = foliocopy_engine_copy_mc(one->primitive, to, from, PAGE_SIZE, &trap);
+		else
+			foliocopy_engine_copy(one->primitive, to, from, PAGE_SIZE);
+		kunmap_local(from);
+		kunmap_local(to);
+		if (left)
+			return -EHWPOISON;
+		if (++i == nr_pages)
+			return 0;
+		cond_resched();
+	}
+}
+
+static int copy(const struct contender *one, struct folio *dst, struct folio *src)
+{
+	u32 trap;
+
+	switch (one->kind) {
+	case STOCK:
+		if (one->safe)
+			return folio_mc_copy(dst, src);
+		folio_copy(dst, src);
+		return 0;
+	case OURS:
+		if (one->safe)
+			return foliocopy_folio_mc_copy(dst, src);
+		foliocopy_folio_copy(dst, src);
+		return 0;
+	case BULK:
+		if (one->safe)
+			return foliocopy_engine_copy_mc(one->primitive, folio_address(dst),
+							folio_address(src), folio_size(src), &trap) ? -EHWPOISON : 0;
+		foliocopy_engine_copy(one->primitive, folio_address(dst), folio_address(src),
+				      folio_size(src));
+		return 0;
+	case PAGE_BY_PAGE:
+		return copy_page_by_page(one, dst, src);
+	}
+	return -EINVAL;
+}
+
+static void shuffle(struct benchmark *bench, unsigned int *sequence, unsigned int length)
+{
+	unsigned int i;
+
+	for (i = length; i > 1; i--)
+		swap(sequence[i - 1], sequence[prandom_u32_state(&bench->random) % i]);
+}
+
+/* Each contender's copies are compared once, before anything is timed. */
+static int verify(struct benchmark *bench)
+{
+	unsigned int contender, i;
+	size_t word;
+
+	for (i = 0; i < bench->nr_folios; i++) {
+		u64 *words = folio_address(bench->src[i]);
+
+		for (word = 0; word < folio_size(bench->src[i]) / sizeof(u64); word++)
+			words[word] = ((u64)i << 40 | word) * 0x9e3779b97f4a7c15ULL;
+		cond_resched();
+	}
+	for (contender = 0; contender < bench->nr_contenders; contender++) {
+		for (i = 0; i < bench->nr_folios; i++) {
+			struct folio *dst = bench->dst[i], *src = bench->src[i];
+			int error;
+
+			memset(folio_address(dst), 0xcc, folio_size(dst));
+			error = copy(&bench->contenders[contender], dst, src);
+			if (error || memcmp(folio_address(dst), folio_address(src), folio_size(src)))
+				return refuse(bench, -EIO, "%s copied wrongly (%d)",
+					      bench->contenders[contender].name, error);
+			if (fatal_signal_pending(current))
+				return -EINTR;
+			cond_resched();
+		}
+	}
+	return 0;
+}
+
+static void evict(struct benchmark *bench)
+{
+	u64 at;
+
+	for (at = 0; at < bench->evict_bytes; at += L1_CACHE_BYTES) {
+		WRITE_ONCE(*(u64 *)(bench->evict + at), at);
+		if (!(at % SZ_1M))
+			cond_resched();
+	}
+}
+
+static int copy_all(struct benchmark *bench, const struct contender *one, unsigned int passes)
+{
+	unsigned int i;
+
+	while (passes--) {
+		for (i = 0; i < bench->nr_folios; i++) {
+			unsigned int at = bench->sequence[i];
+			int error = copy(one, bench->dst[at], bench->src[at]);
+
+			if (error)
+				return error;
+		}
+		if (signal_pending(current))
+			return -EINTR;
+	}
+	return 0;
+}
+
+/* A round: every contender, in shuffled order, each over the folios in another order. */
+static int run_round(struct benchmark *bench)
+{
+	u64 bytes = ((u64)bench->passes * bench->nr_folios) << (bench->order + PAGE_SHIFT);
+	unsigned int turn[MAX_CONTENDERS], i;
+
+	for (i = 0; i < bench->nr_contenders; i++)
+		turn[i] = i;
+	shuffle(bench, turn, bench->nr_contenders);
+	for (i = 0; i < bench->nr_contenders; i++) {
+		const struct contender *one = &bench->contenders[turn[i]];
+		u64 started, nanoseconds;
+		int cpu, error = 0;
+
+		shuffle(bench, bench->sequence, bench->nr_folios);
+		/* The caller pins itself; this keeps a sample on one CPU if it did not. */
+		migrate_disable();
+		cpu = smp_processor_id();
+		if (bench->evict_bytes)
+			evict(bench);
+		else
+			error = copy_all(bench, one, 1);
+		started = ktime_get_ns();
+		if (!error)
+			error = copy_all(bench, one, bench->passes);
+		nanoseconds = ktime_get_ns() - started;
+		migrate_enable();
+		if (error == -EINTR)
+			return error;
+		if (error)
+			return refuse(bench, error, "%s failed (%d)", one->name, error);
+		say(bench, "{\"round\":%u,\"contender\":\"%s\",\"cpu\":%d,\"bytes\":%llu,\"nanoseconds\":%llu}\n",
+		    bench->round, one->name, cpu, bytes, nanoseconds);
+		cond_resched();
+	}
+	bench->round++;
+	return 0;
+}
+
+static int benchmark_open(struct inode *inode, struct file *file)
+{
+	struct benchmark *bench;
+
+	if (atomic_cmpxchg(&busy, 0, 1))
+		return -EBUSY;
+	bench = kzalloc(sizeof(*bench), GFP_KERNEL);
+	if (bench)
+		bench->output = kvmalloc(OUTPUT_BYTES, GFP_KERNEL);
+	if (!bench || !bench->output) {
+		kfree(bench);
+		atomic_set(&busy, 0);
+		return -ENOMEM;
+	}
+	mutex_init(&bench->lock);
+	file->private_data = bench;
+	return nonseekable_open(inode, file);
+}
+
+static int benchmark_release(struct inode *inode, struct file *file)
+{
+	struct benchmark *bench = file->private_data;
+
+	release(bench);
+	kvfree(bench->output);
+	kfree(bench);
+	atomic_set(&busy, 0);
+	return 0;
+}
+
+static ssize_t benchmark_write(struct file *file, const char __user *buffer, size_t bytes, loff_t *offset)
+{
+	struct benchmark *bench = file->private_data;
+	char *request;
+	int error;
+
+	if (bytes > MAX_REQUEST)
+		return -E2BIG;
+	request = memdup_user_nul(buffer, bytes);
+	if (IS_ERR(request))
+		return PTR_ERR(request);
+	mutex_lock(&bench->lock);
+	error = -EBUSY;
+	/* An open file takes one request; after a refusal, another. */
+	if (!bench->accepted) {
+		bench->output_bytes = bench->output_read = 0;
+		bench->nr_contenders = 0;
+		bench->order = 0;
+		bench->evict_bytes = 0;
+		bench->seed = 0;
+		error = parse(bench, request);
+		if (!error)
+			error = allocate(bench);
+		prandom_seed_state(&bench->random, bench->seed);
+		if (!error)
+			error = verify(bench);
+		if (error)
+			release(bench);
+		bench->accepted = !error;
+	}
+	mutex_unlock(&bench->lock);
+	kfree(request);
+	return error ?: bytes;
+}
+
+static ssize_t benchmark_read(struct file *file, char __user *buffer, size_t bytes, loff_t *offset)
+{
+	struct benchmark *bench = file->private_data;
+	ssize_t done = 0;
+
+	mutex_lock(&bench->lock);
+	if (bench->output_read == bench->output_bytes) {
+		bench->output_read = bench->output_bytes = 0;
+		if (bench->accepted && bench->round < bench->rounds && !bench->ended)
+			done = run_round(bench);
+		if (done == -EINTR) {
+			/* Half a round pairs with nothing. */
+			bench->output_bytes = 0;
+			bench->ended = true;
+		} else if (done) {
+			bench->ended = true;
+			done = 0;
+		}
+	}
+	if (!done) {
+		done = min(bytes, bench->output_bytes - bench->output_read);
+		if (copy_to_user(buffer, bench->output + bench->output_read, done))
+			done = -EFAULT;
+		else
+			bench->output_read += done;
+	}
+	mutex_unlock(&bench->lock);
+	return done;
+}
+
+static const struct file_operations benchmark_fops = {
+	.owner = THIS_MODULE,
+	.open = benchmark_open,
+	.read = benchmark_read,
+	.write = benchmark_write,
+	.release = benchmark_release,
+};
+
+void foliocopy_benchmark_init(struct dentry *debugfs)
+{
+	debugfs_create_file("benchmark", 0600, debugfs, NULL, &benchmark_fops);
+}

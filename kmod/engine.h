@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The engine, as kernel.rs shows it to C. It allocates nothing, calls nothing indirectly and can't panic.
+ */
+#ifndef FOLIOCOPY_ENGINE_H
+#define FOLIOCOPY_ENGINE_H
+
+#include <linux/types.h>
+
+enum foliocopy_vendor {
+	FOLIOCOPY_VENDOR_OTHER,
+	FOLIOCOPY_VENDOR_INTEL,
+	FOLIOCOPY_VENDOR_AMD,
+	FOLIOCOPY_VENDOR_HYGON,
+	FOLIOCOPY_VENDOR_CENTAUR,
+	FOLIOCOPY_VENDOR_ZHAOXIN,
+};
+
+enum foliocopy_feature {
+	FOLIOCOPY_ERMS		= 1 << 0,
+	FOLIOCOPY_FSRM		= 1 << 1,
+	FOLIOCOPY_REP_GOOD	= 1 << 2,
+	FOLIOCOPY_MOVDIR64B	= 1 << 3,
+	FOLIOCOPY_TSC		= 1 << 4,
+};
+
+struct foliocopy_cpu {
+	u32 vendor;
+	u32 family;
+	u32 model;
+	u32 stepping;
+	u32 features;
+};
+
+enum foliocopy_locality {
+	FOLIOCOPY_TEMPORAL,
+	FOLIOCOPY_NON_TEMPORAL,
+	FOLIOCOPY_AUTO,
+};
+
+/* How copies of pages are made. */
+struct foliocopy_method {
+	u32 locality;
+	/* The index of a primitive; FOLIOCOPY_BY_POLICY leaves it to the policy. */
+	s32 primitive;
+	/* Bytes between two yields. */
+	size_t chunk_bytes;
+};
+
+#define FOLIOCOPY_BY_POLICY	(-1)
+
+enum foliocopy_result {
+	FOLIOCOPY_COPIED,
+	FOLIOCOPY_HWPOISON,
+	FOLIOCOPY_UNSUPPORTED,
+};
+
+/* Not terminated: print it with %.*s. */
+struct foliocopy_text {
+	const char *start;
+	size_t bytes;
+};
+
+/* Before anything else. */
+void foliocopy_engine_init(const struct foliocopy_cpu *cpu);
+
+/* What copies so many bytes, the primitive named or what the policy picks, and why. */
+u32 foliocopy_engine_choose(s32 primitive, u32 locality, size_t bytes);
+struct foliocopy_text foliocopy_engine_reason(s32 primitive, u32 locality, size_t bytes);
+
+/* The list of primitives: by name (-1 where there is none), by index (empty past the last). */
+int foliocopy_engine_primitive(const char *name, size_t bytes);
+struct foliocopy_text foliocopy_engine_primitive_name(u32 primitive);
+bool foliocopy_engine_primitive_available(u32 primitive);
+
+/* The folio layer. Each tells in the end which primitive it used. */
+u32 foliocopy_engine_copy_highpages(const struct foliocopy_method *method,
+				    u64 to_pfn, u64 from_pfn, u64 nr_pages);
+enum foliocopy_result foliocopy_engine_copy_mc_highpages(const struct foliocopy_method *method, u64 to_pfn,
+							 u64 from_pfn, u64 nr_pages, u32 *primitive);
+
+/*
+ * The primitives themselves: multiples of 64 bytes between 64-byte-aligned ranges, as one piece, fenced where the
+ * stores need it. The safe one returns the bytes that were not copied, counted from the end; *trap is then 14 (#PF) or
+ * 18 (#MC).
+ */
+void foliocopy_engine_copy(s32 primitive, void *dst, const void *src, size_t bytes);
+size_t foliocopy_engine_copy_mc(s32 primitive, void *dst, const void *src,
+				size_t bytes, u32 *trap);
+
+/* The folio layer over memory of the self-test's own; selftest.rs. */
+enum foliocopy_test_style {
+	FOLIOCOPY_TEST_MAPPED,
+	FOLIOCOPY_TEST_HIGHMEM,
+	FOLIOCOPY_TEST_ARCH_COPY_HIGHPAGE,
+};
+
+struct foliocopy_test {
+	void *dst;
+	void *src;
+	u64 nr_pages;
+	size_t chunk_bytes;
+	/* Out. */
+	u64 failures;
+	u64 failed_pfn;
+	u64 yields;
+	u64 metadata;
+	u64 mapped;
+	u64 by_architecture;
+};
+
+enum foliocopy_result foliocopy_engine_test(s32 primitive, u32 style,
+					    bool machine_check_safe, struct foliocopy_test *test);
+
+#endif

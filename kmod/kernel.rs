@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The engine's face to the C of the kernel module: what `engine.h` declares.
+//!
+//! A kernel build compiles the whole engine as one crate with this module in it, so that nothing that was
+//! compiled for a process gets in, and whatever no function here reaches is left out.
+
+mod selftest;
+
+use core::cell::UnsafeCell;
+use core::ffi::c_void;
+use core::panic::PanicInfo;
+use core::slice;
+
+use crate::chunk::{self, NoYield};
+use crate::folio::{self, McError, PageFrame, Platform};
+use crate::locality::look;
+use crate::{Cpu, Features, Locality, PAGE_SHIFT, Page, Policy, Primitive, Registers, Vendor};
+
+/// The compiler asks for one. Nothing reaches it: whatever can panic leaves an undefined symbol of `core` behind,
+/// and the gate (`check-object`) refuses that.
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// `struct foliocopy_cpu`: the CPU as the kernel sees it, `clearcpuid=` and disabled fast strings included.
+#[repr(C)]
+struct KernelCpu {
+    vendor: u32,
+    family: u32,
+    model: u32,
+    stepping: u32,
+    features: u32,
+}
+
+impl KernelCpu {
+    fn cpu(&self) -> Cpu {
+        // `enum foliocopy_vendor` and `enum foliocopy_feature`.
+        let vendor = match self.vendor {
+            1 => Vendor::Intel,
+            2 => Vendor::Amd,
+            3 => Vendor::Hygon,
+            4 => Vendor::Centaur,
+            5 => Vendor::Zhaoxin,
+            _ => Vendor::Other,
+        };
+        let when = |bit: u32, feature| if self.features >> bit & 1 != 0 { feature } else { Features::NONE };
+        let features = when(0, Features::ERMS)
+            | when(1, Features::FSRM)
+            | when(2, Features::REP_GOOD)
+            | when(3, Features::MOVDIR64B)
+            | when(4, Features::TSC);
+        let Self { family, model, stepping, .. } = *self;
+        Cpu { vendor, family, model, stepping, features, ..Cpu::UNKNOWN }
+    }
+}
+
+/// A policy for each way to name a primitive: none first, then each of [`Primitive::ALL`]. Worked out once, since a copy
+/// of one page has no time for it.
+struct Policies(UnsafeCell<[Policy; 1 + Primitive::ALL.len()]>);
+
+// SAFETY: `foliocopy_engine_init` writes it before anybody else can ask; from then on it is only read.
+unsafe impl Sync for Policies {}
+
+static POLICIES: Policies = Policies(UnsafeCell::new(
+    [const { Policy::new(Cpu::UNKNOWN, Registers::GeneralPurpose) }; 1 + Primitive::ALL.len()],
+));
+
+/// The policy that uses the primitive of that index for everything, if a kernel on this CPU can run it; else, and for
+/// -1, the one that picks.
+fn policy(primitive: i32) -> &'static Policy {
+    // SAFETY: see `Policies`.
+    let policies = unsafe { &*POLICIES.0.get() };
+    let [picking, ..] = policies;
+    policies.get((primitive + 1) as usize).unwrap_or(picking)
+}
+
+/// Takes what the kernel says of its CPU.
+///
+/// # Safety
+///
+/// Nobody calls anything of the engine before this returns.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn foliocopy_engine_init(cpu: &KernelCpu) {
+    let cpu = cpu.cpu();
+    let picking = Policy::new(cpu, Registers::GeneralPurpose);
+    // SAFETY: the caller's promise.
+    let policies = unsafe { &mut *POLICIES.0.get() };
+    *policies = [picking; 1 + Primitive::ALL.len()];
+    for (index, primitive) in Primitive::ALL.iter().enumerate() {
+        if let (true, Ok(forcing), Some(slot)) =
+            (primitive.is_kernel(), picking.forcing(*primitive), policies.get_mut(1 + index))
+        {
+            *slot = forcing;
+        }
+    }
+}
+
+/// A string for C that is not terminated.
+#[repr(C)]
+struct Text {
+    start: *const u8,
+    bytes: usize,
+}
+
+impl From<&'static str> for Text {
+    fn from(text: &'static str) -> Self {
+        Self { start: text.as_ptr(), bytes: text.len() }
+    }
+}
+
+/// `enum foliocopy_locality`.
+fn locality(locality: u32) -> Locality {
+    match locality {
+        1 => Locality::NonTemporal,
+        2 => Locality::Auto,
+        _ => Locality::Temporal,
+    }
+}
+
+/// The primitive that copies `bytes` bytes, by its index in [`Primitive::ALL`]: the one named, or what the policy picks.
+#[unsafe(no_mangle)]
+extern "C" fn foliocopy_engine_choose(primitive: i32, locality_asked: u32, bytes: usize) -> u32 {
+    policy(primitive).choose(locality(locality_asked), bytes).primitive as u32
+}
+
+/// Why that one.
+#[unsafe(no_mangle)]
+extern "C" fn foliocopy_engine_reason(primitive: i32, locality_asked: u32, bytes: usize) -> Text {
+    policy(primitive).choose(locality(locality_asked), bytes).reason().into()
+}
+
+/// The index of the primitive of that name; -1 where there is none.
+///
+/// # Safety
+///
+/// `name` is readable for `bytes` bytes.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn foliocopy_engine_primitive(name: *const u8, bytes: usize) -> i32 {
+    // SAFETY: the caller's promise.
+    let name = unsafe { slice::from_raw_parts(name, bytes) };
+    for (index, primitive) in Primitive::ALL.iter().enumerate() {
+        if primitive.name().as_bytes() == name {
+            return index as i32;
+        }
+    }
+    -1
+}
+
+/// The name of the primitive at that index; empty past the last.
+#[unsafe(no_mangle)]
+extern "C" fn foliocopy_engine_primitive_name(index: u32) -> Text {
+    Primitive::ALL.get(index as usize).map_or("", |primitive| primitive.name()).into()
+}
+
+/// Whether a kernel on this CPU can run the primitive.
+#[unsafe(no_mangle)]
+extern "C" fn foliocopy_engine_primitive_available(index: u32) -> bool {
+    let cpu = policy(-1).cpu();
+    Primitive::ALL.get(index as usize).is_some_and(|one| one.is_kernel() && one.is_available(cpu))
+}
+
+/// Copies with the primitive of that index as one piece, and fences.
+///
+/// # Safety
+///
+/// As [`Primitive::copy`].
+#[unsafe(no_mangle)]
+unsafe extern "C" fn foliocopy_engine_copy(
+    primitive: i32,
+    dst: *mut c_void,
+    src: *const c_void,
+    bytes: usize,
+) {
+    let choice = policy(primitive).choose(Locality::Temporal, bytes);
+    // SAFETY: the caller's promises; only a safe copy can fail.
+    let _ = unsafe { chunk::copy::<false>(choice, dst.cast(), src.cast(), bytes, usize::MAX, NoYield) };
+}
+
+/// Copies likewise, up to a fault: the bytes that were not copied, and in `trap` the number of the trap.
+///
+/// # Safety
+///
+/// As [`Primitive::copy_mc`].
+#[unsafe(no_mangle)]
+unsafe extern "C" fn foliocopy_engine_copy_mc(
+    primitive: i32,
+    dst: *mut c_void,
+    src: *const c_void,
+    bytes: usize,
+    trap: &mut u32,
+) -> usize {
+    let choice = policy(primitive).choose(Locality::Temporal, bytes);
+    // SAFETY: the caller's promises.
+    let copied = unsafe { chunk::copy::<true>(choice, dst.cast(), src.cast(), bytes, usize::MAX, NoYield) };
+    match copied {
+        Ok(()) => 0,
+        Err(fault) => {
+            *trap = fault.trap;
+            fault.bytes_left
+        }
+    }
+}
+
+unsafe extern "C" {
+    safe fn foliocopy_platform_map(pfn: u64) -> *mut c_void;
+    safe fn foliocopy_platform_unmap(address: *mut c_void);
+    safe fn foliocopy_platform_address(pfn: u64) -> *mut c_void;
+    safe fn foliocopy_platform_cond_resched();
+    safe fn foliocopy_platform_memory_failure(pfn: u64);
+    safe fn foliocopy_platform_copy_metadata(to_pfn: u64, from_pfn: u64);
+}
+
+/// `struct foliocopy_method`: how a copy of pages is made.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Method {
+    /// `enum foliocopy_locality`.
+    locality: u32,
+    /// The index of a primitive; -1 leaves it to the policy.
+    primitive: i32,
+    /// Bytes between two yields.
+    chunk_bytes: usize,
+}
+
+/// The kernel around the module. Which node gets what is decided by the module's parameters, hence in C.
+struct Kernel {
+    policy: &'static Policy,
+    locality: Locality,
+    chunk_bytes: usize,
+}
+
+impl Kernel {
+    fn new(method: &Method, from_pfn: u64, nr_pages: u64) -> Self {
+        let (policy, bytes) = (policy(method.primitive), bytes(nr_pages));
+        let mut locality = locality(method.locality);
+        if locality == Locality::Auto && policy.looks(bytes) {
+            let src = foliocopy_platform_address(from_pfn).cast_const().cast();
+            // SAFETY: the caller's source, and a kernel that catches the faults of loads with table entries.
+            let residence = unsafe { look::<true>(policy.cpu(), src, bytes) };
+            let seen = policy.choose_seen(locality, bytes, residence).primitive;
+            locality = if seen.is_non_temporal() { Locality::NonTemporal } else { Locality::Temporal };
+        }
+        Self { policy, locality, chunk_bytes: method.chunk_bytes }
+    }
+
+    /// The primitive that copies of so many pages are made with.
+    fn primitive(&self, nr_pages: u64) -> u32 {
+        self.policy.choose(self.locality, bytes(nr_pages)).primitive as u32
+    }
+}
+
+fn bytes(nr_pages: u64) -> usize {
+    (nr_pages << PAGE_SHIFT) as usize
+}
+
+// SAFETY: x86-64 maps all memory all the time, the kernel's own `page_address()` and `kmap_local_page()` tell where;
+// the policy is for what the kernel says of its CPU; and the module loader adds our `__ex_table` to what the handlers
+// of #PF and #MC search.
+unsafe impl Platform for Kernel {
+    const HIGHMEM: bool = false;
+    const RECOVERS_FROM_MACHINE_CHECKS: bool = true;
+
+    fn policy(&self) -> &Policy {
+        self.policy
+    }
+
+    fn map_page<R>(&self, frame: PageFrame, use_page: impl FnOnce(*mut Page) -> R) -> R {
+        let address = foliocopy_platform_map(frame.pfn);
+        let answer = use_page(address.cast());
+        foliocopy_platform_unmap(address);
+        answer
+    }
+
+    fn page_address(&self, frame: PageFrame) -> *mut Page {
+        foliocopy_platform_address(frame.pfn).cast()
+    }
+
+    fn cond_resched(&self) {
+        foliocopy_platform_cond_resched();
+    }
+
+    fn memory_failure_queue(&self, pfn: u64) {
+        foliocopy_platform_memory_failure(pfn);
+    }
+
+    fn node_has_cpus(&self, _node: i32) -> bool {
+        true
+    }
+
+    fn locality(&self, _to: PageFrame) -> Locality {
+        self.locality
+    }
+
+    fn chunk_bytes(&self) -> usize {
+        self.chunk_bytes
+    }
+
+    fn copy_page_metadata(&self, to: PageFrame, from: PageFrame) {
+        foliocopy_platform_copy_metadata(to.pfn, from.pfn);
+    }
+}
+
+/// A frame whose node no longer matters.
+fn frame(pfn: u64) -> PageFrame {
+    PageFrame { pfn, node: 0 }
+}
+
+/// Copies contiguous pages; the primitive that did it.
+///
+/// # Safety
+///
+/// As [`folio::copy_highpages`].
+#[unsafe(no_mangle)]
+unsafe extern "C" fn foliocopy_engine_copy_highpages(
+    method: &Method,
+    to_pfn: u64,
+    from_pfn: u64,
+    nr_pages: u64,
+) -> u32 {
+    let kernel = Kernel::new(method, from_pfn, nr_pages);
+    // SAFETY: the caller's promises.
+    unsafe { folio::copy_highpages(&kernel, frame(to_pfn), frame(from_pfn), nr_pages) };
+    kernel.primitive(nr_pages)
+}
+
+/// Copies contiguous pages up to a fault: 0 or the index of an [`McError`] from 1 on. Where it went through,
+/// `primitive` tells what did it.
+///
+/// # Safety
+///
+/// As [`folio::copy_mc_highpages`].
+#[unsafe(no_mangle)]
+unsafe extern "C" fn foliocopy_engine_copy_mc_highpages(
+    method: &Method,
+    to_pfn: u64,
+    from_pfn: u64,
+    nr_pages: u64,
+    primitive: &mut u32,
+) -> u32 {
+    let kernel = Kernel::new(method, from_pfn, nr_pages);
+    *primitive = kernel.primitive(nr_pages);
+    // SAFETY: the caller's promises.
+    result(unsafe { folio::copy_mc_highpages(&kernel, frame(to_pfn), frame(from_pfn), nr_pages) })
+}
+
+/// `enum foliocopy_result`.
+fn result(copied: Result<(), McError>) -> u32 {
+    match copied {
+        Ok(()) => 0,
+        Err(McError::HwPoison) => 1,
+        Err(McError::Unsupported) => 2,
+    }
+}

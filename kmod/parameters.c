@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The module's parameters, and what follows from them for a copy. They may change while copies run: each copy reads
+ * each of them once.
+ */
+#include <linux/module.h>
+#include <linux/nodemask.h>
+#include <linux/preempt.h>
+#include <linux/sched.h>
+#include <linux/sizes.h>
+#include "internal.h"
+
+static int primitive_temporal = FOLIOCOPY_BY_POLICY;
+static int primitive_nontemporal = FOLIOCOPY_BY_POLICY;
+
+/* 32 MiB between two yields, as clear_pages() of Linux 7.3 has it: about 3 ms at 10 GB/s. */
+static unsigned long chunk_bytes = SZ_32M;
+
+static bool sampling;
+
+enum nodes_mode {
+	NODES_AUTO,	/* nodes without CPUs: the copy is a demotion */
+	NODES_LISTED,
+};
+
+static enum nodes_mode nontemporal_mode = NODES_AUTO;
+static nodemask_t nontemporal_nodes = NODE_MASK_NONE;
+
+/* What a user wrote, without the newline that echo adds. */
+static size_t trimmed(const char *value)
+{
+	size_t length = strlen(value);
+
+	while (length && (value[length - 1] == '\n' || value[length - 1] == ' '))
+		length--;
+	return length;
+}
+
+static int primitive_set(const char *value, const struct kernel_param *param)
+{
+	size_t length = trimmed(value);
+	int primitive;
+
+	/* Parameters on the command line come before the module's init. */
+	foliocopy_cpu_init();
+	if (length == 4 && !strncmp(value, "auto", 4)) {
+		WRITE_ONCE(*(int *)param->arg, FOLIOCOPY_BY_POLICY);
+		return 0;
+	}
+	primitive = foliocopy_engine_primitive(value, length);
+	if (primitive < 0) {
+		struct foliocopy_text name;
+		char names[160] = "auto";
+		u32 i;
+
+		for (i = 0; (name = foliocopy_engine_primitive_name(i)).bytes; i++) {
+			if (!foliocopy_engine_primitive_available(i))
+				continue;
+			snprintf(names + strlen(names), sizeof(names) - strlen(names), ", %.*s", FOLIOCOPY_TEXT(name));
+		}
+		pr_err("%s: no primitive `%.*s`; this CPU has %s\n", param->name, (int)min_t(size_t, length, 32), value,
+		       names);
+		return -EINVAL;
+	}
+	if (!foliocopy_engine_primitive_available(primitive)) {
+		pr_err("%s: `%.*s` needs what this CPU lacks, or vector registers, which a kernel leaves to processes\n",
+		       param->name, (int)length, value);
+		return -EINVAL;
+	}
+	WRITE_ONCE(*(int *)param->arg, primitive);
+	return 0;
+}
+
+static int primitive_get(char *buffer, const struct kernel_param *param)
+{
+	int primitive = READ_ONCE(*(int *)param->arg);
+
+	if (primitive == FOLIOCOPY_BY_POLICY)
+		return sysfs_emit(buffer, "auto\n");
+	return sysfs_emit(buffer, "%.*s\n", FOLIOCOPY_TEXT(foliocopy_engine_primitive_name(primitive)));
+}
+
+static const struct kernel_param_ops primitive_ops = { .set = primitive_set, .get = primitive_get };
+
+module_param_cb(primitive_temporal, &primitive_ops, &primitive_temporal, 0644);
+MODULE_PARM_DESC(primitive_temporal, "How copies through the cache are made: a primitive, or auto (default)");
+
+module_param_cb(primitive_nontemporal, &primitive_ops, &primitive_nontemporal, 0644);
+MODULE_PARM_DESC(primitive_nontemporal, "How copies past the cache are made: a primitive, or auto (default)");
+
+static int chunk_set(const char *value, const struct kernel_param *param)
+{
+	unsigned long bytes;
+	int error = kstrtoul(value, 0, &bytes);
+
+	if (error || bytes < PAGE_SIZE || bytes % PAGE_SIZE) {
+		pr_err("%s: `%.*s` is not a positive multiple of %lu bytes\n", param->name,
+		       (int)min_t(size_t, trimmed(value), 32), value, PAGE_SIZE);
+		return error ?: -EINVAL;
+	}
+	WRITE_ONCE(chunk_bytes, bytes);
+	return 0;
+}
+
+static const struct kernel_param_ops chunk_ops = { .set = chunk_set, .get = param_get_ulong };
+
+module_param_cb(chunk_bytes, &chunk_ops, &chunk_bytes, 0644);
+MODULE_PARM_DESC(chunk_bytes, "Bytes between two yields where the kernel does not preempt by itself (default 32 MiB)");
+
+static int nodes_set(const char *value, const struct kernel_param *param)
+{
+	nodemask_t nodes = NODE_MASK_NONE;
+	char list[256];
+	size_t length = trimmed(value);
+	int nid;
+
+	if (length == 4 && !strncmp(value, "auto", 4)) {
+		WRITE_ONCE(nontemporal_mode, NODES_AUTO);
+		return 0;
+	}
+	if (!(length == 4 && !strncmp(value, "none", 4))) {
+		if (length >= sizeof(list))
+			return -EINVAL;
+		memcpy(list, value, length);
+		list[length] = '\0';
+		if (!length || nodelist_parse(list, nodes) || nodes_empty(nodes)) {
+			pr_err("%s: `%.32s` is not auto, none or a list of nodes such as 0,2-3\n", param->name, list);
+			return -EINVAL;
+		}
+		for_each_node_mask(nid, nodes) {
+			if (!node_online(nid)) {
+				pr_err("%s: there is no node %d; online are %*pbl\n", param->name, nid,
+				       nodemask_pr_args(&node_states[N_ONLINE]));
+				return -EINVAL;
+			}
+		}
+	}
+	/* A copy that runs meanwhile may see some of either list: it is then made one way or the other. */
+	nontemporal_nodes = nodes;
+	WRITE_ONCE(nontemporal_mode, NODES_LISTED);
+	return 0;
+}
+
+static int nodes_get(char *buffer, const struct kernel_param *param)
+{
+	if (READ_ONCE(nontemporal_mode) == NODES_AUTO)
+		return sysfs_emit(buffer, "auto\n");
+	if (nodes_empty(nontemporal_nodes))
+		return sysfs_emit(buffer, "none\n");
+	return sysfs_emit(buffer, "%*pbl\n", nodemask_pr_args(&nontemporal_nodes));
+}
+
+static const struct kernel_param_ops nodes_ops = { .set = nodes_set, .get = nodes_get };
+
+module_param_cb(nontemporal_nodes, &nodes_ops, NULL, 0644);
+MODULE_PARM_DESC(nontemporal_nodes,
+		 "Nodes to which copies go past the cache: auto (default; nodes without CPUs), none, or a list");
+
+module_param(sampling, bool, 0644);
+MODULE_PARM_DESC(sampling, "Look whether the source is cached where the node does not decide (default off)");
+
+static enum foliocopy_locality locality(int dst_nid)
+{
+	bool past_the_cache;
+
+	/* Read live: nodes are hot-plugged, and CPUs come and go. */
+	if (READ_ONCE(nontemporal_mode) == NODES_AUTO)
+		past_the_cache = !node_state(dst_nid, N_CPU);
+	else
+		past_the_cache = node_isset(dst_nid, nontemporal_nodes);
+	if (past_the_cache)
+		return FOLIOCOPY_NON_TEMPORAL;
+	return READ_ONCE(sampling) ? FOLIOCOPY_AUTO : FOLIOCOPY_TEMPORAL;
+}
+
+/* How a copy to that node is made, as of now. */
+struct foliocopy_method foliocopy_method_for(int dst_nid)
+{
+	enum foliocopy_locality wanted = locality(dst_nid);
+
+	return (struct foliocopy_method) {
+		.locality = wanted,
+		.primitive = READ_ONCE(*(wanted == FOLIOCOPY_NON_TEMPORAL ? &primitive_nontemporal : &primitive_temporal)),
+		.chunk_bytes = preempt_model_preemptible() ? SIZE_MAX : READ_ONCE(chunk_bytes),
+	};
+}
+
+static void explain(const char *what, s32 primitive, enum foliocopy_locality wanted)
+{
+	struct foliocopy_text reason = foliocopy_engine_reason(primitive, wanted, HPAGE_SIZE);
+	struct foliocopy_text name =
+		foliocopy_engine_primitive_name(foliocopy_engine_choose(primitive, wanted, HPAGE_SIZE));
+
+	pr_info("%s: %.*s, since %.*s\n", what, FOLIOCOPY_TEXT(name), FOLIOCOPY_TEXT(reason));
+}
+
+/* Says in the log how folios will be copied, and why. */
+void foliocopy_parameters_explain(void)
+{
+	explain("through the cache", primitive_temporal, FOLIOCOPY_TEMPORAL);
+	explain("past the cache", primitive_nontemporal, FOLIOCOPY_NON_TEMPORAL);
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Platforms for the self-test: the folio layer as it is, over memory of the test's own and with a
+//! `memory_failure_queue()` that only counts, since the real one would poison good pages.
+
+use core::cell::Cell;
+use core::ffi::c_void;
+
+use super::{frame, policy, result};
+use crate::folio::{self, PageFrame, Platform};
+use crate::{PAGE_SIZE, Page, Policy, Primitive};
+
+/// The number that the first frame of the destination goes by. Those of the source start from 0.
+const FIRST_OF_DESTINATION: u64 = 1 << 32;
+
+/// `struct foliocopy_test`: where the frames are, and what the folio layer asked for.
+#[repr(C)]
+struct Test {
+    dst: *mut c_void,
+    src: *mut c_void,
+    nr_pages: u64,
+    chunk_bytes: usize,
+    /// Out of the last copy: how often, and with which frame last, a memory failure was reported.
+    failures: Cell<u64>,
+    failed_pfn: Cell<u64>,
+    yields: Cell<u64>,
+    /// Pages whose metadata were copied.
+    metadata: Cell<u64>,
+    /// Pages that were mapped one by one.
+    mapped: Cell<u64>,
+    /// Pages that the architecture copied its own way.
+    by_architecture: Cell<u64>,
+}
+
+/// Counts one.
+fn count(counter: &Cell<u64>) {
+    counter.set(counter.get().wrapping_add(1));
+}
+
+/// A kernel with HIGHMEM, or without.
+struct Mapping<'a, const HIGHMEM: bool> {
+    policy: &'static Policy,
+    test: &'a Test,
+}
+
+impl<const HIGHMEM: bool> Mapping<'_, HIGHMEM> {
+    fn address(&self, frame: PageFrame) -> *mut Page {
+        match frame.pfn.checked_sub(FIRST_OF_DESTINATION) {
+            Some(index) => self.test.dst.cast::<Page>().wrapping_add(index as usize),
+            None => self.test.src.cast::<Page>().wrapping_add(frame.pfn as usize),
+        }
+    }
+}
+
+// SAFETY: the self-test gives memory for every frame, or such whose faults are to be found.
+unsafe impl<const HIGHMEM: bool> Platform for Mapping<'_, HIGHMEM> {
+    const HIGHMEM: bool = HIGHMEM;
+    const RECOVERS_FROM_MACHINE_CHECKS: bool = true;
+
+    fn policy(&self) -> &Policy {
+        self.policy
+    }
+
+    fn map_page<R>(&self, frame: PageFrame, use_page: impl FnOnce(*mut Page) -> R) -> R {
+        count(&self.test.mapped);
+        use_page(self.address(frame))
+    }
+
+    fn page_address(&self, frame: PageFrame) -> *mut Page {
+        self.address(frame)
+    }
+
+    fn cond_resched(&self) {
+        count(&self.test.yields);
+    }
+
+    fn memory_failure_queue(&self, pfn: u64) {
+        count(&self.test.failures);
+        self.test.failed_pfn.set(pfn);
+    }
+
+    fn node_has_cpus(&self, _node: i32) -> bool {
+        true
+    }
+
+    fn chunk_bytes(&self) -> usize {
+        self.test.chunk_bytes
+    }
+
+    fn copy_page_metadata(&self, _to: PageFrame, _from: PageFrame) {
+        count(&self.test.metadata);
+    }
+}
+
+/// An architecture with a `copy_highpage()` of its own.
+struct OwnCopy<'a>(Mapping<'a, false>);
+
+// SAFETY: as `Mapping`.
+unsafe impl Platform for OwnCopy<'_> {
+    const HIGHMEM: bool = false;
+    const ARCH_COPY_HIGHPAGE: bool = true;
+    const RECOVERS_FROM_MACHINE_CHECKS: bool = true;
+
+    fn policy(&self) -> &Policy {
+        self.0.policy()
+    }
+
+    fn map_page<R>(&self, frame: PageFrame, use_page: impl FnOnce(*mut Page) -> R) -> R {
+        self.0.map_page(frame, use_page)
+    }
+
+    fn page_address(&self, frame: PageFrame) -> *mut Page {
+        self.0.page_address(frame)
+    }
+
+    fn cond_resched(&self) {
+        self.0.cond_resched();
+    }
+
+    fn memory_failure_queue(&self, pfn: u64) {
+        self.0.memory_failure_queue(pfn);
+    }
+
+    fn node_has_cpus(&self, node: i32) -> bool {
+        self.0.node_has_cpus(node)
+    }
+
+    fn copy_highpage(&self, to: PageFrame, from: PageFrame) {
+        count(&self.0.test.by_architecture);
+        let (dst, src) = (self.0.address(to).cast(), self.0.address(from).cast());
+        // SAFETY: a page each, apart from each other.
+        unsafe { Primitive::Movq.copy(dst, src, PAGE_SIZE) };
+    }
+}
+
+/// Copies the source of the test to its destination by the folio layer: plainly, or up to a fault.
+///
+/// `style` is `enum foliocopy_test_style`: 0 all memory mapped, 1 HIGHMEM, 2 a `copy_highpage()` of the architecture.
+///
+/// # Safety
+///
+/// Both ranges of the test are mapped, up to where a fault is wanted in a machine-check-safe copy.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn foliocopy_engine_test(
+    primitive: i32,
+    style: u32,
+    machine_check_safe: bool,
+    test: &Test,
+) -> u32 {
+    let policy = policy(primitive);
+    // SAFETY: the caller's promises.
+    unsafe {
+        match style {
+            1 => run(&Mapping::<true> { policy, test }, test.nr_pages, machine_check_safe),
+            2 => run(&OwnCopy(Mapping { policy, test }), test.nr_pages, machine_check_safe),
+            _ => run(&Mapping::<false> { policy, test }, test.nr_pages, machine_check_safe),
+        }
+    }
+}
+
+unsafe fn run(platform: &impl Platform, nr_pages: u64, machine_check_safe: bool) -> u32 {
+    let (to, from) = (frame(FIRST_OF_DESTINATION), frame(0));
+    // SAFETY: the caller's promises.
+    unsafe {
+        if machine_check_safe {
+            return result(folio::copy_mc_highpages(platform, to, from, nr_pages));
+        }
+        folio::copy_highpages(platform, to, from, nr_pages);
+    }
+    0
+}

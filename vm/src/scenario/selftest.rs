@@ -1,0 +1,90 @@
+//! The module's self-test on every way in which a CPU, or the kernel's command line, leads the policy.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::Scenario;
+use crate::guest::{DEBUGFS, Guest};
+use crate::machine::Machine;
+
+/// What they have in common.
+const SELFTEST: Scenario = Scenario {
+    name: "selftest",
+    proves: "",
+    machine: Machine::ERMS,
+    limit: Duration::from_secs(240),
+    run: |_| Ok(()),
+};
+
+pub(super) const ERMS: Scenario = Scenario {
+    name: "selftest-erms",
+    proves: "the self-test passes where the CPU has ERMS, and the policy picks rep movsb",
+    run: |guest| run(guest, "rep_movsb"),
+    ..SELFTEST
+};
+
+pub(super) const REP_GOOD: Scenario = Scenario {
+    name: "selftest-rep-good",
+    proves: "the same with REP_GOOD alone, by CPU model: rep movsq",
+    machine: Machine { cpu: "Haswell,vendor=GenuineIntel,-erms", kernel_arguments: "" },
+    run: |guest| run(guest, "rep_movsq"),
+    ..SELFTEST
+};
+
+pub(super) const NEITHER: Scenario = Scenario {
+    name: "selftest-neither",
+    proves: "the same with neither, by clearcpuid=: the unrolled loop",
+    machine: Machine::ERMS.with("clearcpuid=erms,rep_good"),
+    run: |guest| run(guest, "movq"),
+    ..SELFTEST
+};
+
+pub(super) const FSRM: Scenario = Scenario {
+    name: "selftest-fsrm",
+    proves: "FSRM does not decide: without ERMS it is rep movsq",
+    machine: Machine { cpu: "Haswell,vendor=GenuineIntel,-erms,+fsrm", kernel_arguments: "" },
+    run: |guest| {
+        if !guest.read("/proc/cpuinfo")?.contains(" fsrm") {
+            guest.note("this QEMU can't emulate FSRM: the path with FSRM was not tested")?;
+        }
+        run(guest, "rep_movsq")
+    },
+    ..SELFTEST
+};
+
+pub(super) const RECOVERY: Scenario = Scenario {
+    name: "selftest-mce-recovery",
+    proves: "the same with mce=recovery, where the kernel's own copy may be copy_mc_fragile",
+    machine: Machine::ERMS.with("mce=recovery"),
+    run: |guest| run(guest, "rep_movsb"),
+    ..SELFTEST
+};
+
+/// Runs the self-test, and has the policy copy some folios, which must be by `primitive`.
+fn run(guest: &Guest, primitive: &str) -> Result<()> {
+    let module = guest.load("foliocopy", "")?;
+    let report = guest.read(format!("{DEBUGFS}/selftest"))?;
+    println!("{report}");
+    let summary = report.lines().last().context("the self-test says nothing")?;
+    ensure!(summary.ends_with(" checks, 0 failures"), "self-test: {summary}");
+    for tested in ["rep_movsb", "rep_movsq", "movq", "movnti"] {
+        let line = report.lines().find(|line| line.starts_with(&format!("ok {tested}: ")));
+        ensure!(line.is_some(), "the self-test left {tested} out");
+    }
+    for (contender, path) in [("foliocopy", "plain"), ("foliocopy-mc", "machine-check-safe")] {
+        let before = guest.folios_copied(path, primitive)?;
+        guest.benchmark(&format!("contenders={contender} order=4 folios=3 passes=2 dst_node=1"))?;
+        let copied = guest.folios_copied(path, primitive)? - before;
+        // Once to verify, once to warm up, and the two passes.
+        ensure!(copied == 3 * 4, "{contender}: {copied} of 12 folios were copied by {primitive}");
+        let before = guest.folios_copied(path, "movnti")?;
+        guest.benchmark(&format!("contenders={contender} order=4 folios=3 passes=2 dst_node=2"))?;
+        let copied = guest.folios_copied(path, "movnti")? - before;
+        ensure!(
+            copied == 3 * 4,
+            "{contender}: {copied} of 12 folios went past the cache to the memory-only node"
+        );
+    }
+    module.unload()
+}
