@@ -1,6 +1,9 @@
 //! The subcommands, a file each: `Args` says what it takes, `run` does it.
 
+pub(crate) mod compare;
+pub(crate) mod completions;
 pub(crate) mod info;
+pub(crate) mod man;
 pub(crate) mod report;
 
 use std::process::ExitCode;
@@ -12,15 +15,24 @@ use clap::Subcommand;
 pub(crate) enum Command {
     /// Show this CPU, its primitives, what the policy picks and why, and the NUMA topology
     Info(info::Args),
+    /// Compare results with older ones, cell by cell; exit code 1 where something became slower
+    Compare(compare::Args),
     /// Show results as one HTML page, as SVG charts or as a mail
     Report(report::Args),
+    /// Print the completions for a shell
+    Completions(completions::Args),
+    /// Write the manual pages
+    Man(man::Args),
 }
 
 impl Command {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Command::Info(args) => info::run(args),
+            Command::Compare(args) => compare::run(args),
             Command::Report(args) => report::run(args),
+            Command::Completions(args) => completions::run(args),
+            Command::Man(args) => man::run(args),
         }
     }
 }

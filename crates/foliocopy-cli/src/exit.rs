@@ -8,7 +8,6 @@ pub(crate) enum Exit {
     /// It did what was asked.
     Good = 0,
     /// The verdict is negative.
-    #[expect(dead_code, reason = "the first command with a verdict is `bench`")]
     Negative = 1,
     /// Bad input or usage, or something that this machine can't run. As clap itself exits.
     CannotRun = 2,

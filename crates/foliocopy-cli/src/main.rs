@@ -9,7 +9,7 @@ mod report;
 use std::io;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::exit::Exit;
 
@@ -19,6 +19,11 @@ use crate::exit::Exit;
 struct Cli {
     #[command(subcommand)]
     command: command::Command,
+}
+
+/// The program's definition, for what is generated from it.
+fn program() -> clap::Command {
+    Cli::command()
 }
 
 fn main() -> ExitCode {

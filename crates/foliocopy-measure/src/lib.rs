@@ -4,6 +4,7 @@
 pub mod activity;
 pub mod affinity;
 pub mod bench;
+pub mod compare;
 pub mod contender;
 pub mod environment;
 pub mod eviction;
@@ -13,5 +14,6 @@ pub mod result;
 pub mod size;
 pub mod statistics;
 pub mod topology;
+pub mod unpaired;
 pub mod verdict;
 pub mod warning;

@@ -1,0 +1,54 @@
+//! `foliocopy man`: the manual pages, from the same definitions as `--help`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap_mangen::Man;
+
+use crate::exit::{self, Exit};
+use crate::output_file::OutputFile;
+
+/// What `foliocopy man` takes.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Write a page for the program and one for each subcommand into this directory, which is made if need be
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+    /// Overwrite pages that exist
+    #[arg(long)]
+    force: bool,
+}
+
+pub(crate) fn run(args: Args) -> Result<ExitCode> {
+    let directory = &args.output;
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("can't make the directory `{}`", directory.display()))?;
+    let mut program = crate::program();
+    program.build();
+    let mut pages = Vec::new();
+    collect(&program, &mut pages)?;
+    let outputs = pages
+        .into_iter()
+        .map(|(name, page)| Ok((OutputFile::create(&directory.join(name), args.force)?, page)))
+        .collect::<Result<Vec<_>>>()?;
+    for (output, page) in outputs {
+        output.write(&page)?;
+    }
+    Ok(Exit::Good.into())
+}
+
+/// The page of `command`, and those of its subcommands.
+fn collect(command: &clap::Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
+    // The program's own page has the exit codes from its help.
+    let page = match command.get_after_help() {
+        Some(_) => command.clone(),
+        None => command.clone().after_help(exit::HELP),
+    };
+    let man = Man::new(page).manual("foliocopy");
+    let mut text = Vec::new();
+    man.render(&mut text)?;
+    pages.push((man.get_filename(), text));
+    let public = |command: &&clap::Command| command.get_name() != "help" && !command.is_hide_set();
+    command.get_subcommands().filter(public).try_for_each(|command| collect(command, pages))
+}

@@ -1,0 +1,180 @@
+//! `foliocopy compare`, from outside.
+
+use assert_cmd::Command;
+use foliocopy_measure::result::Results;
+use predicates::prelude::*;
+use results::{foliocopy, schema_1, write};
+
+mod results;
+
+/// `foliocopy compare old.json new.json` on results of eleven quiet rounds and on `change`d ones.
+fn compare(change: impl FnOnce(&mut Results)) -> (Command, tempfile::TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let old = results::made_up(&["per-page", "rfc", "foliocopy"], 3, &[(0, 0)], 15);
+    let mut new = old.clone();
+    change(&mut new);
+    new.rate();
+    let mut command = foliocopy();
+    command.current_dir(directory.path()).args(["compare", "old.json", "new.json"]);
+    write(directory.path(), "old.json", &old);
+    write(directory.path(), "new.json", &new);
+    (command, directory)
+}
+
+fn slow_down(results: &mut Results, contender: &str, factor: f64) {
+    for cell in results.cells.iter_mut().filter(|cell| cell.contender == contender) {
+        for gbps in &mut cell.samples_gbps {
+            *gbps *= factor;
+        }
+    }
+}
+
+#[test]
+fn the_same_results_have_no_difference() {
+    let (mut command, _directory) = compare(|_| ());
+    command
+        .assert()
+        .code(0)
+        .stdout(predicate::str::contains("18 cells: 0 faster, 0 slower, 18 no difference"))
+        .stdout(predicate::str::contains("No cell is slower by more than 3 %"));
+}
+
+#[test]
+fn a_slower_cell_exits_with_1_and_is_named() {
+    let (mut command, _directory) = compare(|new| slow_down(new, "foliocopy", 0.7));
+    command
+        .assert()
+        .code(1)
+        .stdout(predicate::str::contains("6 slower"))
+        .stdout(predicate::str::contains("  cold 4K 0->0 foliocopy: 0.700"));
+    let (mut command, _directory) = compare(|new| slow_down(new, "foliocopy", 0.7));
+    command.args(["--threshold", "50"]).assert().code(0);
+}
+
+#[test]
+fn a_faster_cell_exits_with_0() {
+    let (mut command, _directory) = compare(|new| slow_down(new, "foliocopy", 1.5));
+    command.arg("--changed").assert().code(0).stdout(
+        predicate::str::contains("6 faster").and(predicate::str::contains("cold 4K 0->0  rfc").not()),
+    );
+}
+
+#[test]
+fn a_slower_host_is_seen_through_by_speedup() {
+    let slower_host = |new: &mut Results| {
+        for contender in ["per-page", "rfc", "foliocopy"] {
+            slow_down(new, contender, 0.6);
+        }
+    };
+    let (mut command, _directory) = compare(slower_host);
+    command
+        .assert()
+        .code(1)
+        .stdout(predicate::str::contains("The baseline itself moved (per-page cold 0.600, hot 0.600)"));
+    let (mut command, _directory) = compare(slower_host);
+    command
+        .args(["--by", "speedup"])
+        .assert()
+        .code(0)
+        .stdout(predicate::str::contains("12 cells: 0 faster, 0 slower"));
+}
+
+#[test]
+fn another_cpu_is_refused_unless_forced() {
+    let other_cpu = |new: &mut Results| new.environment.cpu.model_name = "AMD EPYC 9655".into();
+    let (mut command, _directory) = compare(other_cpu);
+    command
+        .assert()
+        .code(2)
+        .stdout("")
+        .stderr(
+            predicate::str::contains("CPU: AMD EPYC 7713")
+                .and(predicate::str::contains("then AMD EPYC 9655")),
+        )
+        .stderr(predicate::str::contains("--force"));
+    let (mut command, _directory) = compare(other_cpu);
+    command.arg("--force").assert().code(0).stdout(predicate::str::contains("differs in CPU: AMD EPYC 7713"));
+}
+
+#[test]
+fn new_firmware_is_told_and_allowed() {
+    let (mut command, _directory) = compare(|new| {
+        new.environment.cpu.microcode = Some("0xb000000".into());
+        new.environment.governor = Some("powersave".into());
+    });
+    command
+        .assert()
+        .code(0)
+        .stdout(predicate::str::contains("differs in microcode: 0xa0011d5, then 0xb000000"))
+        .stdout(predicate::str::contains("differs in governor: performance, then powersave"));
+}
+
+#[test]
+fn any_number_of_files_is_held_against_the_first() {
+    let (mut command, directory) = compare(|new| slow_down(new, "foliocopy", 0.7));
+    let third = results::made_up(&["per-page", "rfc", "foliocopy"], 3, &[(0, 0)], 15);
+    write(directory.path(), "third.json", &third);
+    let output = command.arg("third.json").assert().code(1).get_output().stdout.clone();
+    let output = String::from_utf8(output).unwrap();
+    assert_eq!(output.matches("old  old.json").count(), 2);
+    assert!(output.contains("new  new.json") && output.contains("new  third.json"));
+    assert_eq!(output.matches("No cell is slower").count(), 1);
+}
+
+#[test]
+fn nothing_in_common_is_refused() {
+    let (mut command, _directory) =
+        compare(|new| new.cells.iter_mut().for_each(|cell| cell.folio_bytes <<= 8));
+    command.assert().code(2).stderr(predicate::str::contains("no cell in common"));
+}
+
+#[test]
+fn an_emulator_is_no_machine_to_compare() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write(directory.path(), "emulated.json", &results::emulated());
+    foliocopy()
+        .arg("compare")
+        .args([&file, &file])
+        .assert()
+        .code(2)
+        .stderr(predicate::str::contains("emulated CPU"));
+}
+
+#[test]
+fn bad_arguments_say_what_would_be_right() {
+    foliocopy().arg("compare").arg(schema_1()).assert().code(2).stderr(predicate::str::contains("NEW"));
+    for threshold in ["-1", "100", "much"] {
+        foliocopy()
+            .arg("compare")
+            .args([schema_1(), schema_1()])
+            .arg(format!("--threshold={threshold}"))
+            .assert()
+            .code(2)
+            .stderr(predicate::str::contains("a percentage is a number from 0 to below 100"));
+    }
+}
+
+#[test]
+fn thousands_of_cells_are_compared_while_one_waits() {
+    let pairs: Vec<(u32, u32)> = (0..8).flat_map(|src| (0..8).map(move |dst| (src, dst))).collect();
+    let mut results = results::made_up(&["per-page", "rfc", "foliocopy"], 1, &[(0, 0)], 15);
+    let cells = std::mem::take(&mut results.cells);
+    for size in 0..10 {
+        for (src, dst) in &pairs {
+            results.cells.extend(cells.iter().cloned().map(|mut cell| {
+                cell.folio_bytes <<= size;
+                (cell.src_node, cell.dst_node) = (Some(*src), Some(*dst));
+                cell
+            }));
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let file = write(directory.path(), "many.json", &results);
+    foliocopy()
+        .arg("compare")
+        .args([&file, &file])
+        .timeout(std::time::Duration::from_secs(120))
+        .assert()
+        .code(0)
+        .stdout(predicate::str::contains("3840 cells: 0 faster, 0 slower, 3840 no difference"));
+}

@@ -1,0 +1,69 @@
+//! Completions and manual pages, which are generated from the program's own definitions.
+
+use std::fs;
+use std::process::Command;
+
+use predicates::prelude::*;
+use results::foliocopy;
+
+mod results;
+
+/// The subcommands that `--help` lists.
+fn subcommands() -> Vec<String> {
+    let help =
+        String::from_utf8(foliocopy().arg("--help").assert().success().get_output().stdout.clone()).unwrap();
+    let listed = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let names = listed.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    names
+        .map(|line| line.split_whitespace().next().unwrap().to_owned())
+        .filter(|name| name != "help")
+        .collect()
+}
+
+#[test]
+fn every_shell_completes_every_subcommand() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = foliocopy().args(["completions", shell]).assert().success().get_output().stdout.clone();
+        let script = String::from_utf8(script).unwrap();
+        for name in subcommands() {
+            assert!(script.contains(&name), "{shell}: {name}");
+        }
+    }
+    foliocopy()
+        .args(["completions", "tcsh"])
+        .assert()
+        .code(2)
+        .stderr(predicate::str::contains("possible values: bash"));
+}
+
+#[test]
+fn bash_completes_a_subcommand_for_real() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("foliocopy");
+    fs::write(&script, foliocopy().args(["completions", "bash"]).output().unwrap().stdout).unwrap();
+    let commands = format!(
+        "source {}; COMP_WORDS=(foliocopy comp); COMP_CWORD=1; _foliocopy foliocopy comp foliocopy; echo \"${{COMPREPLY[@]}}\"",
+        script.display()
+    );
+    let output = Command::new("bash").args(["-c", &commands]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "compare completions");
+}
+
+#[test]
+fn every_subcommand_has_a_page_that_is_sound() {
+    let directory = tempfile::tempdir().unwrap();
+    foliocopy().args(["man", "--output"]).arg(directory.path()).assert().success();
+    let mut pages: Vec<_> =
+        fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    pages.sort();
+    for name in subcommands() {
+        let page = directory.path().join(format!("foliocopy-{name}.1"));
+        let text = fs::read_to_string(&page).unwrap_or_else(|_| panic!("no page for {name}"));
+        assert!(text.contains(".SH NAME") && text.contains(".SH SYNOPSIS"), "{name}");
+    }
+    let main = fs::read_to_string(directory.path().join("foliocopy.1")).unwrap();
+    assert!(main.contains("Exit codes") && main.contains("foliocopy\\-compare(1)"));
+    // A page that exists is not overwritten.
+    foliocopy().args(["man", "--output"]).arg(directory.path()).assert().code(2);
+    foliocopy().args(["man", "--force", "--output"]).arg(directory.path()).assert().success();
+}
