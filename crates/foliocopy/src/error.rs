@@ -37,6 +37,8 @@ pub enum CopyError {
         /// What is missing.
         missing: Features,
     },
+    /// A fault in this machine-check-safe copy would not be survived.
+    Unsupported(Unsupported),
     /// `FOLIOCOPY_MASK` or `FOLIOCOPY_PRIMITIVE` says something that can't be done.
     #[cfg(feature = "std")]
     Environment(crate::environment::EnvironmentError),
@@ -58,6 +60,7 @@ impl fmt::Display for CopyError {
             Self::Unavailable { primitive, missing } => {
                 write!(formatter, "this CPU can't run {primitive}: it lacks {missing}")
             }
+            Self::Unsupported(unsupported) => unsupported.fmt(formatter),
             #[cfg(feature = "std")]
             Self::Environment(error) => error.fmt(formatter),
         }
@@ -65,6 +68,36 @@ impl fmt::Display for CopyError {
 }
 
 impl core::error::Error for CopyError {}
+
+/// Why a fault in a machine-check-safe copy would not be survived in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unsupported {
+    /// Neither the operating system nor the architecture is one of which we know how.
+    Platform,
+    /// The primitive has no machine-check-safe variant.
+    Primitive(Primitive),
+    /// Somebody has put another handler of SIGBUS in the place of ours.
+    HandlerReplaced,
+    /// The kernel refused to install the handler, with this errno.
+    Sigaction(i32),
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a fault would not be survived: ")?;
+        match self {
+            Self::Platform => formatter.write_str("only Linux on x86-64 is supported"),
+            Self::Primitive(primitive) => write!(formatter, "{primitive} has no machine-check-safe variant"),
+            Self::HandlerReplaced => {
+                formatter.write_str("another handler of SIGBUS was installed in the place of ours")
+            }
+            Self::Sigaction(errno) => write!(formatter, "sigaction failed with errno {errno}"),
+        }
+    }
+}
+
+impl core::error::Error for Unsupported {}
 
 /// A name that is none of the known ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -35,6 +35,10 @@ mod primitive;
 
 #[cfg(feature = "std")]
 mod environment;
+#[cfg(feature = "std")]
+mod memory_error;
+#[cfg(feature = "std")]
+pub mod sigbus;
 
 // What the C of the kernel module calls, in the one build that has such a thing.
 #[cfg(foliocopy_kernel)]
@@ -43,7 +47,7 @@ mod kernel;
 
 pub use chunk::{DEFAULT_CHUNK_BYTES, NoYield, Yield};
 pub use cpu::{Caches, Cpu, Features, Microarchitecture, Vendor};
-pub use error::{CopyError, UnknownName};
+pub use error::{CopyError, UnknownName, Unsupported};
 pub use extable::Fault;
 pub use locality::{Locality, Residence};
 pub use page::{PAGE_SHIFT, PAGE_SIZE, Page, PageRange};
@@ -53,3 +57,7 @@ pub use primitive::Primitive;
 
 #[cfg(feature = "std")]
 pub use environment::EnvironmentError;
+#[cfg(feature = "std")]
+pub use memory_error::{Cause, CopyMcError, MemoryError, Side};
+#[cfg(feature = "std")]
+pub use pages::{Skipped, copy_mc_pages, copy_mc_pages_raw, copy_mc_pages_skipping};

@@ -2,6 +2,8 @@
 
 use core::fmt;
 use core::mem::MaybeUninit;
+#[cfg(feature = "std")]
+use core::ptr;
 
 use crate::error::CopyError;
 
@@ -92,6 +94,28 @@ impl PageRange {
     /// Length in bytes.
     pub const fn bytes(self) -> usize {
         self.nr_pages * PAGE_SIZE
+    }
+
+    /// A page that is only read.
+    #[cfg(feature = "std")]
+    pub(crate) const fn of(page: &'static Page) -> Self {
+        // INVARIANT: a page that exists.
+        Self { start: ptr::from_ref(page).cast_mut(), nr_pages: 1 }
+    }
+
+    /// What remains from page `first` on, which is at most the length.
+    #[cfg(feature = "std")]
+    pub(crate) fn skip(self, first: usize) -> Self {
+        assert!(first <= self.nr_pages, "page {first} of {}", self.nr_pages);
+        // INVARIANT: a part of the range.
+        Self { start: self.start.wrapping_add(first), nr_pages: self.nr_pages - first }
+    }
+
+    /// Page `index`, which is within the range.
+    #[cfg(feature = "std")]
+    pub(crate) fn page(self, index: usize) -> Self {
+        // INVARIANT: a part of the range.
+        Self { nr_pages: 1, ..self.skip(index) }
     }
 
     /// Whether the two ranges have a byte in common.

@@ -1,5 +1,11 @@
 //! The range: checked, and copied the way the policy or the caller chose.
 
+#[cfg(feature = "std")]
+mod mc;
+
+#[cfg(feature = "std")]
+pub use mc::{Skipped, copy_mc_pages, copy_mc_pages_raw, copy_mc_pages_skipping};
+
 use crate::chunk::{self, DEFAULT_CHUNK_BYTES, NoYield, Yield};
 use crate::error::CopyError;
 use crate::locality::{self, Locality, Residence};
@@ -129,7 +135,7 @@ impl<'a, Y: Yield> CopyOptions<'a, Y> {
             return Err(CopyError::LengthMismatch { dst: dst.len(), src: src.len() });
         }
         // SAFETY: the slice is readable.
-        let choice = unsafe { self.choice(src.as_ptr(), src.len() * PAGE_SIZE)? };
+        let choice = unsafe { self.choice::<false>(src.as_ptr(), src.len() * PAGE_SIZE)? };
         // SAFETY: two slices of the same length, one of which is borrowed mutably.
         unsafe { self.run(choice, dst.into(), src.as_ptr()) };
         Ok(())
@@ -157,7 +163,7 @@ impl<'a, Y: Yield> CopyOptions<'a, Y> {
             return Err(CopyError::Overlap);
         }
         // SAFETY: the caller vouches for the source.
-        let choice = unsafe { self.choice(src, dst.bytes())? };
+        let choice = unsafe { self.choice::<false>(src, dst.bytes())? };
         // SAFETY: the ranges don't overlap; the caller vouches for the memory.
         unsafe { self.run(choice, dst, src) };
         Ok(())
@@ -165,11 +171,15 @@ impl<'a, Y: Yield> CopyOptions<'a, Y> {
 
     /// # Safety
     ///
-    /// `src` is readable for `bytes` bytes.
+    /// `src` is readable for `bytes` bytes, or with `MACHINE_CHECK_SAFE` somebody catches its faults.
     #[inline]
-    unsafe fn choice(&self, src: *const Page, bytes: usize) -> Result<Choice, CopyError> {
+    unsafe fn choice<const MACHINE_CHECK_SAFE: bool>(
+        &self,
+        src: *const Page,
+        bytes: usize,
+    ) -> Result<Choice, CopyError> {
         // SAFETY: the caller's promise.
-        let by = |policy: &Policy| unsafe { self.choice_by(policy, src, bytes) };
+        let by = |policy: &Policy| unsafe { self.choice_by::<MACHINE_CHECK_SAFE>(policy, src, bytes) };
         match self.policy {
             Some(policy) => by(policy),
             None => Policy::with_host(by)?,
@@ -178,16 +188,21 @@ impl<'a, Y: Yield> CopyOptions<'a, Y> {
 
     /// # Safety
     ///
-    /// `src` is readable for `bytes` bytes.
+    /// As `choice`.
     #[inline]
-    unsafe fn choice_by(&self, policy: &Policy, src: *const Page, bytes: usize) -> Result<Choice, CopyError> {
+    unsafe fn choice_by<const MACHINE_CHECK_SAFE: bool>(
+        &self,
+        policy: &Policy,
+        src: *const Page,
+        bytes: usize,
+    ) -> Result<Choice, CopyError> {
         if let Some(primitive) = self.primitive {
             return policy.with_primitive(primitive);
         }
         let residence = match self.locality {
             // SAFETY: the caller's promise; where the policy looks there is a page at least.
             Locality::Auto if policy.looks(bytes) => unsafe {
-                locality::look::<false>(policy.cpu(), src.cast(), bytes)
+                locality::look::<MACHINE_CHECK_SAFE>(policy.cpu(), src.cast(), bytes)
             },
             _ => Residence::Unknown,
         };

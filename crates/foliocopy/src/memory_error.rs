@@ -1,0 +1,180 @@
+//! What a machine-check-safe copy says of the memory at which it stopped.
+
+use core::fmt;
+
+use crate::error::CopyError;
+use crate::extable::{Fault, Signal};
+use crate::page::{PAGE_SHIFT, PAGE_SIZE, PageRange};
+
+/// Memory that can't be read or written, and how far the copy got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryError {
+    /// How many bytes are the source's, counted from the start. Exact: to the byte where the primitive
+    /// is `rep movs`, to the 64-byte line before the fault where it is a loop.
+    pub bytes_copied: usize,
+    /// How many bytes of the range are not. Never 0.
+    pub bytes_left: usize,
+    /// The first bad page, counted from the start of the range.
+    pub page_index: usize,
+    /// The address that can't be accessed, as the kernel reports it (`si_addr`): within the page
+    /// [`MemoryError::page_index`], or the start of the granule that is lost.
+    pub address: usize,
+    /// The logarithm of the granule that is lost (`si_addr_lsb`): 12 for a page, 21 for a huge page of
+    /// 2 MiB; 0 where the kernel doesn't say.
+    pub address_lsb: i16,
+    /// What is wrong with it.
+    pub cause: Cause,
+    /// Whose memory it is.
+    pub side: Side,
+}
+
+/// Why memory can't be accessed: `si_code` of the SIGBUS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The memory is poisoned (`BUS_MCEERR_AR`).
+    HardwareMemoryError,
+    /// There is nothing behind the address (`BUS_ADRERR`): the file under the mapping was cut short, or
+    /// no huge page was left. A kernel without `CONFIG_MEMORY_FAILURE` reports poison like this too.
+    BeyondEnd,
+    /// Anything else (`BUS_OBJERR`).
+    Other,
+}
+
+/// One of the two ranges of a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// What is read.
+    Source,
+    /// What is written.
+    Destination,
+}
+
+/// Why a machine-check-safe copy was not made, or stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyMcError {
+    /// Nothing was copied, since the request can't be met.
+    Refused(CopyError),
+    /// Memory went bad.
+    Memory(MemoryError),
+}
+
+impl MemoryError {
+    /// What the fault that ended a copy from `src` to `dst` means.
+    pub(crate) fn new(fault: Fault, dst: PageRange, src: PageRange) -> Self {
+        let bytes_copied = src.bytes() - fault.bytes_left;
+        let (read, written) = (src.start().addr() + bytes_copied, dst.start().addr() + bytes_copied);
+        // Only a kernel leaves it empty, and there nobody asks for a `MemoryError`.
+        let nothing = Signal { address: read, code: 0, address_lsb: 0 };
+        let Signal { address, code, address_lsb } = fault.signal.unwrap_or(nothing);
+        let granule = granule_bytes(address_lsb);
+        // Where both lie in the granule, it is the source: loads consume poison, stores don't.
+        let side = match (read ^ address) & !(granule - 1) {
+            0 => Side::Source,
+            _ if (written ^ address) & !(granule - 1) == 0 => Side::Destination,
+            _ => Side::Source,
+        };
+        Self {
+            bytes_copied,
+            bytes_left: fault.bytes_left,
+            page_index: bytes_copied >> PAGE_SHIFT,
+            address,
+            address_lsb,
+            cause: Cause::of_code(code),
+            side,
+        }
+    }
+
+    /// The same error, for the range of `nr_pages` pages in which the copy began at page `first`.
+    #[must_use]
+    pub(crate) fn in_range(self, first: usize, nr_pages: usize) -> Self {
+        let bytes_copied = self.bytes_copied + (first << PAGE_SHIFT);
+        let bytes_left = (nr_pages << PAGE_SHIFT) - bytes_copied;
+        Self { bytes_copied, bytes_left, page_index: self.page_index + first, ..self }
+    }
+
+    /// How much memory is lost at once, in bytes: a page at least, and a power of two.
+    pub const fn granule_bytes(&self) -> usize {
+        granule_bytes(self.address_lsb)
+    }
+}
+
+/// A page where the kernel doesn't say, and never less, since that is what it takes away.
+pub(crate) const fn granule_bytes(address_lsb: i16) -> usize {
+    match address_lsb {
+        13..=62 => 1 << address_lsb,
+        _ => PAGE_SIZE,
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Cause {
+    fn of_code(code: i32) -> Self {
+        match code {
+            libc::BUS_MCEERR_AR => Self::HardwareMemoryError,
+            libc::BUS_ADRERR => Self::BeyondEnd,
+            _ => Self::Other,
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Cause {
+    fn of_code(_: i32) -> Self {
+        Self::Other
+    }
+}
+
+impl fmt::Display for MemoryError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bytes_copied, bytes_left, page_index, address, cause, side, .. } = self;
+        write!(
+            formatter,
+            "page {page_index} of the {side}, at {address:#x}: {cause}; {bytes_copied} bytes were \
+             copied, {bytes_left} were not"
+        )
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::HardwareMemoryError => "hardware memory error",
+            Self::BeyondEnd => "beyond the end of the mapping",
+            Self::Other => "bus error",
+        })
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Source => "source",
+            Self::Destination => "destination",
+        })
+    }
+}
+
+impl fmt::Display for CopyMcError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(error) => error.fmt(formatter),
+            Self::Memory(error) => error.fmt(formatter),
+        }
+    }
+}
+
+impl From<CopyError> for CopyMcError {
+    fn from(error: CopyError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<MemoryError> for CopyMcError {
+    fn from(error: MemoryError) -> Self {
+        Self::Memory(error)
+    }
+}
+
+impl core::error::Error for MemoryError {}
+impl core::error::Error for CopyMcError {}

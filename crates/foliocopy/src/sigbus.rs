@@ -1,0 +1,69 @@
+//! SIGBUS turned into a `Result`, by the same [exception table](crate::extable) that a kernel uses.
+//!
+//! A process that reads poisoned memory, or a mapping whose file was cut short, gets SIGBUS and dies.
+//! [`install`] puts one handler in place, once for the process; [`copy_mc_pages`](crate::copy_mc_pages)
+//! does so by itself. A copy then costs what it cost before: nothing is set up or taken down around it.
+//!
+//! # Which signals are ours
+//!
+//! A SIGBUS is taken for a fault of a copy if all three hold; otherwise it is forwarded:
+//!
+//! - the interrupted instruction is in our table;
+//! - the signal is a synchronous one (`BUS_MCEERR_AR`, `BUS_ADRERR` or `BUS_OBJERR`): `BUS_MCEERR_AO`
+//!   and a `kill(2)` can arrive while we happen to be copying;
+//! - the address, rounded to the granule that the kernel reports, meets one of the ranges of that copy.
+//!
+//! # Everybody else's signals
+//!
+//! They go to the action that stood before ours, as if we weren't there: a handler is called with what
+//! it asked for (`SA_SIGINFO` or not), under its own `sa_mask` and `SA_NODEFER`, with its
+//! `SA_RESTART`, and once only with `SA_RESETHAND`; the default kills the process with this very
+//! SIGBUS; and what was ignored is ignored, except for a fault, which the kernel doesn't let a process
+//! ignore. One thing differs: with an alternate signal stack it runs there (`SA_ONSTACK`), since the
+//! runtimes of Go and of Java need it so.
+//!
+//! # Programs that own SIGBUS
+//!
+//! A runtime that insists on its own handler (a JVM, Go, a VMM) calls [`try_handle`] from it and says
+//! so with [`handled_by_caller`]. Whoever merely replaces our handler leaves the copies without one:
+//! [`is_installed`] tells, and machine-check-safe copies answer
+//! [`Unsupported::HandlerReplaced`](crate::Unsupported::HandlerReplaced) instead of dying.
+//!
+//! To ask the kernel whose handler stands takes a system call, more than a page takes to copy, so not
+//! every copy asks: each of the first 256 of a process does, and each of the 256 after a memory error or
+//! after a signal that was forwarded; later on one in every tick of the kernel's clock (1 to 10 ms). A
+//! handler that is replaced during a copy, or that recently before it, goes unnoticed.
+//!
+//! # Blocked signals
+//!
+//! A thread that blocks SIGBUS dies at the fault like any other program: the kernel can't keep a fault
+//! for later, so it restores the default action and kills (`force_sig_info_to_task()` in Linux's
+//! `kernel/signal.c`). It isn't unblocked for the copy, since that would take two system calls a copy.
+//!
+//! # Several copies of this crate
+//!
+//! Each has its own table and its own handler, and each forwards to the one before it. To the earlier
+//! one its handler looks replaced: tell it [`handled_by_caller`].
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod handler;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod previous;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod standing;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod table;
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub use handler::try_handle;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub(crate) use standing::{ensure, suspect};
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub use standing::{handled_by_caller, install, is_installed};
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+mod absent;
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+pub(crate) use absent::{ensure, suspect};
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+pub use absent::{install, is_installed};

@@ -1,0 +1,96 @@
+//! Is this signal a fault of a copy? If so, the copy goes on at its landing pad.
+
+use core::ffi::{c_int, c_void};
+
+use super::{previous, table};
+use crate::extable::{Recovery, Signal};
+use crate::memory_error::granule_bytes;
+
+/// The numbers of the traps that a copy can meet.
+const PAGE_FAULT: i64 = 14;
+const MACHINE_CHECK: i64 = 18;
+
+/// Resumes the copy that was interrupted, if the signal is a fault of one.
+///
+/// For programs whose own handler of SIGBUS stands: it calls this with its three arguments, and returns
+/// if the answer is `true`. They must say so with [`handled_by_caller`](super::handled_by_caller).
+/// Async-signal-safe; `false` means that nothing was changed.
+///
+/// # Safety
+///
+/// Called from a signal handler with what the kernel gave it (`SA_SIGINFO`): `info` points to a
+/// `siginfo_t` and `context` to the `ucontext_t` that is restored when the handler returns.
+pub unsafe fn try_handle(signal: c_int, info: *const libc::siginfo_t, context: *mut c_void) -> bool {
+    if signal != libc::SIGBUS || info.is_null() || context.is_null() {
+        return false;
+    }
+    // SAFETY: the caller passes on what the kernel gave it.
+    let (signal, registers) = unsafe {
+        let context = &mut *context.cast::<libc::ucontext_t>();
+        (signal_of(&*info), &mut context.uc_mcontext.gregs)
+    };
+    if !matches!(signal.code, libc::BUS_MCEERR_AR | libc::BUS_ADRERR | libc::BUS_OBJERR) {
+        return false;
+    }
+    let Some(entry) = table::find(registers[libc::REG_RIP as usize] as usize) else {
+        return false;
+    };
+    let recovery =
+        core::ptr::with_exposed_provenance_mut::<Recovery>(registers[libc::REG_RDX as usize] as usize);
+    // SAFETY: at an instruction of the table, rdx points to the recovery of its copy, which the copier
+    // doesn't use as long as it stands there.
+    let recovery = unsafe { &mut *recovery };
+    if !meets(&signal, recovery) {
+        return false;
+    }
+    recovery.signal = Some(signal);
+    let trap = if signal.code == libc::BUS_MCEERR_AR { MACHINE_CHECK } else { PAGE_FAULT };
+    registers[libc::REG_RAX as usize] = trap;
+    registers[libc::REG_RIP as usize] = entry.landing_pad() as i64;
+    true
+}
+
+/// The process's handler.
+pub(super) extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: what the kernel gave us; errno is always there.
+    unsafe {
+        let errno = *libc::__errno_location();
+        if !try_handle(signal, info, context) {
+            previous::forward(signal, info, context);
+        }
+        *libc::__errno_location() = errno;
+    }
+}
+
+/// Whether the memory that is lost is a part of what is being copied.
+fn meets(signal: &Signal, recovery: &Recovery) -> bool {
+    let granule = granule_bytes(signal.address_lsb);
+    let lost = signal.address & !(granule - 1);
+    let overlaps =
+        |start: usize| start < lost.saturating_add(granule) && lost < start.saturating_add(recovery.bytes);
+    overlaps(recovery.src) || overlaps(recovery.dst)
+}
+
+/// What `info` says of the address.
+fn signal_of(info: &libc::siginfo_t) -> Signal {
+    // SAFETY: every SIGBUS that the kernel raises for an address fills the field in, and for others it
+    // is some bytes of the same union, which the code keeps us from using.
+    let address = unsafe { info.si_addr() }.addr();
+    Signal { address, code: info.si_code, address_lsb: address_lsb(info) }
+}
+
+/// `si_addr_lsb`, which libc doesn't name: the 16 bits after `si_addr` (`include/uapi/asm-generic/siginfo.h`).
+/// The kernel clears them for a SIGBUS that has no use for them.
+fn address_lsb(info: &libc::siginfo_t) -> i16 {
+    #[repr(C)]
+    struct Fault {
+        signal: c_int,
+        errno: c_int,
+        code: c_int,
+        address: *mut c_void,
+        address_lsb: i16,
+    }
+    const { assert!(size_of::<Fault>() <= size_of::<libc::siginfo_t>()) };
+    // SAFETY: a prefix of the kernel's `siginfo_t`, all of which is initialized.
+    unsafe { (*core::ptr::from_ref(info).cast::<Fault>()).address_lsb }
+}

@@ -1,0 +1,138 @@
+//! Whether our handler stands: put in place once, and looked after without a system call a copy.
+
+use core::mem::MaybeUninit;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::OnceLock;
+
+use super::{handler, previous};
+use crate::error::Unsupported;
+
+/// How many copies in a row ask the kernel whose handler stands before we trust the answer for a tick.
+const WARY: u32 = 256;
+
+/// Set once somebody else's handler calls ours.
+static HANDLED_BY_CALLER: AtomicBool = AtomicBool::new(false);
+
+/// How many copies are still wary.
+static WARY_COPIES_LEFT: AtomicU32 = AtomicU32::new(WARY);
+
+/// The tick in which the kernel was last asked and our handler stood.
+static LAST_SEEN: AtomicU64 = AtomicU64::new(0);
+
+/// Puts our handler of SIGBUS in place, the first time it is called; or asks whether it still stands.
+///
+/// # Errors
+///
+/// [`Unsupported::HandlerReplaced`] where somebody has replaced it since: it is never put in place a
+/// second time, since the other's handler may well forward to ours, and the two would call each other for
+/// ever. [`Unsupported::Sigaction`] where the kernel refused.
+pub fn install() -> Result<(), Unsupported> {
+    match HANDLED_BY_CALLER.load(Ordering::Relaxed) {
+        true => Ok(()),
+        false => look(),
+    }
+}
+
+/// Whether our handler is the one that stands now. One system call: 0.4 µs on a Zen 5 guest with its
+/// mitigations, a third of what a copy of 64 KiB in the cache takes. That is why not every copy asks.
+pub fn is_installed() -> bool {
+    // SAFETY: the action is only read.
+    let stands = unsafe { current() }.is_ok_and(|action| action.sa_sigaction == handler_address());
+    if !stands {
+        suspect();
+    }
+    stands
+}
+
+/// Declares that this process's own handler of SIGBUS calls [`try_handle`](super::try_handle):
+/// machine-check-safe copies then neither put ours in place nor ask whether it stands.
+///
+/// # Safety
+///
+/// It does, from now on, and for as long as copies are made. Otherwise a fault kills the process.
+pub unsafe fn handled_by_caller() {
+    HANDLED_BY_CALLER.store(true, Ordering::Relaxed);
+}
+
+/// Makes sure that a fault in the copy that follows is survived. See the module for what it can't know.
+#[inline]
+pub(crate) fn ensure() -> Result<(), Unsupported> {
+    if HANDLED_BY_CALLER.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let trusted =
+        WARY_COPIES_LEFT.load(Ordering::Relaxed) == 0 && LAST_SEEN.load(Ordering::Relaxed) == tick();
+    match trusted {
+        true => Ok(()),
+        false => look(),
+    }
+}
+
+/// Makes the copies that follow wary again.
+#[cold]
+pub(crate) fn suspect() {
+    WARY_COPIES_LEFT.store(WARY, Ordering::Relaxed);
+}
+
+/// Puts the handler in place if that was never tried, and asks whether it stands if it was.
+#[cold]
+fn look() -> Result<(), Unsupported> {
+    static INSTALLED: OnceLock<Result<(), Unsupported>> = OnceLock::new();
+    (*INSTALLED.get_or_init(put_in_place))?;
+    if !is_installed() {
+        return Err(Unsupported::HandlerReplaced);
+    }
+    LAST_SEEN.store(tick(), Ordering::Relaxed);
+    let _ = WARY_COPIES_LEFT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+    Ok(())
+}
+
+/// The kernel's clock as of its last tick: the same number for 1 to 10 ms, and then another. It is read
+/// without a system call in 3 ns; the time-stamp counter takes 10 and can be forbidden (`prctl(2)`).
+#[inline]
+fn tick() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the clock exists on every Linux, and the time is ours to be written.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut now) };
+    (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
+}
+
+fn put_in_place() -> Result<(), Unsupported> {
+    // SAFETY: `handle` has the signature of `SA_SIGINFO`, and is async-signal-safe; `INSTALLED` lets one
+    // thread here, and once.
+    unsafe {
+        let before = current()?;
+        // Remembered first, since the first signal may come before `sigaction` returns.
+        previous::remember(before);
+        let mut ours = before;
+        ours.sa_sigaction = handler_address();
+        // With the mask and the flags of the one before, the kernel does for it what it asked for.
+        let inherited = before.sa_flags & (libc::SA_NODEFER | libc::SA_RESTART);
+        ours.sa_flags = inherited | libc::SA_SIGINFO | libc::SA_ONSTACK;
+        match libc::sigaction(libc::SIGBUS, &ours, ptr::null_mut()) {
+            0 => Ok(()),
+            _ => Err(Unsupported::Sigaction(errno())),
+        }
+    }
+}
+
+fn handler_address() -> libc::sighandler_t {
+    handler::handle as *const () as libc::sighandler_t
+}
+
+/// The action that stands.
+unsafe fn current() -> Result<libc::sigaction, Unsupported> {
+    let mut action = MaybeUninit::uninit();
+    // SAFETY: sigaction fills it in if it succeeds.
+    unsafe {
+        match libc::sigaction(libc::SIGBUS, ptr::null(), action.as_mut_ptr()) {
+            0 => Ok(action.assume_init()),
+            _ => Err(Unsupported::Sigaction(errno())),
+        }
+    }
+}
+
+fn errno() -> i32 {
+    std::io::Error::last_os_error().raw_os_error().unwrap_or(0)
+}

@@ -1,0 +1,234 @@
+//! Copies from and to memory that really faults, exact to the byte.
+
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+mod memory;
+
+use foliocopy::{
+    Cause, CopyMcError, CopyOptions, MemoryError, PAGE_SIZE, Page, Primitive, Side, copy_mc_pages,
+    copy_mc_pages_skipping, sigbus,
+};
+use memory::{Bad, Region, pattern, safe_primitives, ways};
+
+const LINE: usize = 64;
+const UNTOUCHED: u8 = 0xee;
+const SIDES: [Side; 2] = [Side::Source, Side::Destination];
+
+fn copy(primitive: Primitive, dst: &Region, src: &Region) -> Result<(), CopyMcError> {
+    // SAFETY: the test's own memory; what faults in it raises SIGBUS.
+    unsafe { CopyOptions::new().primitive(primitive).copy_mc_pages(dst.range(), src.range()) }
+}
+
+fn memory_error(answer: Result<(), CopyMcError>) -> MemoryError {
+    match answer {
+        Err(CopyMcError::Memory(error)) => error,
+        other => panic!("{other:?} where memory is bad"),
+    }
+}
+
+/// Makes a page of one side bad, copies with every primitive, and checks all that is promised.
+fn check_bad_page(dst: &mut Region, src: &mut Region, nr_pages: usize, index: usize, bad: Bad, side: Side) {
+    let spoilt = if side == Side::Source { &mut *src } else { &mut *dst };
+    spoilt.spoil(index, bad);
+    let address = spoilt.address() + index * PAGE_SIZE;
+    let (bytes, bad_start, bad_end) = (nr_pages * PAGE_SIZE, index * PAGE_SIZE, (index + 1) * PAGE_SIZE);
+    for primitive in safe_primitives() {
+        let error = memory_error(copy(primitive, dst, src));
+        let context = format!("{primitive}, {bad:?} page {index} of the {side}: {error:?}");
+        assert_eq!(error.bytes_copied, bad_start, "{context}");
+        assert_eq!(error.bytes_left, bytes - bad_start, "{context}");
+        assert_eq!(error.page_index, index, "{context}");
+        assert_eq!(error.address & !(PAGE_SIZE - 1), address, "{context}");
+        assert_eq!(error.side, side, "{context}");
+        match bad {
+            Bad::Cut => assert_eq!(error.cause, Cause::BeyondEnd, "{context}"),
+            Bad::Poisoned => {
+                assert!(matches!(error.cause, Cause::BeyondEnd | Cause::HardwareMemoryError), "{context}");
+            }
+        }
+        assert!(dst.bytes(0, bad_start) == src.bytes(0, bad_start), "{context}: wrong bytes before it");
+        let after = if side == Side::Source { bad_start } else { bad_end };
+        assert!(dst.is_filled(UNTOUCHED, after, bytes), "{context}: written after it");
+        assert!(dst.canaries_live() && src.canaries_live(), "{context}: written outside");
+        clear(dst, 0, bad_start);
+    }
+    match side {
+        Side::Source => src.mend(index, pattern(index)),
+        Side::Destination => dst.mend(index, Page::filled(UNTOUCHED)),
+    }
+}
+
+fn clear(dst: &Region, start: usize, end: usize) {
+    (start / PAGE_SIZE..end / PAGE_SIZE).for_each(|index| dst.write(index, Page::filled(UNTOUCHED)));
+}
+
+#[test]
+fn every_page_of_a_huge_page() {
+    const NR_PAGES: usize = 512;
+    for bad in ways() {
+        for side in SIDES {
+            let (mut src, mut dst) = (Region::patterned(NR_PAGES), Region::new(NR_PAGES));
+            dst.fill(UNTOUCHED);
+            for index in 0..NR_PAGES {
+                check_bad_page(&mut dst, &mut src, NR_PAGES, index, *bad, side);
+            }
+            for primitive in safe_primitives() {
+                copy(primitive, &dst, &src).expect("all pages are good again");
+                assert!(dst.bytes(0, NR_PAGES * PAGE_SIZE) == src.bytes(0, NR_PAGES * PAGE_SIZE));
+                dst.fill(UNTOUCHED);
+            }
+        }
+    }
+}
+
+/// The byte-granular call: a fault after every number of lines, from none to a page of them and more.
+#[test]
+fn every_line_of_a_page() {
+    sigbus::install().unwrap();
+    for bad in ways() {
+        for side in SIDES {
+            let (mut src, mut dst) = (Region::patterned(4), Region::new(4));
+            let spoilt = if side == Side::Source { &mut src } else { &mut dst };
+            spoilt.spoil(2, *bad);
+            for primitive in safe_primitives() {
+                for lines_before in 0..=2 * PAGE_SIZE / LINE {
+                    check_line(primitive, &dst, &src, side, lines_before * LINE);
+                }
+            }
+        }
+    }
+}
+
+/// Copies so that the bad page 2 begins `before` bytes after the start of the range, and ends after it.
+fn check_line(primitive: Primitive, dst: &Region, src: &Region, side: Side, before: usize) {
+    const BAD: usize = 2 * PAGE_SIZE;
+    // The other side starts elsewhere in its page.
+    let (start, other) = (BAD - before, LINE);
+    let (from, to) = if side == Side::Source { (start, other) } else { (other, start) };
+    let bytes = before + PAGE_SIZE / 2;
+    let good_pages = (0..4).filter(|index| side == Side::Source || *index != 2);
+    good_pages.for_each(|index| dst.write(index, Page::filled(UNTOUCHED)));
+    // SAFETY: within the two regions, multiples of 64, and the handler is installed.
+    let fault = unsafe {
+        let (dst, src) = (dst.start().byte_add(to).cast(), src.start().byte_add(from).cast());
+        primitive.copy_mc(dst, src, bytes).expect_err("memory is bad")
+    };
+    let context = format!("{primitive}, {before} bytes before the {side}'s bad page: {fault:?}");
+    assert_eq!(fault.bytes_left, bytes - before, "{context}");
+    let signal = fault.signal.expect("a signal told of it");
+    let spoilt = if side == Side::Source { src } else { dst };
+    assert_eq!(signal.address & !(PAGE_SIZE - 1), spoilt.address() + BAD, "{context}");
+    assert!(dst.bytes(to, to + before) == src.bytes(from, from + before), "{context}: wrong bytes");
+    assert!(dst.is_filled(UNTOUCHED, 0, to), "{context}: written before");
+    let after = if side == Side::Source { to + before } else { 3 * PAGE_SIZE };
+    assert!(dst.is_filled(UNTOUCHED, after, 4 * PAGE_SIZE), "{context}: written after");
+    assert!(dst.canaries_live() && src.canaries_live(), "{context}: written outside");
+}
+
+/// A fault in a later chunk counts from the start of the range.
+#[test]
+fn a_fault_behind_a_yield() {
+    for primitive in safe_primitives() {
+        let (mut src, dst) = (Region::patterned(16), Region::new(16));
+        src.spoil(11, Bad::Cut);
+        let mut yields = 0;
+        let options = CopyOptions::new().primitive(primitive).chunk_bytes(4 * PAGE_SIZE);
+        // SAFETY: the test's own memory.
+        let answer = unsafe { options.yield_with(|| yields += 1).copy_mc_pages(dst.range(), src.range()) };
+        let error = memory_error(answer);
+        assert_eq!((error.page_index, error.bytes_copied), (11, 11 * PAGE_SIZE));
+        assert_eq!(error.bytes_left, 5 * PAGE_SIZE);
+        assert_eq!(yields, 2, "the fault is in the third chunk");
+        assert!(dst.bytes(0, 11 * PAGE_SIZE) == src.bytes(0, 11 * PAGE_SIZE));
+    }
+}
+
+#[test]
+fn a_whole_range_that_is_lost() {
+    for bad in ways() {
+        let (mut src, dst) = (Region::new(3), Region::new(3));
+        (0..3).for_each(|index| src.spoil(index, *bad));
+        // SAFETY: the test's own memory.
+        let error = memory_error(unsafe { copy_mc_pages(dst.range(), src.range()) });
+        assert_eq!((error.bytes_copied, error.bytes_left), (0, 3 * PAGE_SIZE));
+    }
+}
+
+#[test]
+fn skipping_zeroes_what_is_lost_and_copies_the_rest() {
+    const LOST: [usize; 6] = [0, 3, 4, 9, 14, 15];
+    for bad in ways() {
+        for primitive in safe_primitives() {
+            let (mut src, dst) = (Region::patterned(16), Region::new(16));
+            dst.fill(UNTOUCHED);
+            LOST.iter().for_each(|index| src.spoil(*index, *bad));
+            let mut reported = Vec::new();
+            let options = CopyOptions::new().primitive(primitive);
+            // SAFETY: the test's own memory.
+            let skipped = unsafe {
+                options.copy_mc_pages_skipping(dst.range(), src.range(), |skipped| reported.push(*skipped))
+            };
+            assert_eq!(skipped, Ok(LOST.len()), "{primitive}");
+            assert_eq!(reported.iter().map(|skipped| skipped.page_index).collect::<Vec<_>>(), LOST);
+            for skipped in &reported {
+                assert_eq!(skipped.nr_pages, 1);
+                assert_eq!(skipped.error.page_index, skipped.page_index);
+                assert_eq!(skipped.error.bytes_copied, skipped.page_index * PAGE_SIZE);
+                assert_eq!(skipped.error.bytes_left, (16 - skipped.page_index) * PAGE_SIZE);
+                assert_eq!(skipped.error.side, Side::Source);
+            }
+            for index in 0..16 {
+                let expected = if LOST.contains(&index) { Page::zeroed() } else { pattern(index) };
+                let (start, end) = (index * PAGE_SIZE, (index + 1) * PAGE_SIZE);
+                assert!(dst.bytes(start, end) == expected.as_bytes(), "{primitive}: page {index}");
+            }
+            assert!(dst.canaries_live());
+        }
+    }
+}
+
+/// What can't be written is no reason to go on, not even where it would only have been zeroed.
+#[test]
+fn skipping_stops_at_a_bad_destination() {
+    for lost_in_source in [None, Some(5)] {
+        let (mut src, mut dst) = (Region::patterned(8), Region::new(8));
+        dst.spoil(5, Bad::Cut);
+        lost_in_source.into_iter().for_each(|index| src.spoil(index, Bad::Cut));
+        let mut reports = 0;
+        // SAFETY: the test's own memory.
+        let answer = unsafe { copy_mc_pages_skipping(dst.range(), src.range(), |_| reports += 1) };
+        let Err(CopyMcError::Memory(error)) = answer else { panic!("{answer:?}") };
+        assert_eq!((error.side, error.page_index), (Side::Destination, 5));
+        assert_eq!((error.bytes_copied, error.bytes_left), (5 * PAGE_SIZE, 3 * PAGE_SIZE));
+        assert_eq!(reports, 0);
+        assert!(dst.bytes(0, 5 * PAGE_SIZE) == src.bytes(0, 5 * PAGE_SIZE));
+    }
+}
+
+/// 10,000 faults on 8 threads at once, each of them answered and each thread's next copy right.
+#[test]
+fn eight_threads_fault_at_once() {
+    const THREADS: usize = 8;
+    const FAULTS: usize = 10_000;
+    let primitives = safe_primitives();
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let primitives = &primitives;
+            scope.spawn(move || {
+                let (mut src, dst) = (Region::patterned(8), Region::new(8));
+                let bad = 1 + thread % 7;
+                src.spoil(bad, ways()[thread % ways().len()]);
+                for round in 0..FAULTS / THREADS {
+                    let primitive = primitives[(thread + round) % primitives.len()];
+                    let error = memory_error(copy(primitive, &dst, &src));
+                    assert_eq!((error.page_index, error.bytes_copied), (bad, bad * PAGE_SIZE));
+                    let good = CopyOptions::new().primitive(primitive);
+                    // SAFETY: the pages before the bad one.
+                    unsafe { good.copy_mc_pages_raw(dst.start(), src.start(), bad) }.unwrap();
+                    assert!(dst.bytes(0, bad * PAGE_SIZE) == src.bytes(0, bad * PAGE_SIZE));
+                    dst.write(0, Page::filled(UNTOUCHED));
+                }
+            });
+        }
+    });
+}

@@ -1,0 +1,238 @@
+//! Memory that really faults: mappings of a file without contents, and `UFFDIO_POISON`.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr;
+use std::sync::OnceLock;
+
+use foliocopy::{Cpu, PAGE_SIZE, Page, PageRange, Primitive};
+
+/// How a page is made bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bad {
+    /// Behind the address lies no byte of a file: `BUS_ADRERR`, as after `ftruncate(2)`.
+    Cut,
+    /// `UFFDIO_POISON` (Linux 6.6): `BUS_MCEERR_AR` where the kernel has `CONFIG_MEMORY_FAILURE`,
+    /// `BUS_ADRERR` where not.
+    Poisoned,
+}
+
+/// The ways in which this kernel can make a page bad. What it can't is named.
+pub(crate) fn ways() -> &'static [Bad] {
+    static WAYS: OnceLock<Vec<Bad>> = OnceLock::new();
+    WAYS.get_or_init(|| match userfaultfd() {
+        Ok(_) => vec![Bad::Cut, Bad::Poisoned],
+        Err(error) => {
+            eprintln!("not tested on this kernel: UFFDIO_POISON, {error}");
+            vec![Bad::Cut]
+        }
+    })
+}
+
+/// Every primitive that this CPU has in a machine-check-safe variant. What it lacks is named.
+pub(crate) fn safe_primitives() -> Vec<Primitive> {
+    let cpu = Cpu::detect();
+    let safe = Primitive::ALL.iter().copied().filter(|primitive| primitive.is_machine_check_safe());
+    let (available, lacking): (Vec<_>, Vec<_>) = safe.partition(|primitive| primitive.is_available(&cpu));
+    for primitive in lacking {
+        eprintln!("not tested on this CPU: {primitive}, it lacks {}", primitive.missing(&cpu));
+    }
+    available
+}
+
+/// Pages of our own, with a canary page on both sides.
+pub(crate) struct Region {
+    mapping: *mut Page,
+    nr_pages: usize,
+    userfaultfd: Option<OwnedFd>,
+}
+
+// SAFETY: it owns its memory.
+unsafe impl Send for Region {}
+
+const CANARY: u8 = 0xc5;
+
+impl Region {
+    /// Zeroed pages.
+    pub(crate) fn new(nr_pages: usize) -> Self {
+        let mapping = map(ptr::null_mut(), nr_pages + 2, None);
+        let region = Self { mapping, nr_pages, userfaultfd: None };
+        // Every page is touched: once userfaultfd watches, an absent one would wait for ever.
+        region.fill(0);
+        // SAFETY: our own pages.
+        unsafe {
+            mapping.write(Page::filled(CANARY));
+            mapping.add(nr_pages + 1).write(Page::filled(CANARY));
+        }
+        region
+    }
+
+    /// Pages with contents of which no two lines are alike.
+    pub(crate) fn patterned(nr_pages: usize) -> Self {
+        let region = Self::new(nr_pages);
+        (0..nr_pages).for_each(|index| region.write(index, pattern(index)));
+        region
+    }
+
+    pub(crate) fn start(&self) -> *mut Page {
+        // SAFETY: the page after the canary.
+        unsafe { self.mapping.add(1) }
+    }
+
+    pub(crate) fn address(&self) -> usize {
+        self.start().addr()
+    }
+
+    pub(crate) fn range(&self) -> PageRange {
+        PageRange::new(self.start(), self.nr_pages).unwrap()
+    }
+
+    fn page(&self, index: usize) -> *mut Page {
+        assert!(index < self.nr_pages);
+        // SAFETY: within the region.
+        unsafe { self.start().add(index) }
+    }
+
+    pub(crate) fn write(&self, index: usize, page: Page) {
+        // SAFETY: a page of ours.
+        unsafe { self.page(index).write(page) };
+    }
+
+    pub(crate) fn fill(&self, byte: u8) {
+        // SAFETY: pages of ours.
+        unsafe { ptr::write_bytes(self.start(), byte, self.nr_pages) };
+    }
+
+    /// The bytes from `start` to `end`, none of which may be bad.
+    pub(crate) fn bytes(&self, start: usize, end: usize) -> &[u8] {
+        assert!(start <= end && end <= self.nr_pages * PAGE_SIZE);
+        // SAFETY: within the region; the test doesn't write while it looks.
+        unsafe { std::slice::from_raw_parts(self.start().cast::<u8>().add(start), end - start) }
+    }
+
+    /// Whether every byte from `start` to `end` is `byte`. A page at a time, which is fast unoptimized too.
+    pub(crate) fn is_filled(&self, byte: u8, start: usize, end: usize) -> bool {
+        let page = Page::filled(byte);
+        self.bytes(start, end).chunks(PAGE_SIZE).all(|chunk| *chunk == page.as_bytes()[..chunk.len()])
+    }
+
+    /// Takes the contents of a page away, so that whoever touches it gets SIGBUS.
+    pub(crate) fn spoil(&mut self, index: usize, bad: Bad) {
+        let page = self.page(index);
+        match bad {
+            Bad::Cut => _ = map(page, 1, Some(&empty_file())),
+            Bad::Poisoned => {
+                let (mapping, nr_pages) = (self.mapping, self.nr_pages);
+                let userfaultfd = self.userfaultfd.get_or_insert_with(|| {
+                    let userfaultfd = userfaultfd().expect("looked for before");
+                    register(&userfaultfd, mapping, nr_pages + 2).expect("our own memory");
+                    userfaultfd
+                });
+                // SAFETY: a page of ours, the contents of which nobody needs any more.
+                let dropped = unsafe { libc::madvise(page.cast(), PAGE_SIZE, libc::MADV_DONTNEED) };
+                assert_eq!(dropped, 0, "{}", io::Error::last_os_error());
+                poison(userfaultfd, page).unwrap();
+            }
+        }
+    }
+
+    /// Gives the page good memory again, with this in it.
+    pub(crate) fn mend(&self, index: usize, page: Page) {
+        map(self.page(index), 1, None);
+        self.write(index, page);
+    }
+
+    /// Whether nothing outside the region was written.
+    pub(crate) fn canaries_live(&self) -> bool {
+        // SAFETY: pages of ours.
+        let canary = |index| unsafe { *self.mapping.add(index) == Page::filled(CANARY) };
+        canary(0) && canary(self.nr_pages + 1)
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: nobody has a reference any more.
+        unsafe { libc::munmap(self.mapping.cast(), (self.nr_pages + 2) * PAGE_SIZE) };
+    }
+}
+
+/// A page that differs from any other with a smaller or larger index in every line.
+pub(crate) fn pattern(index: usize) -> Page {
+    let mut page = Page::zeroed();
+    for (line, bytes) in page.as_bytes_mut().chunks_exact_mut(64).enumerate() {
+        let mut state = ((index as u64) << 8 | line as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        for byte in bytes {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            *byte = (state >> 56) as u8;
+        }
+    }
+    page
+}
+
+/// Maps pages, at a place of the kernel's choice or in place of what is mapped.
+fn map(at: *mut Page, nr_pages: usize, file: Option<&File>) -> *mut Page {
+    let fixed = if at.is_null() { 0 } else { libc::MAP_FIXED };
+    let (flags, descriptor) = match file {
+        Some(file) => (libc::MAP_SHARED, file.as_raw_fd()),
+        None => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1),
+    };
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: new memory, or a place that the caller owns.
+    let start =
+        unsafe { libc::mmap(at.cast(), nr_pages * PAGE_SIZE, protection, flags | fixed, descriptor, 0) };
+    assert_ne!(start, libc::MAP_FAILED, "{}", io::Error::last_os_error());
+    start.cast()
+}
+
+fn empty_file() -> File {
+    // SAFETY: the name is terminated; the descriptor is a new one and ours.
+    unsafe {
+        let descriptor = libc::memfd_create(c"empty".as_ptr(), libc::MFD_CLOEXEC);
+        assert!(descriptor >= 0, "{}", io::Error::last_os_error());
+        File::from_raw_fd(descriptor)
+    }
+}
+
+// `include/uapi/linux/userfaultfd.h`, which libc doesn't have.
+const UFFD_USER_MODE_ONLY: libc::c_int = 1;
+const UFFD_API: u64 = 0xaa;
+const UFFD_FEATURE_POISON: u64 = 1 << 14;
+const UFFDIO_API: u64 = 0xc018_aa3f;
+const UFFDIO_REGISTER: u64 = 0xc020_aa00;
+const UFFDIO_POISON: u64 = 0xc020_aa08;
+const UFFDIO_REGISTER_MODE_MISSING: u64 = 1;
+
+/// A descriptor that can poison, without privileges.
+fn userfaultfd() -> io::Result<OwnedFd> {
+    let flags = libc::O_CLOEXEC | UFFD_USER_MODE_ONLY;
+    // SAFETY: a system call that makes a descriptor.
+    let descriptor = unsafe { libc::syscall(libc::SYS_userfaultfd, flags) };
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a new descriptor, which is ours.
+    let userfaultfd = unsafe { OwnedFd::from_raw_fd(descriptor as i32) };
+    let mut api = [UFFD_API, UFFD_FEATURE_POISON, 0];
+    ioctl(&userfaultfd, UFFDIO_API, &mut api)?;
+    Ok(userfaultfd)
+}
+
+fn register(userfaultfd: &OwnedFd, start: *mut Page, nr_pages: usize) -> io::Result<()> {
+    let mut register = [start.addr() as u64, (nr_pages * PAGE_SIZE) as u64, UFFDIO_REGISTER_MODE_MISSING, 0];
+    ioctl(userfaultfd, UFFDIO_REGISTER, &mut register)
+}
+
+fn poison(userfaultfd: &OwnedFd, page: *mut Page) -> io::Result<()> {
+    let mut poison = [page.addr() as u64, PAGE_SIZE as u64, 0, 0];
+    ioctl(userfaultfd, UFFDIO_POISON, &mut poison)
+}
+
+fn ioctl<const N: usize>(userfaultfd: &OwnedFd, request: u64, argument: &mut [u64; N]) -> io::Result<()> {
+    // SAFETY: each request here takes as many words as its caller gives, and the memory is the caller's.
+    match unsafe { libc::ioctl(userfaultfd.as_raw_fd(), request, argument.as_mut_ptr()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
