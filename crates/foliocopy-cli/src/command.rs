@@ -1,5 +1,6 @@
 //! The subcommands, a file each: `Args` says what it takes, `run` does it.
 
+pub(crate) mod bench;
 pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod info;
@@ -13,6 +14,8 @@ use clap::Subcommand;
 /// What the program can do.
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Copy real memory with every contender, cache-cold and cache-hot, and show who is faster
+    Bench(bench::Args),
     /// Show this CPU, its primitives, what the policy picks and why, and the NUMA topology
     Info(info::Args),
     /// Compare results with older ones, cell by cell; exit code 1 where something became slower
@@ -28,6 +31,7 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
+            Command::Bench(args) => bench::run(args),
             Command::Info(args) => info::run(args),
             Command::Compare(args) => compare::run(args),
             Command::Report(args) => report::run(args),

@@ -12,7 +12,6 @@ pub(crate) enum Exit {
     /// Bad input or usage, or something that this machine can't run. As clap itself exits.
     CannotRun = 2,
     /// Interrupted; what there was has been printed.
-    #[expect(dead_code, reason = "the first command that can be interrupted is `bench`")]
     Interrupted = 130,
 }
 

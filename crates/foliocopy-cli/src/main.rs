@@ -3,8 +3,12 @@
 mod command;
 mod exit;
 mod export;
+mod header;
+mod interrupt;
 mod output_file;
+mod progress;
 mod report;
+mod table;
 
 use std::io;
 use std::process::ExitCode;

@@ -127,7 +127,7 @@ impl Plan {
                 plan: self,
                 case,
                 index,
-                deadline: Instant::now() + slice,
+                deadline: Instant::now().checked_add(slice),
                 slice,
                 rng: Rng::with_seed(self.seed ^ (index as u64) << 32),
             };
@@ -145,7 +145,8 @@ struct CaseRun<'a> {
     plan: &'a Plan,
     case: &'a Case,
     index: usize,
-    deadline: Instant,
+    /// `None` where the slice is longer than any clock runs.
+    deadline: Option<Instant>,
     slice: Duration,
     rng: Rng,
 }
@@ -173,7 +174,7 @@ impl CaseRun<'_> {
         let mut order: Vec<usize> = (0..contenders.len()).collect();
         let mut finished = true;
         'rounds: for round in 0..plan.rounds {
-            if round > 0 && Instant::now() >= self.deadline {
+            if round > 0 && self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 break;
             }
             if round > 0 && round % plan.layout_rounds == 0 {
@@ -205,8 +206,10 @@ impl CaseRun<'_> {
     /// The part of the whole that is done after `rounds` of this case.
     fn done(&self, rounds: u32) -> f64 {
         let by_rounds = f64::from(rounds) / f64::from(self.plan.rounds);
-        let left = self.deadline.saturating_duration_since(Instant::now()).as_secs_f64();
-        let by_time = 1.0 - left / self.slice.as_secs_f64().max(f64::MIN_POSITIVE);
+        let by_time = self.deadline.map_or(0.0, |deadline| {
+            let left = deadline.saturating_duration_since(Instant::now()).as_secs_f64();
+            1.0 - left / self.slice.as_secs_f64().max(f64::MIN_POSITIVE)
+        });
         (self.index as f64 + by_rounds.max(by_time).min(1.0)) / self.plan.cases.len() as f64
     }
 }
@@ -382,10 +385,18 @@ mod tests {
     }
 
     #[test]
+    fn rounds_end_unlimited_time() {
+        let mut plan = plan(&["per-page"], vec![case(Cache::Hot)]);
+        plan.time = Duration::MAX;
+        assert_eq!(run(&plan).cells[0].samples_gbps.len(), 5);
+    }
+
+    #[test]
     fn time_ends_rounds() {
         let mut plan = plan(&["per-page"], vec![case(Cache::Hot)]);
         plan.rounds = u32::MAX;
         plan.time = Duration::from_millis(50);
+        plan.cases.push(case(Cache::Cold));
         assert!(!run(&plan).cells[0].samples_gbps.is_empty());
     }
 

@@ -1,0 +1,297 @@
+//! `foliocopy bench` from outside: short runs on real memory, and everything that it must refuse.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command as Process, Stdio};
+use std::time::Duration;
+
+use assert_cmd::Command;
+use foliocopy_measure::result::{self, Cache, Results};
+use foliocopy_measure::verdict::Verdict;
+use predicates::prelude::*;
+use predicates::str::contains;
+
+/// `foliocopy bench`, without what the surroundings may say.
+fn bench() -> Command {
+    let mut command = Command::cargo_bin("foliocopy").expect("cargo builds the program for its tests");
+    for variable in ["FOLIOCOPY_MASK", "FOLIOCOPY_PRIMITIVE", "FOLIOCOPY_PROFILE"] {
+        command.env_remove(variable);
+    }
+    command.arg("bench");
+    command
+}
+
+/// A bench that takes no time to speak of.
+fn short() -> Command {
+    let mut command = bench();
+    command.args(["--folio", "4K,64K", "--total", "256K", "--rounds", "3", "--evict", "4M"]);
+    command
+}
+
+/// Runs `command` with its results written to a file, and reads them. A verdict on so few rounds is none.
+fn results(command: &mut Command) -> Results {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("results.json");
+    command.arg("--export-json").arg(&file).assert().code(0);
+    result::read(&file).unwrap()
+}
+
+#[test]
+fn shows_the_table_the_verdict_and_how_to_go_on() {
+    short()
+        .assert()
+        .code(0)
+        .stdout(contains("CPU:").and(contains("per-page-mc")).and(contains("rfc-mc")))
+        .stdout(contains("cold, node").and(contains("hot, node")).and(contains("  64K")))
+        .stdout(contains("foliocopy: too few rounds").and(contains("geometric mean cold")))
+        .stdout(contains("foliocopy report FILE"))
+        .stdout(contains('\u{1b}').not())
+        .stderr(contains('\r').not());
+}
+
+#[test]
+fn quiet_is_the_table_and_the_verdict() {
+    short().arg("--quiet").assert().code(0).stdout(contains("CPU:").not().and(contains("64K"))).stderr("");
+}
+
+#[test]
+fn the_json_holds_every_sample_and_the_environment() {
+    let results = results(&mut short());
+    assert!(results.complete);
+    assert_eq!(results.command, "bench");
+    assert_eq!(results.cells.len(), 2 * 2 * 5);
+    assert!(results.environment.kernel.starts_with("Linux"));
+    assert_eq!(results.parameters.total_bytes_cold, 256 << 10);
+    assert_eq!(results.parameters.rounds, Some(3));
+    for cell in &results.cells {
+        assert_eq!(cell.samples_gbps.len(), 3);
+        assert!(cell.ratio_to_baseline.is_some() && cell.memory.is_some());
+        assert!(cell.src_node.is_some() == cell.dst_node.is_some());
+        if results.environment.tsc_hz.is_some() {
+            assert_eq!(cell.latency_cycles.len(), 3, "cold and hot are proved in every round");
+        }
+    }
+}
+
+#[test]
+fn the_exit_code_is_the_verdicts() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("results.json");
+    // Enough rounds to decide, on a contender list that makes `foliocopy` lose or not as it may.
+    let output = bench()
+        .args([
+            "--cache", "hot", "--folio", "64K", "--total", "1M", "--rounds", "15", "--evict", "2M", "--quiet",
+        ])
+        .arg("--export-json")
+        .arg(&file)
+        .output()
+        .unwrap();
+    let results = result::read(&file).unwrap();
+    let verdict = Verdict::of(&results, "foliocopy").unwrap();
+    assert_eq!(output.status.code(), Some(if verdict.is_good() { 0 } else { 1 }));
+    assert!(String::from_utf8(output.stdout).unwrap().contains(&verdict.to_string()));
+}
+
+#[test]
+fn contenders_of_every_kind_take_part() {
+    let results = results(short().args([
+        "--cache",
+        "cold",
+        "--contender",
+        "rep_movsb",
+        "--contender",
+        "page:movnti",
+        "--contender",
+        "glibc=-:memcpy",
+        "--contender",
+        "foliocopy:non_temporal",
+        "--contender",
+        "kernel:temporal",
+    ]));
+    let names: Vec<&str> =
+        results.parameters.contenders.iter().map(|contender| contender.name.as_str()).collect();
+    assert_eq!(
+        names[5..],
+        ["rep_movsb", "page:movnti", "glibc", "foliocopy:non_temporal", "kernel:temporal"]
+    );
+    assert_eq!(results.cells.len(), 2 * 10);
+    assert_eq!(results.parameters.contenders[7].loaded.as_deref(), Some("-:memcpy"));
+}
+
+#[test]
+fn a_mask_changes_what_the_kernel_would_do() {
+    let results = results(short().args(["--mask", "erms,fsrm"]));
+    let rfc = results.parameters.contenders.iter().find(|contender| contender.name == "rfc").unwrap();
+    assert_eq!(rfc.description, "one memcpy (movq) a folio");
+    assert!(!results.environment.cpu.features.iter().any(|feature| feature == "erms" || feature == "fsrm"));
+}
+
+#[test]
+fn mixed_read_victim_and_copiers_are_measured() {
+    let mixed = results(short().args(["--cache", "mixed"]));
+    assert!(mixed.cells.iter().all(|cell| cell.cache == Some(Cache::Mixed)));
+    let read = results(short().args(["--then", "read"]));
+    let with_read =
+        read.cells.iter().filter(|cell| cell.dimensions.get("then").is_some_and(|then| then == "read"));
+    assert_eq!(with_read.count(), read.cells.len() / 2);
+    let victim = results(short().args(["--then", "victim", "--cache", "cold"]));
+    let after =
+        victim.cells.iter().filter(|cell| cell.dimensions.get("victim").is_some_and(|when| when == "after"));
+    assert_eq!(after.count(), victim.cells.len() / 3);
+    let copiers = results(short().args(["--copiers", "1"]));
+    assert_eq!(copiers.parameters.other["copiers"], "1");
+}
+
+#[test]
+fn memory_of_each_kind_is_copied() {
+    for kind in ["thp", "anon", "memfd"] {
+        let results = results(short().args(["--memory", kind]));
+        assert_eq!(results.parameters.memory, kind);
+        if kind == "anon" {
+            assert!(results.cells.iter().all(|cell| cell.memory.as_ref().unwrap().huge_bytes == 0));
+        }
+    }
+    // Reserved huge pages are there or the error says how to get them.
+    let output = short().args(["--memory", "hugetlb"]).output().unwrap();
+    if !output.status.success() {
+        assert_eq!(output.status.code(), Some(2));
+        assert!(String::from_utf8(output.stderr).unwrap().contains("sysctl vm.nr_hugepages="));
+    }
+}
+
+#[test]
+fn nodes_are_named_in_the_cells() {
+    let output = short().args(["--nodes", "0:0", "--quiet"]).output().unwrap();
+    if output.status.code() == Some(2) {
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains("mbind(2)"), "only a seccomp filter may forbid it: {error}");
+    } else {
+        assert!(String::from_utf8(output.stdout).unwrap().contains("cold, node 0 to 0"));
+    }
+}
+
+#[test]
+fn every_export_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    short()
+        .arg("--export-json")
+        .arg(file("r.json"))
+        .arg("--export-csv")
+        .arg(file("r.csv"))
+        .arg("--export-markdown")
+        .arg(file("r.md"))
+        .arg("--export-lkml")
+        .arg(file("r.txt"))
+        .assert()
+        .code(0);
+    let text = |name: &str| fs::read_to_string(file(name)).unwrap();
+    assert_eq!(text("r.csv").lines().count(), 1 + 20);
+    assert_eq!(text("r.md").lines().filter(|line| line.starts_with('|')).count(), 2 + 20);
+    assert!(text("r.txt").lines().all(|line| line.chars().count() <= 72));
+    assert_eq!(result::read(&file("r.json")).unwrap().cells.len(), 20);
+}
+
+#[test]
+fn an_export_to_standard_output_is_alone_there() {
+    let output = short().args(["--export-json", "-"]).output().unwrap();
+    let results = result::read_from(&output.stdout, Path::new("-")).unwrap();
+    assert_eq!(results.cells.len(), 20);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("geometric mean"));
+}
+
+#[test]
+fn an_existing_file_is_kept_without_force() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("results.json");
+    fs::write(&file, "precious").unwrap();
+    short().arg("--export-json").arg(&file).assert().code(2).stdout("").stderr(contains("--force"));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
+    short().arg("--force").arg("--export-json").arg(&file).assert().code(0);
+    assert!(result::read(&file).is_ok());
+}
+
+#[test]
+fn bad_input_is_refused_before_anything_runs() {
+    let cases: &[(&[&str], &str)] = &[
+        (&["--folio", "5K"], "whole pages, from 4K to 1G"),
+        (&["--folio", "2G"], "whole pages, from 4K to 1G"),
+        (&["--folio", "banana"], "`banana` is not a size"),
+        (&["--folio", "0"], "`0` is zero"),
+        (&["--total", "4X"], "`4X` is not a size"),
+        (&["--total", "8000000T", "--cache", "cold"], "are available"),
+        (&["--evict", "1000000T"], "are available"),
+        (&["--rounds", "0"], "0 is not in 1.."),
+        (&["--time", "soon"], "--time"),
+        (&["--cache", "lukewarm"], "cold, hot, both, mixed"),
+        (&["--cpu", "4095"], "CPU 4095 can't be used"),
+        (&["--cpu", "first"], "`first` is no CPU"),
+        (&["--nodes", "77:0"], "node 77 does not exist"),
+        (&["--nodes", "0"], "SOURCE:DESTINATION"),
+        (&["--mask", "sse9"], "unknown CPU feature; known are erms"),
+        (&["--memory", "core"], "known are thp, anon, hugetlb, memfd"),
+        (&["--preset", "rfc-warm"], "rfc-cold, rfc-hot, rfc-zen3"),
+        (&["--contender", "memcpi"], "unknown contender `memcpi`; known are per-page"),
+        (&["--contender", "rfc"], "named twice"),
+        (&["--contender", "x=/nonexistent.so:memcpy"], "can't load contender `x`"),
+        (&["--contender", "x=-:nonexistent"], "can't find `nonexistent`"),
+        (&["--contender", "avx2", "--mask", "avx2"], "lacks avx2"),
+        (&["--contender", "limit", "--cache", "hot"], "needs --cache cold"),
+        (&["--copiers", "0"], "at least 1"),
+        (&["--copiers", "4000"], "need as many CPUs"),
+        (&["--copiers", "2", "--then", "read"], "cannot be used with"),
+        (&["--export-json", "/nonexistent/r.json"], "can't write `/nonexistent/r.json`"),
+        (&["--export-json", "/"], "is a directory"),
+        (&["--export-json", "-", "--export-csv", "-"], "give each its own file"),
+    ];
+    for (arguments, message) in cases {
+        let output = bench().args(*arguments).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+        assert!(error.contains(message), "{arguments:?}: {error}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        assert!(!error.contains("panicked"), "{error}");
+    }
+}
+
+#[test]
+fn a_primitive_that_this_cpu_lacks_is_refused_by_its_feature() {
+    let cpu = foliocopy::Cpu::detect();
+    for primitive in foliocopy::Primitive::ALL.iter().filter(|primitive| !primitive.is_available(&cpu)) {
+        let missing = primitive.missing(&cpu).to_string();
+        short().args(["--contender", primitive.name()]).assert().code(2).stderr(contains(missing));
+    }
+}
+
+#[test]
+fn the_environment_is_obeyed_and_checked() {
+    short().env("FOLIOCOPY_MASK", "fsrm").assert().code(0).stdout(contains("one memcpy (movq)"));
+    short()
+        .env("FOLIOCOPY_MASK", "sse9")
+        .assert()
+        .code(2)
+        .stderr(contains("FOLIOCOPY_MASK: unknown CPU feature"));
+}
+
+#[test]
+fn an_interrupted_bench_shows_and_exports_what_it_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("results.json");
+    let child = Process::new(assert_cmd::cargo::cargo_bin("foliocopy"))
+        .args(["bench", "--folio", "4K", "--cache", "hot", "--time", "10m", "--evict", "2M", "--export-json"])
+        .arg(&file)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(Process::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("hot, node"));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("interrupted and is incomplete"));
+    let results = result::read(&file).unwrap();
+    assert!(!results.complete);
+    let rounds = results.cells[0].samples_gbps.len();
+    assert!(results.cells.iter().all(|cell| cell.samples_gbps.len() == rounds), "whole rounds alone");
+}
