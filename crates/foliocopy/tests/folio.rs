@@ -6,7 +6,7 @@
 mod platform;
 
 use foliocopy::folio::{self, Folio, McError, PageFrame, Platform, explain_mc};
-use foliocopy::{Features, PAGE_SIZE, Page};
+use foliocopy::{Features, PAGE_SIZE, Page, Primitive, sigbus};
 use platform::{DRAM, Direct, Highmem, SLOW, Tagged};
 
 /// Frames of the source and of the destination in every platform here.
@@ -122,6 +122,81 @@ fn nothing_is_nothing_to_copy() {
     // SAFETY: no page is copied.
     unsafe { folio::copy_highpages(&direct, frame(TO), frame(FROM), 0) };
     assert_eq!((direct.yields(), direct.metadata().len()), (0, 0));
+}
+
+fn contents_of<P: Platform>(platform: &P, pfn: u64) -> Page {
+    // SAFETY: mapped, and nobody else's.
+    platform.map_page(PageFrame { pfn, node: DRAM }, |mapped| unsafe { mapped.read() })
+}
+
+/// Every page of a folio, in one piece and in chunks.
+#[test]
+fn poison_is_reported_once_by_its_frame() {
+    sigbus::install().unwrap();
+    for chunk_pages in [1, 3, 64] {
+        for bad in 0..32 {
+            let direct =
+                Direct::new(1200).chunk_bytes(chunk_pages * PAGE_SIZE).spoilt(&[FROM + bad, FROM + 31]);
+            let good = |pfn| PageFrame { pfn, node: DRAM };
+            // SAFETY: mapped, and nobody else's.
+            let write = |pfn| direct.map_page(good(pfn), |page| unsafe { page.write(contents(pfn)) });
+            (FROM..FROM + bad).for_each(write);
+            assert_eq!(folio_mc_copy(&direct, folio(TO, 5), folio(FROM, 5)), Err(McError::HwPoison));
+            assert_eq!(direct.failures(), [FROM + bad], "the first bad one, once");
+            assert_eq!(direct.metadata(), [], "the copy didn't go through");
+            assert_eq!(direct.yields(), bad as usize / chunk_pages);
+            (0..bad).for_each(|index| assert!(contents_of(&direct, TO + index) == contents(FROM + index)));
+            (bad..32).for_each(|index| assert!(contents_of(&direct, TO + index) == Page::zeroed()));
+        }
+    }
+}
+
+#[test]
+fn poison_in_high_memory() {
+    sigbus::install().unwrap();
+    let highmem = Highmem::new(1200);
+    check_copy(&highmem, 3, |to, from| {
+        highmem.spoil(FROM + 8);
+        folio_mc_copy(&highmem, to, from).expect("it lies behind the folio");
+    });
+    highmem.spoil(FROM + 5);
+    highmem.spoil(FROM + 6);
+    let before = highmem.metadata().len();
+    assert_eq!(folio_mc_copy(&highmem, folio(TO, 3), folio(FROM, 3)), Err(McError::HwPoison));
+    assert_eq!(highmem.failures(), [FROM + 5]);
+    assert_eq!(highmem.metadata().len() - before, 5, "the pages before it went through, one by one");
+}
+
+#[test]
+fn a_single_page_never_yields_nor_does_a_poisoned_one() {
+    sigbus::install().unwrap();
+    let direct = Direct::new(1200).chunk_bytes(1).spoilt(&[FROM]);
+    assert_eq!(folio_mc_copy(&direct, folio(TO, 0), folio(FROM, 0)), Err(McError::HwPoison));
+    assert_eq!((direct.yields(), direct.failures()), (0, vec![FROM]));
+}
+
+#[test]
+fn good_memory_is_copied_safely_too() {
+    sigbus::install().unwrap();
+    for order in 0..=9 {
+        let direct = Direct::new(1200);
+        check_copy(&direct, order, |to, from| folio_mc_copy(&direct, to, from).unwrap());
+        assert_eq!(direct.metadata().len(), 1 << order);
+        assert_eq!(direct.failures(), []);
+    }
+}
+
+/// A platform that recovers never falls back to a copy that doesn't.
+#[test]
+fn what_can_not_survive_is_refused() {
+    let direct = Direct::new(1200).forcing(Primitive::Portable);
+    // SAFETY: mapped, and nobody else's.
+    direct.map_page(PageFrame { pfn: FROM, node: DRAM }, |page| unsafe { page.write(contents(FROM)) });
+    assert_eq!(folio_mc_copy(&direct, folio(TO, 2), folio(FROM, 2)), Err(McError::Unsupported));
+    assert!(contents_of(&direct, TO) == Page::zeroed(), "nothing is copied");
+    assert_eq!((direct.metadata().len(), direct.failures().len()), (0, 0));
+    let explanation = explain_mc(&direct, PageFrame { pfn: TO, node: DRAM }, 4);
+    assert!(explanation.to_string().contains("refused"), "{explanation}");
 }
 
 #[test]

@@ -78,9 +78,7 @@ unsafe fn die(signal: c_int, info: *mut libc::siginfo_t) {
         let default: libc::sigaction = MaybeUninit::zeroed().assume_init();
         libc::sigaction(signal, &default, ptr::null_mut());
         let (process, thread) = (libc::getpid(), libc::gettid());
-        let sent = libc::syscall(libc::SYS_rt_tgsigqueueinfo, process, thread, signal, info) == 0;
-        // The kernel lets the first thread alone pass for it. A fault comes again by itself.
-        if !sent && !is_fault((*info).si_code) {
+        if libc::syscall(libc::SYS_rt_tgsigqueueinfo, process, thread, signal, info) != 0 {
             libc::raise(signal);
         }
     }

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use std::ptr;
 
 use foliocopy::folio::{PageFrame, Platform};
-use foliocopy::{Cpu, DEFAULT_CHUNK_BYTES, Features, PAGE_SIZE, Page, Policy, Registers};
+use foliocopy::{Cpu, DEFAULT_CHUNK_BYTES, Features, PAGE_SIZE, Page, Policy, Primitive, Registers};
 
 /// A node with CPUs, and one without.
 pub(crate) const DRAM: i32 = 0;
@@ -15,6 +15,9 @@ pub(crate) const SLOW: i32 = 2;
 /// Frames of memory, and a record of what the folio layer asked for.
 pub(crate) struct Memory {
     file: File,
+    /// A file without contents: what is mapped from it raises SIGBUS.
+    nothing: File,
+    bad: RefCell<Vec<u64>>,
     nr_pages: u64,
     policy: Policy,
     yields: Cell<usize>,
@@ -24,34 +27,28 @@ pub(crate) struct Memory {
 
 impl Memory {
     fn new(nr_pages: u64) -> Self {
-        // SAFETY: the name is terminated; the descriptor is a new one and ours.
-        let file = unsafe {
-            let descriptor = libc::memfd_create(c"frames".as_ptr(), libc::MFD_CLOEXEC);
-            assert!(descriptor >= 0, "{}", std::io::Error::last_os_error());
-            File::from_raw_fd(descriptor)
-        };
+        let file = memory_file();
         file.set_len(nr_pages * PAGE_SIZE as u64).unwrap();
-        let policy = Policy::new(Cpu::detect(), Registers::GeneralPurpose);
-        let (metadata, failures) = (RefCell::default(), RefCell::default());
-        Self { file, nr_pages, policy, yields: Cell::new(0), metadata, failures }
+        Self {
+            file,
+            nothing: memory_file(),
+            bad: RefCell::default(),
+            nr_pages,
+            policy: Policy::new(Cpu::detect(), Registers::GeneralPurpose),
+            yields: Cell::new(0),
+            metadata: RefCell::default(),
+            failures: RefCell::default(),
+        }
     }
 
-    /// Maps frames for good.
+    /// Maps frames, good or bad.
     fn map(&self, pfn: u64, nr_pages: u64) -> *mut Page {
         assert!(pfn + nr_pages <= self.nr_pages, "frame {pfn} is beyond the end of memory");
-        // SAFETY: a new mapping of our file.
-        let start = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                nr_pages as usize * PAGE_SIZE,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                self.file.as_raw_fd(),
-                (pfn * PAGE_SIZE as u64) as libc::off_t,
-            )
-        };
-        assert_ne!(start, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
-        start.cast()
+        let start = map_file(&self.file, ptr::null_mut(), pfn, nr_pages);
+        for bad in self.bad.borrow().iter().filter(|bad| (pfn..pfn + nr_pages).contains(bad)) {
+            map_file(&self.nothing, start.wrapping_add((bad - pfn) as usize), 0, 1);
+        }
+        start
     }
 
     fn unmap(&self, start: *mut Page, nr_pages: u64) {
@@ -64,10 +61,47 @@ impl Memory {
         self.yields.get()
     }
 
+    /// Frames that raise SIGBUS wherever they are mapped from now on.
+    pub(crate) fn spoil(&self, pfn: u64) {
+        self.bad.borrow_mut().push(pfn);
+    }
+
+    /// The frames that were reported as bad.
+    pub(crate) fn failures(&self) -> Vec<u64> {
+        self.failures.borrow().clone()
+    }
+
     /// The frames of which metadata was copied: to and from, in order.
     pub(crate) fn metadata(&self) -> Vec<(u64, u64)> {
         self.metadata.borrow().clone()
     }
+}
+
+fn memory_file() -> File {
+    // SAFETY: the name is terminated; the descriptor is a new one and ours.
+    unsafe {
+        let descriptor = libc::memfd_create(c"frames".as_ptr(), libc::MFD_CLOEXEC);
+        assert!(descriptor >= 0, "{}", std::io::Error::last_os_error());
+        File::from_raw_fd(descriptor)
+    }
+}
+
+/// Maps pages of a file, somewhere or in the place of what is mapped there.
+fn map_file(file: &File, at: *mut Page, first: u64, nr_pages: u64) -> *mut Page {
+    let fixed = if at.is_null() { 0 } else { libc::MAP_FIXED };
+    // SAFETY: a new mapping, or one in the place of our own.
+    let start = unsafe {
+        libc::mmap(
+            at.cast(),
+            nr_pages as usize * PAGE_SIZE,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | fixed,
+            file.as_raw_fd(),
+            (first * PAGE_SIZE as u64) as libc::off_t,
+        )
+    };
+    assert_ne!(start, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
+    start.cast()
 }
 
 /// What the platforms have in common.
@@ -120,6 +154,20 @@ impl Direct {
     pub(crate) fn new(nr_pages: u64) -> Self {
         let memory = Memory::new(nr_pages);
         Self { start: memory.map(0, nr_pages), memory, chunk_bytes: DEFAULT_CHUNK_BYTES }
+    }
+
+    /// The same with bad frames.
+    pub(crate) fn spoilt(self, pfns: &[u64]) -> Self {
+        for pfn in pfns {
+            self.spoil(*pfn);
+            map_file(&self.nothing, self.start.wrapping_add(*pfn as usize), 0, 1);
+        }
+        self
+    }
+
+    pub(crate) fn forcing(mut self, primitive: Primitive) -> Self {
+        self.memory.policy = self.memory.policy.forcing(primitive).unwrap();
+        self
     }
 
     pub(crate) fn chunk_bytes(mut self, chunk_bytes: usize) -> Self {

@@ -1,14 +1,10 @@
 //! Copies from and to memory that really faults, exact to the byte.
 
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
-
-mod memory;
-
+use crate::memory::{Bad, Region, pattern, safe_primitives, ways};
 use foliocopy::{
     Cause, CopyMcError, CopyOptions, MemoryError, PAGE_SIZE, Page, Primitive, Side, copy_mc_pages,
     copy_mc_pages_skipping, sigbus,
 };
-use memory::{Bad, Region, pattern, safe_primitives, ways};
 
 const LINE: usize = 64;
 const UNTOUCHED: u8 = 0xee;

@@ -1,0 +1,7 @@
+//! Machine-check-safe copies in a process, of memory that really faults.
+
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+mod faults;
+mod memory;
+mod sigbus;

@@ -1,0 +1,493 @@
+//! What becomes of SIGBUS in the rest of a program. The action for a signal belongs to the process, so
+//! each scenario runs in one of its own: this program, run anew.
+
+use std::mem;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::memory::{Bad, Region, safe_primitives};
+use foliocopy::{
+    Cause, CopyError, CopyMcError, CopyOptions, PAGE_SIZE, Primitive, Unsupported, copy_mc_pages, sigbus,
+};
+use libc::{SA_NODEFER, SA_RESETHAND, SA_SIGINFO, SIGBUS, c_int, c_void, siginfo_t};
+
+/// How the process of a scenario must end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It runs to its end.
+    Lives,
+    /// It dies of SIGBUS, after it has said that it is about to.
+    DiesOfSigbus,
+}
+
+macro_rules! scenarios {
+    ($($(#[$doc:meta])* $name:ident: $end:ident $body:block)*) => {
+        $($(#[$doc])* #[test] fn $name() { run(stringify!($name), End::$end); })*
+
+        /// Not a test of its own: what the others run.
+        #[test]
+        fn scenario() {
+            match std::env::var("FOLIOCOPY_TEST_SCENARIO").as_deref() {
+                $(Ok(stringify!($name)) => $body)*
+                Ok(other) => panic!("no scenario {other}"),
+                Err(_) => return,
+            }
+            println!("<end>");
+        }
+    };
+}
+
+/// Runs this program anew, on its main thread and with nothing but the scenario.
+fn run(scenario: &str, end: End) {
+    let program = std::env::current_exe().expect("a test knows where it is");
+    let output = Command::new(program)
+        .args(["--exact", "sigbus::scenario", "--nocapture", "--test-threads=1"])
+        .env("FOLIOCOPY_TEST_SCENARIO", scenario)
+        .output()
+        .expect("this program runs");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    match end {
+        End::Lives => {
+            assert!(output.status.success() && out.contains("<end>"), "{}\n{out}{err}", output.status)
+        }
+        End::DiesOfSigbus => {
+            assert_eq!(output.status.signal(), Some(SIGBUS), "{}\n{out}{err}", output.status);
+            assert!(out.contains("<about to die>") && !out.contains("<end>"), "{out}{err}");
+        }
+    }
+}
+
+fn about_to_die() {
+    println!("<about to die>");
+}
+
+/// The number of calls of the handlers below, and what they saw last.
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+static CODE: AtomicI32 = AtomicI32::new(0);
+static ADDRESS: AtomicUsize = AtomicUsize::new(0);
+static STACK: AtomicUsize = AtomicUsize::new(0);
+static DEEPEST: AtomicUsize = AtomicUsize::new(0);
+static USR1_BLOCKED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn plain_handler(signal: c_int) {
+    assert_eq!(signal, SIGBUS);
+    let here = 0_u8;
+    STACK.store((&raw const here).addr(), SeqCst);
+    CALLS.fetch_add(1, SeqCst);
+    // SAFETY: errno is always there.
+    unsafe { *libc::__errno_location() = libc::ENOTTY };
+}
+
+extern "C" fn info_handler(signal: c_int, info: *mut siginfo_t, _: *mut c_void) {
+    assert_eq!(signal, SIGBUS);
+    // SAFETY: what the kernel gave us.
+    unsafe {
+        CODE.store((*info).si_code, SeqCst);
+        ADDRESS.store((*info).si_addr().addr(), SeqCst);
+        let mut blocked = mem::zeroed();
+        libc::pthread_sigmask(libc::SIG_SETMASK, ptr::null(), &mut blocked);
+        USR1_BLOCKED.store(libc::sigismember(&blocked, libc::SIGUSR1) == 1, SeqCst);
+    }
+    CALLS.fetch_add(1, SeqCst);
+}
+
+/// Raises the signal once more within itself.
+extern "C" fn nesting_handler(_: c_int) {
+    static DEPTH: AtomicUsize = AtomicUsize::new(0);
+    DEEPEST.fetch_max(DEPTH.fetch_add(1, SeqCst) + 1, SeqCst);
+    if CALLS.fetch_add(1, SeqCst) == 0 {
+        stray();
+    }
+    DEPTH.fetch_sub(1, SeqCst);
+}
+
+/// What a runtime of its own does: asks us first.
+extern "C" fn asking_handler(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    // SAFETY: what the kernel gave us.
+    if !unsafe { sigbus::try_handle(signal, info, context) } {
+        CALLS.fetch_add(1, SeqCst);
+    }
+}
+
+const PLAIN: *const () = plain_handler as *const ();
+const INFO: *const () = info_handler as *const ();
+const DEFAULT: *const () = ptr::without_provenance(libc::SIG_DFL);
+const IGNORE: *const () = ptr::without_provenance(libc::SIG_IGN);
+
+/// Puts an action in place, whatever stood there.
+fn act(handler: *const (), flags: c_int, masked: Option<c_int>) {
+    // SAFETY: the handlers of this file have the signature that their flags say.
+    unsafe {
+        let mut action: libc::sigaction = mem::zeroed();
+        action.sa_sigaction = handler as usize;
+        action.sa_flags = flags;
+        masked.into_iter().for_each(|signal| {
+            libc::sigaddset(&mut action.sa_mask, signal);
+        });
+        assert_eq!(libc::sigaction(SIGBUS, &action, ptr::null_mut()), 0);
+    }
+}
+
+/// A signal that somebody sent.
+fn stray() {
+    // SAFETY: a signal to ourselves.
+    unsafe { libc::raise(SIGBUS) };
+}
+
+/// What the kernel says of a signal, forged.
+fn forged(code: c_int, address: usize) -> siginfo_t {
+    #[repr(C)]
+    struct Info {
+        signal: c_int,
+        errno: c_int,
+        code: c_int,
+        address: usize,
+        rest: [usize; 13],
+    }
+    const { assert!(size_of::<Info>() == size_of::<siginfo_t>()) };
+    // SAFETY: the kernel's layout, whole.
+    unsafe { mem::transmute(Info { signal: SIGBUS, errno: 0, code, address, rest: [0; 13] }) }
+}
+
+/// Sends this thread a signal that says of an address what never happened to it.
+fn forge(code: c_int, address: usize) {
+    let info = forged(code, address);
+    // SAFETY: a whole `siginfo_t`; the kernel lets a thread forge one for itself.
+    let sent =
+        unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, libc::getpid(), libc::gettid(), SIGBUS, &info) };
+    assert_eq!(sent, 0);
+}
+
+/// Sends one to whichever thread of the process doesn't block it: the kernel lets the first thread.
+fn forge_for_process(code: c_int, address: usize) {
+    let info = forged(code, address);
+    // SAFETY: a whole `siginfo_t`.
+    let sent = unsafe { libc::syscall(libc::SYS_rt_sigqueueinfo, libc::getpid(), SIGBUS, &info) };
+    assert_eq!(sent, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// Blocks SIGBUS on this thread and those that it starts, or lets it through.
+fn mask(how: c_int) {
+    // SAFETY: a set of signals, filled in.
+    unsafe {
+        let mut set = mem::zeroed();
+        libc::sigaddset(&mut set, SIGBUS);
+        assert_eq!(libc::pthread_sigmask(how, &set, ptr::null_mut()), 0);
+    }
+}
+
+/// Runs on the first thread of a process, which the test harness keeps for itself: in a child's.
+fn on_first_thread(body: fn()) {
+    // SAFETY: the harness's first thread only waits for us, so no lock is held but those that fork
+    // takes care of; the child ends without running what belongs to the parent.
+    unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            let outcome = std::panic::catch_unwind(body);
+            libc::_exit(if outcome.is_ok() { 0 } else { 1 });
+        }
+        let mut status = 0;
+        assert_eq!(libc::waitpid(child, &mut status, 0), child);
+        assert_eq!(status, 0, "the child failed");
+    }
+}
+
+/// Four pages of which the third is bad, and four to copy them to.
+fn regions() -> (Region, Region) {
+    let (mut src, dst) = (Region::patterned(4), Region::new(4));
+    src.spoil(2, Bad::Cut);
+    (src, dst)
+}
+
+fn copy_all() -> Result<(), CopyMcError> {
+    let (src, dst) = regions();
+    // SAFETY: the test's own memory.
+    unsafe { copy_mc_pages(dst.range(), src.range()) }
+}
+
+/// A copy that faults is answered, and the handler of others hears nothing of it.
+fn check_copy() {
+    let before = CALLS.load(SeqCst);
+    match copy_all() {
+        Err(CopyMcError::Memory(error)) => assert_eq!((error.page_index, error.cause), (2, Cause::BeyondEnd)),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(CALLS.load(SeqCst), before);
+}
+
+/// A fault of the program's own. Doesn't return, unless a handler jumps.
+fn fault() {
+    let (src, _) = regions();
+    // SAFETY: mapped memory; that it faults is the point.
+    unsafe { ptr::read_volatile(src.start().add(2).cast::<u8>()) };
+}
+
+fn refused(answer: Result<(), CopyMcError>) -> CopyError {
+    match answer {
+        Err(CopyMcError::Refused(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+const REPLACED: CopyError = CopyError::Unsupported(Unsupported::HandlerReplaced);
+
+scenarios! {
+    /// Below Rust's own handler, which tells overflows of the stack from other faults.
+    a_fault_of_the_program_kills_it: DiesOfSigbus {
+        check_copy();
+        about_to_die();
+        fault();
+    }
+
+    a_fault_kills_where_the_default_stood: DiesOfSigbus {
+        act(DEFAULT, 0, None);
+        check_copy();
+        about_to_die();
+        fault();
+    }
+
+    a_fault_kills_on_a_second_thread_too: DiesOfSigbus {
+        act(DEFAULT, 0, None);
+        check_copy();
+        about_to_die();
+        thread::spawn(fault).join().unwrap();
+    }
+
+    a_stray_signal_kills_where_the_default_stood: DiesOfSigbus {
+        act(DEFAULT, 0, None);
+        check_copy();
+        about_to_die();
+        stray();
+    }
+
+    poison_that_nobody_reads_kills_where_the_default_stood: DiesOfSigbus {
+        act(DEFAULT, 0, None);
+        check_copy();
+        about_to_die();
+        forge(libc::BUS_MCEERR_AO, 0x1000);
+    }
+
+    a_fault_can_not_be_ignored: DiesOfSigbus {
+        act(IGNORE, 0, None);
+        check_copy();
+        about_to_die();
+        fault();
+    }
+
+    a_stray_signal_is_ignored_where_it_was: Lives {
+        act(IGNORE, 0, None);
+        check_copy();
+        stray();
+        forge(libc::BUS_MCEERR_AO, 0x1000);
+        check_copy();
+    }
+
+    a_handler_gets_what_it_asked_for: Lives {
+        act(INFO, SA_SIGINFO, Some(libc::SIGUSR1));
+        check_copy();
+        stray();
+        assert_eq!((CALLS.load(SeqCst), CODE.load(SeqCst)), (1, libc::SI_TKILL));
+        assert!(USR1_BLOCKED.load(SeqCst), "its own sa_mask");
+        forge(libc::BUS_MCEERR_AO, 0xabc0);
+        assert_eq!((CALLS.load(SeqCst), ADDRESS.load(SeqCst)), (2, 0xabc0));
+        check_copy();
+    }
+
+    a_handler_without_information: Lives {
+        act(PLAIN, 0, None);
+        check_copy();
+        stray();
+        assert_eq!(CALLS.load(SeqCst), 1);
+        check_copy();
+    }
+
+    errno_is_kept: Lives {
+        act(PLAIN, 0, None);
+        let (src, dst) = regions();
+        sigbus::install().unwrap();
+        // SAFETY: errno is always there; the rest is the test's own memory.
+        unsafe {
+            *libc::__errno_location() = libc::EXDEV;
+            stray();
+            assert_eq!((CALLS.load(SeqCst), *libc::__errno_location()), (1, libc::EXDEV));
+            assert!(copy_mc_pages(dst.range(), src.range()).is_err());
+            assert_eq!(*libc::__errno_location(), libc::EXDEV);
+        }
+    }
+
+    a_handler_that_wants_one_signal: DiesOfSigbus {
+        act(PLAIN, SA_RESETHAND, None);
+        check_copy();
+        stray();
+        assert_eq!(CALLS.load(SeqCst), 1);
+        check_copy();
+        about_to_die();
+        stray();
+    }
+
+    a_handler_that_may_nest: Lives {
+        act(nesting_handler as *const (), SA_NODEFER, None);
+        check_copy();
+        stray();
+        assert_eq!((CALLS.load(SeqCst), DEEPEST.load(SeqCst)), (2, 2));
+    }
+
+    a_handler_that_may_not_nest: Lives {
+        act(nesting_handler as *const (), 0, None);
+        check_copy();
+        stray();
+        assert_eq!((CALLS.load(SeqCst), DEEPEST.load(SeqCst)), (2, 1));
+    }
+
+    signals_run_on_the_alternate_stack: Lives {
+        let mut stack = vec![0_u8; 256 << 10];
+        let alternate = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: stack.len() };
+        // SAFETY: the stack lives as long as the process.
+        assert_eq!(unsafe { libc::sigaltstack(&alternate, ptr::null_mut()) }, 0);
+        act(PLAIN, libc::SA_ONSTACK, None);
+        check_copy();
+        stray();
+        assert!(stack.as_ptr_range().contains(&ptr::without_provenance(STACK.load(SeqCst))));
+        mem::forget(stack);
+    }
+
+    /// Wary or not.
+    a_replaced_handler_is_noticed: Lives {
+        check_copy();
+        assert!(sigbus::is_installed());
+        act(DEFAULT, 0, None);
+        assert_eq!(refused(copy_all()), REPLACED, "a fault would have killed us");
+        assert!(!sigbus::is_installed());
+        assert_eq!(sigbus::install(), Err(Unsupported::HandlerReplaced), "it is not put in place twice");
+    }
+
+    a_replaced_handler_is_noticed_in_the_long_run: Lives {
+        let (src, dst) = (Region::patterned(4), Region::new(4));
+        // SAFETY: the test's own memory.
+        (0..10_000).for_each(|_| unsafe { copy_mc_pages(dst.range(), src.range()) }.unwrap());
+        act(PLAIN, 0, None);
+        thread::sleep(Duration::from_millis(50));
+        assert_eq!(refused(copy_all()), REPLACED);
+    }
+
+    asking_whether_it_stands_makes_copies_wary: Lives {
+        let (src, dst) = (Region::patterned(4), Region::new(4));
+        // SAFETY: the test's own memory.
+        (0..10_000).for_each(|_| unsafe { copy_mc_pages(dst.range(), src.range()) }.unwrap());
+        act(PLAIN, 0, None);
+        assert!(!sigbus::is_installed());
+        assert_eq!(refused(copy_all()), REPLACED);
+    }
+
+    /// Rust's own handler restores the default when it is forwarded a signal that is none of its own.
+    a_handler_that_steps_down_is_noticed: Lives {
+        let (src, dst) = (Region::patterned(4), Region::new(4));
+        // SAFETY: the test's own memory.
+        (0..10_000).for_each(|_| unsafe { copy_mc_pages(dst.range(), src.range()) }.unwrap());
+        stray();
+        if !sigbus::is_installed() {
+            assert_eq!(refused(copy_all()), REPLACED);
+        }
+    }
+
+    a_handler_of_others_may_call_ours: Lives {
+        act(asking_handler as *const (), SA_SIGINFO, None);
+        // SAFETY: it does.
+        unsafe { sigbus::handled_by_caller() };
+        check_copy();
+        assert!(!sigbus::is_installed(), "theirs stands");
+        assert_eq!(sigbus::install(), Ok(()), "and is relied on");
+        stray();
+        assert_eq!(CALLS.load(SeqCst), 1, "it is told what is none of ours");
+        forge(libc::BUS_ADRERR, 0x1000);
+        assert_eq!(CALLS.load(SeqCst), 2, "this isn't either: nobody copies");
+        check_copy();
+    }
+
+    /// The kernel can't keep a fault for later.
+    a_thread_that_blocks_sigbus_dies: DiesOfSigbus {
+        check_copy();
+        mask(libc::SIG_BLOCK);
+        about_to_die();
+        let _ = copy_all();
+    }
+
+    what_can_not_survive_is_refused: Lives {
+        let (src, dst) = regions();
+        // SAFETY: the test's own memory.
+        let answer = unsafe { CopyOptions::new().primitive(Primitive::Portable).copy_mc_pages(dst.range(), src.range()) };
+        assert_eq!(refused(answer), CopyError::Unsupported(Unsupported::Primitive(Primitive::Portable)));
+    }
+
+    /// Signals of every other kind, at any instruction of the copies: none is taken for a fault, and real
+    /// faults are still found.
+    a_storm_of_signals_during_copies: Lives {
+        on_first_thread(storm);
+    }
+}
+
+fn storm() {
+    const COPIERS: usize = 4;
+    act(INFO, SA_SIGINFO, None);
+    sigbus::install().unwrap();
+    let (sender, receiver) = mpsc::channel();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for offset in 0..COPIERS {
+            let (sender, done) = (sender.clone(), &done);
+            scope.spawn(move || copy_in_a_storm(offset, &sender, done));
+        }
+        let copiers: Vec<_> = receiver.iter().take(COPIERS).collect();
+        // What is sent to the process goes to a copier, then.
+        mask(libc::SIG_BLOCK);
+        let started = Instant::now();
+        let mut sent = 0_usize;
+        while started.elapsed() < Duration::from_secs(2) {
+            for (thread, address) in &copiers {
+                // SAFETY: a signal to a thread of ours.
+                unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), *thread, SIGBUS) };
+                // In a range that is being copied, but no fault.
+                forge_for_process(libc::BUS_MCEERR_AO, address + 7 * PAGE_SIZE);
+                thread::sleep(Duration::from_micros(20));
+                // A fault, but nowhere near.
+                forge_for_process(libc::BUS_ADRERR, 0x1000);
+                thread::sleep(Duration::from_micros(20));
+                sent += 3;
+            }
+        }
+        done.store(true, SeqCst);
+        // A signal that is pending already isn't queued a second time.
+        let forwarded = CALLS.load(SeqCst);
+        assert!(forwarded > 1000 && forwarded <= sent, "{forwarded} of {sent} were forwarded");
+    });
+}
+
+/// Copies what is good and what is bad, in turns and with every primitive, until it is told to stop.
+fn copy_in_a_storm(offset: usize, ready: &mpsc::Sender<(libc::pid_t, usize)>, done: &AtomicBool) {
+    let (good, mut bad, dst) = (Region::patterned(64), Region::patterned(64), Region::new(64));
+    bad.spoil(40, Bad::Cut);
+    // SAFETY: always succeeds.
+    ready.send((unsafe { libc::gettid() }, good.address())).unwrap();
+    let primitives = safe_primitives();
+    let copy = |primitive: Primitive, src: &Region| {
+        // SAFETY: the test's own memory.
+        unsafe { CopyOptions::new().primitive(primitive).copy_mc_pages(dst.range(), src.range()) }
+    };
+    let mut rounds = 0;
+    while !done.load(SeqCst) {
+        let primitive = primitives[(rounds + offset) % primitives.len()];
+        assert_eq!(copy(primitive, &good), Ok(()), "{primitive}");
+        assert!(dst.bytes(0, 64 * PAGE_SIZE) == good.bytes(0, 64 * PAGE_SIZE), "{primitive}");
+        match copy(primitive, &bad) {
+            Err(CopyMcError::Memory(error)) => assert_eq!(error.page_index, 40, "{primitive}"),
+            other => panic!("{primitive}: {other:?}"),
+        }
+        rounds += 1;
+    }
+    assert!(rounds > 100, "only {rounds} rounds");
+}
