@@ -42,7 +42,7 @@ pub fn detect() -> Result<Environment, CopyError> {
         numa_balancing: text("/proc/sys/kernel/numa_balancing").map(|mode| mode != "0"),
         load_average: text("/proc/loadavg").and_then(|text| load_average(&text)),
         tsc_hz: TimeStampCounter::detect().hertz(),
-        policy: choices(policy),
+        policy: choices(&policy),
     })
 }
 
@@ -81,7 +81,7 @@ fn cpuinfo_field<'a>(cpuinfo: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// What the policy chooses for every locality and size.
-pub fn choices(policy: Policy) -> Vec<PolicyChoice> {
+pub fn choices(policy: &Policy) -> Vec<PolicyChoice> {
     let choice = |locality: Locality, bytes: u64| {
         let explanation = policy.explain(locality, bytes as usize);
         PolicyChoice {

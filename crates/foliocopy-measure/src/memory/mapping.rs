@@ -12,10 +12,11 @@ use crate::result::MemoryGiven;
 ///
 /// # Invariants
 ///
-/// `start` is the first of `bytes` mapped, readable and writable bytes that nobody else unmaps; `node`, if any, is
-/// where they were bound to before the first touch.
+/// `start` is the first of `bytes` mapped, readable and writable bytes inside the reservation; `node`, if any, is where
+/// they were bound to before the first touch.
 #[derive(Debug)]
 pub struct Mapping {
+    _reservation: Reservation,
     start: NonNull<u8>,
     bytes: usize,
     kind: MemoryKind,
@@ -33,12 +34,12 @@ impl Mapping {
     pub fn new(kind: MemoryKind, bytes: usize, align: usize, node: Option<u32>) -> Result<Self, MemoryError> {
         let bytes = bytes.next_multiple_of(PMD_BYTES);
         let align = align.max(PMD_BYTES);
-        let start = map(kind, bytes, align).map_err(|source| match source.raw_os_error() {
+        let (reservation, start) = map(kind, bytes, align).map_err(|source| match source.raw_os_error() {
             Some(libc::ENOMEM) if kind == MemoryKind::Hugetlb => MemoryError::NoHugePages { bytes },
             _ => MemoryError::Map { kind, bytes, source },
         })?;
-        // INVARIANT: mapped just now; from here on dropping unmaps it.
-        let mapping = Self { start, bytes, kind, node };
+        // INVARIANT: mapped just now.
+        let mapping = Self { _reservation: reservation, start, bytes, kind, node };
         if let Some(node) = node {
             placement::bind(start, bytes, node).map_err(|source| MemoryError::Bind { node, source })?;
         }
@@ -112,35 +113,38 @@ impl Mapping {
     }
 }
 
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: ours (INVARIANT), and the last use.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
+/// Address space of our own, unmapped when dropped.
+///
+/// # Invariants
+///
+/// `start` is the first of `bytes` bytes that nobody else maps or unmaps.
+#[derive(Debug)]
+struct Reservation {
+    start: *mut u8,
+    bytes: usize,
+}
+
+impl Reservation {
+    fn new(bytes: usize) -> io::Result<Self> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // INVARIANT: the kernel found this range free.
+        Ok(Self { start: mmap(ptr::null_mut(), bytes, libc::PROT_NONE, flags, -1)?, bytes })
     }
 }
 
-/// Maps `bytes` at a multiple of `align`: reserves more address space than needed and gives back what sticks out.
-fn map(kind: MemoryKind, bytes: usize, align: usize) -> io::Result<NonNull<u8>> {
-    let reserved = bytes.checked_add(align).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
-    let reservation = mmap(
-        ptr::null_mut(),
-        reserved,
-        libc::PROT_NONE,
-        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-        -1,
-    )?;
-    let start = reservation.map_addr(|address| address.next_multiple_of(align));
-    let before = start as usize - reservation as usize;
-    let after = reserved - before - bytes;
-    // SAFETY: both ranges lie inside the reservation, outside of what is used.
-    unsafe {
-        if before > 0 {
-            libc::munmap(reservation.cast(), before);
-        }
-        if after > 0 {
-            libc::munmap(start.add(bytes).cast(), after);
-        }
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        // SAFETY: ours (INVARIANT), and the last use.
+        unsafe { libc::munmap(self.start.cast(), self.bytes) };
     }
+}
+
+/// Maps `bytes` at a multiple of `align`, inside a reservation with at least a huge page that can't be touched on
+/// either side: so no entry of /proc/self/smaps joins two mappings, and whoever writes past one is found out.
+fn map(kind: MemoryKind, bytes: usize, align: usize) -> io::Result<(Reservation, NonNull<u8>)> {
+    let reserved = bytes.checked_add(align).and_then(|bytes| bytes.checked_add(2 * PMD_BYTES));
+    let reservation = Reservation::new(reserved.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?)?;
+    let start = reservation.start.map_addr(|address| (address + PMD_BYTES).next_multiple_of(align));
     let file;
     let (flags, fd) = match kind {
         MemoryKind::Thp | MemoryKind::Anon => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1),
@@ -152,12 +156,8 @@ fn map(kind: MemoryKind, bytes: usize, align: usize) -> io::Result<NonNull<u8>> 
             (libc::MAP_SHARED, file.as_raw_fd())
         }
     };
-    let mapped = mmap(start, bytes, libc::PROT_READ | libc::PROT_WRITE, flags | libc::MAP_FIXED, fd);
-    if mapped.is_err() {
-        // SAFETY: what is left of the reservation, whether or not the failed call has unmapped it already.
-        unsafe { libc::munmap(start.cast(), bytes) };
-    }
-    mapped.map(|start| NonNull::new(start).expect("mmap(2) never maps at address 0 unless told to"))
+    let start = mmap(start, bytes, libc::PROT_READ | libc::PROT_WRITE, flags | libc::MAP_FIXED, fd)?;
+    Ok((reservation, NonNull::new(start).expect("mmap(2) never maps at address 0 unless told to")))
 }
 
 fn mmap(hint: *mut u8, bytes: usize, protection: i32, flags: i32, fd: i32) -> io::Result<*mut u8> {
@@ -209,6 +209,19 @@ mod tests {
         } else {
             assert_eq!(thp.huge_bytes, 0, "{thp:?} with {mode}");
         }
+    }
+
+    #[test]
+    fn neighbours_are_told_apart() {
+        let mappings: Vec<Mapping> = [MemoryKind::Thp, MemoryKind::Anon, MemoryKind::Thp, MemoryKind::Anon]
+            .map(|kind| Mapping::new(kind, 2 << 20, 4096, None).unwrap())
+            .into();
+        assert!(
+            mappings
+                .iter()
+                .filter(|mapping| mapping.kind == MemoryKind::Anon)
+                .all(|m| m.given().huge_bytes == 0)
+        );
     }
 
     #[test]
