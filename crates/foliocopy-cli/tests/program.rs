@@ -21,6 +21,45 @@ fn an_unknown_subcommand_is_a_usage_error() {
 }
 
 #[test]
-fn info_shows_nodes() {
-    foliocopy().arg("info").assert().success().stdout(contains("node 0: CPUs "));
+fn info_tells_cpu_primitives_choices_and_nodes() {
+    foliocopy()
+        .arg("info")
+        .assert()
+        .success()
+        .stdout(contains("CPU: ").and(contains("node 0: ")))
+        .stdout(contains("rep_movsq").and(contains("avx512_nt")).and(contains("available")))
+        .stdout(contains("in a process").and(contains("in a kernel")).and(contains("non_temporal")));
+}
+
+#[test]
+fn info_names_what_a_mask_takes_away() {
+    foliocopy()
+        .arg("info")
+        .env("FOLIOCOPY_MASK", "avx2")
+        .assert()
+        .success()
+        .stdout(contains("this CPU lacks avx2"));
+    if foliocopy::Cpu::detect().has(foliocopy::Features::AVX2) {
+        foliocopy().arg("info").env("FOLIOCOPY_MASK", "avx2").assert().stdout(contains("(masked: avx2)"));
+    }
+    foliocopy().arg("info").env("FOLIOCOPY_MASK", "sse9").assert().code(2).stderr(contains("known are erms"));
+}
+
+#[test]
+fn info_is_json_too() {
+    let output = foliocopy().args(["info", "--json"]).output().unwrap();
+    let info: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let primitives = info["primitives"].as_array().unwrap();
+    assert_eq!(primitives.len(), foliocopy::Primitive::ALL.len());
+    for primitive in primitives {
+        assert_eq!(
+            primitive["available"] == false,
+            primitive["missing"] != serde_json::json!([]),
+            "{primitive}"
+        );
+    }
+    assert_eq!(
+        info["environment"]["policy"].as_array().unwrap().len(),
+        info["kernel_policy"].as_array().unwrap().len()
+    );
 }

@@ -1,33 +1,157 @@
-//! `foliocopy info`: what this machine is.
+//! `foliocopy info`: what this machine is, what it can run, and what is chosen on it.
 
-use std::io::{self, Write};
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use comfy_table::{ContentArrangement, Table, presets};
+use foliocopy::{Cpu, Policy, Primitive, Registers};
+use foliocopy_measure::environment;
+use foliocopy_measure::result::{Environment, PolicyChoice};
 use foliocopy_measure::size::Size;
-use foliocopy_measure::topology::Topology;
+use serde::Serialize;
 
 use crate::exit::Exit;
+use crate::header;
 
 /// What `foliocopy info` takes.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
 
-pub(crate) fn run(_args: Args) -> Result<ExitCode> {
-    let mut output = io::stdout().lock();
-    let topology = Topology::detect();
-    for node in &topology.nodes {
-        let cpus = if node.cpus.is_empty() { "no CPUs" } else { &node.cpus };
-        writeln!(output, "node {}: CPUs {cpus}, {} MiB of memory", node.id, node.memory_bytes >> 20)?;
+/// All that is told.
+#[derive(Serialize)]
+struct Info {
+    program: &'static str,
+    environment: Environment,
+    primitives: Vec<PrimitiveInfo>,
+    /// What would be chosen in a kernel, where vector registers belong to the process.
+    kernel_policy: Vec<PolicyChoice>,
+}
+
+/// A primitive on this CPU.
+#[derive(Serialize)]
+struct PrimitiveInfo {
+    name: &'static str,
+    available: bool,
+    /// Features that it needs and this CPU lacks or the mask hides.
+    missing: Vec<&'static str>,
+    kernel: bool,
+    non_temporal: bool,
+    machine_check_safe: bool,
+}
+
+impl PrimitiveInfo {
+    fn new(primitive: Primitive, cpu: &Cpu) -> Self {
+        Self {
+            name: primitive.name(),
+            available: primitive.is_available(cpu),
+            missing: primitive.missing(cpu).names().collect(),
+            kernel: primitive.is_kernel(),
+            non_temporal: primitive.is_non_temporal(),
+            machine_check_safe: primitive.is_machine_check_safe(),
+        }
     }
-    for cache in &topology.caches {
-        writeln!(
-            output,
-            "L{} cache: {}, shared by CPUs {}",
-            cache.level,
-            Size(cache.bytes),
-            cache.shared_cpus
-        )?;
+
+    fn availability(&self) -> String {
+        match (self.available, &self.missing[..]) {
+            (true, _) => "available".to_owned(),
+            (false, []) => "not on this architecture".to_owned(),
+            (false, missing) => format!("this CPU lacks {}", missing.join(", ")),
+        }
     }
+}
+
+pub(crate) fn run(args: Args) -> Result<ExitCode> {
+    let policy = Policy::host()?;
+    let info = Info {
+        program: concat!("foliocopy ", env!("CARGO_PKG_VERSION")),
+        environment: environment::detect()?,
+        primitives: Primitive::ALL
+            .iter()
+            .map(|primitive| PrimitiveInfo::new(*primitive, policy.cpu()))
+            .collect(),
+        kernel_policy: environment::choices(&Policy::new(*policy.cpu(), Registers::GeneralPurpose)),
+    };
+    let text = if args.json { serde_json::to_string_pretty(&info)? + "\n" } else { text(&info) };
+    anstream::stdout().write_all(text.as_bytes())?;
     Ok(Exit::Good.into())
+}
+
+fn text(info: &Info) -> String {
+    let mut text = header::environment(&info.environment);
+    let distances = &info.environment.node_distances;
+    if distances.len() > 1 {
+        for (node, row) in info.environment.nodes.iter().zip(distances) {
+            let row: Vec<String> = row.iter().map(u32::to_string).collect();
+            let _ = writeln!(text, "distances from node {}: {}", node.id, row.join(" "));
+        }
+    }
+    let _ = writeln!(text, "\n{}", primitives(&info.primitives));
+    let _ = writeln!(text, "\nWhat copy_pages chooses in a process:\n{}", choices(&info.environment.policy));
+    let _ = write!(text, "What it chooses in a kernel:\n{}", choices(&info.kernel_policy));
+    text
+}
+
+fn primitives(primitives: &[PrimitiveInfo]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(["primitive", "here", "registers", "destination", "machine-check-safe"]);
+    for primitive in primitives {
+        table.add_row([
+            primitive.name.to_owned(),
+            primitive.availability(),
+            if primitive.kernel { "general-purpose" } else { "vector" }.to_owned(),
+            if primitive.non_temporal { "past the cache" } else { "through the cache" }.to_owned(),
+            if primitive.machine_check_safe { "yes" } else { "no" }.to_owned(),
+        ]);
+    }
+    if let Some(first) = table.column_mut(0) {
+        first.set_padding((0, 1));
+    }
+    table
+}
+
+/// A line for each run of sizes of a locality that are copied in the same way for the same reason.
+fn choices(choices: &[PolicyChoice]) -> String {
+    let mut text = String::new();
+    for same in
+        choices.chunk_by(|one, other| (&one.locality, &one.reason) == (&other.locality, &other.reason))
+    {
+        let (first, last) = (&same[0], &same[same.len() - 1]);
+        let sizes = match same {
+            [only] => Size(only.bytes).to_string(),
+            _ => format!("{} to {}", Size(first.bytes), Size(last.bytes)),
+        };
+        let _ = writeln!(text, "  {:<12} {sizes:<12} {}", first.locality, first.reason);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_that_are_treated_alike_share_a_line() {
+        let choice = |bytes, reason: &str| PolicyChoice {
+            locality: "auto".into(),
+            bytes,
+            primitive: "rep_movsb".into(),
+            reason: reason.into(),
+        };
+        let text = choices(&[choice(4096, "because"), choice(16384, "because"), choice(65536, "otherwise")]);
+        assert_eq!(text, "  auto         4K to 16K    because\n  auto         64K          otherwise\n");
+    }
+
+    #[test]
+    fn what_a_cpu_lacks_is_named() {
+        let cpu = Cpu::UNKNOWN;
+        assert_eq!(PrimitiveInfo::new(Primitive::Avx512Nt, &cpu).availability(), "this CPU lacks avx512f");
+        assert_eq!(PrimitiveInfo::new(Primitive::Portable, &cpu).availability(), "available");
+    }
 }
