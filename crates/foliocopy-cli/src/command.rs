@@ -5,6 +5,7 @@ pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod info;
 pub(crate) mod man;
+pub(crate) mod migrate;
 pub(crate) mod report;
 
 use std::process::ExitCode;
@@ -16,6 +17,8 @@ use clap::Subcommand;
 pub(crate) enum Command {
     /// Copy real memory with every contender, cache-cold and cache-hot, and show who is faster
     Bench(bench::Args),
+    /// Time move_pages(2) between NUMA nodes for folios of several sizes, or stress it
+    Migrate(migrate::Args),
     /// Show this CPU, its primitives, what the policy picks and why, and the NUMA topology
     Info(info::Args),
     /// Compare results with older ones, cell by cell; exit code 1 where something became slower
@@ -32,6 +35,7 @@ impl Command {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Command::Bench(args) => bench::run(args),
+            Command::Migrate(args) => migrate::run(args),
             Command::Info(args) => info::run(args),
             Command::Compare(args) => compare::run(args),
             Command::Report(args) => report::run(args),

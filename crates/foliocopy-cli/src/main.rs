@@ -6,6 +6,7 @@ mod export;
 mod header;
 mod interrupt;
 mod output_file;
+mod printer;
 mod progress;
 mod report;
 mod table;

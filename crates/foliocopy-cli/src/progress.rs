@@ -30,6 +30,11 @@ impl Progress {
         Self { bar, cases, interrupt }
     }
 
+    /// Says what is being done.
+    pub(crate) fn message(&self, text: &str) {
+        self.bar.set_message(text.to_owned());
+    }
+
     /// Takes the bar away.
     pub(crate) fn finish(self) {
         self.bar.finish_and_clear();

@@ -10,6 +10,7 @@ pub mod environment;
 pub mod eviction;
 pub mod latency;
 pub mod memory;
+pub mod migrate;
 pub mod result;
 pub mod size;
 pub mod statistics;

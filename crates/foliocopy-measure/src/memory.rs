@@ -2,7 +2,7 @@
 
 mod given;
 mod mapping;
-mod placement;
+pub(crate) mod placement;
 
 use std::fmt;
 use std::io;

@@ -6,6 +6,7 @@ use crate::activity::Shares;
 use crate::latency::TimeStampCounter;
 use crate::memory::MemoryKind;
 use crate::result::{Environment, Results};
+use crate::size::Size;
 
 /// Above this share of all CPU time, others disturb.
 const DISTURBING_SHARE: f64 = 0.05;
@@ -64,6 +65,26 @@ pub enum Warning {
         /// How many it takes.
         needed: usize,
     },
+    /// Less than all of the memory lay in folios of the size that was asked for.
+    FolioSize {
+        /// The size.
+        folio_bytes: u64,
+        /// The part that did.
+        part: f64,
+    },
+    /// In which folios memory lay is hidden.
+    FoliosNotCounted,
+    /// The memory does not fit into what a node has free.
+    Tight {
+        /// The node.
+        node: u32,
+        /// Bytes that are free there.
+        free: u64,
+        /// Bytes that are wanted there.
+        wanted: u64,
+    },
+    /// The kernel did not move some pages.
+    PagesRefused(String),
     /// It was stopped early.
     Interrupted,
 }
@@ -173,6 +194,12 @@ impl Warning {
             }
             Self::NotCold { .. } => "Raise --evict.".into(),
             Self::FewRounds { needed, .. } => format!("Use --rounds {needed} or more, or a longer --time."),
+            Self::FolioSize { .. } => {
+                "Free memory may be fragmented: `echo 1 > /proc/sys/vm/compact_memory`.".into()
+            }
+            Self::FoliosNotCounted => "Run as root to have them counted.".into(),
+            Self::Tight { .. } => "Choose a smaller --total, or `echo 1 > /proc/sys/vm/drop_caches`.".into(),
+            Self::PagesRefused(_) => "Only what moved is counted. Stop what else uses the memory.".into(),
             Self::Interrupted => "What is shown was measured until then.".into(),
         }
     }
@@ -197,6 +224,17 @@ impl fmt::Display for Warning {
             Self::WrongNode { part } => {
                 write!(f, "Only {} % of the memory lay on the node that was asked for.", percent(part))
             }
+            Self::FolioSize { folio_bytes, part } => {
+                let size = Size(*folio_bytes);
+                write!(f, "Only {} % of the memory lay in folios of {size}.", percent(part))
+            }
+            Self::FoliosNotCounted => {
+                write!(f, "Whether the memory lay in folios of the size that was asked for is not known.")
+            }
+            Self::Tight { node, free, wanted } => {
+                write!(f, "Node {node} has {} MiB free, and {} MiB go there.", free >> 20, wanted >> 20)
+            }
+            Self::PagesRefused(what) => write!(f, "The kernel did not move everything: {what}."),
             Self::Governor(governor) => {
                 write!(f, "The frequency governor is `{governor}`, so the CPU may change its speed.")
             }

@@ -1,10 +1,9 @@
 //! `foliocopy bench`: copies real memory with every contender and shows who is faster.
 
-mod nodes;
+pub(crate) mod nodes;
 mod preset;
 
 use std::env;
-use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -26,6 +25,7 @@ use foliocopy_measure::{affinity, environment, eviction};
 use crate::exit::Exit;
 use crate::export::ExportArgs;
 use crate::interrupt::Interrupt;
+use crate::printer::Printer;
 use crate::progress::Progress;
 use crate::{header, table};
 use nodes::NodeChoice;
@@ -411,48 +411,5 @@ fn parameters(args: &Args, plan: &Plan, pairs: &[(u32, u32)], cpu: Option<u32>) 
         seed: plan.seed,
         preset: args.preset.and_then(|preset| Some(preset.to_possible_value()?.get_name().to_owned())),
         other,
-    }
-}
-
-/// Where words go: results to standard output unless an export is there, warnings to standard error.
-struct Printer {
-    to_standard_error: bool,
-    quiet: bool,
-}
-
-impl Printer {
-    /// How wide the terminal is. `None` where the output goes to none.
-    fn width(&self) -> Option<u16> {
-        let size = match self.to_standard_error {
-            true => terminal_size::terminal_size_of(std::io::stderr()),
-            false => terminal_size::terminal_size_of(std::io::stdout()),
-        };
-        size.map(|(width, _)| width.0)
-    }
-
-    /// Prints what was asked for.
-    fn result(&self, text: &str) -> Result<()> {
-        match self.to_standard_error {
-            true => anstream::stderr().write_all(text.as_bytes())?,
-            false => anstream::stdout().write_all(text.as_bytes())?,
-        }
-        Ok(())
-    }
-
-    /// Prints what explains it.
-    fn aside(&self, text: &str) -> Result<()> {
-        if self.quiet { Ok(()) } else { self.result(text) }
-    }
-
-    /// Prints each warning with its advice.
-    fn warn(&self, warnings: &[Warning]) -> Result<()> {
-        if self.quiet {
-            return Ok(());
-        }
-        let style = anstyle::AnsiColor::Yellow.on_default().bold();
-        for warning in warnings {
-            anstream::eprintln!("{style}warning:{style:#} {warning} {}", warning.advice());
-        }
-        Ok(())
     }
 }

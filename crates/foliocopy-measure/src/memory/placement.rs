@@ -7,7 +7,7 @@ use std::ptr::{self, NonNull};
 const MPOL_BIND: libc::c_ulong = 2;
 
 /// Binds a range to `node` before it is touched.
-pub(super) fn bind(start: NonNull<u8>, bytes: usize, node: u32) -> io::Result<()> {
+pub(crate) fn bind(start: NonNull<u8>, bytes: usize, node: u32) -> io::Result<()> {
     const BITS: u32 = libc::c_ulong::BITS;
     let mut mask = vec![0 as libc::c_ulong; (node / BITS + 1) as usize];
     mask[(node / BITS) as usize] |= 1 << (node % BITS);
@@ -30,7 +30,7 @@ pub(super) fn bind(start: NonNull<u8>, bytes: usize, node: u32) -> io::Result<()
 
 /// The node of every base page of a range, negative errnos for pages that are not there. `None` where the system
 /// call isn't allowed.
-pub(super) fn nodes_of_pages(start: NonNull<u8>, bytes: usize) -> Option<Vec<i32>> {
+pub(crate) fn nodes_of_pages(start: NonNull<u8>, bytes: usize) -> Option<Vec<i32>> {
     let pages: Vec<*const u8> =
         (0..bytes).step_by(4096).map(|offset| start.as_ptr().wrapping_add(offset).cast_const()).collect();
     let mut status = vec![0i32; pages.len()];

@@ -7,7 +7,7 @@ use foliocopy_measure::topology::Topology;
 
 /// One item of `--nodes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NodeChoice {
+pub(crate) enum NodeChoice {
     /// Every pair of nodes with memory.
     All,
     /// From the first to the second.
@@ -29,7 +29,7 @@ impl FromStr for NodeChoice {
 }
 
 /// The pairs that `choices` mean on this machine, each once.
-pub(super) fn pairs(choices: &[NodeChoice], topology: &Topology) -> Result<Vec<(u32, u32)>> {
+pub(crate) fn pairs(choices: &[NodeChoice], topology: &Topology) -> Result<Vec<(u32, u32)>> {
     let nodes: Vec<u32> =
         topology.nodes.iter().filter(|node| node.memory_bytes > 0).map(|node| node.id).collect();
     let mut pairs = Vec::new();

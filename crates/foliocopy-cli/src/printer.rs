@@ -1,0 +1,49 @@
+//! What a measurement tells people.
+
+use std::io::Write;
+
+use anyhow::Result;
+use foliocopy_measure::warning::Warning;
+
+/// Where words go: results to standard output unless an export is there, warnings to standard error.
+pub(crate) struct Printer {
+    pub(crate) to_standard_error: bool,
+    pub(crate) quiet: bool,
+}
+
+impl Printer {
+    /// How wide the terminal is. `None` where the output goes to none.
+    pub(crate) fn width(&self) -> Option<u16> {
+        let size = match self.to_standard_error {
+            true => terminal_size::terminal_size_of(std::io::stderr()),
+            false => terminal_size::terminal_size_of(std::io::stdout()),
+        };
+        size.map(|(width, _)| width.0)
+    }
+
+    /// Prints what was asked for.
+    pub(crate) fn result(&self, text: &str) -> Result<()> {
+        match self.to_standard_error {
+            true => anstream::stderr().write_all(text.as_bytes())?,
+            false => anstream::stdout().write_all(text.as_bytes())?,
+        }
+        Ok(())
+    }
+
+    /// Prints what explains it.
+    pub(crate) fn aside(&self, text: &str) -> Result<()> {
+        if self.quiet { Ok(()) } else { self.result(text) }
+    }
+
+    /// Prints each warning with its advice.
+    pub(crate) fn warn(&self, warnings: &[Warning]) -> Result<()> {
+        if self.quiet {
+            return Ok(());
+        }
+        let style = anstyle::AnsiColor::Yellow.on_default().bold();
+        for warning in warnings {
+            anstream::eprintln!("{style}warning:{style:#} {warning} {}", warning.advice());
+        }
+        Ok(())
+    }
+}

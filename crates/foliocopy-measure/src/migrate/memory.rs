@@ -1,0 +1,231 @@
+//! The memory that is moved: anonymous, from `aligned_alloc`, in folios of one size as far as the kernel has them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ptr::NonNull;
+use std::slice;
+use std::time::{Duration, Instant};
+
+use super::{Layout, MigrateError, SMALLEST_THP};
+use crate::memory::placement;
+
+/// Bytes of a base page.
+pub(super) const PAGE: usize = 4096;
+
+/// The kernel maps large folios only where they are aligned.
+const ALIGNMENT: usize = 2 << 20;
+
+/// Move pages that only this process maps (linux/mempolicy.h).
+const MPOL_MF_MOVE: libc::c_int = 1 << 1;
+
+/// Memory with known contents.
+///
+/// # Invariants
+///
+/// `start` is the first of `bytes` bytes, a multiple of `folio_bytes`, that `aligned_alloc` gave and nobody frees
+/// before this is dropped; every byte was written by [`FolioMemory::allocate`].
+#[derive(Debug)]
+pub(super) struct FolioMemory {
+    start: NonNull<u8>,
+    bytes: usize,
+    folio_bytes: usize,
+    seed: u64,
+}
+
+/// One call of move_pages(2).
+#[derive(Debug)]
+pub(super) struct Moved {
+    /// How long the call took.
+    pub(super) took: Duration,
+    /// What it moved.
+    pub(super) bytes: usize,
+    /// Base pages that it did not move, by the error it gave for their folio.
+    pub(super) refused: BTreeMap<i32, usize>,
+}
+
+/// A byte that is not what it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct WrongByte {
+    pub(super) offset: usize,
+    pub(super) found: u8,
+    pub(super) expected: u8,
+}
+
+impl FolioMemory {
+    /// Allocates `bytes` on `node`, every page touched.
+    pub(super) fn allocate(bytes: usize, folio_bytes: usize, node: u32) -> Result<Self, MigrateError> {
+        let failed = |what: &str| MigrateError::system(what.to_owned());
+        let align = ALIGNMENT.max(folio_bytes);
+        let rounded = bytes.next_multiple_of(align);
+        // SAFETY: a power of two, and a multiple of it.
+        let start = NonNull::new(unsafe { libc::aligned_alloc(align, rounded) }.cast::<u8>())
+            .ok_or_else(|| failed("can't allocate the memory")(io::Error::last_os_error()))?;
+        // INVARIANT: allocated just now; the bytes are written below.
+        let mut memory = Self { start, bytes, folio_bytes, seed: 0 };
+        let advice =
+            if (folio_bytes as u64) < SMALLEST_THP { libc::MADV_NOHUGEPAGE } else { libc::MADV_HUGEPAGE };
+        // SAFETY: our own range, whose contents no advice of these changes.
+        if unsafe { libc::madvise(start.as_ptr().cast(), bytes, advice) } != 0 {
+            return Err(failed("can't ask for folios by madvise(2)")(io::Error::last_os_error()));
+        }
+        placement::bind(start, bytes, node)
+            .map_err(MigrateError::system(format!("can't place memory on node {node}")))?;
+        memory.fill(0);
+        Ok(memory)
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+
+    /// Writes every byte anew.
+    pub(super) fn fill(&mut self, seed: u64) {
+        self.seed = seed;
+        // SAFETY: allocated and ours alone (INVARIANT).
+        let words = unsafe { slice::from_raw_parts_mut(self.start.as_ptr().cast::<u64>(), self.bytes / 8) };
+        for (index, word) in words.iter_mut().enumerate() {
+            *word = pattern(seed, index);
+        }
+    }
+
+    /// The first byte that is not as [`fill`](Self::fill) left it.
+    pub(super) fn first_wrong_byte(&self) -> Option<WrongByte> {
+        // SAFETY: allocated and written (INVARIANT).
+        let words = unsafe { slice::from_raw_parts(self.start.as_ptr().cast::<u64>(), self.bytes / 8) };
+        words.iter().enumerate().find(|(index, word)| **word != pattern(self.seed, *index)).map(
+            |(index, word)| {
+                let pairs = word.to_le_bytes().into_iter().zip(pattern(self.seed, index).to_le_bytes());
+                let (byte, (found, expected)) = pairs
+                    .enumerate()
+                    .find(|(_, (found, expected))| found != expected)
+                    .expect("the words differ");
+                WrongByte { offset: 8 * index + byte, found, expected }
+            },
+        )
+    }
+
+    /// In which folios it lies.
+    pub(super) fn layout(&self) -> Layout {
+        Layout::of(self.start.as_ptr() as usize, self.bytes, self.folio_bytes)
+    }
+
+    /// Moves every folio to `node`. Only their first pages are named: of the others the kernel would say that they
+    /// are busy or moved already.
+    pub(super) fn move_to(&self, node: u32) -> Result<Moved, MigrateError> {
+        let heads = self.layout().heads(self.bytes, self.folio_bytes);
+        let pages: Vec<*mut u8> =
+            heads.iter().map(|(offset, _)| self.start.as_ptr().wrapping_add(*offset)).collect();
+        let nodes = vec![node as libc::c_int; pages.len()];
+        let mut status = vec![libc::c_int::MIN; pages.len()];
+        let clock = Instant::now();
+        // SAFETY: moving pages of our own changes no contents; all arrays have `pages.len()` elements.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_move_pages,
+                0,
+                pages.len(),
+                pages.as_ptr(),
+                nodes.as_ptr(),
+                status.as_mut_ptr(),
+                MPOL_MF_MOVE,
+            )
+        };
+        let took = clock.elapsed();
+        if result < 0 {
+            let source = io::Error::last_os_error();
+            return Err(MigrateError::System { what: format!("can't move pages to node {node}"), source });
+        }
+        let mut moved = Moved { took, bytes: 0, refused: BTreeMap::new() };
+        for ((_, bytes), status) in heads.iter().zip(&status) {
+            match u32::try_from(*status) {
+                Ok(there) if there == node => moved.bytes += bytes,
+                // Still elsewhere without an error: the kernel gave up on it.
+                Ok(_) => *moved.refused.entry(libc::EAGAIN).or_default() += bytes / PAGE,
+                // Not reached at all after another page's failure.
+                Err(_) if *status == libc::c_int::MIN => {
+                    *moved.refused.entry(libc::EAGAIN).or_default() += bytes / PAGE
+                }
+                Err(_) => *moved.refused.entry(-status).or_default() += bytes / PAGE,
+            }
+        }
+        Ok(moved)
+    }
+
+    /// How many base pages lie on other nodes.
+    pub(super) fn pages_elsewhere(&self, node: u32) -> Result<usize, MigrateError> {
+        let nodes = placement::nodes_of_pages(self.start, self.bytes).ok_or_else(|| {
+            MigrateError::system("can't ask where pages are, by move_pages(2)")(io::Error::last_os_error())
+        })?;
+        Ok(nodes.iter().filter(|found| u32::try_from(**found) != Ok(node)).count())
+    }
+}
+
+impl Drop for FolioMemory {
+    fn drop(&mut self) {
+        // SAFETY: from `aligned_alloc` (INVARIANT), and the last use.
+        unsafe { libc::free(self.start.as_ptr().cast()) };
+    }
+}
+
+/// What a word holds: different in every word of any two pages, and for every seed.
+fn pattern(seed: u64, index: usize) -> u64 {
+    // The golden ratio's multiplier of Knuth's hashing spreads neighbouring indices over all bytes.
+    (index as u64 ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory() -> FolioMemory {
+        let node = crate::topology::Topology::detect().nodes[0].id;
+        FolioMemory::allocate(1 << 20, PAGE, node).unwrap()
+    }
+
+    #[test]
+    fn a_wrong_byte_is_found_where_it_is() {
+        let mut memory = memory();
+        memory.fill(7);
+        assert_eq!(memory.first_wrong_byte(), None);
+        let offset = 300 * 8 + 5;
+        // SAFETY: inside the memory.
+        let byte = unsafe { &mut *memory.start.as_ptr().add(offset) };
+        let expected = *byte;
+        *byte ^= 0x10;
+        let wrong = WrongByte { offset, found: expected ^ 0x10, expected };
+        assert_eq!(memory.first_wrong_byte(), Some(wrong));
+        memory.fill(8);
+        assert_eq!(memory.first_wrong_byte(), None);
+    }
+
+    #[test]
+    fn pages_that_swapped_places_are_wrong() {
+        let mut memory = memory();
+        memory.fill(3);
+        // SAFETY: two pages of the memory, which do not overlap.
+        unsafe {
+            let (a, b) = (memory.start.as_ptr(), memory.start.as_ptr().add(PAGE));
+            std::ptr::swap_nonoverlapping(a, b, PAGE);
+        }
+        assert_eq!(memory.first_wrong_byte().map(|wrong| wrong.offset < 16), Some(true));
+    }
+
+    #[test]
+    fn a_move_to_where_it_lies_is_a_move_of_every_page() {
+        let memory = memory();
+        let node = crate::topology::Topology::detect().nodes[0].id;
+        let moved = memory.move_to(node).unwrap();
+        assert_eq!((moved.bytes, moved.refused.len()), (1 << 20, 0));
+        assert_eq!(memory.pages_elsewhere(node).unwrap(), 0);
+        assert_eq!(memory.pages_elsewhere(node + 1).unwrap(), 256);
+    }
+
+    #[test]
+    fn a_node_that_is_not_there_is_an_error() {
+        assert!(memory().move_to(63).unwrap_err().to_string().contains("node 63"));
+    }
+}
