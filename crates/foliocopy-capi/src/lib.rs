@@ -1,1 +1,10 @@
-//! The C ABI of foliocopy.
+//! The C ABI of foliocopy. What a caller has to know is in the header, which is made of these comments.
+
+#![expect(unreachable_pub, reason = "cbindgen puts what is public into the header")]
+
+mod copy;
+mod errno;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod mc;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod sigbus;

@@ -1,0 +1,237 @@
+/*
+ * Copies memory in whole pages of 4096 bytes, as fast as the CPU under it allows, and stops cleanly at
+ * poisoned memory. SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * Made of the sources by cbindgen. Functions that answer an int answer 0 or a negative errno:
+ *
+ *   -EINVAL      a pointer is null or not aligned to a page, the ranges overlap, a value is not one of
+ *                its enum, or FOLIOCOPY_MASK or FOLIOCOPY_PRIMITIVE in the environment says something
+ *                unknown
+ *   -EOVERFLOW   a range is longer than the address space
+ *   -EOPNOTSUPP  this CPU can't run what FOLIOCOPY_PRIMITIVE names, or a fault would not be survived
+ *
+ * and then nothing was copied. All of them may be called from any thread.
+ */
+
+#ifndef FOLIOCOPY_H
+#define FOLIOCOPY_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/**
+ * Where a copy leaves the destination.
+ */
+enum foliocopy_locality {
+  /**
+   * In the cache: somebody reads it soon.
+   */
+  FOLIOCOPY_LOCALITY_TEMPORAL = 0,
+  /**
+   * Past the cache: nobody reads it soon.
+   */
+  FOLIOCOPY_LOCALITY_NON_TEMPORAL = 1,
+  /**
+   * Decided by a look at the source.
+   */
+  FOLIOCOPY_LOCALITY_AUTO = 2,
+};
+
+/**
+ * Why memory can't be accessed.
+ */
+enum foliocopy_cause {
+  /**
+   * It is poisoned.
+   */
+  FOLIOCOPY_CAUSE_HARDWARE_MEMORY_ERROR = 0,
+  /**
+   * There is nothing behind the address: a file that was cut short, or no huge page left. A kernel
+   * without CONFIG_MEMORY_FAILURE reports poison like this too.
+   */
+  FOLIOCOPY_CAUSE_BEYOND_END = 1,
+  /**
+   * Anything else.
+   */
+  FOLIOCOPY_CAUSE_OTHER = 2,
+};
+
+/**
+ * One of the two ranges of a copy.
+ */
+enum foliocopy_side {
+  /**
+   * What is read.
+   */
+  FOLIOCOPY_SIDE_SOURCE = 0,
+  /**
+   * What is written.
+   */
+  FOLIOCOPY_SIDE_DESTINATION = 1,
+};
+
+/**
+ * Memory that can't be read or written, and how far a copy got.
+ */
+struct foliocopy_memory_error {
+  /**
+   * How many bytes, counted from the start, are the source's.
+   */
+  size_t bytes_copied;
+  /**
+   * How many bytes of the range are not. Never 0.
+   */
+  size_t bytes_left;
+  /**
+   * The first bad page, counted from the start of the range.
+   */
+  size_t page_index;
+  /**
+   * The address that can't be accessed (si_addr).
+   */
+  void *address;
+  /**
+   * What is wrong with it.
+   */
+  enum foliocopy_cause cause;
+  /**
+   * Whose memory it is.
+   */
+  enum foliocopy_side side;
+  /**
+   * The logarithm of the granule that is lost (si_addr_lsb); 0 where the kernel doesn't say.
+   */
+  int address_lsb;
+};
+
+/**
+ * Pages that foliocopy_copy_mc_pages_skipping left zeroed.
+ */
+struct foliocopy_skipped {
+  /**
+   * The first of them, counted from the start of the range.
+   */
+  size_t page_index;
+  /**
+   * How many they are.
+   */
+  size_t nr_pages;
+  /**
+   * What is wrong with them.
+   */
+  struct foliocopy_memory_error error;
+};
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * Copies nr_pages pages of 4096 bytes from src to dst, the way that suits this CPU, this length and where
+ * the source is now. Both are aligned to 4096 bytes and don't overlap.
+ *
+ * # Safety
+ *
+ * `src` is readable and `dst` writable for so many pages.
+ */
+int foliocopy_copy_pages(void *dst, const void *src, size_t nr_pages);
+
+/**
+ * Copies like foliocopy_copy_pages, and leaves the destination where it is told to.
+ *
+ * # Safety
+ *
+ * As `foliocopy_copy_pages`.
+ */
+int foliocopy_copy_pages_locality(void *dst,
+                                  const void *src,
+                                  size_t nr_pages,
+                                  enum foliocopy_locality locality);
+
+/**
+ * The version of the library: "0.1.0".
+ */
+const char *foliocopy_version(void);
+
+/**
+ * Copies nr_pages pages of 4096 bytes from src to dst, and stops at memory that can't be read or written:
+ * poisoned memory, or a mapping whose file was cut short.
+ *
+ * Answers -EHWPOISON for poisoned memory and -EFAULT for any other cause, and fills in what error points
+ * to unless that is null. The bytes before the error are the source's, nothing outside the destination is
+ * written, and the next copy works. The first call puts a handler of SIGBUS in place, as
+ * foliocopy_sigbus_install does; -EOPNOTSUPP means that a fault would not be survived. The thread must
+ * not block SIGBUS.
+ *
+ * # Safety
+ *
+ * `src` is mapped readable and `dst` writable for so many pages, but either may raise SIGBUS. `error` is
+ * null or points to a `struct foliocopy_memory_error`.
+ */
+int foliocopy_copy_mc_pages(void *dst,
+                            const void *src,
+                            size_t nr_pages,
+                            struct foliocopy_memory_error *error);
+
+/**
+ * Copies what can be copied, zeroes the pages of which the source is lost, and calls report with each run
+ * of them in ascending order: one page, or as many as the kernel says are lost at once. context is passed
+ * on to report, which may be null.
+ *
+ * Stores the number of pages skipped in what skipped points to unless that is null. Answers what
+ * foliocopy_copy_mc_pages does, but -EHWPOISON and -EFAULT only where the destination can't be written:
+ * the copy stops there.
+ *
+ * # Safety
+ *
+ * As `foliocopy_copy_mc_pages`. `report` doesn't unwind or jump out, and `skipped` is null or points to
+ * a `size_t`.
+ */
+int foliocopy_copy_mc_pages_skipping(void *dst,
+                                     const void *src,
+                                     size_t nr_pages,
+                                     void (*report)(const struct foliocopy_skipped *skipped, void *context),
+                                     void *context,
+                                     size_t *skipped,
+                                     struct foliocopy_memory_error *error);
+
+/**
+ * Puts the handler of SIGBUS in place that foliocopy_copy_mc_pages needs, the first time it is called.
+ * Signals that are not ours go to the action that stood before. -EOPNOTSUPP where somebody has replaced
+ * it since.
+ */
+int foliocopy_sigbus_install(void);
+
+/**
+ * Whether our handler is the one that stands now.
+ */
+bool foliocopy_sigbus_is_installed(void);
+
+/**
+ * For programs whose runtime owns SIGBUS: declares that their handler calls foliocopy_sigbus_try_handle,
+ * from now on and for as long as pages are copied. Ours is neither put in place nor asked for then.
+ *
+ * # Safety
+ *
+ * It does. Otherwise a fault kills the process.
+ */
+void foliocopy_sigbus_handled_by_caller(void);
+
+/**
+ * Called from a handler of SIGBUS (SA_SIGINFO) with its three arguments: whether the signal is a fault of
+ * a copy of ours, which then goes on when the handler returns. Otherwise nothing was changed.
+ * Async-signal-safe.
+ *
+ * # Safety
+ *
+ * The arguments are what the kernel gave the handler.
+ */
+bool foliocopy_sigbus_try_handle(int signal, const siginfo_t *info, void *context);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* FOLIOCOPY_H */

@@ -1,0 +1,53 @@
+//! The handler of SIGBUS.
+
+use core::ffi::{c_int, c_void};
+
+use foliocopy::{CopyError, sigbus};
+
+use crate::errno;
+
+/// Puts the handler of SIGBUS in place that foliocopy_copy_mc_pages needs, the first time it is called.
+/// Signals that are not ours go to the action that stood before. -EOPNOTSUPP where somebody has replaced
+/// it since.
+#[unsafe(no_mangle)]
+pub extern "C" fn foliocopy_sigbus_install() -> c_int {
+    match sigbus::install() {
+        Ok(()) => 0,
+        Err(unsupported) => errno::of(CopyError::Unsupported(unsupported)),
+    }
+}
+
+/// Whether our handler is the one that stands now.
+#[unsafe(no_mangle)]
+pub extern "C" fn foliocopy_sigbus_is_installed() -> bool {
+    sigbus::is_installed()
+}
+
+/// For programs whose runtime owns SIGBUS: declares that their handler calls foliocopy_sigbus_try_handle,
+/// from now on and for as long as pages are copied. Ours is neither put in place nor asked for then.
+///
+/// # Safety
+///
+/// It does. Otherwise a fault kills the process.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn foliocopy_sigbus_handled_by_caller() {
+    // SAFETY: the caller's promise.
+    unsafe { sigbus::handled_by_caller() };
+}
+
+/// Called from a handler of SIGBUS (SA_SIGINFO) with its three arguments: whether the signal is a fault of
+/// a copy of ours, which then goes on when the handler returns. Otherwise nothing was changed.
+/// Async-signal-safe.
+///
+/// # Safety
+///
+/// The arguments are what the kernel gave the handler.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn foliocopy_sigbus_try_handle(
+    signal: c_int,
+    info: *const libc::siginfo_t,
+    context: *mut c_void,
+) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { sigbus::try_handle(signal, info, context) }
+}
