@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use foliocopy_measure::result::{Environment, Parameters};
+use foliocopy_measure::result::{Environment, Parameters, PolicyChoice};
 use foliocopy_measure::size::Size;
 
 /// The environment as lines of `name: value`.
@@ -91,10 +91,40 @@ pub(crate) fn parameters(parameters: &Parameters) -> String {
     text
 }
 
+/// A line for each run of sizes of a locality that are copied in the same way for the same reason.
+pub(crate) fn choices(choices: &[PolicyChoice]) -> String {
+    let mut text = String::new();
+    for same in
+        choices.chunk_by(|one, other| (&one.locality, &one.reason) == (&other.locality, &other.reason))
+    {
+        let (first, last) = (&same[0], &same[same.len() - 1]);
+        let sizes = match same {
+            [only] => Size(only.bytes).to_string(),
+            _ => format!("{} to {}", Size(first.bytes), Size(last.bytes)),
+        };
+        let _ = writeln!(text, "  {:<12} {sizes:<12} {}", first.locality, first.reason);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use foliocopy_measure::result::{CacheLevel, CpuIdentity, Node};
+
+    #[test]
+    fn sizes_that_are_treated_alike_share_a_line() {
+        let choice = |bytes, reason: &str| PolicyChoice {
+            locality: "auto".into(),
+            bytes,
+            primitive: "rep_movsb".into(),
+            reason: reason.into(),
+        };
+        let all = [choice(4096, "because"), choice(16384, "because"), choice(65536, "otherwise")];
+        let text = choices(&all);
+        assert_eq!(text, "  auto         4K to 16K    because\n  auto         64K          otherwise\n");
+        assert_eq!(choices(&all[2..]), "  auto         64K          otherwise\n");
+    }
 
     #[test]
     fn tells_all_that_is_known_and_what_is_not() {

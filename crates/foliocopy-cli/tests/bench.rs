@@ -41,12 +41,22 @@ fn shows_the_table_the_verdict_and_how_to_go_on() {
     short()
         .assert()
         .code(0)
-        .stdout(contains("CPU:").and(contains("per-page-mc")).and(contains("rfc-mc")))
+        .stdout(
+            contains("CPU:")
+                .and(contains("foliocopy chooses:"))
+                .and(contains("per-page-mc"))
+                .and(contains("rfc-mc")),
+        )
         .stdout(contains("cold, node").and(contains("hot, node")).and(contains("  64K")))
         .stdout(contains("foliocopy: too few rounds").and(contains("geometric mean cold")))
         .stdout(contains("foliocopy report FILE"))
         .stdout(contains('\u{1b}').not())
         .stderr(contains('\r').not());
+}
+
+#[test]
+fn help_documents_the_exit_codes() {
+    bench().arg("--help").assert().code(0).stdout(contains("130  interrupted"));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::contender::Contender;
 use crate::eviction::EvictionBuffer;
 use crate::latency::TimeStampCounter;
-use crate::memory::{MemoryError, MemoryKind};
+use crate::memory::{Available, MemoryError, MemoryKind};
 use crate::result::{Cell, MemoryGiven};
 
 pub use case::{Case, Crew, Then};
@@ -72,13 +72,16 @@ pub enum BenchError {
     Memory(#[from] MemoryError),
     /// More memory is needed than there is.
     #[error(
-        "{case} needs {} MiB of memory and {} MiB are available: choose a smaller --folio or --total",
+        "{case} needs {} MiB of {what} and {} MiB are available: choose a smaller --folio, --total or --evict{}",
         needed >> 20,
-        available >> 20
+        available >> 20,
+        if *what == HUGETLB { ", or reserve more with `sysctl vm.nr_hugepages=N`" } else { "" }
     )]
     TooLarge {
         /// The case, as it is printed.
         case: String,
+        /// What kind of memory.
+        what: String,
         /// Bytes needed.
         needed: u64,
         /// Bytes available.
@@ -102,16 +105,41 @@ pub enum BenchError {
     },
 }
 
+/// What the pool of huge pages holds.
+const HUGETLB: &str = "reserved huge pages";
+
 impl Plan {
-    /// Finds out before anything runs whether memory suffices, given how many bytes are `available`.
-    pub fn check(&self, available: u64) -> Result<(), BenchError> {
-        for case in &self.cases {
-            let needed = case.bytes_needed().saturating_add(self.evict_bytes as u64);
-            if needed > available {
-                return Err(BenchError::TooLarge { case: case.to_string(), needed, available });
+    /// Finds out before anything runs whether memory suffices.
+    pub fn check(&self, available: &Available) -> Result<(), BenchError> {
+        self.cases.iter().try_for_each(|case| {
+            let suffices = |what: &str, needed: u64, available: u64| match needed <= available {
+                true => Ok(()),
+                false => Err(BenchError::TooLarge {
+                    case: case.to_string(),
+                    what: what.to_owned(),
+                    needed,
+                    available,
+                }),
+            };
+            let side = case.side_bytes_needed();
+            let buffers = side.saturating_mul(2);
+            let besides = case.victim_bytes().saturating_add(self.evict_bytes as u64);
+            if self.memory == MemoryKind::Hugetlb {
+                suffices(HUGETLB, buffers, available.hugetlb_bytes)?;
+                return suffices("memory", besides, available.bytes);
             }
-        }
-        Ok(())
+            suffices("memory", buffers.saturating_add(besides), available.bytes)?;
+            let Some((src, dst)) = case.nodes else { return Ok(()) };
+            for node in [src, dst] {
+                let needed = if src == dst { buffers } else { side };
+                suffices(
+                    &format!("memory on node {node}"),
+                    needed,
+                    available.on_node(node).unwrap_or(u64::MAX),
+                )?;
+            }
+            Ok(())
+        })
     }
 
     /// Measures. An interrupted measurement ends early and well.
@@ -420,9 +448,30 @@ mod tests {
 
     #[test]
     fn what_exceeds_memory_is_refused_before_it_runs() {
-        let plan = plan(&["per-page"], vec![Case { folio_bytes: 1 << 30, ..case(Cache::Cold) }]);
-        let error = plan.check(1 << 30).unwrap_err().to_string();
-        assert!(error.contains("cold 1G") && error.contains("1024 MiB are available"), "{error}");
-        plan.check(4 << 30).unwrap();
+        let mut plan = plan(
+            &["per-page"],
+            vec![Case { folio_bytes: 1 << 30, nodes: Some((0, 2)), ..case(Cache::Cold) }],
+        );
+        let mut available = Available {
+            bytes: 4 << 30,
+            hugetlb_bytes: 1 << 30,
+            node_bytes: vec![(0, 2 << 30), (2, 2 << 30)],
+        };
+        plan.check(&available).unwrap();
+        available.node_bytes[1].1 = 512 << 20;
+        let error = plan.check(&available).unwrap_err().to_string();
+        assert!(
+            error.starts_with("cold 1G 0->2 needs 1024 MiB of memory on node 2 and 512 MiB are available"),
+            "{error}"
+        );
+        available.bytes = 2 << 30;
+        let error = plan.check(&available).unwrap_err().to_string();
+        assert!(error.contains("needs 2052 MiB of memory and 2048 MiB are available"), "{error}");
+        plan.memory = MemoryKind::Hugetlb;
+        let error = plan.check(&available).unwrap_err().to_string();
+        assert!(
+            error.contains("2048 MiB of reserved huge pages") && error.contains("vm.nr_hugepages"),
+            "{error}"
+        );
     }
 }

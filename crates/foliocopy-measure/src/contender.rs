@@ -3,21 +3,22 @@
 //! Everybody is called the same way, through a pointer to such a function, so that nobody is inlined into the
 //! measuring loop and a peer from a shared object stands beside us on the same footing.
 
-use std::ffi::{CString, c_void};
-use std::ptr;
-use std::sync::LazyLock;
+mod function;
 
-use foliocopy::{
-    CopyError, CopyOptions, Cpu, Features, Locality, PAGE_SIZE, Page, Policy, Primitive, Registers,
-};
+use std::ffi::CString;
+
+use foliocopy::{CopyError, Cpu, Features, Policy, Primitive, Registers};
 use libloading::os::unix::Library;
 use thiserror::Error;
 
 use crate::result;
 
-/// memcpy(3)'s signature.
-pub type CopyFunction =
-    unsafe extern "C" fn(dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void;
+pub(crate) use function::Copier;
+pub use function::CopyFunction;
+use function::{
+    foliocopy_auto, foliocopy_non_temporal, foliocopy_temporal, kernel_non_temporal, kernel_temporal,
+    page_function, range_function,
+};
 
 /// What the kernel does today, and what every ratio refers to.
 pub const BASELINE: &str = "per-page";
@@ -45,11 +46,11 @@ pub struct Contender {
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
     /// Folio by folio.
-    Folios(CopyFunction),
+    Folios(Copier),
     /// The engine's default: folio by folio, or by its batch or parallel call where that is measured.
-    Engine(CopyFunction),
+    Engine(Copier),
     /// A large range of its own, by each of these; the fastest counts.
-    Limit(Vec<CopyFunction>),
+    Limit(Vec<Copier>),
 }
 
 /// Why a contender can't take part.
@@ -76,7 +77,8 @@ pub enum ContenderError {
     NoVectorLoop,
     /// `NAME=LIBRARY:SYMBOL` without one of the three.
     #[error(
-        "`{0}` is no loaded contender: write NAME=LIBRARY.so:SYMBOL, or NAME=-:SYMBOL for a function of this program"
+        "`{0}` is no loaded contender: write NAME=LIBRARY.so:SYMBOL, or NAME=-:SYMBOL for a function of this program; \
+         behind a function that counts pages and not bytes, @pages"
     )]
     Malformed(String),
     /// The library can't be loaded.
@@ -131,36 +133,47 @@ impl Contender {
             "per-page" => {
                 let primitive = copy_page(&cpu);
                 (
-                    Kind::Folios(page_function(primitive, false)),
+                    Kind::Folios(Copier::of_bytes(page_function(primitive, false))),
                     format!("copy_page ({primitive}) page by page"),
                 )
             }
             "per-page-mc" => {
                 let (function, description) = mc(copy_mc_to_kernel(&cpu));
-                (Kind::Folios(function), format!("copy_mc_to_kernel: {description}"))
+                (Kind::Folios(Copier::of_bytes(function)), format!("copy_mc_to_kernel: {description}"))
             }
             "rfc" => {
                 let primitive = memcpy(&cpu);
-                (Kind::Folios(range_function(primitive, false)), format!("one memcpy ({primitive}) a folio"))
+                (
+                    Kind::Folios(Copier::of_bytes(range_function(primitive, false))),
+                    format!("one memcpy ({primitive}) a folio"),
+                )
             }
             "rfc-mc" => {
                 let (function, primitive) = match copy_mc_to_kernel(&cpu) {
                     Mc::Safe(primitive) => (range_function(primitive, true), primitive),
                     Mc::Memcpy(primitive) => (range_function(primitive, false), primitive),
                 };
-                (Kind::Folios(function), format!("one copy_mc_to_kernel ({primitive}) a folio"))
+                (
+                    Kind::Folios(Copier::of_bytes(function)),
+                    format!("one copy_mc_to_kernel ({primitive}) a folio"),
+                )
             }
-            "foliocopy" => (Kind::Engine(foliocopy_auto), "copy_pages, its own choice".to_owned()),
-            "foliocopy:temporal" => (Kind::Folios(foliocopy_temporal), "copy_pages, temporal".to_owned()),
-            "foliocopy:non_temporal" => {
-                (Kind::Folios(foliocopy_non_temporal), "copy_pages, non-temporal".to_owned())
+            "foliocopy" => {
+                (Kind::Engine(Copier::of_bytes(foliocopy_auto)), "copy_pages, its own choice".to_owned())
             }
+            "foliocopy:temporal" => {
+                (Kind::Folios(Copier::of_bytes(foliocopy_temporal)), "copy_pages, temporal".to_owned())
+            }
+            "foliocopy:non_temporal" => (
+                Kind::Folios(Copier::of_bytes(foliocopy_non_temporal)),
+                "copy_pages, non-temporal".to_owned(),
+            ),
             "kernel:temporal" => (
-                Kind::Folios(kernel_temporal),
+                Kind::Folios(Copier::of_bytes(kernel_temporal)),
                 "copy_pages in general-purpose registers, temporal".to_owned(),
             ),
             "kernel:non_temporal" => (
-                Kind::Folios(kernel_non_temporal),
+                Kind::Folios(Copier::of_bytes(kernel_non_temporal)),
                 "copy_pages in general-purpose registers, non-temporal".to_owned(),
             ),
             LIMIT => {
@@ -172,7 +185,10 @@ impl Contender {
                     return Err(ContenderError::NoVectorLoop);
                 }
                 let names = loops.iter().map(|primitive| primitive.name()).collect::<Vec<_>>().join(", ");
-                let functions = loops.iter().map(|primitive| range_function(*primitive, false)).collect();
+                let functions = loops
+                    .iter()
+                    .map(|primitive| Copier::of_bytes(range_function(*primitive, false)))
+                    .collect();
                 (Kind::Limit(functions), format!("a large aligned range, best of {names}"))
             }
             name => {
@@ -186,11 +202,12 @@ impl Contender {
                     .with_primitive(primitive)
                     .map_err(|source| ContenderError::Unavailable { name: name.to_owned(), source })?;
                 match by_page {
-                    true => {
-                        (Kind::Folios(page_function(primitive, false)), format!("{primitive} page by page"))
-                    }
+                    true => (
+                        Kind::Folios(Copier::of_bytes(page_function(primitive, false))),
+                        format!("{primitive} page by page"),
+                    ),
                     false => (
-                        Kind::Folios(range_function(primitive, false)),
+                        Kind::Folios(Copier::of_bytes(range_function(primitive, false))),
                         format!("{primitive}, a folio at once"),
                     ),
                 }
@@ -199,10 +216,15 @@ impl Contender {
         Ok(Self { name: name.to_owned(), description, loaded: None, kind })
     }
 
-    /// `LIBRARY:SYMBOL`, under the name of `alias`. The library stays loaded until the process ends.
+    /// `LIBRARY:SYMBOL`, under the name of `alias`, with `@pages` behind it where the function counts pages. The library
+    /// stays loaded until the process ends.
     fn loaded(alias: &str, function: &str) -> Result<Self, ContenderError> {
         let malformed = || ContenderError::Malformed(format!("{alias}={function}"));
         let (path, symbol) = function.rsplit_once(':').ok_or_else(malformed)?;
+        let (symbol, copier): (_, fn(CopyFunction) -> Copier) = match symbol.strip_suffix("@pages") {
+            Some(symbol) => (symbol, Copier::of_pages),
+            None => (symbol, Copier::of_bytes),
+        };
         if alias.is_empty() || path.is_empty() || symbol.is_empty() {
             return Err(malformed());
         }
@@ -228,14 +250,19 @@ impl Contender {
             name,
             description: format!("{symbol} of {}", if path == "-" { "this process" } else { path }),
             loaded: Some(function.to_owned()),
-            kind: Kind::Folios(copy),
+            kind: Kind::Folios(copier(copy)),
         })
     }
 
     /// Any function, under the name of `name`.
     #[cfg(test)]
     pub(crate) fn from_function(name: &str, copy: CopyFunction) -> Self {
-        Self { name: name.to_owned(), description: String::new(), loaded: None, kind: Kind::Folios(copy) }
+        Self {
+            name: name.to_owned(),
+            description: String::new(),
+            loaded: None,
+            kind: Kind::Folios(Copier::of_bytes(copy)),
+        }
     }
 
     /// All of `names`, the baseline among them or not.
@@ -296,186 +323,51 @@ fn copy_mc_to_kernel(cpu: &Cpu) -> Mc {
     if cpu.has(Features::ERMS) { Mc::Safe(Primitive::RepMovsb) } else { Mc::Memcpy(memcpy(cpu)) }
 }
 
-/// The instance of a function for a primitive that is known only now.
-macro_rules! by_primitive {
-    ($primitive:expr, $function:ident) => {
-        match $primitive {
-            Primitive::RepMovsb => $function::<{ Primitive::RepMovsb as usize }>,
-            Primitive::RepMovsq => $function::<{ Primitive::RepMovsq as usize }>,
-            Primitive::Movq => $function::<{ Primitive::Movq as usize }>,
-            Primitive::Movnti => $function::<{ Primitive::Movnti as usize }>,
-            Primitive::Movdir64b => $function::<{ Primitive::Movdir64b as usize }>,
-            Primitive::Avx2 => $function::<{ Primitive::Avx2 as usize }>,
-            Primitive::Avx2Nt => $function::<{ Primitive::Avx2Nt as usize }>,
-            Primitive::Avx512 => $function::<{ Primitive::Avx512 as usize }>,
-            Primitive::Avx512Nt => $function::<{ Primitive::Avx512Nt as usize }>,
-            Primitive::Portable => $function::<{ Primitive::Portable as usize }>,
-        }
-    };
-}
-
-/// `primitive` over the whole folio at once.
-pub(crate) fn range_function(primitive: Primitive, machine_check_safe: bool) -> CopyFunction {
-    if machine_check_safe { by_primitive!(primitive, range_mc) } else { by_primitive!(primitive, range) }
-}
-
-/// `primitive` page by page.
-fn page_function(primitive: Primitive, machine_check_safe: bool) -> CopyFunction {
-    if machine_check_safe { by_primitive!(primitive, pages_mc) } else { by_primitive!(primitive, pages) }
-}
-
-/// # Safety
-///
-/// As memcpy(3), and both pointers and `bytes` are multiples of 4096, and the CPU has the primitive.
-unsafe extern "C" fn range<const PRIMITIVE: usize>(
-    dst: *mut c_void,
-    src: *const c_void,
-    bytes: usize,
-) -> *mut c_void {
-    let primitive = Primitive::ALL[PRIMITIVE];
-    if primitive.is_non_temporal() {
-        // With the prefetch that the policy gives it.
-        // SAFETY: the caller's promises.
-        return unsafe { copy(CopyOptions::new().primitive(primitive), dst, src, bytes) };
-    }
-    // SAFETY: the caller's promises.
-    unsafe { primitive.copy(dst.cast(), src.cast(), bytes) };
-    dst
-}
-
-/// # Safety
-///
-/// As [`range`].
-unsafe extern "C" fn range_mc<const PRIMITIVE: usize>(
-    dst: *mut c_void,
-    src: *const c_void,
-    bytes: usize,
-) -> *mut c_void {
-    // SAFETY: the caller's promises; this memory doesn't fault, so nobody needs to catch.
-    match unsafe { Primitive::ALL[PRIMITIVE].copy_mc(dst.cast(), src.cast(), bytes) } {
-        Ok(()) => dst,
-        Err(_) => ptr::null_mut(),
-    }
-}
-
-/// # Safety
-///
-/// As [`range`].
-unsafe extern "C" fn pages<const PRIMITIVE: usize>(
-    dst: *mut c_void,
-    src: *const c_void,
-    bytes: usize,
-) -> *mut c_void {
-    for offset in (0..bytes).step_by(PAGE_SIZE) {
-        // SAFETY: the caller's promises, for one page of the range.
-        unsafe { range::<PRIMITIVE>(dst.byte_add(offset), src.byte_add(offset), PAGE_SIZE) };
-    }
-    dst
-}
-
-/// # Safety
-///
-/// As [`range`].
-unsafe extern "C" fn pages_mc<const PRIMITIVE: usize>(
-    dst: *mut c_void,
-    src: *const c_void,
-    bytes: usize,
-) -> *mut c_void {
-    for offset in (0..bytes).step_by(PAGE_SIZE) {
-        // SAFETY: the caller's promises, for one page of the range.
-        unsafe { range_mc::<PRIMITIVE>(dst.byte_add(offset), src.byte_add(offset), PAGE_SIZE) };
-    }
-    dst
-}
-
-/// # Safety
-///
-/// As [`range`].
-unsafe extern "C" fn foliocopy_auto(dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void {
-    // SAFETY: the caller's promises.
-    unsafe { copy(CopyOptions::new(), dst, src, bytes) }
-}
-
-/// # Safety
-///
-/// As [`range`].
-unsafe extern "C" fn foliocopy_temporal(dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void {
-    // SAFETY: the caller's promises.
-    unsafe { copy(CopyOptions::new().locality(Locality::Temporal), dst, src, bytes) }
-}
-
-/// # Safety
-///
-/// As [`range`].
-unsafe extern "C" fn foliocopy_non_temporal(
-    dst: *mut c_void,
-    src: *const c_void,
-    bytes: usize,
-) -> *mut c_void {
-    // SAFETY: the caller's promises.
-    unsafe { copy(CopyOptions::new().locality(Locality::NonTemporal), dst, src, bytes) }
-}
-
-/// # Safety
-///
-/// As [`range`].
-unsafe extern "C" fn kernel_temporal(dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void {
-    // SAFETY: the caller's promises.
-    unsafe { kernel(Locality::Temporal, dst, src, bytes) }
-}
-
-/// # Safety
-///
-/// As [`range`].
-unsafe extern "C" fn kernel_non_temporal(dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void {
-    // SAFETY: the caller's promises.
-    unsafe { kernel(Locality::NonTemporal, dst, src, bytes) }
-}
-
-/// # Safety
-///
-/// As [`range`].
-unsafe fn kernel(locality: Locality, dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void {
-    static POLICY: LazyLock<Option<Policy>> = LazyLock::new(|| {
-        let host = Policy::host().ok()?;
-        Some(Policy::new(*host.cpu(), Registers::GeneralPurpose))
-    });
-    let Some(policy) = &*POLICY else { return ptr::null_mut() };
-    // SAFETY: the caller's promises.
-    unsafe { copy(CopyOptions::new().policy(policy).locality(locality), dst, src, bytes) }
-}
-
-/// Null where nothing was copied, which the verification of the cell then shows.
-///
-/// # Safety
-///
-/// As [`range`].
-unsafe fn copy(options: CopyOptions, dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void {
-    // SAFETY: the caller's promises.
-    match unsafe { options.copy_pages_raw(dst.cast::<Page>(), src.cast::<Page>(), bytes / PAGE_SIZE) } {
-        Ok(()) => dst,
-        Err(_) => ptr::null_mut(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use foliocopy::{PAGE_SIZE, Page};
+    use std::ffi::c_void;
+    use std::ptr;
 
     /// Copies four pages with the contender's own function.
     fn copies(name: &str) -> bool {
         let contender = Contender::named(name).unwrap();
-        let functions = match contender.kind() {
-            Kind::Folios(copy) | Kind::Engine(copy) => vec![*copy],
-            Kind::Limit(functions) => functions.clone(),
+        let copiers = match contender.kind() {
+            Kind::Folios(copier) | Kind::Engine(copier) => vec![*copier],
+            Kind::Limit(copiers) => copiers.clone(),
         };
-        functions.into_iter().all(|function| {
+        copiers.into_iter().all(|copier| {
             let source: Vec<Page> = (1..=4).map(Page::filled).collect();
             let mut destination: Vec<Page> = (0..4).map(|_| Page::zeroed()).collect();
+            let count = copier.count(size_of_val(&source[..]));
             // SAFETY: two separate vectors of four pages each.
-            unsafe { function(destination.as_mut_ptr().cast(), source.as_ptr().cast(), 4 * PAGE_SIZE) };
+            unsafe { copier.copy(destination.as_mut_ptr().cast(), source.as_ptr().cast(), count) };
             destination == source
         })
+    }
+
+    /// Copies as `foliocopy_copy_pages()` does.
+    unsafe extern "C" fn copy_pages(dst: *mut c_void, src: *const c_void, nr_pages: usize) -> *mut c_void {
+        // SAFETY: the caller passes ranges of `nr_pages` pages.
+        unsafe { ptr::copy_nonoverlapping(src.cast::<Page>(), dst.cast::<Page>(), nr_pages) };
+        ptr::null_mut()
+    }
+
+    #[test]
+    fn a_function_may_count_pages() {
+        let source: Vec<Page> = (1..=4).map(Page::filled).collect();
+        let mut destination: Vec<Page> = (0..4).map(|_| Page::zeroed()).collect();
+        let copier = Copier::of_pages(copy_pages);
+        // SAFETY: two separate vectors of four pages each.
+        unsafe {
+            copier.copy(destination.as_mut_ptr().cast(), source.as_ptr().cast(), copier.count(4 * PAGE_SIZE))
+        };
+        assert!(destination == source);
+        let contender = Contender::named("pages=-:memcpy@pages").unwrap();
+        let Kind::Folios(copier) = contender.kind() else { panic!("{contender:?}") };
+        assert_eq!(copier.count(4 * PAGE_SIZE), 4);
+        assert_eq!(contender.describe().loaded.as_deref(), Some("-:memcpy@pages"));
     }
 
     #[test]

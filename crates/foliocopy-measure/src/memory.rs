@@ -1,5 +1,6 @@
 //! Memory to copy between: mapped as asked, placed on a node, and checked for what the system really gave.
 
+mod available;
 mod given;
 mod mapping;
 pub(crate) mod placement;
@@ -12,7 +13,7 @@ use thiserror::Error;
 
 use crate::size::Size;
 
-pub use given::available_bytes;
+pub use available::Available;
 pub use mapping::Mapping;
 
 /// The size of a huge page that a PMD maps on x86-64.

@@ -79,16 +79,22 @@ impl<'a> Verdict<'a> {
 }
 
 /// The verdict in one line, such as
-/// `foliocopy: no cell slower than per-page; geometric mean cold 1.31 [1.27, 1.36], hot 1.08 [1.05, 1.10]`.
+/// `foliocopy: no cell slower than the kernel's copy (per-page); geometric mean cold 1.31 [1.27, 1.36], hot 1.08 [1.05, 1.10]`.
 impl fmt::Display for Verdict<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.contender)?;
         if self.undecided == self.cells {
             write!(f, "too few rounds to tell it from {}", self.baseline)?;
         } else if self.is_good() {
-            write!(f, "no cell slower than {}", self.baseline)?;
+            write!(f, "no cell slower than the kernel's copy ({})", self.baseline)?;
         } else {
-            write!(f, "slower than {} in {} of {} cells (", self.baseline, self.slower.len(), self.cells)?;
+            write!(
+                f,
+                "slower than the kernel's copy ({}) in {} of {} cells (",
+                self.baseline,
+                self.slower.len(),
+                self.cells
+            )?;
             for (index, cell) in self.slower.iter().enumerate() {
                 write!(f, "{}{}", if index == 0 { "" } else { ", " }, cell.situation())?;
             }
@@ -117,7 +123,7 @@ mod tests {
         assert!(!verdict.is_good());
         assert_eq!(
             verdict.to_string(),
-            "foliocopy: slower than per-page in 1 of 2 cells (cold 64K 0->0); \
+            "foliocopy: slower than the kernel's copy (per-page) in 1 of 2 cells (cold 64K 0->0); \
              geometric mean cold 0.80 [0.80, 0.80], hot 1.25 [1.25, 1.25]"
         );
     }
@@ -132,7 +138,7 @@ mod tests {
         assert_eq!(verdict.faster.len(), 1);
         assert_eq!(
             verdict.to_string(),
-            "foliocopy: no cell slower than per-page; geometric mean hot 1.25 [1.25, 1.25]"
+            "foliocopy: no cell slower than the kernel's copy (per-page); geometric mean hot 1.25 [1.25, 1.25]"
         );
     }
 

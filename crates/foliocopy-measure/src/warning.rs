@@ -58,6 +58,11 @@ pub enum Warning {
         /// Median latency of hot lines, in cycles.
         hot: f64,
     },
+    /// A folio and its copy do not fit the last-level cache, so what is called hot comes from memory.
+    NotHot {
+        /// Bytes of the folio.
+        folio_bytes: u64,
+    },
     /// Too few rounds for the corrected intervals to exclude 1.
     FewRounds {
         /// The fewest rounds of a cell.
@@ -125,7 +130,7 @@ impl Warning {
 
     /// What the cells themselves give away.
     pub fn about_cells(results: &Results, kind: MemoryKind) -> Vec<Self> {
-        use crate::result::Cache;
+        use crate::result::{Cache, Cell};
         use crate::statistics::{median, rounds_needed};
 
         let mut warnings = Vec::new();
@@ -141,8 +146,15 @@ impl Warning {
         if on_node < bound {
             warnings.push(Self::WrongNode { part: on_node as f64 / bound as f64 });
         }
+        let last_level_cache = results.environment.cpu.caches.iter().map(|cache| cache.bytes).max();
+        let fits = |cell: &Cell| last_level_cache.is_none_or(|cache| 2 * cell.folio_bytes <= cache);
+        let hot = || results.cells.iter().filter(|cell| cell.cache == Some(Cache::Hot));
+        if let Some(folio_bytes) = hot().filter(|cell| !fits(cell)).map(|cell| cell.folio_bytes).min() {
+            warnings.push(Self::NotHot { folio_bytes });
+        }
         let latency = |cache| {
             let cells = results.cells.iter().filter(|cell| cell.cache == Some(cache));
+            let cells = cells.filter(|cell| cache == Cache::Cold || fits(cell));
             let samples: Vec<f64> = cells
                 .flat_map(|cell| cell.latency_cycles.iter().flatten())
                 .map(|cycles| f64::from(*cycles))
@@ -193,6 +205,7 @@ impl Warning {
                 "Cold is not proved; compare the cold and the hot throughput.".into()
             }
             Self::NotCold { .. } => "Raise --evict.".into(),
+            Self::NotHot { .. } => "Read these rows as copies between cache and memory.".into(),
             Self::FewRounds { needed, .. } => format!("Use --rounds {needed} or more, or a longer --time."),
             Self::FolioSize { .. } => {
                 "Free memory may be fragmented: `echo 1 > /proc/sys/vm/compact_memory`.".into()
@@ -250,6 +263,13 @@ impl fmt::Display for Warning {
                     "Cold lines took {cold:.0} cycles to load and hot ones {hot:.0}: cold was not cold."
                 )
             }
+            Self::NotHot { folio_bytes } => {
+                write!(
+                    f,
+                    "A folio of {} and its copy do not fit the last-level cache, so hot is not hot.",
+                    Size(*folio_bytes)
+                )
+            }
             Self::FewRounds { rounds, needed } => {
                 write!(f, "{rounds} rounds can't tell a difference in so many cells; it takes {needed}.")
             }
@@ -262,7 +282,7 @@ impl fmt::Display for Warning {
 mod tests {
     use super::*;
     use crate::result::tests::sample;
-    use crate::result::{Cache, MemoryGiven, Node};
+    use crate::result::{Cache, CacheLevel, MemoryGiven, Node};
 
     const COUNTER: TimeStampCounter = TimeStampCounter::Usable(1_000_000_000);
 
@@ -312,6 +332,16 @@ mod tests {
         }
         let warnings = Warning::about_cells(&results, MemoryKind::Thp);
         let text = warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        results.environment.cpu.caches =
+            vec![CacheLevel { level: 3, bytes: 128 << 10, ..CacheLevel::default() }];
+        assert!(
+            !Warning::about_cells(&results, MemoryKind::Thp)
+                .iter()
+                .any(|w| matches!(w, Warning::NotHot { .. }))
+        );
+        results.environment.cpu.caches[0].bytes -= 1;
+        let not_hot = Warning::NotHot { folio_bytes: 64 << 10 };
+        assert!(Warning::about_cells(&results, MemoryKind::Thp).contains(&not_hot));
         for expected in ["50 % of the thp memory", "75 %", "cold was not cold", "3 rounds", "incomplete"] {
             assert!(text.contains(expected), "{text}");
         }

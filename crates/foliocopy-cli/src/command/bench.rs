@@ -9,20 +9,20 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
-use foliocopy::{Features, Policy};
+use foliocopy::{Features, Locality, Policy};
 use foliocopy_measure::activity::Activity;
 use foliocopy_measure::bench::{Case, Crew, Plan, Then};
 use foliocopy_measure::contender::{self, Contender};
 use foliocopy_measure::latency::TimeStampCounter;
-use foliocopy_measure::memory::{self, MemoryKind};
-use foliocopy_measure::result::{Cache, Origin, Parameters, Results, SCHEMA_VERSION};
+use foliocopy_measure::memory::{Available, MemoryKind};
+use foliocopy_measure::result::{Cache, Origin, Parameters, PolicyChoice, Results, SCHEMA_VERSION};
 use foliocopy_measure::size::Size;
 use foliocopy_measure::topology::Topology;
 use foliocopy_measure::verdict::Verdict;
 use foliocopy_measure::warning::Warning;
 use foliocopy_measure::{affinity, environment, eviction};
 
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::export::ExportArgs;
 use crate::interrupt::Interrupt;
 use crate::printer::Printer;
@@ -48,6 +48,7 @@ const TIME: Duration = Duration::from_secs(40);
 
 /// What `foliocopy bench` takes.
 #[derive(clap::Args)]
+#[command(after_help = exit::HELP)]
 pub(crate) struct Args {
     /// Add a contender: a primitive (rep_movsb, movnti, …), page:PRIMITIVE for page by page, foliocopy:temporal,
     /// foliocopy:non_temporal, kernel:temporal, kernel:non_temporal, limit (the fastest stream of this machine), or
@@ -171,17 +172,23 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let pairs = nodes::pairs(&args.nodes, &topology)?;
     let cpu = choose_cpu(args.cpu, &allowed, &pairs, &topology)?;
     let plan = plan(&args, &topology, &pairs, counter, &allowed)?;
-    let available = memory::available_bytes();
-    plan.check(available)?;
+    plan.check(&Available::detect())?;
     if let Some(cpu) = cpu {
         affinity::pin(cpu).with_context(|| format!("can't stay on CPU {cpu}"))?;
     }
     let parameters = parameters(&args, &plan, &pairs, cpu);
 
     let printer = Printer { to_standard_error: exports.to_standard_output(), quiet: args.quiet };
+    let auto: Vec<PolicyChoice> = environment
+        .policy
+        .iter()
+        .filter(|choice| choice.locality == Locality::Auto.name())
+        .cloned()
+        .collect();
     printer.aside(&format!(
-        "{}\n{}\n",
+        "{}\nfoliocopy chooses:\n{}\n{}\n",
         header::environment(&environment),
+        header::choices(&auto),
         header::parameters(&parameters)
     ))?;
     let before = Warning::about_environment(&environment, counter);

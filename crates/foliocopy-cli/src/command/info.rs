@@ -9,14 +9,14 @@ use comfy_table::{ContentArrangement, Table, presets};
 use foliocopy::{Cpu, Policy, Primitive, Registers};
 use foliocopy_measure::environment;
 use foliocopy_measure::result::{Environment, PolicyChoice};
-use foliocopy_measure::size::Size;
 use serde::Serialize;
 
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::header;
 
 /// What `foliocopy info` takes.
 #[derive(clap::Args)]
+#[command(after_help = exit::HELP)]
 pub(crate) struct Args {
     /// Print JSON
     #[arg(long)]
@@ -92,8 +92,12 @@ fn text(info: &Info) -> String {
         }
     }
     let _ = writeln!(text, "\n{}", primitives(&info.primitives));
-    let _ = writeln!(text, "\nWhat copy_pages chooses in a process:\n{}", choices(&info.environment.policy));
-    let _ = write!(text, "What it chooses in a kernel:\n{}", choices(&info.kernel_policy));
+    let _ = writeln!(
+        text,
+        "\nWhat copy_pages chooses in a process:\n{}",
+        header::choices(&info.environment.policy)
+    );
+    let _ = write!(text, "What it chooses in a kernel:\n{}", header::choices(&info.kernel_policy));
     text
 }
 
@@ -116,37 +120,9 @@ fn primitives(primitives: &[PrimitiveInfo]) -> Table {
     table
 }
 
-/// A line for each run of sizes of a locality that are copied in the same way for the same reason.
-fn choices(choices: &[PolicyChoice]) -> String {
-    let mut text = String::new();
-    for same in
-        choices.chunk_by(|one, other| (&one.locality, &one.reason) == (&other.locality, &other.reason))
-    {
-        let (first, last) = (&same[0], &same[same.len() - 1]);
-        let sizes = match same {
-            [only] => Size(only.bytes).to_string(),
-            _ => format!("{} to {}", Size(first.bytes), Size(last.bytes)),
-        };
-        let _ = writeln!(text, "  {:<12} {sizes:<12} {}", first.locality, first.reason);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_that_are_treated_alike_share_a_line() {
-        let choice = |bytes, reason: &str| PolicyChoice {
-            locality: "auto".into(),
-            bytes,
-            primitive: "rep_movsb".into(),
-            reason: reason.into(),
-        };
-        let text = choices(&[choice(4096, "because"), choice(16384, "because"), choice(65536, "otherwise")]);
-        assert_eq!(text, "  auto         4K to 16K    because\n  auto         64K          otherwise\n");
-    }
 
     #[test]
     fn what_a_cpu_lacks_is_named() {

@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::contender::Contender;
+use crate::memory::PMD_BYTES;
 use crate::result::{Cache, Situation};
 
 /// Bytes of the range that the contender `limit` copies.
 pub(super) const LIMIT_BYTES: usize = 32 << 20;
+
+/// Above this, old buffers go before new ones come: what is larger than this takes in most of memory's places anyway.
+const KEPT_BYTES: u64 = 128 << 20;
 
 /// A situation: what is copied, from where to where, in which state of the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,15 +75,31 @@ impl Case {
         }
     }
 
-    /// Bytes of memory that the case takes, while its buffers are laid out anew.
-    pub(super) fn bytes_needed(&self) -> u64 {
-        let buffers = (self.resident_folios() as u64).saturating_mul(self.folio_bytes);
-        let buffers = buffers.saturating_mul(2 * self.crew.threads() as u64);
-        let victim = match self.then {
+    /// Bytes of all sources, and so of all destinations, in whole huge pages.
+    fn side_bytes(&self) -> u64 {
+        let bytes = (self.resident_folios() as u64).saturating_mul(self.folio_bytes);
+        bytes
+            .checked_next_multiple_of(PMD_BYTES as u64)
+            .unwrap_or(bytes)
+            .saturating_mul(self.crew.threads() as u64)
+    }
+
+    /// Whether the old buffers stay until the new are laid out, so that they are not the same again.
+    pub(super) fn keeps_old_layout(&self) -> bool {
+        self.side_bytes() <= KEPT_BYTES
+    }
+
+    /// Bytes of source or destination at the most: while they are laid out anew there are two of each.
+    pub(super) fn side_bytes_needed(&self) -> u64 {
+        if self.keeps_old_layout() { 2 * self.side_bytes() } else { self.side_bytes() }
+    }
+
+    /// Bytes of the working set that is read before and after the copies.
+    pub(super) fn victim_bytes(&self) -> u64 {
+        match self.then {
             Some(Then::Victim { bytes }) => bytes,
             _ => 0,
-        };
-        buffers.saturating_add(victim)
+        }
     }
 
     /// Whether `contender` takes part: a stream has no state of the cache but cold.

@@ -1,11 +1,9 @@
 //! The buffers of one copier: folios of source and destination, and the order in which they are copied.
 
-use std::ffi::c_void;
-
 use fastrand::Rng;
 
 use super::Case;
-use crate::contender::CopyFunction;
+use crate::contender::Copier;
 use crate::eviction::read_lines;
 use crate::memory::{Mapping, MemoryError, MemoryKind, PMD_BYTES};
 use crate::result::MemoryGiven;
@@ -63,25 +61,22 @@ impl Layout {
         }
     }
 
-    /// Copies every folio with `copy`, in order, `repeats` times.
-    pub(super) fn copy(&mut self, copy: CopyFunction, repeats: usize) {
+    /// Copies every folio with `copier`, in order, `repeats` times.
+    pub(super) fn copy(&mut self, copier: Copier, repeats: usize) {
         let (src, dst) = (self.src.as_ptr(), self.dst.as_mut_ptr());
+        let count = copier.count(self.folio_bytes);
         for _ in 0..repeats {
             for pair in &self.pairs {
-                // SAFETY: whole folios inside the two mappings (INVARIANT), which are ours and apart; `copy` has
-                // memcpy's contract.
-                unsafe {
-                    let (dst, src) = (dst.add(pair.dst).cast::<c_void>(), src.add(pair.src).cast::<c_void>());
-                    copy(dst, src, self.folio_bytes);
-                }
+                // SAFETY: whole folios inside the two mappings (INVARIANT), which are ours and apart.
+                unsafe { copier.copy(dst.add(pair.dst), src.add(pair.src), count) };
             }
         }
     }
 
     /// Copies and reads, folio by folio, `repeats` times.
-    pub(super) fn copy_and_read(&mut self, copy: CopyFunction, repeats: usize) {
+    pub(super) fn copy_and_read(&mut self, copier: Copier, repeats: usize) {
         for _ in 0..repeats {
-            self.copy(copy, 1);
+            self.copy(copier, 1);
             self.read_destination();
         }
     }

@@ -5,12 +5,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use foliocopy::PAGE_SIZE;
 
 use super::case::LIMIT_BYTES;
 use super::layout::Layout;
 use super::{BenchError, Case, Crew, Plan, Then};
 use crate::affinity;
-use crate::contender::{Contender, CopyFunction, Kind};
+use crate::contender::{Contender, Copier, Kind};
 use crate::eviction::{EvictionBuffer, read_lines};
 use crate::latency;
 use crate::memory::{Mapping, MemoryError, MemoryKind};
@@ -74,8 +75,11 @@ impl<'a> Sampler<'a> {
         })
     }
 
-    /// Takes other memory. The new is mapped before the old is gone, so that it is not the same again.
+    /// Takes other memory.
     pub(super) fn lay_out_anew(&mut self, rng: &mut Rng) -> Result<(), MemoryError> {
+        if !self.case.keeps_old_layout() {
+            self.layouts.clear();
+        }
         self.layouts = lay_out(self.plan, self.case, rng)?;
         Ok(())
     }
@@ -113,9 +117,9 @@ impl<'a> Sampler<'a> {
     /// Runs `contender` once on a cleared destination and compares every byte.
     pub(super) fn verify(&mut self, contender: &Contender) -> Result<(), BenchError> {
         for layout in &mut self.layouts {
-            let (Kind::Folios(copy) | Kind::Engine(copy)) = contender.kind() else { return Ok(()) };
+            let (Kind::Folios(copier) | Kind::Engine(copier)) = contender.kind() else { return Ok(()) };
             layout.clear_destination();
-            layout.copy(*copy, 1);
+            layout.copy(*copier, 1);
             if let Some((offset, found, expected)) = layout.first_wrong_byte() {
                 let (contender, case) = (contender.name().to_owned(), self.case.to_string());
                 return Err(BenchError::WrongByte { contender, case, offset, found, expected });
@@ -127,15 +131,15 @@ impl<'a> Sampler<'a> {
     /// Times one run of `contender`.
     pub(super) fn sample(&mut self, contender: &Contender, rng: &mut Rng) -> Sample {
         match contender.kind() {
-            Kind::Folios(copy) | Kind::Engine(copy) => match self.case.crew {
-                Crew::One => self.sample_one(*copy, rng),
-                Crew::Copiers(_) => self.sample_copiers(*copy),
+            Kind::Folios(copier) | Kind::Engine(copier) => match self.case.crew {
+                Crew::One => self.sample_one(*copier, rng),
+                Crew::Copiers(_) => self.sample_copiers(*copier),
             },
-            Kind::Limit(functions) => self.sample_limit(&functions.clone()),
+            Kind::Limit(copiers) => self.sample_limit(copiers),
         }
     }
 
-    fn sample_one(&mut self, copy: CopyFunction, rng: &mut Rng) -> Sample {
+    fn sample_one(&mut self, copier: Copier, rng: &mut Rng) -> Sample {
         if self.case.cache != Cache::Hot {
             self.eviction.evict();
         }
@@ -144,9 +148,9 @@ impl<'a> Sampler<'a> {
             read_lines(victim.as_slice());
             gbps(victim.bytes(), timed(|| read_lines(victim.as_slice())))
         });
-        self.warm_code(copy);
+        self.warm_code(copier);
         let layout = &mut self.layouts[0];
-        let repeats = prepare(layout, self.case, copy, &self.hot);
+        let repeats = prepare(layout, self.case, copier, &self.hot);
         let latencies = match self.plan.counter.hertz() {
             Some(_) if self.case.cache != Cache::Mixed => {
                 let lines = (0..latency::SAMPLES).map(|_| {
@@ -160,9 +164,9 @@ impl<'a> Sampler<'a> {
         };
         layout.warm_list();
         let bytes = layout.bytes() * repeats;
-        let copying = timed(|| layout.copy(copy, repeats));
+        let copying = timed(|| layout.copy(copier, repeats));
         let with_read = match (self.case.then, self.case.cache) {
-            (Some(Then::Read), Cache::Hot) => Some(timed(|| layout.copy_and_read(copy, repeats))),
+            (Some(Then::Read), Cache::Hot) => Some(timed(|| layout.copy_and_read(copier, repeats))),
             (Some(Then::Read), _) => Some(copying + timed(|| layout.read_destination())),
             _ => None,
         };
@@ -177,8 +181,8 @@ impl<'a> Sampler<'a> {
     }
 
     /// All copiers at once: their bytes by the time from the first start to the last end.
-    fn sample_copiers(&mut self, copy: CopyFunction) -> Sample {
-        self.warm_code(copy);
+    fn sample_copiers(&mut self, copier: Copier) -> Sample {
+        self.warm_code(copier);
         let (case, eviction, hot, cpus) = (self.case, self.eviction, &self.hot, &self.plan.cpus);
         let barrier = Barrier::new(self.layouts.len());
         let mut bytes = 0;
@@ -195,11 +199,11 @@ impl<'a> Sampler<'a> {
                         if case.cache != Cache::Hot {
                             eviction.evict();
                         }
-                        let repeats = prepare(layout, case, copy, hot);
+                        let repeats = prepare(layout, case, copier, hot);
                         layout.warm_list();
                         barrier.wait();
                         let started = Instant::now();
-                        layout.copy(copy, repeats);
+                        layout.copy(copier, repeats);
                         (started, Instant::now(), layout.bytes() * repeats)
                     })
                 })
@@ -217,27 +221,25 @@ impl<'a> Sampler<'a> {
         }
     }
 
-    /// The fastest of `functions` on one large range.
-    fn sample_limit(&mut self, functions: &[CopyFunction]) -> Sample {
+    /// The fastest of `copiers` on one large range.
+    fn sample_limit(&mut self, copiers: &[Copier]) -> Sample {
         let mut fastest = 0.0f64;
-        for copy in functions {
+        for copier in copiers {
             self.eviction.evict();
-            self.warm_code(*copy);
+            self.warm_code(*copier);
             let (src, dst) = self.stream.as_mut().expect("mapped where a limit takes part");
             let (src, dst) = (src.as_ptr(), dst.as_mut_ptr());
-            // SAFETY: two mappings of LIMIT_BYTES each; `copy` has memcpy's contract.
-            let time = timed(|| unsafe {
-                copy(dst.cast(), src.cast(), LIMIT_BYTES);
-            });
+            // SAFETY: two mappings of LIMIT_BYTES each.
+            let time = timed(|| unsafe { copier.copy(dst, src, copier.count(LIMIT_BYTES)) });
             fastest = fastest.max(gbps(LIMIT_BYTES, time));
         }
         Sample { copy_gbps: fastest, with_read_gbps: None, victim_gbps: None, latencies: Vec::new() }
     }
 
-    fn warm_code(&mut self, copy: CopyFunction) {
+    fn warm_code(&mut self, copier: Copier) {
         let start = self.scratch.as_mut_ptr();
-        // SAFETY: the second page of the scratch to the first; `copy` has memcpy's contract.
-        unsafe { copy(start.cast(), start.add(4096).cast(), 4096) };
+        // SAFETY: the second page of the scratch to the first.
+        unsafe { copier.copy(start, start.add(PAGE_SIZE), copier.count(PAGE_SIZE)) };
     }
 }
 
@@ -247,7 +249,7 @@ fn lay_out(plan: &Plan, case: &Case, rng: &mut Rng) -> Result<Vec<Layout>, Memor
 
 /// Brings the folios into the state of the cache that the case asks for, on evicted caches, and says how often they
 /// are to be copied.
-fn prepare(layout: &mut Layout, case: &Case, copy: CopyFunction, hot: &[bool]) -> usize {
+fn prepare(layout: &mut Layout, case: &Case, copier: Copier, hot: &[bool]) -> usize {
     match case.cache {
         Cache::Cold => 1,
         Cache::Mixed => {
@@ -257,7 +259,7 @@ fn prepare(layout: &mut Layout, case: &Case, copy: CopyFunction, hot: &[bool]) -
         Cache::Hot => {
             layout.warm(|_| true);
             // Once untimed, so that the first copy finds what every further one finds.
-            layout.copy(copy, 1);
+            layout.copy(copier, 1);
             case.folios()
         }
     }

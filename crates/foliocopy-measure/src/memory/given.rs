@@ -1,7 +1,6 @@
-//! What the system really gave, from /proc/self/smaps, and how much it could give.
+//! What the system really gave, from /proc/self/smaps.
 
 use std::fs;
-use std::path::Path;
 
 /// Bytes of a mapping that lie in huge pages, transparent or reserved.
 pub(super) fn huge_bytes(start: usize, bytes: usize) -> u64 {
@@ -39,25 +38,6 @@ fn huge_field(line: &str) -> u64 {
     value.trim().trim_end_matches(" kB").parse::<u64>().map_or(0, |kibibytes| kibibytes << 10)
 }
 
-/// Bytes that could be allocated now without swapping: what the kernel estimates, within the cgroup's limit.
-pub fn available_bytes() -> u64 {
-    available_below(Path::new("/"))
-}
-
-fn available_below(root: &Path) -> u64 {
-    let number = |file: &str| fs::read_to_string(root.join(file)).ok()?.trim().parse::<u64>().ok();
-    let system = fs::read_to_string(root.join("proc/meminfo"))
-        .ok()
-        .and_then(|text| {
-            let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
-            line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()
-        })
-        .map_or(u64::MAX, |kibibytes| kibibytes << 10);
-    let cgroup = number("sys/fs/cgroup/memory.max")
-        .map_or(u64::MAX, |limit| limit.saturating_sub(number("sys/fs/cgroup/memory.current").unwrap_or(0)));
-    system.min(cgroup)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,22 +60,5 @@ VmFlags: rd wr
         assert_eq!(huge_bytes_in(SMAPS, 0x7f00_0040_0000, 2 << 20), 2 << 20);
         assert_eq!(huge_bytes_in(SMAPS, 0x7f00_0080_0000, 2 << 20), 2 << 20);
         assert_eq!(huge_bytes_in(SMAPS, 0x7f00_0060_0000, 2 << 20), 0);
-    }
-
-    #[test]
-    fn the_smaller_of_system_and_cgroup_is_available() {
-        let root = tempfile::tempdir().unwrap();
-        let write = |file: &str, content: &str| {
-            let file = root.path().join(file);
-            fs::create_dir_all(file.parent().unwrap()).unwrap();
-            fs::write(file, content).unwrap();
-        };
-        write("proc/meminfo", "MemTotal: 4096 kB\nMemAvailable:    2048 kB\n");
-        assert_eq!(available_below(root.path()), 2 << 20);
-        write("sys/fs/cgroup/memory.max", "max\n");
-        assert_eq!(available_below(root.path()), 2 << 20);
-        write("sys/fs/cgroup/memory.max", "1500000\n");
-        write("sys/fs/cgroup/memory.current", "500000\n");
-        assert_eq!(available_below(root.path()), 1_000_000);
     }
 }

@@ -1,0 +1,224 @@
+//! The functions behind the contenders.
+
+use std::ffi::c_void;
+use std::ptr;
+use std::sync::LazyLock;
+
+use foliocopy::{CopyOptions, Locality, PAGE_SIZE, Page, Policy, Primitive, Registers};
+
+/// memcpy(3)'s signature.
+pub type CopyFunction =
+    unsafe extern "C" fn(dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void;
+
+/// A function that copies, with what it counts in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Copier {
+    function: CopyFunction,
+    unit: usize,
+}
+
+impl Copier {
+    /// One that counts bytes, as memcpy(3) does.
+    pub(crate) fn of_bytes(function: CopyFunction) -> Self {
+        Self { function, unit: 1 }
+    }
+
+    /// One that counts pages, as `foliocopy_copy_pages()` does. What it returns, an int, is not looked at.
+    pub(crate) fn of_pages(function: CopyFunction) -> Self {
+        Self { function, unit: PAGE_SIZE }
+    }
+
+    /// What to call [`Copier::copy`] with for `bytes` bytes, worked out outside of the measured loop.
+    pub(crate) fn count(self, bytes: usize) -> usize {
+        bytes / self.unit
+    }
+
+    /// Copies `count` units.
+    ///
+    /// # Safety
+    ///
+    /// As memcpy(3), and both pointers and the bytes are multiples of 4096.
+    #[inline]
+    pub(crate) unsafe fn copy(self, dst: *mut u8, src: *const u8, count: usize) {
+        // SAFETY: the caller's promises.
+        unsafe { (self.function)(dst.cast(), src.cast(), count) };
+    }
+}
+
+/// The instance of a function for a primitive that is known only now.
+macro_rules! by_primitive {
+    ($primitive:expr, $function:ident) => {
+        match $primitive {
+            Primitive::RepMovsb => $function::<{ Primitive::RepMovsb as usize }>,
+            Primitive::RepMovsq => $function::<{ Primitive::RepMovsq as usize }>,
+            Primitive::Movq => $function::<{ Primitive::Movq as usize }>,
+            Primitive::Movnti => $function::<{ Primitive::Movnti as usize }>,
+            Primitive::Movdir64b => $function::<{ Primitive::Movdir64b as usize }>,
+            Primitive::Avx2 => $function::<{ Primitive::Avx2 as usize }>,
+            Primitive::Avx2Nt => $function::<{ Primitive::Avx2Nt as usize }>,
+            Primitive::Avx512 => $function::<{ Primitive::Avx512 as usize }>,
+            Primitive::Avx512Nt => $function::<{ Primitive::Avx512Nt as usize }>,
+            Primitive::Portable => $function::<{ Primitive::Portable as usize }>,
+        }
+    };
+}
+
+/// `primitive` over the whole folio at once.
+pub(super) fn range_function(primitive: Primitive, machine_check_safe: bool) -> CopyFunction {
+    if machine_check_safe { by_primitive!(primitive, range_mc) } else { by_primitive!(primitive, range) }
+}
+
+/// `primitive` page by page.
+pub(super) fn page_function(primitive: Primitive, machine_check_safe: bool) -> CopyFunction {
+    if machine_check_safe { by_primitive!(primitive, pages_mc) } else { by_primitive!(primitive, pages) }
+}
+
+/// # Safety
+///
+/// As memcpy(3), and both pointers and `bytes` are multiples of 4096, and the CPU has the primitive.
+unsafe extern "C" fn range<const PRIMITIVE: usize>(
+    dst: *mut c_void,
+    src: *const c_void,
+    bytes: usize,
+) -> *mut c_void {
+    let primitive = Primitive::ALL[PRIMITIVE];
+    if primitive.is_non_temporal() {
+        // With the prefetch that the policy gives it.
+        // SAFETY: the caller's promises.
+        return unsafe { copy(CopyOptions::new().primitive(primitive), dst, src, bytes) };
+    }
+    // SAFETY: the caller's promises.
+    unsafe { primitive.copy(dst.cast(), src.cast(), bytes) };
+    dst
+}
+
+/// # Safety
+///
+/// As [`range`].
+unsafe extern "C" fn range_mc<const PRIMITIVE: usize>(
+    dst: *mut c_void,
+    src: *const c_void,
+    bytes: usize,
+) -> *mut c_void {
+    // SAFETY: the caller's promises; this memory doesn't fault, so nobody needs to catch.
+    match unsafe { Primitive::ALL[PRIMITIVE].copy_mc(dst.cast(), src.cast(), bytes) } {
+        Ok(()) => dst,
+        Err(_) => ptr::null_mut(),
+    }
+}
+
+/// # Safety
+///
+/// As [`range`].
+unsafe extern "C" fn pages<const PRIMITIVE: usize>(
+    dst: *mut c_void,
+    src: *const c_void,
+    bytes: usize,
+) -> *mut c_void {
+    for offset in (0..bytes).step_by(PAGE_SIZE) {
+        // SAFETY: the caller's promises, for one page of the range.
+        unsafe { range::<PRIMITIVE>(dst.byte_add(offset), src.byte_add(offset), PAGE_SIZE) };
+    }
+    dst
+}
+
+/// # Safety
+///
+/// As [`range`].
+unsafe extern "C" fn pages_mc<const PRIMITIVE: usize>(
+    dst: *mut c_void,
+    src: *const c_void,
+    bytes: usize,
+) -> *mut c_void {
+    for offset in (0..bytes).step_by(PAGE_SIZE) {
+        // SAFETY: the caller's promises, for one page of the range.
+        unsafe { range_mc::<PRIMITIVE>(dst.byte_add(offset), src.byte_add(offset), PAGE_SIZE) };
+    }
+    dst
+}
+
+/// # Safety
+///
+/// As [`range`].
+pub(super) unsafe extern "C" fn foliocopy_auto(
+    dst: *mut c_void,
+    src: *const c_void,
+    bytes: usize,
+) -> *mut c_void {
+    // SAFETY: the caller's promises.
+    unsafe { copy(CopyOptions::new(), dst, src, bytes) }
+}
+
+/// # Safety
+///
+/// As [`range`].
+pub(super) unsafe extern "C" fn foliocopy_temporal(
+    dst: *mut c_void,
+    src: *const c_void,
+    bytes: usize,
+) -> *mut c_void {
+    // SAFETY: the caller's promises.
+    unsafe { copy(CopyOptions::new().locality(Locality::Temporal), dst, src, bytes) }
+}
+
+/// # Safety
+///
+/// As [`range`].
+pub(super) unsafe extern "C" fn foliocopy_non_temporal(
+    dst: *mut c_void,
+    src: *const c_void,
+    bytes: usize,
+) -> *mut c_void {
+    // SAFETY: the caller's promises.
+    unsafe { copy(CopyOptions::new().locality(Locality::NonTemporal), dst, src, bytes) }
+}
+
+/// # Safety
+///
+/// As [`range`].
+pub(super) unsafe extern "C" fn kernel_temporal(
+    dst: *mut c_void,
+    src: *const c_void,
+    bytes: usize,
+) -> *mut c_void {
+    // SAFETY: the caller's promises.
+    unsafe { kernel(Locality::Temporal, dst, src, bytes) }
+}
+
+/// # Safety
+///
+/// As [`range`].
+pub(super) unsafe extern "C" fn kernel_non_temporal(
+    dst: *mut c_void,
+    src: *const c_void,
+    bytes: usize,
+) -> *mut c_void {
+    // SAFETY: the caller's promises.
+    unsafe { kernel(Locality::NonTemporal, dst, src, bytes) }
+}
+
+/// # Safety
+///
+/// As [`range`].
+unsafe fn kernel(locality: Locality, dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void {
+    static POLICY: LazyLock<Option<Policy>> = LazyLock::new(|| {
+        let host = Policy::host().ok()?;
+        Some(Policy::new(*host.cpu(), Registers::GeneralPurpose))
+    });
+    let Some(policy) = &*POLICY else { return ptr::null_mut() };
+    // SAFETY: the caller's promises.
+    unsafe { copy(CopyOptions::new().policy(policy).locality(locality), dst, src, bytes) }
+}
+
+/// Null where nothing was copied, which the verification of the cell then shows.
+///
+/// # Safety
+///
+/// As [`range`].
+unsafe fn copy(options: CopyOptions, dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void {
+    // SAFETY: the caller's promises.
+    match unsafe { options.copy_pages_raw(dst.cast::<Page>(), src.cast::<Page>(), bytes / PAGE_SIZE) } {
+        Ok(()) => dst,
+        Err(_) => ptr::null_mut(),
+    }
+}
