@@ -16,8 +16,8 @@ use crate::result;
 pub(crate) use function::Copier;
 pub use function::CopyFunction;
 use function::{
-    foliocopy_auto, foliocopy_non_temporal, foliocopy_temporal, kernel_non_temporal, kernel_temporal,
-    page_function, range_function,
+    foliocopy_auto, foliocopy_mc, foliocopy_non_temporal, foliocopy_temporal, kernel_non_temporal,
+    kernel_temporal, page_function, range_function,
 };
 
 /// What the kernel does today, and what every ratio refers to.
@@ -27,8 +27,14 @@ pub const BASELINE: &str = "per-page";
 pub const DEFAULT: [&str; 5] = [BASELINE, "per-page-mc", "rfc", "rfc-mc", "foliocopy"];
 
 /// Names that aren't primitives, beyond [`DEFAULT`].
-const FURTHER: [&str; 5] =
-    ["foliocopy:temporal", "foliocopy:non_temporal", "kernel:temporal", "kernel:non_temporal", LIMIT];
+const FURTHER: [&str; 6] = [
+    "foliocopy-mc",
+    "foliocopy:temporal",
+    "foliocopy:non_temporal",
+    "kernel:temporal",
+    "kernel:non_temporal",
+    LIMIT,
+];
 
 /// The fastest stream of this machine.
 const LIMIT: &str = "limit";
@@ -160,6 +166,9 @@ impl Contender {
             }
             "foliocopy" => {
                 (Kind::Engine(Copier::of_bytes(foliocopy_auto)), "copy_pages, its own choice".to_owned())
+            }
+            "foliocopy-mc" => {
+                (Kind::Folios(Copier::of_bytes(foliocopy_mc)), "copy_mc_pages, its own choice".to_owned())
             }
             "foliocopy:temporal" => {
                 (Kind::Folios(Copier::of_bytes(foliocopy_temporal)), "copy_pages, temporal".to_owned())

@@ -51,8 +51,9 @@ const TIME: Duration = Duration::from_secs(40);
 #[command(after_help = exit::HELP)]
 pub(crate) struct Args {
     /// Add a contender: a primitive (rep_movsb, movnti, …), page:PRIMITIVE for page by page, foliocopy:temporal,
-    /// foliocopy:non_temporal, kernel:temporal, kernel:non_temporal, limit (the fastest stream of this machine), or
-    /// NAME=LIBRARY.so:SYMBOL for any function with memcpy's signature (glibc=-:memcpy for this process's own)
+    /// foliocopy:non_temporal, foliocopy-mc (the machine-check-safe copy), kernel:temporal, kernel:non_temporal, limit
+    /// (the fastest stream of this machine), or NAME=LIBRARY.so:SYMBOL for any function with memcpy's signature
+    /// (glibc=-:memcpy for this process's own)
     #[arg(long = "contender", value_name = "NAME")]
     contenders: Vec<String>,
     /// What the caches hold before each run [default: both]

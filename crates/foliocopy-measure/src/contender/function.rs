@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::ptr;
 use std::sync::LazyLock;
 
-use foliocopy::{CopyOptions, Locality, PAGE_SIZE, Page, Policy, Primitive, Registers};
+use foliocopy::{CopyOptions, Locality, PAGE_SIZE, Page, Policy, Primitive, Registers, copy_mc_pages_raw};
 
 /// memcpy(3)'s signature.
 pub type CopyFunction =
@@ -147,6 +147,21 @@ pub(super) unsafe extern "C" fn foliocopy_auto(
 ) -> *mut c_void {
     // SAFETY: the caller's promises.
     unsafe { copy(CopyOptions::new(), dst, src, bytes) }
+}
+
+/// # Safety
+///
+/// As [`range`].
+pub(super) unsafe extern "C" fn foliocopy_mc(
+    dst: *mut c_void,
+    src: *const c_void,
+    bytes: usize,
+) -> *mut c_void {
+    // SAFETY: the caller's promises.
+    match unsafe { copy_mc_pages_raw(dst.cast(), src.cast(), bytes / PAGE_SIZE) } {
+        Ok(()) => dst,
+        Err(_) => ptr::null_mut(),
+    }
 }
 
 /// # Safety
