@@ -137,6 +137,32 @@ fn a_mask_changes_what_the_kernel_would_do() {
 }
 
 #[test]
+fn a_preset_has_the_rfcs_parameters_and_flags_prevail() {
+    let results =
+        results(bench().args(["--preset", "rfc-zen3", "--total", "4M", "--rounds", "2", "--evict", "2M"]));
+    let parameters = &results.parameters;
+    assert_eq!(parameters.preset.as_deref(), Some("rfc-zen3"));
+    assert_eq!(parameters.folio_bytes, [1 << 20, 2 << 20]);
+    assert_eq!(parameters.cache, [Cache::Cold, Cache::Hot]);
+    assert_eq!((parameters.total_bytes_cold, parameters.total_bytes_hot), (4 << 20, 4 << 20));
+    assert!(!results.environment.cpu.features.iter().any(|feature| feature == "erms" || feature == "fsrm"));
+    let rfc = parameters.contenders.iter().find(|contender| contender.name == "rfc").unwrap();
+    assert_eq!(rfc.description, "one memcpy (movq) a folio");
+}
+
+#[test]
+fn a_library_of_ours_takes_part_by_pages() {
+    let library = assert_cmd::cargo::cargo_bin("foliocopy").with_file_name("libfoliocopy.so");
+    if !library.exists() {
+        println!("not tested: {} is not built", library.display());
+        return;
+    }
+    let capi = format!("capi={}:foliocopy_copy_pages@pages", library.display());
+    let results = results(short().args(["--contender", &capi]));
+    assert!(results.cells.iter().any(|cell| cell.contender == "capi"));
+}
+
+#[test]
 fn mixed_read_victim_and_copiers_are_measured() {
     let mixed = results(short().args(["--cache", "mixed"]));
     assert!(mixed.cells.iter().all(|cell| cell.cache == Some(Cache::Mixed)));

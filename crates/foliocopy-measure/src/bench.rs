@@ -13,7 +13,7 @@ use crate::contender::Contender;
 use crate::eviction::EvictionBuffer;
 use crate::latency::TimeStampCounter;
 use crate::memory::{Available, MemoryError, MemoryKind};
-use crate::result::{Cell, MemoryGiven};
+use crate::result::{Cache, Cell, MemoryGiven};
 
 pub use case::{Case, Crew, Then};
 use sampler::{Sample, Sampler};
@@ -123,7 +123,8 @@ impl Plan {
             };
             let side = case.side_bytes_needed();
             let buffers = side.saturating_mul(2);
-            let besides = case.victim_bytes().saturating_add(self.evict_bytes as u64);
+            let evicted = if self.evicts() { self.evict_bytes as u64 } else { 0 };
+            let besides = case.victim_bytes().saturating_add(evicted);
             if self.memory == MemoryKind::Hugetlb {
                 suffices(HUGETLB, buffers, available.hugetlb_bytes)?;
                 return suffices("memory", besides, available.bytes);
@@ -142,9 +143,14 @@ impl Plan {
         })
     }
 
+    /// Whether any case needs its caches evicted.
+    fn evicts(&self) -> bool {
+        self.cases.iter().any(|case| case.cache != Cache::Hot)
+    }
+
     /// Measures. An interrupted measurement ends early and well.
     pub fn run(&self, observer: &mut dyn Observer) -> Result<Outcome, BenchError> {
-        let eviction = EvictionBuffer::new(self.evict_bytes)?;
+        let eviction = EvictionBuffer::new(if self.evicts() { self.evict_bytes } else { 0 })?;
         let started = Instant::now();
         let mut cells = Vec::new();
         for (index, case) in self.cases.iter().enumerate() {
@@ -306,7 +312,6 @@ fn add(total: &mut MemoryGiven, more: &MemoryGiven) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::result::Cache;
     use std::ffi::c_void;
 
     /// Counts rounds, and stops after some of them.

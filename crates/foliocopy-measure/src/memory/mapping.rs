@@ -29,10 +29,10 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps `bytes` (rounded up to whole huge pages) of zeroes, aligned to `align` bytes (a power of two, raised
+    /// Maps `bytes` (rounded up to whole huge pages, one at least) of zeroes, aligned to `align` bytes (a power of two, raised
     /// to a huge page), on `node` where one is given, and touches every page.
     pub fn new(kind: MemoryKind, bytes: usize, align: usize, node: Option<u32>) -> Result<Self, MemoryError> {
-        let bytes = bytes.next_multiple_of(PMD_BYTES);
+        let bytes = bytes.max(1).next_multiple_of(PMD_BYTES);
         let align = align.max(PMD_BYTES);
         let (reservation, start) = map(kind, bytes, align).map_err(|source| match source.raw_os_error() {
             Some(libc::ENOMEM) if kind == MemoryKind::Hugetlb => MemoryError::NoHugePages { bytes },
