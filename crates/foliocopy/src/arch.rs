@@ -4,9 +4,7 @@
 mod x86_64;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86_64::look::{
-    LINES as LOOK_LINES, latency as latency_of, latency_mc as latency_of_mc, prefetch,
-};
+pub(crate) use x86_64::look::{LINES as LOOK_LINES, flush, latency, latency_mc, prefetch, time_stamp};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::{copy, copy_mc, store_fence};
 

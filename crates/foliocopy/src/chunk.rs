@@ -1,10 +1,12 @@
 //! The range, cut into chunks, with a yield between them: one loop for plain and machine-check-safe
 //! copies, in a process and in a kernel.
 
+use crate::clock::Clock;
 use crate::extable::Fault;
 use crate::fence::FenceGuard;
 use crate::page::PAGE_SIZE;
 use crate::policy::Choice;
+use crate::primitive::Primitive;
 
 /// How much is copied between two yields unless told otherwise: 32 MiB, about 3 ms at 10 GB/s, as
 /// Linux's `clear_pages()` does (`PROCESS_PAGES_NON_PREEMPT_BATCH`).
@@ -37,10 +39,110 @@ impl<F: FnMut()> Yield for F {
 ///
 /// # Safety
 ///
-/// The choice suits the CPU, and the rest is as [`Primitive::copy`](crate::Primitive::copy) or, with
-/// `MACHINE_CHECK_SAFE`, [`Primitive::copy_mc`](crate::Primitive::copy_mc) says.
+/// The choice suits the CPU, and the rest is as [`Primitive::copy`] or, with
+/// `MACHINE_CHECK_SAFE`, [`Primitive::copy_mc`] says.
 #[inline]
 pub(crate) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(
+    choice: Choice,
+    dst: *mut u8,
+    src: *const u8,
+    bytes: usize,
+    chunk_bytes: usize,
+    between_chunks: impl Yield,
+) -> Result<(), Fault> {
+    // SAFETY: the caller's promises.
+    unsafe {
+        match bytes <= chunk_bytes {
+            true => one::<MACHINE_CHECK_SAFE>(choice, dst, src, bytes),
+            false => many::<MACHINE_CHECK_SAFE>(choice, dst, src, bytes, chunk_bytes, between_chunks),
+        }
+    }
+}
+
+/// One chunk, and a fence if its stores need it.
+///
+/// # Safety
+///
+/// As [`copy`].
+#[inline]
+unsafe fn one<const MACHINE_CHECK_SAFE: bool>(
+    choice: Choice,
+    dst: *mut u8,
+    src: *const u8,
+    bytes: usize,
+) -> Result<(), Fault> {
+    // SAFETY: the caller's promises.
+    unsafe {
+        match choice.in_l1 {
+            None => by::<MACHINE_CHECK_SAFE>(choice.primitive, choice, dst, src, bytes),
+            Some(in_l1) => by_first_page::<MACHINE_CHECK_SAFE>(in_l1, choice, dst, src, bytes),
+        }
+    }
+}
+
+/// Lets the first page tell: copied as if it were in the L1, and if it took no longer than that the rest
+/// is copied the same way.
+///
+/// # Safety
+///
+/// As [`copy`]; the CPU has a time-stamp counter.
+#[inline(never)]
+unsafe fn by_first_page<const MACHINE_CHECK_SAFE: bool>(
+    in_l1: Primitive,
+    choice: Choice,
+    dst: *mut u8,
+    src: *const u8,
+    bytes: usize,
+) -> Result<(), Fault> {
+    let first = bytes.min(PAGE_SIZE);
+    let rest = bytes - first;
+    let Some(clock) = Clock::usable() else {
+        // SAFETY: the caller's promises.
+        return unsafe { by::<MACHINE_CHECK_SAFE>(choice.primitive, choice, dst, src, bytes) };
+    };
+    let start = clock.now();
+    // SAFETY: the first of the two parts of what the caller promised.
+    unsafe { by::<MACHINE_CHECK_SAFE>(in_l1, choice, dst, src, first) }
+        .map_err(|fault| Fault { bytes_left: fault.bytes_left + rest, ..fault })?;
+    let was_in_l1 = clock.now().wrapping_sub(start) <= clock.page_in_l1_up_to();
+    let primitive = if was_in_l1 { in_l1 } else { choice.primitive };
+    // SAFETY: the second of the two.
+    unsafe { by::<MACHINE_CHECK_SAFE>(primitive, choice, dst.add(first), src.add(first), rest) }
+}
+
+/// # Safety
+///
+/// As [`copy`].
+#[inline]
+unsafe fn by<const MACHINE_CHECK_SAFE: bool>(
+    primitive: Primitive,
+    choice: Choice,
+    dst: *mut u8,
+    src: *const u8,
+    bytes: usize,
+) -> Result<(), Fault> {
+    let prefetch_distance = choice.prefetch_distance as usize;
+    let _fence = FenceGuard::new(primitive);
+    // SAFETY: the caller's promises.
+    unsafe {
+        match MACHINE_CHECK_SAFE {
+            true => crate::arch::copy_mc(primitive, dst, src, bytes, prefetch_distance),
+            false => {
+                crate::arch::copy(primitive, dst, src, bytes, prefetch_distance);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Out of line: what this keeps on the stack between chunks would cost a copy of one page a tenth of
+/// its speed, since the stores of the page before it still fill the store queue.
+///
+/// # Safety
+///
+/// As [`copy`].
+#[inline(never)]
+unsafe fn many<const MACHINE_CHECK_SAFE: bool>(
     choice: Choice,
     dst: *mut u8,
     src: *const u8,
@@ -55,20 +157,11 @@ pub(crate) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(
             between_chunks.yield_now();
         }
         let chunk = chunk_bytes.min(bytes - copied);
-        let Choice { primitive, prefetch_distance, .. } = choice;
-        let _fence = FenceGuard::new(primitive);
         // SAFETY: `copied + chunk` is at most `bytes`, the length of both ranges.
-        let (dst, src) = unsafe { (dst.add(copied), src.add(copied)) };
+        let answer = unsafe { one::<MACHINE_CHECK_SAFE>(choice, dst.add(copied), src.add(copied), chunk) };
         copied += chunk;
-        if MACHINE_CHECK_SAFE {
-            // SAFETY: a part of what the caller promised.
-            let answer = unsafe { crate::arch::copy_mc(primitive, dst, src, chunk, prefetch_distance) };
-            if let Err(fault) = answer {
-                return Err(Fault { bytes_left: fault.bytes_left + (bytes - copied), ..fault });
-            }
-        } else {
-            // SAFETY: a part of what the caller promised.
-            unsafe { crate::arch::copy(primitive, dst, src, chunk, prefetch_distance) };
+        if let Err(fault) = answer {
+            return Err(Fault { bytes_left: fault.bytes_left + (bytes - copied), ..fault });
         }
     }
     Ok(())

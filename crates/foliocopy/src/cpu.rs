@@ -4,7 +4,7 @@ use core::fmt;
 use core::ops::BitOr;
 use core::str::FromStr;
 
-use crate::error::UnknownName;
+use crate::error::{Named, UnknownName};
 
 /// A set of CPU features, by the names of Linux's `/proc/cpuinfo`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -17,7 +17,7 @@ macro_rules! features {
 
             /// Every feature, with its name.
             const NAMED: &'static [(Self, &'static str)] = &[$((Self::$constant, $name)),*];
-            const NAMES: &'static [&'static str] = &[$($name),*];
+            pub(crate) const NAMES: &'static [&'static str] = &[$($name),*];
         }
     };
 }
@@ -38,7 +38,7 @@ features! {
     AVX512F = 5, "avx512f";
     /// A 64-byte direct store: CPUID 7.0 ECX bit 28.
     MOVDIR64B = 6, "movdir64b";
-    /// The time-stamp counter exists: CPUID 1 EDX bit 4.
+    /// The time-stamp counter exists, and RDTSCP with it: CPUID 1 EDX bit 4, 0x8000_0001 EDX bit 27.
     TSC = 7, "tsc";
     /// The time-stamp counter runs at one rate in every power state: CPUID 0x8000_0007 EDX bit 8.
     CONSTANT_TSC = 8, "constant_tsc";
@@ -104,7 +104,7 @@ impl FromStr for Features {
     type Err = UnknownName;
 
     fn from_str(text: &str) -> Result<Self, UnknownName> {
-        let unknown = UnknownName { kind: "CPU feature", known: Self::NAMES };
+        let unknown = UnknownName(Named::Feature);
         text.split(',').map(str::trim).filter(|name| !name.is_empty()).try_fold(Self::NONE, |set, name| {
             let named = Self::NAMED.iter().find(|(_, known)| *known == name);
             named.map(|(feature, _)| set | *feature).ok_or(unknown)
@@ -341,6 +341,7 @@ mod x86_64 {
 
         let structured = leaves.get(7, 0);
         let structured_1 = if structured.eax >= 1 { leaves.get(7, 1).eax } else { 0 };
+        let extended = leaves.get(0x8000_0001, 0);
         let power = leaves.get(0x8000_0007, 0);
         let enabled = if bit(version.ecx, 27) { extended_control_register_0() } else { 0 };
         let avx_enabled = enabled & 0b110 == 0b110;
@@ -353,7 +354,7 @@ mod x86_64 {
             | Features::AVX2.when(bit(structured.ebx, 5) && avx_enabled)
             | Features::AVX512F.when(bit(structured.ebx, 16) && avx512_enabled)
             | Features::MOVDIR64B.when(bit(structured.ecx, 28))
-            | Features::TSC.when(bit(version.edx, 4))
+            | Features::TSC.when(bit(version.edx, 4) && bit(extended.edx, 27))
             | Features::CONSTANT_TSC.when(bit(power.edx, 8))
             | Features::HYPERVISOR.when(bit(version.ecx, 31));
         Cpu { vendor, family, model, stepping, features, caches }

@@ -20,13 +20,40 @@ pub(crate) struct Environment {
 /// An environment variable that says something unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EnvironmentError {
-    variable: &'static str,
+    variable: Variable,
     error: UnknownName,
+}
+
+/// The variables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Variable {
+    Mask,
+    Primitive,
+}
+
+impl Variable {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Mask => "FOLIOCOPY_MASK",
+            Self::Primitive => "FOLIOCOPY_PRIMITIVE",
+        }
+    }
+
+    /// The value; an empty one counts as unset.
+    fn read<T: FromStr<Err = UnknownName>>(self) -> Result<Option<T>, EnvironmentError> {
+        match env::var_os(self.name()) {
+            Some(value) if !value.is_empty() => {
+                let parsed = value.to_string_lossy().parse();
+                parsed.map(Some).map_err(|error| EnvironmentError { variable: self, error })
+            }
+            _ => Ok(None),
+        }
+    }
 }
 
 impl fmt::Display for EnvironmentError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.variable, self.error)
+        write!(formatter, "{}: {}", self.variable.name(), self.error)
     }
 }
 
@@ -38,19 +65,8 @@ impl Environment {
         if is_secure() {
             return Ok(Self::default());
         }
-        let mask = variable("FOLIOCOPY_MASK")?.unwrap_or_default();
-        Ok(Self { mask, primitive: variable("FOLIOCOPY_PRIMITIVE")? })
-    }
-}
-
-/// The value of a variable; an empty one counts as unset.
-fn variable<T: FromStr<Err = UnknownName>>(variable: &'static str) -> Result<Option<T>, EnvironmentError> {
-    match env::var_os(variable) {
-        Some(value) if !value.is_empty() => {
-            let parsed = value.to_string_lossy().parse();
-            parsed.map(Some).map_err(|error| EnvironmentError { variable, error })
-        }
-        _ => Ok(None),
+        let mask = Variable::Mask.read()?.unwrap_or_default();
+        Ok(Self { mask, primitive: Variable::Primitive.read()? })
     }
 }
 

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::cpu::Features;
+use crate::locality::Locality;
 use crate::primitive::Primitive;
 
 /// Why nothing was copied.
@@ -101,15 +102,25 @@ impl core::error::Error for Unsupported {}
 
 /// A name that is none of the known ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnknownName {
-    pub(crate) kind: &'static str,
-    pub(crate) known: &'static [&'static str],
+pub struct UnknownName(pub(crate) Named);
+
+/// What has names by which a user asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Named {
+    Feature,
+    Locality,
+    Primitive,
 }
 
 impl fmt::Display for UnknownName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "unknown {}; known are", self.kind)?;
-        for (index, name) in self.known.iter().enumerate() {
+        let (kind, known) = match self.0 {
+            Named::Feature => ("CPU feature", Features::NAMES),
+            Named::Locality => ("locality", Locality::NAMES),
+            Named::Primitive => ("primitive", Primitive::NAMES),
+        };
+        write!(formatter, "unknown {kind}; known are")?;
+        for (index, name) in known.iter().enumerate() {
             let separator = if index == 0 { " " } else { ", " };
             write!(formatter, "{separator}{name}")?;
         }

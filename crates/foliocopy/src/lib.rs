@@ -21,6 +21,7 @@
 
 mod arch;
 mod chunk;
+mod clock;
 mod cpu;
 mod error;
 pub mod extable;

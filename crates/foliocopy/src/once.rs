@@ -8,8 +8,8 @@ const EMPTY: u8 = 0;
 const FILLING: u8 = 1;
 const READY: u8 = 2;
 
-/// Keeps the first value worked out. A caller that comes while another one fills it does not wait: it
-/// works its own value out and uses that, so this never spins, not even in an interrupt.
+/// Keeps the first value given to it. Nobody ever waits: who comes while another one fills it finds it
+/// empty still, so this never spins, not even in an interrupt.
 pub(crate) struct Once<T> {
     state: AtomicU8,
     value: UnsafeCell<MaybeUninit<T>>,
@@ -24,24 +24,37 @@ impl<T: Copy> Once<T> {
         Self { state: AtomicU8::new(EMPTY), value: UnsafeCell::new(MaybeUninit::uninit()) }
     }
 
-    /// What `use_it` makes of the value kept, or of the one that `work_out` gives.
+    /// The value kept, if there is one yet.
     #[inline]
-    pub(crate) fn with<R>(&self, work_out: impl FnOnce() -> T, use_it: impl FnOnce(&T) -> R) -> R {
-        if self.state.load(Ordering::Acquire) == READY {
+    pub(crate) fn get(&self) -> Option<&T> {
+        match self.state.load(Ordering::Acquire) {
             // SAFETY: READY is stored, with release, after the value was written, and it stays.
-            return use_it(unsafe { (*self.value.get()).assume_init_ref() });
+            READY => Some(unsafe { (*self.value.get()).assume_init_ref() }),
+            _ => None,
         }
-        use_it(&self.keep(work_out()))
     }
 
+    /// Keeps the value, unless one is kept already or just being kept.
     #[cold]
-    #[inline(never)]
-    fn keep(&self, value: T) -> T {
+    pub(crate) fn keep(&self, value: T) {
         if self.state.compare_exchange(EMPTY, FILLING, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             // SAFETY: only the caller that won the exchange comes here, and nobody reads before READY.
             unsafe { (*self.value.get()).write(value) };
             self.state.store(READY, Ordering::Release);
         }
-        value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_value_stays() {
+        let once = Once::new();
+        assert_eq!(once.get(), None);
+        once.keep(1);
+        once.keep(2);
+        assert_eq!(once.get(), Some(&1));
     }
 }

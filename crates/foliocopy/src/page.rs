@@ -68,6 +68,7 @@ impl PageRange {
     /// [`CopyError::Misaligned`] where `start` is not the start of a page,
     /// [`CopyError::Overflow`] where the range would be longer than `isize::MAX` bytes or wrap around
     /// the end of the address space.
+    #[inline]
     pub fn new(start: *mut Page, nr_pages: usize) -> Result<Self, CopyError> {
         let address = start.addr();
         if !address.is_multiple_of(PAGE_SIZE) {
@@ -119,6 +120,7 @@ impl PageRange {
     }
 
     /// Whether the two ranges have a byte in common.
+    #[inline]
     pub fn overlaps(self, other: Self) -> bool {
         let distance = self.start.addr().abs_diff(other.start.addr());
         let first = if self.start.addr() <= other.start.addr() { self } else { other };

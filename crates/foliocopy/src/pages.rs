@@ -8,7 +8,7 @@ pub use mc::{Skipped, copy_mc_pages, copy_mc_pages_raw, copy_mc_pages_skipping};
 
 use crate::chunk::{self, DEFAULT_CHUNK_BYTES, NoYield, Yield};
 use crate::error::CopyError;
-use crate::locality::{self, Locality, Residence};
+use crate::locality::{self, Locality};
 use crate::page::{PAGE_SIZE, Page, PageRange};
 use crate::policy::{Choice, Policy};
 use crate::primitive::Primitive;
@@ -151,7 +151,7 @@ impl<'a, Y: Yield> CopyOptions<'a, Y> {
     /// # Safety
     ///
     /// As [`copy_pages_raw`].
-    #[inline]
+    #[inline(always)]
     pub unsafe fn copy_pages_raw(
         self,
         dst: *mut Page,
@@ -172,41 +172,24 @@ impl<'a, Y: Yield> CopyOptions<'a, Y> {
     /// # Safety
     ///
     /// `src` is readable for `bytes` bytes, or with `MACHINE_CHECK_SAFE` somebody catches its faults.
-    #[inline]
+    #[inline(always)]
     unsafe fn choice<const MACHINE_CHECK_SAFE: bool>(
         &self,
         src: *const Page,
         bytes: usize,
     ) -> Result<Choice, CopyError> {
-        // SAFETY: the caller's promise.
-        let by = |policy: &Policy| unsafe { self.choice_by::<MACHINE_CHECK_SAFE>(policy, src, bytes) };
-        match self.policy {
-            Some(policy) => by(policy),
-            None => Policy::with_host(by)?,
-        }
-    }
-
-    /// # Safety
-    ///
-    /// As `choice`.
-    #[inline]
-    unsafe fn choice_by<const MACHINE_CHECK_SAFE: bool>(
-        &self,
-        policy: &Policy,
-        src: *const Page,
-        bytes: usize,
-    ) -> Result<Choice, CopyError> {
-        if let Some(primitive) = self.primitive {
-            return policy.with_primitive(primitive);
-        }
-        let residence = match self.locality {
-            // SAFETY: the caller's promise; where the policy looks there is a page at least.
-            Locality::Auto if policy.looks(bytes) => unsafe {
-                locality::look::<MACHINE_CHECK_SAFE>(policy.cpu(), src.cast(), bytes)
-            },
-            _ => Residence::Unknown,
+        let mut own = None;
+        let policy = match self.policy {
+            Some(policy) => policy,
+            None => Policy::host_or(&mut own)?,
         };
-        Ok(policy.choose_seen(self.locality, bytes, residence))
+        match self.primitive {
+            Some(primitive) => policy.with_primitive(primitive),
+            // SAFETY: the caller's promise.
+            None => Ok(unsafe {
+                locality::choose::<MACHINE_CHECK_SAFE>(policy, self.locality, src.cast(), bytes)
+            }),
+        }
     }
 
     /// # Safety

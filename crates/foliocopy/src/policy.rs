@@ -7,6 +7,7 @@ use crate::cpu::{Cpu, Features, Microarchitecture};
 use crate::error::CopyError;
 use crate::locality::{Locality, Residence};
 use crate::once::Once;
+use crate::page::PAGE_SIZE;
 use crate::primitive::Primitive;
 
 /// Which registers a copy may use.
@@ -18,21 +19,17 @@ pub enum Registers {
     Vector,
 }
 
-/// What the policy chose.
+/// What the policy chose. It fits a register: moved in memory it costs a page in the L1 a sixth of its
+/// speed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choice {
     /// How to copy.
     pub primitive: Primitive,
     /// How far ahead of its loads the loop prefetches, in bytes; 0 where it doesn't.
-    pub prefetch_distance: usize,
+    pub prefetch_distance: u32,
+    /// How to copy if source and destination are in the L1, which the first page tells.
+    pub in_l1: Option<Primitive>,
     reason: Reason,
-}
-
-impl Choice {
-    /// Why it was chosen, in a few words.
-    pub const fn reason(&self) -> &'static str {
-        self.reason.text()
-    }
 }
 
 /// Why a primitive was chosen.
@@ -42,7 +39,7 @@ enum Reason {
     EnhancedRepMovsb,
     RepGood,
     NoFastStrings,
-    FitsTheFirstCache,
+    Page,
     NonTemporal,
     NotX86,
 }
@@ -54,38 +51,31 @@ impl Reason {
             Self::EnhancedRepMovsb => "the CPU has ERMS",
             Self::RepGood => "the CPU has REP_GOOD and no ERMS",
             Self::NoFastStrings => "the CPU has neither ERMS nor REP_GOOD",
-            Self::FitsTheFirstCache => "so short a copy fits the L1, and this CPU was measured",
+            Self::Page => "it was measured on this CPU that a page gains by that",
             Self::NonTemporal => "the destination should not displace what the cache holds",
             Self::NotX86 => "nothing else is known of this architecture",
         }
     }
 }
 
-/// What measurement has shown of a microarchitecture beyond the plain rule. All lengths in bytes.
+/// What measurement has shown of a microarchitecture beyond the plain rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Tuning {
-    /// What copies fastest while source and destination are both in the L1, best first.
+    /// The vector loops that copy a page best, and more of them if they are in the L1; best first.
     short: &'static [Primitive],
-    /// The longest copy for which that is so.
+    /// The longest copy for which the L1 is large enough, in bytes.
     short_up_to: usize,
-    /// The longest copy for which it is not worse either while they are not.
-    short_anywhere_up_to: usize,
     /// What stores past the cache fastest, best first.
     non_temporal: &'static [Primitive],
-    /// How far ahead it prefetches.
-    prefetch_distance: usize,
+    /// How far ahead it prefetches, in bytes.
+    prefetch_distance: u32,
 }
 
 impl Tuning {
     /// The plain rule: nothing was measured. The distance is that of Zen 3, where 1024 gave 1.32 to
     /// 1.49 of `rep movsq` page by page on cold data, 512 gave 1.25 to 1.33, and none 1.14 to 1.23.
-    const PLAIN: Self = Self {
-        short: &[],
-        short_up_to: 0,
-        short_anywhere_up_to: 0,
-        non_temporal: &[Primitive::Movnti],
-        prefetch_distance: 1024,
-    };
+    const PLAIN: Self =
+        Self { short: &[], short_up_to: 0, non_temporal: &[Primitive::Movnti], prefetch_distance: 1024 };
 
     /// Zen 3, an EPYC 7003 in a guest: AVX2 copies 4 KiB in the L1 at 1.45 to 2.4 of `rep movsq` page
     /// by page, 16 KiB at 1.26, and 64 KiB no better than `rep movsb` (1.10 to 1.18 both). Non-temporal
@@ -94,22 +84,27 @@ impl Tuning {
     const ZEN_3: Self = Self {
         short: &[Primitive::Avx2],
         short_up_to: 16 << 10,
-        short_anywhere_up_to: 4 << 10,
         non_temporal: &[Primitive::Avx2Nt, Primitive::Movnti],
         prefetch_distance: 1024,
     };
 
-    /// Zen 5, an EPYC 9005 in a guest. Short copies in the L1, against `rep movsq` page by page:
-    /// AVX-512 1.85 at 4 KiB and 1.81 at 16 KiB, AVX2 1.10 and 1.21, `rep movsb` 1.00 and 1.11. Not in
-    /// the L1 16 KiB are 0.91 to 1.09 of it, and in memory 0.95, where `rep movsb` has 1.13: hence the
-    /// look. Past the cache: AVX-512 and AVX2 1.44 at 64 KiB and 1.70 at 2 MiB, `movnti` 1.18 and 1.41;
-    /// 4096 bytes ahead gave 1.41, 1.61, 1.61 at 16, 64 and 256 KiB, 1024 gave 1.34, 1.53, 1.57, and
-    /// 8192 gave 1.24, 1.59, 1.56. `prefetcht0` and `prefetcht2` are the same as `prefetchnta`, two
-    /// streams at once too.
+    /// Zen 5, an EPYC 9005 in a guest; ratios to `rep movsq` page by page.
+    ///
+    /// Short copies: with both buffers in the L1 AVX-512 has 1.85 at 4 KiB and 1.81 at 16 KiB, AVX2 1.10
+    /// and 1.21, `rep movsb` 1.00 and 1.11. Out of the L1 `rep movsb` wins: 16 KiB in the L2 have 1.12
+    /// against 0.90, in memory 1.08 against 0.92; a single page is the same (0.97 to 1.01), and 1.42 if
+    /// it is read next, since `rep movsb` leaves it farther away. So of 8 and 16 KiB the first page
+    /// tells: 1.39 and 1.56 in the L1, 0.95 to 1.11 in the L2, 0.96 and 1.04 in memory. Rejected: half
+    /// and half (1.20 and 1.31 in the L1, 0.91 and 0.94 in memory), and a look at the source before the
+    /// copy (0.91 and 1.20 in the L1, 0.76 and 0.92 in memory).
+    ///
+    /// Past the cache: AVX-512 and AVX2 1.44 at 64 KiB and 1.70 at 2 MiB, `movnti` 1.18 and 1.41; 4096
+    /// bytes ahead gave 1.41, 1.61, 1.61 at 16, 64 and 256 KiB, 1024 gave 1.34, 1.53, 1.57, and 8192
+    /// gave 1.24, 1.59, 1.56. `prefetcht0` and `prefetcht2` are the same as `prefetchnta`, two streams
+    /// at once too.
     const ZEN_5: Self = Self {
         short: &[Primitive::Avx512, Primitive::Avx2],
         short_up_to: 16 << 10,
-        short_anywhere_up_to: 4 << 10,
         non_temporal: &[Primitive::Avx512Nt, Primitive::Avx2Nt, Primitive::Movnti],
         prefetch_distance: 4096,
     };
@@ -129,6 +124,9 @@ impl Tuning {
 /// on Zen 5 0.52, 0.74, 0.83 and 0.93 at those lengths, 1.11 at 2 MiB. The copy alone gains 1.4.
 const NON_TEMPORAL_FROM: usize = 256 << 10;
 
+/// What [`Policy::host`] has worked out.
+static HOST: Once<Result<Policy, CopyError>> = Once::new();
+
 /// How copies are made on one CPU.
 ///
 /// Without a measurement of the CPU it follows the plain rule. Temporal copies use `rep movsb` where
@@ -140,7 +138,8 @@ pub struct Policy {
     cpu: Cpu,
     registers: Registers,
     tuning: Tuning,
-    short: Option<Choice>,
+    page: Choice,
+    short: Choice,
     temporal: Choice,
     non_temporal: Choice,
     forced: Option<Choice>,
@@ -150,10 +149,6 @@ impl Policy {
     /// The policy for `cpu`.
     pub const fn new(cpu: Cpu, registers: Registers) -> Self {
         let tuning = Tuning::of(cpu.microarchitecture());
-        let short = match first_usable(tuning.short, &cpu, registers) {
-            Some(primitive) => Some(choice(primitive, Reason::FitsTheFirstCache, &tuning)),
-            None => None,
-        };
         let (temporal, non_temporal) = if !Primitive::Movq.is_built() {
             ((Primitive::Portable, Reason::NotX86), (Primitive::Portable, Reason::NotX86))
         } else {
@@ -163,12 +158,21 @@ impl Policy {
             };
             (Self::plain(&cpu), (non_temporal, Reason::NonTemporal))
         };
+        let temporal = choice(temporal.0, temporal.1, &tuning);
+        let (page, short) = match first_usable(tuning.short, &cpu, registers) {
+            None => (temporal, temporal),
+            Some(vector) => {
+                let in_l1 = if cpu.has(Features::TSC) { Some(vector) } else { None };
+                (choice(vector, Reason::Page, &tuning), Choice { in_l1, ..temporal })
+            }
+        };
         Self {
             cpu,
             registers,
             tuning,
+            page,
             short,
-            temporal: choice(temporal.0, temporal.1, &tuning),
+            temporal,
             non_temporal: choice(non_temporal.0, non_temporal.1, &tuning),
             forced: None,
         }
@@ -192,17 +196,25 @@ impl Policy {
     /// [`CopyError::Environment`] where one of the two names something unknown, and
     /// [`CopyError::Unavailable`] where this CPU can't run the primitive.
     pub fn host() -> Result<Self, CopyError> {
-        Self::with_host(|policy| *policy)
+        Self::host_or(&mut None).copied()
     }
 
-    /// What `ask` makes of the policy of this process, which is worked out once.
+    /// The policy of this process, which is worked out once and kept. A reference, since moved it costs a
+    /// page in the L1 half its speed; the first ones to ask find theirs in `own`.
     #[inline]
-    pub(crate) fn with_host<T>(ask: impl FnOnce(&Self) -> T) -> Result<T, CopyError> {
-        static HOST: Once<Result<Policy, CopyError>> = Once::new();
-        HOST.with(Self::of_environment, |host| match host {
-            Ok(policy) => Ok(ask(policy)),
-            Err(error) => Err(*error),
-        })
+    pub(crate) fn host_or(own: &mut Option<Self>) -> Result<&Self, CopyError> {
+        match HOST.get() {
+            Some(Ok(policy)) => Ok(policy),
+            _ => Self::first_host(own),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn first_host(own: &mut Option<Self>) -> Result<&Self, CopyError> {
+        let host = HOST.get().copied().unwrap_or_else(Self::of_environment);
+        HOST.keep(host);
+        Ok(own.insert(host?))
     }
 
     #[cfg(feature = "std")]
@@ -251,26 +263,25 @@ impl Policy {
         if let Some(choice) = self.forced {
             return choice;
         }
-        let short_up_to = match (locality, residence) {
+        match (locality, residence) {
             (Locality::NonTemporal, _) => return self.non_temporal,
             (Locality::Auto, Residence::Memory) if bytes >= NON_TEMPORAL_FROM => return self.non_temporal,
             (Locality::Auto, Residence::Unknown) if self.exceeds_caches(bytes) => return self.non_temporal,
-            (Locality::Temporal, _) | (Locality::Auto, Residence::Cached) => self.tuning.short_up_to,
-            (Locality::Auto, Residence::Memory | Residence::Unknown) => self.tuning.short_anywhere_up_to,
-        };
-        match self.short {
-            Some(short) if bytes <= short_up_to => short,
-            _ => self.temporal,
+            (Locality::Temporal | Locality::Auto, _) => {}
+        }
+        if bytes <= PAGE_SIZE {
+            self.page
+        } else if bytes <= self.tuning.short_up_to {
+            self.short
+        } else {
+            self.temporal
         }
     }
 
     /// Whether a look at the source can change what [`Locality::Auto`] does with `bytes` bytes.
     #[inline]
     pub const fn looks(&self, bytes: usize) -> bool {
-        let short = self.short.is_some()
-            && bytes > self.tuning.short_anywhere_up_to
-            && bytes <= self.tuning.short_up_to;
-        (short || bytes >= NON_TEMPORAL_FROM) && self.forced.is_none()
+        bytes >= NON_TEMPORAL_FROM && self.forced.is_none()
     }
 
     const fn exceeds_caches(&self, bytes: usize) -> bool {
@@ -317,7 +328,7 @@ const fn first_usable(primitives: &[Primitive], cpu: &Cpu, registers: Registers)
 
 const fn choice(primitive: Primitive, reason: Reason, tuning: &Tuning) -> Choice {
     let prefetch_distance = if primitive.is_non_temporal() { tuning.prefetch_distance } else { 0 };
-    Choice { primitive, prefetch_distance, reason }
+    Choice { primitive, prefetch_distance, in_l1: None, reason }
 }
 
 /// A choice and its reason, to be printed.
@@ -355,15 +366,15 @@ impl fmt::Display for Explanation {
 
 impl fmt::Display for Choice {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.prefetch_distance {
-            0 => write!(formatter, "{}, since {}", self.primitive, self.reason.text()),
-            distance => {
-                write!(
-                    formatter,
-                    "{} prefetching {distance} bytes ahead, since {}",
-                    self.primitive,
-                    self.reason.text()
-                )
+        write!(formatter, "{}", self.primitive)?;
+        if self.prefetch_distance != 0 {
+            write!(formatter, " prefetching {} bytes ahead", self.prefetch_distance)?;
+        }
+        write!(formatter, ", since {}", self.reason.text())?;
+        match self.in_l1 {
+            None => Ok(()),
+            Some(primitive) => {
+                write!(formatter, "; {primitive} if the first page shows that it is in the L1")
             }
         }
     }
@@ -378,6 +389,7 @@ mod tests {
     const MIB: usize = 1 << 20;
     const FAST_STRINGS: Features = Features::ERMS.union(Features::FSRM).union(Features::REP_GOOD);
     const VECTORS: Features = Features::AVX2.union(Features::AVX512F);
+    const ZEN_5_FEATURES: Features = FAST_STRINGS.union(VECTORS).union(Features::TSC);
 
     const fn cpu(vendor: Vendor, family: u32, model: u32, features: Features) -> Cpu {
         let caches = Caches { l1d: 32 * KIB, l2: MIB, l3: 32 * MIB };
@@ -387,11 +399,18 @@ mod tests {
     const ZEN_2: Cpu = cpu(Vendor::Amd, 0x17, 0x31, Features::REP_GOOD.union(Features::AVX2));
     const ZEN_3: Cpu = cpu(Vendor::Amd, 0x19, 0x01, FAST_STRINGS.union(Features::AVX2));
     const ZEN_4: Cpu = cpu(Vendor::Amd, 0x19, 0x11, FAST_STRINGS.union(VECTORS));
-    const ZEN_5: Cpu = cpu(Vendor::Amd, 0x1a, 0x02, FAST_STRINGS.union(VECTORS));
+    const ZEN_5: Cpu = cpu(Vendor::Amd, 0x1a, 0x02, ZEN_5_FEATURES);
     const SKYLAKE: Cpu = cpu(Vendor::Intel, 6, 0x55, Features::ERMS.union(Features::REP_GOOD).union(VECTORS));
     const GRANITE_RAPIDS: Cpu =
         cpu(Vendor::Intel, 6, 0xad, FAST_STRINGS.union(VECTORS).union(Features::MOVDIR64B));
     const UNKNOWN: Cpu = cpu(Vendor::Other, 6, 1, VECTORS);
+
+    /// A choice is moved about in one register.
+    #[test]
+    fn a_choice_is_eight_bytes() {
+        assert_eq!(size_of::<Choice>(), 8);
+        assert_eq!(size_of::<Option<Choice>>(), 8);
+    }
 
     /// What is chosen for a CPU, a locality and a length, in a process, with the source in the cache
     /// and in memory.
@@ -446,9 +465,23 @@ mod tests {
     }
 
     #[test]
-    fn a_look_decides_in_between_and_from_the_threshold_on() {
+    fn of_a_few_pages_the_first_tells() {
+        let chosen = |cpu, pages: usize| {
+            let choice = Policy::new(cpu, Registers::Vector).choose(Locality::Auto, pages * PAGE_SIZE);
+            (choice.primitive, choice.in_l1)
+        };
+        let (avx512, rep_movsb) = (Primitive::Avx512, Primitive::RepMovsb);
+        assert_eq!(chosen(ZEN_5, 1), (avx512, None));
+        assert_eq!(chosen(ZEN_5, 2), (rep_movsb, Some(avx512)));
+        assert_eq!(chosen(ZEN_5, 4), (rep_movsb, Some(avx512)));
+        assert_eq!(chosen(ZEN_5, 5), (rep_movsb, None));
+        assert_eq!(chosen(ZEN_5.without(Features::TSC), 4), (rep_movsb, None), "nothing to tell the time by");
+        assert_eq!(chosen(ZEN_4, 4), (rep_movsb, None), "not measured");
+    }
+
+    #[test]
+    fn a_look_decides_from_the_threshold_on() {
         use Primitive::*;
-        assert_eq!(chosen(ZEN_5, Locality::Auto, 16 * KIB), (Avx512, RepMovsb));
         assert_eq!(chosen(ZEN_5, Locality::Auto, 20 * KIB), (RepMovsb, RepMovsb));
         assert_eq!(chosen(ZEN_5, Locality::Auto, 256 * KIB - 4096), (RepMovsb, RepMovsb));
         assert_eq!(chosen(ZEN_5, Locality::Auto, 256 * KIB), (RepMovsb, Avx512Nt));
@@ -481,7 +514,8 @@ mod tests {
                 for locality in Locality::ALL {
                     for residence in [Residence::Cached, Residence::Memory, Residence::Unknown] {
                         let choice = policy.choose_seen(*locality, bytes, residence);
-                        assert!(choice.primitive.is_kernel(), "{cpu} {locality} {bytes}: {choice}");
+                        let usable = choice.primitive.is_kernel() && choice.in_l1.is_none();
+                        assert!(usable, "{cpu} {locality} {bytes}: {choice}");
                     }
                 }
             }
@@ -525,6 +559,10 @@ mod tests {
         let explained =
             |cpu, locality, bytes| Policy::new(cpu, Registers::Vector).explain(locality, bytes).to_string();
         assert_eq!(explained(ZEN_4, Locality::Temporal, MIB), "rep_movsb, since the CPU has ERMS");
+        assert_eq!(
+            explained(ZEN_5, Locality::Auto, 16 * KIB),
+            "rep_movsb, since the CPU has ERMS; avx512 if the first page shows that it is in the L1"
+        );
         assert_eq!(
             explained(SKYLAKE, Locality::Auto, MIB),
             "in the cache rep_movsb, since the CPU has ERMS; in memory movnti prefetching 1024 bytes ahead, \

@@ -4,7 +4,7 @@ use core::fmt;
 use core::str::FromStr;
 
 use crate::cpu::{Cpu, Features};
-use crate::error::UnknownName;
+use crate::error::{Named, UnknownName};
 use crate::extable::Fault;
 use crate::fence::FenceGuard;
 
@@ -49,7 +49,7 @@ impl Primitive {
         Self::Portable,
     ];
 
-    const NAMES: &'static [&'static str] = &[
+    pub(crate) const NAMES: &'static [&'static str] = &[
         "rep_movsb",
         "rep_movsq",
         "movq",
@@ -155,7 +155,7 @@ impl FromStr for Primitive {
     type Err = UnknownName;
 
     fn from_str(name: &str) -> Result<Self, UnknownName> {
-        let unknown = UnknownName { kind: "primitive", known: Self::NAMES };
+        let unknown = UnknownName(Named::Primitive);
         Self::ALL.iter().copied().find(|primitive| primitive.name() == name).ok_or(unknown)
     }
 }
