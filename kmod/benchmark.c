@@ -145,9 +145,23 @@ static int parse_contender(struct benchmark *bench, const char *name)
 
 static int parse_number(struct benchmark *bench, const char *key, const char *value, u64 least, u64 most, u64 *number)
 {
-	if (kstrtou64(value, 0, number) || *number < least || *number > most)
+	u64 given;
+
+	if (kstrtou64(value, 0, &given) || given < least || given > most)
 		return refuse(bench, -EINVAL, "%s is not a number from %llu to %llu", key, least, most);
+	*number = given;
 	return 0;
+}
+
+static int parse_count(struct benchmark *bench, const char *key, const char *value, u64 least, u64 most,
+		       unsigned int *count)
+{
+	u64 number;
+	int error = parse_number(bench, key, value, least, most, &number);
+
+	if (!error)
+		*count = number;
+	return error;
 }
 
 static int parse_node(struct benchmark *bench, const char *key, const char *value, int *nid)
@@ -166,7 +180,6 @@ static int parse_node(struct benchmark *bench, const char *key, const char *valu
 static int parse_word(struct benchmark *bench, char *word)
 {
 	char *key = strsep(&word, "="), *name;
-	u64 number;
 	int error;
 
 	if (!word)
@@ -187,26 +200,14 @@ static int parse_word(struct benchmark *bench, char *word)
 		return parse_number(bench, "evict", word, 0, SZ_1G, &bench->evict_bytes);
 	if (!strcmp(key, "seed"))
 		return parse_number(bench, "seed", word, 0, U64_MAX, &bench->seed);
-	if (!strcmp(key, "order")) {
-		error = parse_number(bench, "order", word, 0, MAX_PAGE_ORDER, &number);
-		bench->order = number;
-		return error;
-	}
-	if (!strcmp(key, "folios")) {
-		error = parse_number(bench, "folios", word, 1, MAX_FOLIOS, &number);
-		bench->nr_folios = number;
-		return error;
-	}
-	if (!strcmp(key, "passes")) {
-		error = parse_number(bench, "passes", word, 1, MAX_ROUNDS, &number);
-		bench->passes = number;
-		return error;
-	}
-	if (!strcmp(key, "rounds")) {
-		error = parse_number(bench, "rounds", word, 1, MAX_ROUNDS, &number);
-		bench->rounds = number;
-		return error;
-	}
+	if (!strcmp(key, "order"))
+		return parse_count(bench, "order", word, 0, MAX_PAGE_ORDER, &bench->order);
+	if (!strcmp(key, "folios"))
+		return parse_count(bench, "folios", word, 1, MAX_FOLIOS, &bench->nr_folios);
+	if (!strcmp(key, "passes"))
+		return parse_count(bench, "passes", word, 1, MAX_ROUNDS, &bench->passes);
+	if (!strcmp(key, "rounds"))
+		return parse_count(bench, "rounds", word, 1, MAX_ROUNDS, &bench->rounds);
 	return refuse(bench, -EINVAL, "an unknown key; known are contenders, order, folios, passes, src_node, dst_node, evict, rounds, seed");
 }
 
@@ -395,6 +396,7 @@ static int copy_all(struct benchmark *bench, const struct contender *one, unsign
 		}
 		if (signal_pending(current))
 			return -EINTR;
+		cond_resched();
 	}
 	return 0;
 }

@@ -2,7 +2,8 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -40,6 +41,23 @@ impl Guest {
         fs::write(path, text).with_context(|| format!("cannot write {text:?} to {}", path.display()))
     }
 
+    /// What the kernel logs while `action` runs.
+    pub fn log_of(&self, action: impl FnOnce() -> Result<()>) -> Result<String> {
+        let mut log = fs::OpenOptions::new()
+            .read(true)
+            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+            .open("/dev/kmsg")?;
+        log.seek(SeekFrom::End(0))?;
+        action()?;
+        let mut lines = String::new();
+        let mut record = [0; 8192];
+        // A record a read, until there is none.
+        while let Ok(bytes) = log.read(&mut record) {
+            lines.push_str(&String::from_utf8_lossy(&record[..bytes]));
+        }
+        Ok(lines)
+    }
+
     /// Says something to whoever runs the scenarios, beside the verdict.
     pub fn note(&self, note: &str) -> Result<()> {
         crate::verdict::to_port(format_args!("{}{note}", crate::verdict::NOTE))
@@ -47,8 +65,12 @@ impl Guest {
 
     /// Loads `/lib/NAME.ko`, with parameters as insmod takes them.
     pub fn load(&self, name: &'static str, parameters: &str) -> Result<Module> {
-        let path = format!("/lib/{name}.ko");
-        let file = fs::File::open(&path).with_context(|| format!("cannot open {path}"))?;
+        self.load_file(name, &format!("/lib/{name}.ko"), parameters)
+    }
+
+    /// Loads the module of that name from a file.
+    pub fn load_file(&self, name: &'static str, path: &str, parameters: &str) -> Result<Module> {
+        let file = fs::File::open(path).with_context(|| format!("cannot open {path}"))?;
         finit_module(&file, &CString::new(parameters)?, 0)
             .with_context(|| format!("cannot load {path} {parameters}"))?;
         Ok(Module { name })

@@ -1,7 +1,10 @@
 //! The scenarios, a file each.
 
 mod boot;
+mod garbage;
 mod load;
+pub mod machine_check;
+mod parameters;
 mod selftest;
 
 use std::time::Duration;
@@ -19,19 +22,37 @@ pub struct Scenario {
     pub machine: Machine,
     /// How long it may take from power-on under TCG on a machine that does little else; past that it hangs.
     pub limit: Duration,
+    /// What must end it.
+    pub ending: Ending,
     /// What the guest does once it has booted. `Ok` is a pass.
     pub run: fn(&Guest) -> anyhow::Result<()>,
+}
+
+/// What ends a scenario that passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The guest's verdict.
+    Verdict,
+    /// The kernel panics of a machine check, at an instruction of a function whose name starts with one of these.
+    MachineCheckPanic {
+        /// As the kernel writes it, after a brace.
+        inside: &'static [&'static str],
+    },
 }
 
 /// Every scenario, in the order in which they are run.
 pub const ALL: &[&Scenario] = &[
     &boot::BOOT,
     &load::LOAD,
+    &parameters::PARAMETERS,
+    &garbage::GARBAGE,
     &selftest::ERMS,
     &selftest::REP_GOOD,
     &selftest::NEITHER,
     &selftest::FSRM,
     &selftest::RECOVERY,
+    &machine_check::RECOVERED,
+    &machine_check::PLAIN_TYPE,
 ];
 
 /// The scenario of that name.

@@ -10,9 +10,11 @@ mod qemu;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use foliocopy_vm::scenario::{Ending, machine_check};
 use foliocopy_vm::{Machine, Scenario, Verdict, scenario, verdict};
 use xshell::{Shell, cmd};
 
@@ -23,6 +25,9 @@ use qemu::{Boot, Event};
 
 /// How much of a console is shown when a scenario failed.
 const TAIL: usize = 60;
+
+/// How often a scenario is booted that tells nothing.
+const ATTEMPTS: u32 = 6;
 
 /// The kernel that is tested when none is named: the long-term series that current Debian offers.
 const SERIES: &str = "6.12";
@@ -52,7 +57,7 @@ struct Bench {
 pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
     if args.list {
         for scenario in scenario::ALL {
-            println!("{:20} {}", scenario.name, scenario.proves);
+            println!("{:25} {}", scenario.name, scenario.proves);
         }
         return Ok(());
     }
@@ -108,8 +113,7 @@ impl Bench {
         let mut packing = Initramfs::create(&initramfs)?;
         packing.program("init", &programs.join("init"))?;
         for module in module::build(shell, &kernel, &runs)? {
-            let name = module.file_name().context("a module is a file")?.to_string_lossy();
-            packing.program(&format!("lib/{name}"), &module)?;
+            packing.program(&format!("lib/{}.ko", module.name), &module.file)?;
         }
         if with_shell {
             let root = cache.join("busybox");
@@ -128,10 +132,19 @@ impl Bench {
 
     /// Runs one scenario and says how it went.
     fn passes(&self, scenario: &Scenario) -> bool {
-        eprint!("{:20} ", scenario.name);
+        eprint!("{:25} ", scenario.name);
         let started = Instant::now();
         let mut console = Vec::new();
-        let outcome = self.run(scenario, &mut console);
+        let mut attempts = 1;
+        let outcome = loop {
+            console.clear();
+            match self.run(scenario, &mut console) {
+                Ok(Outcome::Missed(_)) if attempts < ATTEMPTS => attempts += 1,
+                Ok(Outcome::Missed(why)) => break Err(anyhow!("{why}, {attempts} times in a row")),
+                Ok(Outcome::Passed(notes)) => break Ok(notes),
+                Err(error) => break Err(error),
+            }
+        };
         let record = self.runs.join(scenario.name).join("console");
         if let Err(error) = fs::write(&record, console.join("\n")) {
             eprintln!("cannot write {}: {error}", record.display());
@@ -139,10 +152,12 @@ impl Bench {
         let seconds = started.elapsed().as_secs_f32();
         match outcome {
             Ok(notes) => {
-                eprintln!("pass ({seconds:.1} s)");
+                let again = if attempts > 1 { format!(", at attempt {attempts}") } else { String::new() };
+                eprintln!("pass ({seconds:.1} s{again})");
                 for note in notes {
-                    eprintln!("{:20} note: {note}", "");
+                    eprintln!("{:25} note: {note}", "");
                 }
+                true
             }
             Err(error) => {
                 eprintln!("FAIL ({seconds:.1} s): {error:#}");
@@ -150,36 +165,75 @@ impl Bench {
                     eprintln!("    | {line}");
                 }
                 eprintln!("    the whole console is in {}", record.display());
-                return false;
+                false
             }
         }
-        true
     }
 
-    /// One boot: follows the console until the machine is off or its time is up, then reads the verdict
-    /// and the notes.
-    fn run(&self, scenario: &Scenario, console: &mut Vec<String>) -> Result<Vec<String>> {
+    /// One boot: follows the console until the machine is off or its time is up, then judges how it ended.
+    fn run(&self, scenario: &Scenario, console: &mut Vec<String>) -> Result<Outcome> {
         let limit = scenario.limit * patience()?;
         let running = self.boot(&scenario.machine, scenario.name).start(&self.runs.join(scenario.name))?;
         let deadline = Instant::now() + limit;
         loop {
             match running.next(deadline) {
-                Event::Line(line) => console.push(line),
+                Event::Line(line) => {
+                    if let Some(address) = console::injection(&line) {
+                        // The guest is still busy with printing that line.
+                        thread::sleep(Duration::from_millis(100));
+                        running.inject_machine_check(address)?;
+                    }
+                    console.push(line);
+                }
                 Event::Off => break,
                 Event::Late => bail!("not done after {limit:?}: it hangs, or this machine is very slow"),
             }
         }
+        let port = running.port()?;
+        match (console::machine_check_panic(console), scenario.ending) {
+            (Some(hit), Ending::MachineCheckPanic { inside }) if is_inside(hit, inside) => {
+                return Ok(Outcome::Passed(Vec::new()));
+            }
+            // What isn't survived again and again is no accident, wherever it hit.
+            (Some(hit), _) => return Ok(Outcome::Missed(format!("a machine check was not survived: {hit}"))),
+            (None, _) => {}
+        }
         if let Some(complaint) = console::complaint(console) {
+            if !console::reached_init(console) {
+                // Under TCG with several threads stock kernels do that now and then: a breakpoint of the kernel's
+                // code patching is hit that is no longer there.
+                return Ok(Outcome::Missed(format!(
+                    "the kernel did not get as far as our init: {complaint}"
+                )));
+            }
             bail!("the kernel complained: {complaint}");
         }
-        let port = running.port()?;
         match Verdict::read(&port) {
-            Ok(Verdict::Pass) => {}
+            Err(why) if console.iter().any(|line| console::injection(line).is_some()) => {
+                // Hit while it handled the one before, or printed: the machine resets without a word.
+                Ok(Outcome::Missed(why))
+            }
+            Ok(Verdict::Fail(why)) if why.contains(machine_check::MISSED) => Ok(Outcome::Missed(why)),
             Ok(Verdict::Fail(why)) => bail!("{why}"),
+            Ok(Verdict::Pass) if scenario.ending != Ending::Verdict => bail!("the kernel lives on"),
+            Ok(Verdict::Pass) => Ok(Outcome::Passed(verdict::notes(&port).map(str::to_owned).collect())),
             Err(why) => bail!("{why}"),
         }
-        Ok(verdict::notes(&port).map(str::to_owned).collect())
     }
+}
+
+/// How a boot ended that did not fail.
+enum Outcome {
+    /// As it should, with what the guest had to note.
+    Passed(Vec<String>),
+    /// It tells nothing: a machine check hit something other than the copy, or came too late; or the emulator failed
+    /// before anything of ours ran.
+    Missed(String),
+}
+
+/// Whether the kernel's account of where it was hit names one of these functions.
+fn is_inside(hit: &str, functions: &[&str]) -> bool {
+    functions.iter().any(|function| hit.contains(function))
 }
 
 /// By how much the time limits are stretched: `FOLIOCOPY_VM_PATIENCE`, for machines that are slow or busy.

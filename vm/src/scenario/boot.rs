@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::Scenario;
+use super::{Ending, Scenario};
 use crate::guest::Guest;
 use crate::machine::{MEMORY_ONLY_NODE, Machine, NODES};
 
@@ -13,6 +13,7 @@ pub(super) const BOOT: Scenario = Scenario {
     proves: "a stock kernel boots with three NUMA nodes, one of them memory-only",
     machine: Machine::ERMS,
     limit: Duration::from_secs(120),
+    ending: Ending::Verdict,
     run,
 };
 

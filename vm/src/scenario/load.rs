@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::Scenario;
+use super::{Ending, Scenario};
 use crate::guest::{DEBUGFS, Guest};
 use crate::machine::Machine;
 
@@ -14,6 +14,7 @@ pub(super) const LOAD: Scenario = Scenario {
     proves: "the module loads and unloads 50 times and leaves nothing behind",
     machine: Machine::ERMS,
     limit: Duration::from_secs(180),
+    ending: Ending::Verdict,
     run,
 };
 

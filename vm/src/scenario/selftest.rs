@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::Scenario;
+use super::{Ending, Scenario};
 use crate::guest::{DEBUGFS, Guest};
 use crate::machine::Machine;
 
@@ -14,6 +14,7 @@ const SELFTEST: Scenario = Scenario {
     proves: "",
     machine: Machine::ERMS,
     limit: Duration::from_secs(240),
+    ending: Ending::Verdict,
     run: |_| Ok(()),
 };
 

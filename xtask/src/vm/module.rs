@@ -9,14 +9,60 @@ use xshell::{Shell, cmd};
 
 use super::kernel::Kernel;
 
-/// Builds every module for `kernel` below `folder`, and returns their files.
-pub(crate) fn build(shell: &Shell, kernel: &Kernel, folder: &Path) -> Result<Vec<PathBuf>> {
+/// The type of the exception-table entries in foliocopy.ko, `EX_TYPE_FAULT_MCE_SAFE`, and of one that the kernel does not
+/// take for safe, `EX_TYPE_FAULT`: all else about them is the same.
+const MCE_SAFE_TYPE: &str = "\t.long\t15";
+const PLAIN_TYPE: &str = "\t.long\t2";
+
+/// A module that was built.
+pub(crate) struct Module {
+    /// The name by which the guest finds it.
+    pub(crate) name: &'static str,
+    pub(crate) file: PathBuf,
+}
+
+/// Builds every module for `kernel` below `folder`.
+pub(crate) fn build(shell: &Shell, kernel: &Kernel, folder: &Path) -> Result<Vec<Module>> {
     cmd!(shell, "make --no-print-directory -C kmod package").quiet().ignore_stdout().run()?;
     let package = package(shell)?;
-    let module = folder.join("kmod");
-    copy(shell, &package, &module)?;
-    make(shell, kernel, &module, "")?;
-    Ok(vec![module.join("foliocopy.ko")])
+    let foliocopy = folder.join("kmod");
+    copy(shell, &package, &foliocopy, |_, contents| contents)?;
+    make(shell, kernel, &foliocopy, "")?;
+
+    // Entries of another type, to show what the type is for.
+    let plain = folder.join("kmod-plain-type");
+    copy(
+        shell,
+        &package,
+        &plain,
+        |name, contents| if name == "engine.S" { with_plain_type(&contents) } else { contents },
+    )?;
+    make(shell, kernel, &plain, "")?;
+
+    let machine_check = folder.join("machine_check");
+    copy(shell, Path::new("vm/machine_check"), &machine_check, |_, contents| contents)?;
+    copy_file(&package.join("foliocopy.h"), &machine_check.join("foliocopy.h"), |contents| contents)?;
+    make(shell, kernel, &machine_check, foliocopy.join("Module.symvers"))?;
+
+    Ok(vec![
+        Module { name: "foliocopy", file: foliocopy.join("foliocopy.ko") },
+        Module { name: "foliocopy-plain-type", file: plain.join("foliocopy.ko") },
+        Module { name: "foliocopy_machine_check", file: machine_check.join("foliocopy_machine_check.ko") },
+    ])
+}
+
+/// The assembly with the plain type in its exception table, and nowhere else.
+fn with_plain_type(assembly: &str) -> String {
+    let mut in_table = false;
+    let mut plain = String::with_capacity(assembly.len());
+    for line in assembly.lines() {
+        if line.starts_with("\t.section") || line.starts_with("\t.text") {
+            in_table = line.contains("__ex_table");
+        }
+        plain.push_str(if in_table && line == MCE_SAFE_TYPE { PLAIN_TYPE } else { line });
+        plain.push('\n');
+    }
+    plain
 }
 
 /// The folder that `make package` has just filled.
@@ -28,19 +74,23 @@ fn package(shell: &Shell) -> Result<PathBuf> {
     Ok(package)
 }
 
-/// Copies a folder of sources over what is left of an earlier build, so that make sees what changed.
-fn copy(shell: &Shell, from: &Path, to: &Path) -> Result<()> {
+/// Copies a folder of sources, changed by `change`, over what is left of an earlier build.
+fn copy(shell: &Shell, from: &Path, to: &Path, change: impl Fn(&str, String) -> String) -> Result<()> {
     fs::create_dir_all(to)?;
     for file in shell.read_dir(from)? {
         let name = file.file_name().context("a file has a name")?;
-        copy_if_changed(&file, &to.join(name))?;
+        copy_file(&file, &to.join(name), |contents| change(&name.to_string_lossy(), contents))?;
     }
     Ok(())
 }
 
-fn copy_if_changed(from: &Path, to: &Path) -> Result<()> {
-    if fs::read(to).ok() != Some(fs::read(from)?) {
-        fs::copy(from, to)?;
+/// Copies a file. One that would be the same is left alone, so that make sees what changed.
+fn copy_file(from: &Path, to: &Path, change: impl FnOnce(String) -> String) -> Result<()> {
+    let contents =
+        change(fs::read_to_string(from).with_context(|| format!("cannot read {}", from.display()))?);
+    if fs::read_to_string(to).ok().as_ref() != Some(&contents) {
+        fs::write(to, contents)?;
+        fs::set_permissions(to, fs::metadata(from)?.permissions())?;
     }
     Ok(())
 }
@@ -60,4 +110,16 @@ fn make(shell: &Shell, kernel: &Kernel, folder: &Path, symbols: impl AsRef<OsStr
     ensure!(output.status.success(), "cannot build {}:\n{stdout}{stderr}", folder.display());
     ensure!(!stderr.contains("warning:"), "building {} gave warnings:\n{stderr}", folder.display());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_exception_table_changes_its_type() {
+        let assembly = "\t.section\t__ex_table,\"a\",@progbits\n\t.long\t15\n\t.text\n\t.long\t15\n";
+        let plain = "\t.section\t__ex_table,\"a\",@progbits\n\t.long\t2\n\t.text\n\t.long\t15\n";
+        assert_eq!(with_plain_type(assembly), plain);
+    }
 }

@@ -1,12 +1,13 @@
 //! The virtual machine: a process of QEMU.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use foliocopy_vm::Machine;
@@ -85,7 +86,7 @@ impl Boot<'_> {
         // QEMU's own complaints belong in the same record as the guest's console.
         let stdout = process.stdout.take().expect("stdout is piped");
         let stderr = process.stderr.take().expect("stderr is piped");
-        for stream in [Box::new(stdout) as Box<dyn std::io::Read + Send>, Box::new(stderr)] {
+        for stream in [Box::new(stdout) as Box<dyn Read + Send>, Box::new(stderr)] {
             let sender = sender.clone();
             thread::spawn(move || {
                 for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
@@ -134,6 +135,27 @@ impl Running {
             Err(RecvTimeoutError::Disconnected) => Event::Off,
             Err(RecvTimeoutError::Timeout) => Event::Late,
         }
+    }
+
+    /// Injects a machine check into CPU 0: an uncorrected, recoverable error that a data load consumed (MCA error
+    /// code 0x134, SDM volume 3, 17.9) at a physical address. RIPV and EIPV are set, without which an error in the
+    /// kernel can't be survived.
+    pub(crate) fn inject_machine_check(&self, address: u64) -> Result<()> {
+        let mut monitor = UnixStream::connect(&self.monitor).context("QEMU's monitor does not answer")?;
+        writeln!(monitor, "mce 0 9 0xbd80000000000134 0xf {address:#x} 0x8c")?;
+        // It reads no further command from a connection that was closed: wait for its next prompt after the echo.
+        monitor.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let mut answer = Vec::new();
+        let mut piece = [0; 512];
+        while answer.windows(6).filter(|six| six == b"(qemu)").count() < 2 {
+            match monitor.read(&mut piece) {
+                Ok(0) => break,
+                Ok(bytes) => answer.extend_from_slice(&piece[..bytes]),
+                // The guest may have panicked, and QEMU be gone.
+                Err(_) => break,
+            }
+        }
+        Ok(())
     }
 
     /// What the guest wrote to its second serial port.

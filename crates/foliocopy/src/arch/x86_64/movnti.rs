@@ -16,8 +16,9 @@ pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped
         asm!(
             ".balign 16",
             "2:",
-            "prefetchnta [rsi + {prefetch}]",
+            // First an instruction that may fault: it is the only one at which an emulator can be made to.
             may_fault!("mov r8, [rsi]", "3f"),
+            "prefetchnta [rsi + {prefetch}]",
             may_fault!("mov r9, [rsi + 8]", "3f"),
             may_fault!("mov r10, [rsi + 16]", "3f"),
             may_fault!("mov r11, [rsi + 24]", "3f"),

@@ -1,0 +1,127 @@
+//! The module's parameters, good and bad, at load and at run time.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+
+use super::{Ending, Scenario};
+use crate::guest::Guest;
+use crate::machine::Machine;
+
+pub(super) const PARAMETERS: Scenario = Scenario {
+    name: "parameters",
+    proves: "good parameters take effect on the next copy, bad ones are refused with a line that says why",
+    machine: Machine::ERMS,
+    limit: Duration::from_secs(120),
+    ending: Ending::Verdict,
+    run,
+};
+
+/// Parameter, value, and what it reads back as.
+const GOOD: &[(&str, &str, &str)] = &[
+    ("primitive_temporal", "movq", "movq"),
+    ("primitive_temporal", "rep_movsq\n", "rep_movsq"),
+    ("primitive_nontemporal", "rep_movsb", "rep_movsb"),
+    ("chunk_bytes", "4096", "4096"),
+    ("chunk_bytes", "0x200000", "2097152"),
+    ("nontemporal_nodes", "none", "none"),
+    ("nontemporal_nodes", "0,2", "0,2"),
+    ("nontemporal_nodes", "0-2", "0-2"),
+    ("nontemporal_nodes", "auto", "auto"),
+    ("sampling", "1", "Y"),
+    ("sampling", "n", "N"),
+    ("primitive_temporal", "auto", "auto"),
+    ("primitive_nontemporal", "auto", "auto"),
+];
+
+/// Parameter, value, and what the log says of it.
+const BAD: &[(&str, &str, &str)] = &[
+    (
+        "primitive_temporal",
+        "memcpy",
+        "no primitive `memcpy`; this CPU has auto, rep_movsb, rep_movsq, movq, movnti",
+    ),
+    ("primitive_temporal", "\n", "no primitive ``"),
+    ("primitive_temporal", "avx2", "`avx2` needs what this CPU lacks"),
+    ("primitive_nontemporal", "movdir64b", "`movdir64b` needs what this CPU lacks"),
+    ("primitive_nontemporal", "portable", "`portable` needs what this CPU lacks"),
+    ("chunk_bytes", "0", "`0` is not a positive multiple of 4096"),
+    ("chunk_bytes", "4097", "`4097` is not a positive multiple of 4096"),
+    ("chunk_bytes", "-4096", "`-4096` is not a positive multiple of 4096"),
+    ("chunk_bytes", "much", "`much` is not a positive multiple of 4096"),
+    ("nontemporal_nodes", "3", "there is no node 3; online are 0-2"),
+    ("nontemporal_nodes", "0,17", "there is no node 17; online are 0-2"),
+    ("nontemporal_nodes", "2-0", "`2-0` is not auto, none or a list of nodes"),
+    ("nontemporal_nodes", "left", "`left` is not auto, none or a list of nodes"),
+    ("nontemporal_nodes", "\n", "`` is not auto, none or a list of nodes"),
+    ("nontemporal_nodes", "99999999", "`99999999` is not auto, none or a list of nodes"),
+];
+
+fn run(guest: &Guest) -> Result<()> {
+    let module = guest.load("foliocopy", "")?;
+    let file = |name: &str| format!("/sys/module/foliocopy/parameters/{name}");
+    for (name, value, reads) in GOOD {
+        guest.write(file(name), value)?;
+        let back = guest.read(file(name))?;
+        ensure!(back == *reads, "{name}={value:?} reads back as {back:?}, not {reads:?}");
+    }
+    for (name, value, reason) in BAD {
+        let before = guest.read(file(name))?;
+        let logged = guest.log_of(|| match guest.write(file(name), value) {
+            Ok(()) => bail!("{name}={value:?} was accepted"),
+            Err(_) => Ok(()),
+        })?;
+        ensure!(logged.contains(reason), "{name}={value:?} was refused with {logged:?}, without {reason:?}");
+        let after = guest.read(file(name))?;
+        ensure!(after == before, "{name}={value:?} was refused, but it is now {after:?}, and was {before:?}");
+    }
+
+    // They decide what copies: to a node named, to one not named, and whatever the policy would pick.
+    guest.write(file("nontemporal_nodes"), "0")?;
+    copies(guest, 0, "movnti")?;
+    copies(guest, 2, "rep_movsb")?;
+    guest.write(file("nontemporal_nodes"), "none")?;
+    copies(guest, 0, "rep_movsb")?;
+    guest.write(file("primitive_temporal"), "movq")?;
+    copies(guest, 2, "movq")?;
+    guest.write(file("nontemporal_nodes"), "auto")?;
+    guest.write(file("primitive_nontemporal"), "rep_movsq")?;
+    copies(guest, 2, "rep_movsq")?;
+    copies(guest, 1, "movq")?;
+    module.unload()?;
+
+    // The same at load.
+    let module =
+        guest.load("foliocopy", "primitive_temporal=rep_movsq nontemporal_nodes=1 chunk_bytes=65536")?;
+    copies(guest, 0, "rep_movsq")?;
+    copies(guest, 1, "movnti")?;
+    module.unload()?;
+    for (name, value, reason) in BAD.iter().filter(|(_, value, _)| *value != "\n") {
+        let logged = guest.log_of(|| match guest.load("foliocopy", &format!("{name}={value}")) {
+            Ok(_) => bail!("loaded with {name}={value}"),
+            Err(_) => Ok(()),
+        })?;
+        ensure!(logged.contains(reason), "loading with {name}={value} was refused with {logged:?}");
+    }
+
+    // A node loses its CPUs: what is copied to it is a demotion from then on.
+    let module = guest.load("foliocopy", "")?;
+    copies(guest, 1, "rep_movsb")?;
+    guest.write("/sys/devices/system/cpu/cpu1/online", "0")?;
+    copies(guest, 1, "movnti")?;
+    guest.write("/sys/devices/system/cpu/cpu1/online", "1")?;
+    copies(guest, 1, "rep_movsb")?;
+    module.unload()
+}
+
+/// Has folios copied to a node, which must be by that primitive and no other.
+fn copies(guest: &Guest, node: usize, primitive: &str) -> Result<()> {
+    for (contender, path) in [("foliocopy", "plain"), ("foliocopy-mc", "machine-check-safe")] {
+        let before = guest.folios_copied(path, primitive)?;
+        guest.benchmark(&format!("contenders={contender} order=2 dst_node={node}"))?;
+        let copied = guest.folios_copied(path, primitive)? - before;
+        // One to verify, one to warm up, one to time.
+        ensure!(copied == 3, "{copied} of 3 folios to node {node} were copied by {primitive} ({path})");
+    }
+    Ok(())
+}
