@@ -12,6 +12,7 @@ pub mod latency;
 pub mod memory;
 pub mod migrate;
 pub mod result;
+pub mod roofline;
 pub mod size;
 pub mod statistics;
 pub mod topology;
