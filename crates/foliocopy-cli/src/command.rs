@@ -7,6 +7,8 @@ pub(crate) mod info;
 pub(crate) mod man;
 pub(crate) mod migrate;
 pub(crate) mod report;
+pub(crate) mod reproduce;
+pub(crate) mod roofline;
 
 use std::process::ExitCode;
 
@@ -25,6 +27,10 @@ pub(crate) enum Command {
     Compare(compare::Args),
     /// Show results as one HTML page, as SVG charts or as a mail
     Report(report::Args),
+    /// Measure a published table again and show both figures
+    Reproduce(reproduce::Args),
+    /// Measure the limits of this machine's memory and where each primitive stands against them
+    Roofline(roofline::Args),
     /// Print the completions for a shell
     Completions(completions::Args),
     /// Write the manual pages
@@ -39,6 +45,8 @@ impl Command {
             Command::Info(args) => info::run(args),
             Command::Compare(args) => compare::run(args),
             Command::Report(args) => report::run(args),
+            Command::Reproduce(args) => reproduce::run(args),
+            Command::Roofline(args) => roofline::run(args),
             Command::Completions(args) => completions::run(args),
             Command::Man(args) => man::run(args),
         }

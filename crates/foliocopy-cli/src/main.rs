@@ -6,6 +6,7 @@ mod export;
 mod header;
 mod interrupt;
 mod output_file;
+mod percent_of_limit;
 mod printer;
 mod progress;
 mod report;

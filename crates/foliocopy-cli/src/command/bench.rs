@@ -4,6 +4,7 @@ pub(crate) mod nodes;
 mod preset;
 
 use std::env;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,16 +16,20 @@ use foliocopy_measure::bench::{Case, Crew, Plan, Then};
 use foliocopy_measure::contender::{self, Contender};
 use foliocopy_measure::latency::TimeStampCounter;
 use foliocopy_measure::memory::{Available, MemoryKind};
-use foliocopy_measure::result::{Cache, Origin, Parameters, PolicyChoice, Results, SCHEMA_VERSION};
+use foliocopy_measure::result::{
+    self, Cache, Origin, Parameters, PolicyChoice, ReadError, Results, SCHEMA_VERSION,
+};
 use foliocopy_measure::size::Size;
 use foliocopy_measure::topology::Topology;
 use foliocopy_measure::verdict::Verdict;
 use foliocopy_measure::warning::Warning;
 use foliocopy_measure::{affinity, environment, eviction};
 
+use crate::command::compare::{self, Bounds, How};
 use crate::exit::{self, Exit};
 use crate::export::ExportArgs;
 use crate::interrupt::Interrupt;
+use crate::percent_of_limit::Limits;
 use crate::printer::Printer;
 use crate::progress::Progress;
 use crate::{header, table};
@@ -105,6 +110,14 @@ pub(crate) struct Args {
     /// Print the table and the verdict alone
     #[arg(long, short)]
     quiet: bool,
+    /// Compare with these older results of the same bench on this CPU; exit code 1 where something became slower
+    #[arg(long, value_name = "FILE", help_heading = "Comparison")]
+    baseline: Option<PathBuf>,
+    #[command(flatten, next_help_heading = "Comparison")]
+    bounds: Bounds,
+    /// Print percents of the limits that `foliocopy roofline --export-json FILE` found
+    #[arg(long, value_name = "FILE", help_heading = "Comparison")]
+    roofline: Option<PathBuf>,
     #[command(flatten)]
     exports: ExportArgs,
 }
@@ -165,10 +178,13 @@ impl std::str::FromStr for CpuChoice {
 /// Measures, prints, exports.
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let exports = args.exports.open()?;
+    let old =
+        args.baseline.as_deref().map(|file| Ok::<_, ReadError>((file, result::read(file)?))).transpose()?;
     apply_mask(&args)?;
     let counter = TimeStampCounter::detect();
     let topology = Topology::detect();
     let environment = environment::detect()?;
+    let limits = args.roofline.as_deref().map(|file| Limits::read(file, &environment)).transpose()?;
     let allowed = affinity::allowed_cpus().context("can't find out which CPUs are allowed")?;
     let pairs = nodes::pairs(&args.nodes, &topology)?;
     let cpu = choose_cpu(args.cpu, &allowed, &pairs, &topology)?;
@@ -178,9 +194,27 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         affinity::pin(cpu).with_context(|| format!("can't stay on CPU {cpu}"))?;
     }
     let parameters = parameters(&args, &plan, &pairs, cpu);
+    let mut results = Results {
+        schema_version: SCHEMA_VERSION,
+        program: concat!("foliocopy ", env!("CARGO_PKG_VERSION")).to_owned(),
+        command: "bench".to_owned(),
+        origin: Origin::UserSpace,
+        started: String::new(),
+        elapsed_seconds: 0.0,
+        complete: false,
+        environment,
+        parameters,
+        warnings: vec![],
+        cells: vec![],
+    };
+    let how = How { bounds: &args.bounds, changed: true, force: false };
+    if let Some((file, old)) = &old {
+        compare::permit_machines(file, old, "this bench", &results, &how)?;
+    }
 
     let printer = Printer { to_standard_error: exports.to_standard_output(), quiet: args.quiet };
-    let auto: Vec<PolicyChoice> = environment
+    let auto: Vec<PolicyChoice> = results
+        .environment
         .policy
         .iter()
         .filter(|choice| choice.locality == Locality::Auto.name())
@@ -188,11 +222,11 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         .collect();
     printer.aside(&format!(
         "{}\nfoliocopy chooses:\n{}\n{}\n",
-        header::environment(&environment),
+        header::environment(&results.environment),
         header::choices(&auto),
-        header::parameters(&parameters)
+        header::parameters(&results.parameters)
     ))?;
-    let before = Warning::about_environment(&environment, counter);
+    let before = Warning::about_environment(&results.environment, counter);
     printer.warn(&before)?;
 
     let interrupt = Interrupt::catch().context("can't catch signals")?;
@@ -206,19 +240,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         anstream::eprintln!("interrupted before a round was complete: nothing to show");
         return Ok(Exit::Interrupted.into());
     }
-    let mut results = Results {
-        schema_version: SCHEMA_VERSION,
-        program: concat!("foliocopy ", env!("CARGO_PKG_VERSION")).to_owned(),
-        command: "bench".to_owned(),
-        origin: Origin::UserSpace,
-        started: humantime::format_rfc3339_seconds(started).to_string(),
-        elapsed_seconds: clock.elapsed().as_secs_f64(),
-        complete: outcome.complete,
-        environment,
-        parameters,
-        warnings: vec![],
-        cells: outcome.cells,
-    };
+    results.started = humantime::format_rfc3339_seconds(started).to_string();
+    results.elapsed_seconds = clock.elapsed().as_secs_f64();
+    results.complete = outcome.complete;
+    results.cells = outcome.cells;
     results.rate();
     let mut after = shares.map(Warning::about_activity).unwrap_or_default();
     after.extend(Warning::about_cells(&results, args.memory));
@@ -228,12 +253,22 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let verdict = Verdict::of(&results, "foliocopy");
     printer.result(&verdict_line(&results, verdict.as_ref()))?;
     printer.warn(&after)?;
+    if let Some(limits) = &limits {
+        printer.result(&format!("\n{}", limits.table(&results)))?;
+    }
+    let mut as_fast_as_then = true;
+    if let Some((file, old)) = &old {
+        let mut text = Vec::from(b"\n");
+        as_fast_as_then = compare::print(&mut text, (file, old), (Path::new("this bench"), &results), &how)?;
+        printer.result(&String::from_utf8_lossy(&text))?;
+    }
     printer.aside(HOW_TO_GO_ON)?;
     exports.write(&results)?;
-    Ok(match (results.complete, verdict) {
+    let good = as_fast_as_then && verdict.is_none_or(|verdict| verdict.is_good());
+    Ok(match (results.complete, good) {
         (false, _) => Exit::Interrupted,
-        (true, Some(verdict)) if !verdict.is_good() => Exit::Negative,
-        (true, _) => Exit::Good,
+        (true, false) => Exit::Negative,
+        (true, true) => Exit::Good,
     }
     .into())
 }

@@ -23,24 +23,33 @@ pub(crate) struct Args {
     #[arg(required = true, value_name = "NEW")]
     new: Vec<PathBuf>,
     #[command(flatten)]
-    how: How,
-}
-
-/// How results are compared, here and by `bench --baseline`.
-#[derive(clap::Args)]
-pub(crate) struct How {
-    /// Exit with 1 when a cell is slower by more than this percentage beyond its interval
-    #[arg(long, value_name = "PERCENT", default_value = "3", value_parser = percent)]
-    threshold: f64,
-    /// What to hold against each other
-    #[arg(long, value_enum, default_value_t = By::Throughput)]
-    by: By,
+    bounds: Bounds,
     /// Show only the cells that became faster or slower
     #[arg(long)]
     changed: bool,
     /// Compare even across CPUs or parameters
     #[arg(long)]
     force: bool,
+}
+
+/// What of the comparison is asked for here and by `bench --baseline`.
+#[derive(clap::Args)]
+pub(crate) struct Bounds {
+    /// Exit with 1 when a cell is slower than it was by more than this percentage beyond its interval
+    #[arg(long, value_name = "PERCENT", default_value = "3", value_parser = percent)]
+    threshold: f64,
+    /// What of old and new to hold against each other
+    #[arg(long, value_enum, default_value_t = By::Throughput)]
+    by: By,
+}
+
+/// How results are compared.
+pub(crate) struct How<'a> {
+    pub(crate) bounds: &'a Bounds,
+    /// Whether cells without a difference are left out.
+    pub(crate) changed: bool,
+    /// Whether other CPUs and parameters are let through.
+    pub(crate) force: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -68,47 +77,62 @@ fn percent(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
+    let how = How { bounds: &args.bounds, changed: args.changed, force: args.force };
     let old = result::read(&args.old)?;
     let new =
         args.new.iter().map(|file| Ok((file.as_path(), result::read(file)?))).collect::<Result<Vec<_>>>()?;
     // Whatever is refused is refused before anything is printed.
     for (file, new) in &new {
-        permit(&args.old, &old, file, new, &args.how)?;
+        permit(&args.old, &old, file, new, &how)?;
     }
     let mut output = anstream::stdout().lock();
     let mut good = true;
     for (file, new) in &new {
-        good &= print(&mut output, (&args.old, &old), (file, new), &args.how)?;
+        good &= print(&mut output, (&args.old, &old), (file, new), &how)?;
     }
     Ok(if good { Exit::Good } else { Exit::Negative }.into())
 }
 
 /// Refuses what can't be compared, with the reason.
-pub(crate) fn permit(
+fn permit(old_file: &Path, old: &Results, new_file: &Path, new: &Results, how: &How<'_>) -> Result<()> {
+    permit_machines(old_file, old, &format!("`{}`", new_file.display()), new, how)?;
+    let comparison = Comparison::of(old, new, how.bounds.by.into());
+    if comparison.pairs.is_empty() {
+        bail!(
+            "`{}` and `{}` have no cell in common: measure the same contenders, folio sizes, caches and nodes in both",
+            old_file.display(),
+            new_file.display()
+        );
+    }
+    Ok(())
+}
+
+/// Refuses what can be refused before `new` has cells: other CPUs and parameters, and emulators.
+pub(crate) fn permit_machines(
     old_file: &Path,
     old: &Results,
-    new_file: &Path,
+    new_name: &str,
     new: &Results,
-    how: &How,
+    how: &How<'_>,
 ) -> Result<()> {
+    if how.force {
+        return Ok(());
+    }
     let forbidding: Vec<String> =
         differences(old, new).iter().filter(|found| found.forbids).map(Difference::to_string).collect();
-    let files = format!("`{}` and `{}`", old_file.display(), new_file.display());
-    if !forbidding.is_empty() && !how.force {
+    if !forbidding.is_empty() {
         bail!(
-            "{files} answer different questions: {}; compare runs of one CPU and of the same parameters, or add --force",
+            "`{}` and {new_name} answer different questions: {}; compare runs of one CPU and of the same parameters, \
+             or force it with `foliocopy compare --force`",
+            old_file.display(),
             forbidding.join("; ")
         );
     }
-    if old.environment.emulated && new.environment.emulated && !how.force {
+    if new.environment.emulated {
         bail!(
-            "{files} were measured on an emulated CPU: their speed says nothing; measure on real machines, or add --force"
-        );
-    }
-    let comparison = Comparison::of(old, new, how.by.into());
-    if comparison.pairs.is_empty() {
-        bail!(
-            "{files} have no cell in common: measure the same contenders, folio sizes, caches and nodes in both"
+            "`{}` and {new_name} were measured on an emulated CPU: their speed says nothing; measure on real machines, \
+             or force it with `foliocopy compare --force`",
+            old_file.display()
         );
     }
     Ok(())
@@ -119,9 +143,9 @@ pub(crate) fn print(
     output: &mut impl Write,
     (old_file, old): (&Path, &Results),
     (new_file, new): (&Path, &Results),
-    how: &How,
+    how: &How<'_>,
 ) -> Result<bool> {
-    let comparison = Comparison::of(old, new, how.by.into());
+    let comparison = Comparison::of(old, new, how.bounds.by.into());
     header(output, old_file, old, new_file, new)?;
     let shown: Vec<&Pair<'_>> = comparison
         .pairs
@@ -214,7 +238,7 @@ fn summary(
     comparison: &Comparison<'_>,
     old: &Results,
     new: &Results,
-    how: &How,
+    how: &How<'_>,
 ) -> Result<bool> {
     let count = |change| comparison.count(change);
     write!(
@@ -239,7 +263,7 @@ fn summary(
     writeln!(output, "; geometric mean of new/old {}", means(None))?;
     if comparison.measure == Measure::Throughput && old.parameters.baseline == new.parameters.baseline {
         let moved = comparison.geometric_means(Some(&new.parameters.baseline));
-        let far = moved.iter().any(|(_, mean)| (mean - 1.0).abs() * 100.0 > how.threshold);
+        let far = moved.iter().any(|(_, mean)| (mean - 1.0).abs() * 100.0 > how.bounds.threshold);
         if far {
             writeln!(
                 output,
@@ -250,12 +274,12 @@ fn summary(
             )?;
         }
     }
-    let regressions: Vec<&Pair<'_>> = comparison.regressions(how.threshold / 100.0).collect();
+    let regressions: Vec<&Pair<'_>> = comparison.regressions(how.bounds.threshold / 100.0).collect();
     if regressions.is_empty() {
-        writeln!(output, "No cell is slower by more than {} % beyond its interval.", how.threshold)?;
+        writeln!(output, "No cell is slower by more than {} % beyond its interval.", how.bounds.threshold)?;
         return Ok(true);
     }
-    writeln!(output, "Slower by more than {} % beyond the interval:", how.threshold)?;
+    writeln!(output, "Slower by more than {} % beyond the interval:", how.bounds.threshold)?;
     for pair in regressions {
         let ratio = pair.ratio.map_or(f64::NAN, |ratio| ratio.median);
         writeln!(output, "  {} {}: {ratio:.3}", pair.new.situation(), pair.new.contender)?;

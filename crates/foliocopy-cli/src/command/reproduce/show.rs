@@ -1,0 +1,225 @@
+//! The RFC's figures and ours, row by row.
+
+use std::fmt::Write;
+
+use comfy_table::{CellAlignment, Table as Drawn, TableComponent, presets};
+use foliocopy_measure::result::{Cell, Results};
+use foliocopy_measure::size::Size;
+use foliocopy_measure::statistics::{Bootstrap, CONFIDENCE, Interval};
+
+use super::rfc::{Function, Memory, Row, TABLES, Table};
+use super::{Measured, Nodes, obstacle, pair};
+
+/// What every reader has to know before the first figure.
+const PREFACE: &str = "\
+The RFC timed functions of the kernel in a module. Here the same instructions run in a process: `folio_copy` before \
+is `per-page` and after is `rfc`, `folio_mc_copy` before is `per-page-mc` and after is `rfc-mc`; what the kernel does \
+around them is not in the figures (`foliocopy kernel bench` measures it). GB/s are mean ± standard deviation, a copied \
+byte counted once. Our speed-ups are the median over rounds of the ratio within a round, with its 95 % interval. The \
+last column is what `foliocopy` gives in the same rounds, against the same baseline.";
+
+/// One shown row: the RFC's cells, then ours or why not.
+struct Shown {
+    direction: String,
+    folio: String,
+    reported: [String; 3],
+    here: Result<[String; 4], String>,
+}
+
+const HEADER: [&str; 9] = [
+    "direction",
+    "folio",
+    "RFC before",
+    "RFC after",
+    "RFC speed-up",
+    "here before",
+    "here after",
+    "here speed-up",
+    "foliocopy",
+];
+
+/// The tables for a terminal.
+pub(super) fn text(measured: &Measured, nodes: &Nodes) -> String {
+    let mut text = String::new();
+    for table in &TABLES {
+        let mut drawn = Drawn::new();
+        drawn.load_preset(presets::UTF8_HORIZONTAL_ONLY).remove_style(TableComponent::HorizontalLines);
+        drawn.remove_style(TableComponent::MiddleIntersections).set_header(HEADER);
+        let mut reasons: Vec<String> = Vec::new();
+        for row in rows(table, measured, nodes) {
+            let mut cells = vec![row.direction, row.folio];
+            cells.extend(row.reported);
+            match row.here {
+                Ok(here) => cells.extend(here),
+                Err(reason) => {
+                    let known = reasons.iter().position(|known| *known == reason);
+                    let number = known.unwrap_or_else(|| {
+                        reasons.push(reason);
+                        reasons.len() - 1
+                    });
+                    cells.push(format!("not here ({})", number + 1));
+                }
+            }
+            drawn.add_row(cells);
+        }
+        for column in drawn.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        let _ = writeln!(text, "{}\n{drawn}", table.title);
+        for (index, reason) in reasons.iter().enumerate() {
+            let _ = writeln!(text, "({}) {reason}", index + 1);
+        }
+        text.push('\n');
+    }
+    text + PREFACE + "\n" + &completeness(measured)
+}
+
+/// The tables as Markdown, with what they were measured on.
+pub(super) fn markdown(measured: &Measured, nodes: &Nodes) -> String {
+    let mut text = String::new();
+    if let Some((_, results)) = measured.0.first() {
+        let environment = &results.environment;
+        let cpu = &environment.cpu;
+        let _ = writeln!(
+            text,
+            "Measured {} by `{}` on {}{}, family {} model {}, microcode {}, {}{}.\n",
+            results.started,
+            results.program,
+            cpu.model_name,
+            cpu.microarchitecture.as_ref().map(|name| format!(" ({name})")).unwrap_or_default(),
+            cpu.family,
+            cpu.model,
+            cpu.microcode.as_deref().unwrap_or("unknown"),
+            environment.kernel,
+            environment.hypervisor.as_ref().map(|name| format!(", under {name}")).unwrap_or_default(),
+        );
+    }
+    let _ = writeln!(text, "{PREFACE}\n");
+    for table in &TABLES {
+        let _ = writeln!(text, "## {}\n", table.title);
+        let _ = writeln!(text, "| {} |", HEADER.join(" | "));
+        let _ = writeln!(text, "|---|--:|--:|--:|--:|--:|--:|--:|--:|");
+        for row in rows(table, measured, nodes) {
+            let [before, after, speed_up] = row.reported;
+            let here = match row.here {
+                Ok(here) => here.join(" | "),
+                Err(reason) => format!("{reason} | | | "),
+            };
+            let _ = writeln!(
+                text,
+                "| {} | {} | {before} | {after} | {speed_up} | {here} |",
+                row.direction, row.folio
+            );
+        }
+        text.push('\n');
+    }
+    let mut warnings: Vec<&String> = measured.0.iter().flat_map(|(_, results)| &results.warnings).collect();
+    warnings.dedup();
+    if !warnings.is_empty() {
+        let _ = writeln!(text, "What makes these figures doubtful:\n");
+        let mut told: Vec<&String> = Vec::new();
+        for warning in warnings {
+            if !told.contains(&warning) {
+                let _ = writeln!(text, "- {warning}");
+                told.push(warning);
+            }
+        }
+        text.push('\n');
+    }
+    text + &completeness(measured)
+}
+
+fn completeness(measured: &Measured) -> String {
+    if measured.is_complete() {
+        String::new()
+    } else {
+        "Interrupted: some benches were not measured to their end.\n".into()
+    }
+}
+
+/// The rows of `table`, and where they can't be run for want of nodes the same sizes on the local node.
+fn rows(table: &Table, measured: &Measured, nodes: &Nodes) -> Vec<Shown> {
+    let results = measured.of(table);
+    let mut shown: Vec<Shown> =
+        table.rows.iter().map(|row| reported(row, here(table, row, results, nodes))).collect();
+    if obstacle(table).is_some() || table.rows.iter().all(|row| pair(row, nodes).is_ok()) {
+        return shown;
+    }
+    let Some(local) = nodes.dram.first() else { return shown };
+    let mut sizes: Vec<u64> = table.rows.iter().map(|row| row.folio_bytes).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    for bytes in sizes {
+        let here = figures(table, bytes, (*local, *local), results);
+        shown.push(Shown {
+            direction: format!("node {local}->{local}"),
+            folio: Size(bytes).to_string(),
+            reported: std::array::from_fn(|_| "–".into()),
+            here,
+        });
+    }
+    shown
+}
+
+fn reported(row: &Row, here: Result<[String; 4], String>) -> Shown {
+    let name = |memory| match memory {
+        Memory::Dram0 => "DRAM0",
+        Memory::Dram1 => "DRAM1",
+        Memory::Cxl => "CXL",
+    };
+    let figure = |index: usize| match row.gbps {
+        Some(gbps) => format!("{:.2} ± {:.2}", gbps[index].0, gbps[index].1),
+        None => "–".into(),
+    };
+    Shown {
+        direction: format!("{}->{}", name(row.from), name(row.to)),
+        folio: Size(row.folio_bytes).to_string(),
+        reported: [figure(0), figure(1), format!("{:.2}x", row.speed_up)],
+        here,
+    }
+}
+
+fn here(table: &Table, row: &Row, results: Option<&Results>, nodes: &Nodes) -> Result<[String; 4], String> {
+    let pair = pair(row, nodes)?;
+    if let Some(obstacle) = obstacle(table) {
+        return Err(obstacle.to_owned());
+    }
+    figures(table, row.folio_bytes, pair, results)
+}
+
+/// Before, after, speed-up, and foliocopy's speed-up.
+fn figures(
+    table: &Table,
+    folio_bytes: u64,
+    (src, dst): (u32, u32),
+    results: Option<&Results>,
+) -> Result<[String; 4], String> {
+    let results = results.ok_or("interrupted before it was measured")?;
+    if results.environment.emulated {
+        return Err("emulated CPU: its timings are no speeds".into());
+    }
+    let (before, after) = match table.function {
+        Function::FolioMcCopy => ("per-page-mc", "rfc-mc"),
+        Function::FolioCopy | Function::MovePages => ("per-page", "rfc"),
+    };
+    let find = |contender: &str| -> Result<&Cell, String> {
+        let cell = results.cells.iter().find(|cell| {
+            cell.contender == contender
+                && cell.folio_bytes == folio_bytes
+                && cell.src_node.is_none_or(|node| node == src)
+                && cell.dst_node.is_none_or(|node| node == dst)
+        });
+        cell.ok_or_else(|| "interrupted before it was measured".to_owned())
+    };
+    let (before, after, ours) = (find(before)?, find(after)?, find("foliocopy")?);
+    let figure = |cell: &Cell| format!("{:.2} ± {:.2}", cell.mean_gbps, cell.stdev_gbps);
+    let ratio = |cell: &Cell| {
+        let bootstrap = Bootstrap::of_median(&cell.ratios_to(before), results.parameters.seed);
+        bootstrap.map_or_else(|| "–".into(), |bootstrap| interval(bootstrap.interval(CONFIDENCE)))
+    };
+    Ok([figure(before), figure(after), ratio(after), ratio(ours)])
+}
+
+fn interval(ratio: Interval) -> String {
+    format!("{:.2}x [{:.2}, {:.2}]", ratio.median, ratio.low, ratio.high)
+}
