@@ -13,7 +13,7 @@ use core::slice;
 
 use crate::chunk::{self, NoYield};
 use crate::folio::{self, McError, PageFrame, Platform};
-use crate::locality::look;
+use crate::locality::choose;
 use crate::{Cpu, Features, Locality, PAGE_SHIFT, Page, Policy, Primitive, Registers, Vendor};
 
 /// The compiler asks for one. Nothing reaches it: whatever can panic leaves an undefined symbol of `core` behind,
@@ -234,11 +234,10 @@ impl Kernel {
     fn new(method: &Method, from_pfn: u64, nr_pages: u64) -> Self {
         let (policy, bytes) = (policy(method.primitive), bytes(nr_pages));
         let mut locality = locality(method.locality);
-        if locality == Locality::Auto && policy.looks(bytes) {
+        if locality == Locality::Auto {
             let src = foliocopy_platform_address(from_pfn).cast_const().cast();
             // SAFETY: the caller's source, and a kernel that catches the faults of loads with table entries.
-            let residence = unsafe { look::<true>(policy.cpu(), src, bytes) };
-            let seen = policy.choose_seen(locality, bytes, residence).primitive;
+            let seen = unsafe { choose::<true>(policy, locality, src, bytes) }.primitive;
             locality = if seen.is_non_temporal() { Locality::NonTemporal } else { Locality::Temporal };
         }
         Self { policy, locality, chunk_bytes: method.chunk_bytes }

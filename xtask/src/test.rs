@@ -23,6 +23,7 @@ const STEPS: &[Step] = &[
         Ok(cmd!(shell, "cargo clippy --quiet --package foliocopy --no-default-features -- -D warnings")
             .run()?)
     }),
+    ("engine in a kernel", |shell| Ok(cmd!(shell, "make --silent -C kmod engine.S").run()?)),
     ("documentation", |shell| {
         let _warnings = shell.push_env("RUSTDOCFLAGS", "-D warnings");
         Ok(cmd!(shell, "cargo doc --quiet --workspace --no-deps").run()?)

@@ -32,6 +32,13 @@ pub struct Choice {
     reason: Reason,
 }
 
+impl Choice {
+    /// Why it was chosen, in a few words: what the kernel module logs, which can't use `Display`.
+    pub const fn reason(&self) -> &'static str {
+        self.reason.text()
+    }
+}
+
 /// Why a primitive was chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reason {
