@@ -163,7 +163,7 @@ fn a_library_of_ours_takes_part_by_pages() {
 }
 
 #[test]
-fn mixed_read_victim_and_copiers_are_measured() {
+fn mixed_read_victim_scattered_and_copiers_are_measured() {
     let mixed = results(short().args(["--cache", "mixed"]));
     assert!(mixed.cells.iter().all(|cell| cell.cache == Some(Cache::Mixed)));
     let read = results(short().args(["--then", "read"]));
@@ -174,6 +174,8 @@ fn mixed_read_victim_and_copiers_are_measured() {
     let after =
         victim.cells.iter().filter(|cell| cell.dimensions.get("victim").is_some_and(|when| when == "after"));
     assert_eq!(after.count(), victim.cells.len() / 3);
+    let scattered = results(short().arg("--scatter"));
+    assert!(scattered.cells.iter().all(|cell| cell.dimensions["folios"] == "scattered"));
     let copiers = results(short().args(["--copiers", "1"]));
     assert_eq!(copiers.parameters.other["copiers"], "1");
 }

@@ -349,7 +349,15 @@ mod tests {
     }
 
     fn case(cache: Cache) -> Case {
-        Case { cache, folio_bytes: 16 << 10, total_bytes: 1 << 20, nodes: None, then: None, crew: Crew::One }
+        Case {
+            cache,
+            folio_bytes: 16 << 10,
+            total_bytes: 1 << 20,
+            nodes: None,
+            then: None,
+            crew: Crew::One,
+            scattered: false,
+        }
     }
 
     fn run(plan: &Plan) -> Outcome {
@@ -392,6 +400,14 @@ mod tests {
             run(&plan(&["per-page"], vec![Case { crew: Crew::Copiers(2), ..case(Cache::Cold) }])).cells;
         assert_eq!(cells[0].dimensions["copiers"], "2");
         assert_eq!(cells[0].samples_gbps.len(), 5);
+    }
+
+    #[test]
+    fn scattered_folios_are_a_situation_of_their_own() {
+        for cache in [Cache::Cold, Cache::Hot] {
+            let cells = run(&plan(&["per-page"], vec![Case { scattered: true, ..case(cache) }])).cells;
+            assert_eq!(cells[0].dimensions["folios"], "scattered");
+        }
     }
 
     #[test]

@@ -98,6 +98,9 @@ pub(crate) struct Args {
     /// Copy on N CPUs at once, each its own memory
     #[arg(long, value_name = "N", conflicts_with = "then")]
     copiers: Option<usize>,
+    /// Copy folios that lie scattered over four times as much memory, as migration has them
+    #[arg(long)]
+    scatter: bool,
     /// Bytes streamed through the caches before each cold run [default: 128M, or 4 times the last-level cache if larger]
     #[arg(long, value_name = "SIZE")]
     evict: Option<Size>,
@@ -363,7 +366,15 @@ fn plan(
         for &nodes in &places {
             for &folio_bytes in &folios {
                 let total_bytes = total(args, cache, folio_bytes, last_level_cache);
-                cases.push(Case { cache, folio_bytes, total_bytes, nodes, then, crew });
+                cases.push(Case {
+                    cache,
+                    folio_bytes,
+                    total_bytes,
+                    nodes,
+                    then,
+                    crew,
+                    scattered: args.scatter,
+                });
             }
         }
     }
@@ -433,6 +444,9 @@ fn parameters(args: &Args, plan: &Plan, pairs: &[(u32, u32)], cpu: Option<u32>) 
     let mut other = std::collections::BTreeMap::new();
     if let Some(then) = args.then.and_then(|then| then.to_possible_value()) {
         other.insert("then".to_owned(), then.get_name().to_owned());
+    }
+    if args.scatter {
+        other.insert("folios".to_owned(), "scattered".to_owned());
     }
     if let Some(copiers) = args.copiers {
         other.insert("copiers".to_owned(), copiers.to_string());

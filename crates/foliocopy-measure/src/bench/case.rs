@@ -28,7 +28,15 @@ pub struct Case {
     pub then: Option<Then>,
     /// Who works at once.
     pub crew: Crew,
+    /// Whether the folios of a run lie scattered over four times as much memory, as what migration copies does.
+    pub scattered: bool,
 }
+
+/// Over how many times its own memory a scattered run is spread.
+const SCATTER: usize = 4;
+
+/// Bytes that a scattered hot run copies again and again: 512 base pages.
+const SCATTERED_HOT_BYTES: u64 = 2 << 20;
 
 /// What is timed besides the copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,17 +75,28 @@ impl Case {
         (self.total_bytes / self.folio_bytes).max(1) as usize
     }
 
-    /// Folios that lie in memory at once: one where the same is copied again and again.
-    pub(super) fn resident_folios(&self) -> usize {
-        match self.cache {
-            Cache::Hot => 1,
-            Cache::Cold | Cache::Mixed => self.folios(),
+    /// Folios that a pass copies: one where the same is copied again and again.
+    pub(super) fn folios_a_pass(&self) -> usize {
+        match (self.cache, self.scattered) {
+            (Cache::Hot, false) => 1,
+            (Cache::Hot, true) => self.folios().min((SCATTERED_HOT_BYTES / self.folio_bytes).max(1) as usize),
+            (Cache::Cold | Cache::Mixed, _) => self.folios(),
         }
+    }
+
+    /// How many passes a run takes.
+    pub(super) fn passes(&self) -> usize {
+        self.folios() / self.folios_a_pass()
+    }
+
+    /// Folios for which there is room in the source, and in the destination.
+    pub(super) fn slots(&self) -> usize {
+        if self.scattered { SCATTER * self.folios_a_pass() } else { self.folios_a_pass() }
     }
 
     /// Bytes of all sources, and so of all destinations, in whole huge pages.
     fn side_bytes(&self) -> u64 {
-        let bytes = (self.resident_folios() as u64).saturating_mul(self.folio_bytes);
+        let bytes = (self.slots() as u64).saturating_mul(self.folio_bytes);
         bytes
             .checked_next_multiple_of(PMD_BYTES as u64)
             .unwrap_or(bytes)
@@ -110,11 +129,12 @@ impl Case {
 
     /// What tells it from other cases besides cache, folio and nodes.
     pub fn dimensions(&self) -> BTreeMap<String, String> {
-        let dimension = match self.crew {
+        let crew = match self.crew {
             Crew::One => None,
-            Crew::Copiers(copiers) => Some(("copiers".to_owned(), copiers.to_string())),
+            Crew::Copiers(copiers) => Some(("copiers", copiers.to_string())),
         };
-        dimension.into_iter().collect()
+        let scattered = self.scattered.then(|| ("folios", "scattered".to_owned()));
+        crew.into_iter().chain(scattered).map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
 

@@ -33,7 +33,7 @@ impl Layout {
     /// Maps and fills the buffers of `case`.
     pub(super) fn new(case: &Case, kind: MemoryKind, rng: &mut Rng) -> Result<Self, MemoryError> {
         let folio_bytes = case.folio_bytes as usize;
-        let bytes = case.resident_folios() * folio_bytes;
+        let bytes = case.slots() * folio_bytes;
         // As the kernel's folios are: naturally aligned.
         let align = folio_bytes.next_power_of_two();
         let mut src = Mapping::new(kind, bytes, align, case.nodes.map(|(src, _)| src))?;
@@ -41,7 +41,7 @@ impl Layout {
         fill(src.as_mut_slice(), rng.u64(..));
         let slots = bytes.next_multiple_of(PMD_BYTES) / folio_bytes;
         // INVARIANT: shuffling gives every pair its folios.
-        let pairs = vec![Pair { src: 0, dst: 0 }; case.resident_folios()];
+        let pairs = vec![Pair { src: 0, dst: 0 }; case.folios_a_pass()];
         let mut layout = Self { src, dst, folio_bytes, pairs, slots };
         layout.shuffle(rng);
         Ok(layout)
@@ -172,8 +172,19 @@ mod tests {
     use std::collections::HashSet;
 
     fn layout(cache: Cache, folio_bytes: u64) -> Layout {
-        let case =
-            Case { cache, folio_bytes, total_bytes: 3 << 20, nodes: None, then: None, crew: Crew::One };
+        lay_out(cache, folio_bytes, false)
+    }
+
+    fn lay_out(cache: Cache, folio_bytes: u64, scattered: bool) -> Layout {
+        let case = Case {
+            cache,
+            folio_bytes,
+            total_bytes: 3 << 20,
+            nodes: None,
+            then: None,
+            crew: Crew::One,
+            scattered,
+        };
         Layout::new(&case, MemoryKind::Thp, &mut Rng::with_seed(1)).unwrap()
     }
 
@@ -194,6 +205,15 @@ mod tests {
     #[test]
     fn a_hot_layout_is_one_folio() {
         assert_eq!(layout(Cache::Hot, 4 << 10).folios(), 1);
+    }
+
+    #[test]
+    fn scattered_folios_are_spread_over_more_memory() {
+        let cold = lay_out(Cache::Cold, 4 << 10, true);
+        assert_eq!((cold.folios(), cold.src.bytes()), (768, 12 << 20));
+        assert!(cold.pairs.iter().any(|pair| pair.src >= 3 << 20));
+        let hot = lay_out(Cache::Hot, 4 << 10, true);
+        assert_eq!((hot.folios(), hot.src.bytes()), (512, 8 << 20));
     }
 
     #[test]

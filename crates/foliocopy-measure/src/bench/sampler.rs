@@ -68,7 +68,7 @@ impl<'a> Sampler<'a> {
             case,
             eviction,
             layouts: lay_out(plan, case, rng)?,
-            hot: vec![false; case.resident_folios()],
+            hot: vec![false; case.folios_a_pass()],
             victim,
             stream,
             scratch: Mapping::new(MemoryKind::Anon, 2 * 4096, 4096, None)?,
@@ -260,7 +260,7 @@ fn prepare(layout: &mut Layout, case: &Case, copier: Copier, hot: &[bool]) -> us
             layout.warm(|_| true);
             // Once untimed, so that the first copy finds what every further one finds.
             layout.copy(copier, 1);
-            case.folios()
+            case.passes()
         }
     }
 }
