@@ -9,6 +9,7 @@ pub(crate) mod migrate;
 pub(crate) mod report;
 pub(crate) mod reproduce;
 pub(crate) mod roofline;
+pub(crate) mod selftest;
 
 use std::process::ExitCode;
 
@@ -21,6 +22,8 @@ pub(crate) enum Command {
     Bench(bench::Args),
     /// Time move_pages(2) between NUMA nodes for folios of several sizes, or stress it
     Migrate(migrate::Args),
+    /// Check every primitive of this CPU, and that copies stop at bad memory; exit code 1 where one is wrong
+    Selftest(selftest::Args),
     /// Show this CPU, its primitives, what the policy picks and why, and the NUMA topology
     Info(info::Args),
     /// Compare results with older ones, cell by cell; exit code 1 where something became slower
@@ -42,6 +45,7 @@ impl Command {
         match self {
             Command::Bench(args) => bench::run(args),
             Command::Migrate(args) => migrate::run(args),
+            Command::Selftest(args) => selftest::run(args),
             Command::Info(args) => info::run(args),
             Command::Compare(args) => compare::run(args),
             Command::Report(args) => report::run(args),

@@ -10,6 +10,7 @@ mod percent_of_limit;
 mod printer;
 mod progress;
 mod report;
+mod selftest;
 mod table;
 
 use std::io;

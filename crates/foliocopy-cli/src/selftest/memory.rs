@@ -1,0 +1,103 @@
+//! Pages of which each can be taken away and given back.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::ptr;
+use std::slice;
+
+use foliocopy::{PAGE_SIZE, Page, PageRange};
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+
+/// A range of pages of our own.
+///
+/// # Invariants
+///
+/// `nr_pages` pages are mapped from `start` on. Those that are spoilt are behind the end of `nothing`.
+pub(super) struct Memory {
+    start: *mut u8,
+    nr_pages: usize,
+    /// A file without contents: who touches a mapping of it gets SIGBUS, as after `ftruncate(2)`.
+    nothing: OwnedFd,
+}
+
+const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
+
+impl Memory {
+    pub(super) fn new(nr_pages: usize) -> io::Result<Self> {
+        let nothing = memfd_create("nothing", MemfdFlags::CLOEXEC)?;
+        // SAFETY: new memory, wherever the kernel likes.
+        let start =
+            unsafe { mmap_anonymous(ptr::null_mut(), nr_pages * PAGE_SIZE, READ_WRITE, MapFlags::PRIVATE)? };
+        // INVARIANT: mapped just now, nothing spoilt.
+        Ok(Self { start: start.cast(), nr_pages, nothing })
+    }
+
+    /// The address `offset` bytes after the start.
+    pub(super) fn at(&self, offset: usize) -> *mut u8 {
+        assert!(offset <= self.nr_pages * PAGE_SIZE);
+        // SAFETY: within the mapping, or at its end.
+        unsafe { self.start.add(offset) }
+    }
+
+    pub(super) fn range(&self) -> PageRange {
+        PageRange::new(self.start.cast(), self.nr_pages).expect("a mapping is a range of pages")
+    }
+
+    /// Every byte. No page may be spoilt.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.part(0, self.nr_pages * PAGE_SIZE)
+    }
+
+    /// The bytes from `start` on, none of which may be in a spoilt page.
+    pub(super) fn part(&self, start: usize, bytes: usize) -> &[u8] {
+        assert!(start + bytes <= self.nr_pages * PAGE_SIZE);
+        // SAFETY: mapped (INVARIANT), and nobody copies while we look.
+        unsafe { slice::from_raw_parts(self.start.add(start), bytes) }
+    }
+
+    /// Fills a part that has no spoilt page.
+    pub(super) fn fill(&mut self, start: usize, bytes: usize, byte: u8) {
+        assert!(start + bytes <= self.nr_pages * PAGE_SIZE);
+        // SAFETY: mapped (INVARIANT), and ours.
+        unsafe { ptr::write_bytes(self.start.add(start), byte, bytes) };
+    }
+
+    /// Gives every page its contents, of which no two lines are alike.
+    pub(super) fn pattern(&mut self) {
+        (0..self.nr_pages).for_each(|index| self.pattern_page(index));
+    }
+
+    fn pattern_page(&mut self, index: usize) {
+        let mut page = Page::zeroed();
+        fastrand::Rng::with_seed(index as u64).fill(page.as_bytes_mut());
+        // SAFETY: a page of ours (INVARIANT).
+        unsafe { self.start.cast::<Page>().add(index).write(page) };
+    }
+
+    /// Takes a page away.
+    pub(super) fn spoil(&mut self, index: usize) -> io::Result<()> {
+        let page = self.at(index * PAGE_SIZE).cast();
+        let flags = MapFlags::SHARED | MapFlags::FIXED;
+        // SAFETY: in the place of our own page, to which nobody has a reference.
+        unsafe { mmap(page, PAGE_SIZE, READ_WRITE, flags, &self.nothing, 0)? };
+        Ok(())
+    }
+
+    /// Gives it back with its contents.
+    pub(super) fn mend(&mut self, index: usize) -> io::Result<()> {
+        let page = self.at(index * PAGE_SIZE).cast();
+        let flags = MapFlags::PRIVATE | MapFlags::FIXED;
+        // SAFETY: in the place of our own page, to which nobody has a reference.
+        unsafe { mmap_anonymous(page, PAGE_SIZE, READ_WRITE, flags)? };
+        self.pattern_page(index);
+        Ok(())
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: all of it is ours (INVARIANT), and nobody has a reference any more.
+        let _ = unsafe { munmap(self.start.cast(), self.nr_pages * PAGE_SIZE) };
+    }
+}
