@@ -98,7 +98,7 @@ mod tests {
             dimensions: BTreeMap::from([("level".into(), level.into()), ("threads".into(), "1".into())]),
             ..Cell::new(COPY_LIMIT, 1 << 20, vec![gbps; 3])
         };
-        results.cells = vec![limit("L2", 24.0), limit("memory", 12.0)];
+        results.cells = vec![limit("L2", 25.0), limit("memory", 12.0)];
         Limits(results)
     }
 
@@ -111,7 +111,7 @@ mod tests {
             line.split_whitespace().filter_map(|word| word.parse::<f64>().ok()).collect::<Vec<_>>()
         };
         assert_eq!(row("cold"), [100.0, 80.0]);
-        assert_eq!(row("hot"), [50.0, 63.0]);
+        assert_eq!(row("hot"), [48.0, 60.0]);
     }
 
     #[test]
