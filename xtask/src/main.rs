@@ -1,5 +1,6 @@
 //! Developer commands, run as `cargo xtask COMMAND`.
 
+mod dist;
 mod test;
 mod upstream;
 mod vm;
@@ -9,6 +10,8 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Developer commands of foliocopy")]
 enum Command {
+    /// Make the tarball and the Debian package
+    Dist(dist::Args),
     /// Run every check and every test
     Test(test::Args),
     /// Apply the patch series of kmod/upstream to Debian's Linux source, compile what it touches, and check it
@@ -19,8 +22,10 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     let shell = xshell::Shell::new()?;
-    shell.change_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let repository = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    shell.change_dir(repository.expect("xtask lies in the repository"));
     match Command::parse() {
+        Command::Dist(args) => dist::run(&shell, args),
         Command::Test(args) => test::run(&shell, args),
         Command::Upstream(args) => upstream::run(&shell, args),
         Command::Vm(args) => vm::run(&shell, args),

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
-use crate::vm;
+use crate::{dist, vm};
 
 /// What `cargo xtask test` takes.
 #[derive(clap::Args)]
@@ -32,6 +32,7 @@ const STEPS: &[Step] = &[
     ("report in a browser", |shell| {
         Ok(cmd!(shell, "cargo test --quiet --package foliocopy-cli --test browser -- --ignored").run()?)
     }),
+    ("packages", dist::test),
     ("virtual machine", vm::test),
 ];
 

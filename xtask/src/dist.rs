@@ -1,0 +1,107 @@
+//! `cargo xtask dist`: the tarball and the Debian package, and the proof that they install and run.
+
+mod clean_root;
+mod debian;
+mod tree;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use xshell::{Shell, cmd};
+
+use tree::Tree;
+
+/// What `cargo xtask dist` takes.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Also install the package into a clean Debian root and run it there (as root, with debootstrap)
+    #[arg(long)]
+    test: bool,
+}
+
+/// The files that a release is made of.
+struct Dist {
+    tarball: PathBuf,
+    package: PathBuf,
+}
+
+pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
+    let dist = make(shell)?;
+    if args.test {
+        clean_root::test(shell, &dist)?;
+    }
+    for file in [dist.tarball, dist.package] {
+        println!("{}", file.display());
+    }
+    Ok(())
+}
+
+/// Makes the packages and tests them.
+pub(crate) fn test(shell: &Shell) -> Result<()> {
+    clean_root::test(shell, &make(shell)?)
+}
+
+fn make(shell: &Shell) -> Result<Dist> {
+    let directory = shell.current_dir().join("target/dist");
+    shell.create_dir(&directory)?;
+    let built = build(shell)?;
+
+    let version = env!("CARGO_PKG_VERSION");
+    let name = format!("foliocopy-{version}-{}-linux-gnu", std::env::consts::ARCH);
+    let staged = directory.join(&name);
+    Tree::new(&staged, "lib").fill(shell, &built)?;
+    let tarball = directory.join(format!("{name}.tar.gz"));
+    let epoch = epoch(shell)?;
+    // The same commit gives the same bytes.
+    cmd!(
+        shell,
+        "tar --create --gzip --file {tarball} --directory {directory} --sort=name --owner=0 --group=0 --numeric-owner --mtime=@{epoch} {name}"
+    )
+    .run()?;
+
+    let package = debian::package(shell, &directory, &built, &epoch)?;
+    Ok(Dist { tarball, package })
+}
+
+/// What cargo built, and what the built program wrote about itself.
+struct Built {
+    program: PathBuf,
+    shared_library: PathBuf,
+    static_library: PathBuf,
+    /// Manual pages.
+    man: PathBuf,
+    /// Completions: `foliocopy.bash`, `_foliocopy`, `foliocopy.fish`.
+    completions: PathBuf,
+}
+
+/// The name that programs record when they are linked with the library, as its build script sets it.
+const SONAME: &str = "libfoliocopy.so.0";
+
+fn build(shell: &Shell) -> Result<Built> {
+    cmd!(shell, "cargo build --quiet --release --package foliocopy-cli --package foliocopy-capi")
+        .quiet()
+        .run()?;
+    let target = shell.current_dir().join("target/release");
+    let generated = shell.current_dir().join("target/dist/generated");
+    shell.remove_path(&generated)?;
+    let (man, completions) = (generated.join("man"), generated.join("completions"));
+    shell.create_dir(&completions)?;
+    let program = target.join("foliocopy");
+    cmd!(shell, "{program} man --output {man}").run()?;
+    for (name, of) in [("foliocopy.bash", "bash"), ("_foliocopy", "zsh"), ("foliocopy.fish", "fish")] {
+        let script = cmd!(shell, "{program} completions {of}").read()?;
+        shell.write_file(completions.join(name), script + "\n")?;
+    }
+    Ok(Built {
+        program,
+        shared_library: target.join("libfoliocopy.so"),
+        static_library: target.join("libfoliocopy.a"),
+        man,
+        completions,
+    })
+}
+
+/// When the commit was made, in seconds: the time that all packed files bear.
+fn epoch(shell: &Shell) -> Result<String> {
+    cmd!(shell, "git log -1 --format=%ct").read().context("can't ask git when the commit was made")
+}

@@ -1,0 +1,144 @@
+//! The package in a Debian root that has nothing else: no compiler, no Rust, no build tree.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use xshell::{Shell, cmd};
+
+use super::{Dist, SONAME};
+
+/// A root made by debootstrap.
+struct CleanRoot<'a> {
+    shell: &'a Shell,
+    path: PathBuf,
+}
+
+/// Installs the package, uses everything that it holds, and removes it again.
+pub(super) fn test(shell: &Shell, dist: &Dist) -> Result<()> {
+    let root = CleanRoot::make(shell)?;
+    root.put(&dist.package, "tmp/foliocopy.deb")?;
+    root.run("dpkg --install /tmp/foliocopy.deb")?;
+
+    let version = format!("foliocopy {}", env!("CARGO_PKG_VERSION"));
+    ensure!(root.read("foliocopy --version")? == version, "the installed program is another version");
+    root.run("foliocopy info")?;
+    root.run("foliocopy bench --quiet --rounds 3 --folio 64K --total 1M --export-json /tmp/results.json || [ $? = 1 ]")?;
+    root.run("foliocopy report /tmp/results.json -o /tmp/report.html --export-lkml /tmp/mail.txt --svg /tmp/charts")?;
+    root.run("foliocopy compare /tmp/results.json /tmp/results.json")?;
+    let page = root.read("man -P cat foliocopy-report")?;
+    ensure!(
+        page.contains("SYNOPSIS") && page.contains("lkml"),
+        "`man foliocopy-report` shows no page: {page}"
+    );
+    let completions = "/usr/share/bash-completion/completions/foliocopy";
+    let completes = root.read(&format!("bash -c 'source {completions} && complete -p foliocopy'"))?;
+    ensure!(completes.contains("_foliocopy"), "bash does not complete foliocopy: {completes}");
+    root.test_library(shell)?;
+    root.test_tarball(&dist.tarball)?;
+
+    root.run("dpkg --purge foliocopy")?;
+    let left = root.read("find /usr -name '*foliocopy*'")?;
+    ensure!(left.is_empty(), "removing the package left these behind:\n{left}");
+    Ok(shell.remove_path(&root.path)?)
+}
+
+impl<'a> CleanRoot<'a> {
+    fn make(shell: &'a Shell) -> Result<Self> {
+        ensure!(
+            cmd!(shell, "id --user").quiet().read()? == "0",
+            "a clean root needs root: run `sudo cargo xtask dist --test`, or `cargo xtask dist` for the packages alone"
+        );
+        cmd!(shell, "debootstrap --version")
+            .quiet()
+            .ignore_stdout()
+            .run()
+            .context("debootstrap is missing: apt install debootstrap")?;
+        let (suite, mirror) = archive(shell)?;
+        let path = shell.current_dir().join("target/dist/clean-root");
+        shell.remove_path(&path)?;
+        eprintln!("installing Debian {suite} into {}", path.display());
+        // man-db reads our pages; everything else that is needed the package has to ask for.
+        cmd!(shell, "debootstrap --variant=minbase --include=man-db {suite} {path} {mirror}")
+            .quiet()
+            .ignore_stdout()
+            .run()
+            .with_context(|| format!("debootstrap can't install {suite} from {mirror}"))?;
+        Ok(Self { shell, path })
+    }
+
+    fn put(&self, from: &Path, to: &str) -> Result<()> {
+        Ok(self.shell.copy_file(from, self.path.join(to))?)
+    }
+
+    fn run(&self, command: &str) -> Result<()> {
+        self.read(command).map(drop)
+    }
+
+    /// Runs `command` in the root, where nothing of the build can be seen, with /proc, /sys and /dev of the machine.
+    fn read(&self, command: &str) -> Result<String> {
+        let (shell, path) = (self.shell, &self.path);
+        let mounted = "for fs in proc sys dev; do mount --rbind /$fs $0/$fs; done; exec chroot $0 /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive sh -c \"$1\"";
+        let output = cmd!(shell, "unshare --mount --propagation private sh -e -c {mounted} {path} {command}")
+            .quiet()
+            .ignore_status()
+            .output()?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+        ensure!(
+            output.status.success(),
+            "`{command}` failed in the clean root ({}):\n{}\n{}",
+            output.status,
+            text(&output.stdout),
+            text(&output.stderr)
+        );
+        Ok(text(&output.stdout))
+    }
+
+    /// A C program is built outside against the installed header, library and pkg-config file, and runs inside.
+    fn test_library(&self, shell: &Shell) -> Result<()> {
+        let source = Path::new("xtask/src/dist/copies.c");
+        let program = self.path.join("tmp/copies");
+        let multiarch = cmd!(shell, "dpkg-architecture --query DEB_HOST_MULTIARCH").read()?;
+        let flags = cmd!(shell, "pkg-config --cflags --libs foliocopy")
+            .env("PKG_CONFIG_LIBDIR", self.path.join("usr/lib").join(multiarch).join("pkgconfig"))
+            .read()
+            .context("pkg-config does not find the installed foliocopy.pc")?;
+        let flags = flags.split_whitespace();
+        cmd!(shell, "cc -Wall -Werror -o {program} {source} {flags...}").quiet().run()?;
+        let linked = self.read("ldd /tmp/copies")?;
+        ensure!(
+            linked.contains(&format!("{SONAME} => /")),
+            "the C program is not linked with {SONAME}: {linked}"
+        );
+        ensure!(self.read("/tmp/copies")? == "copied", "the C program copied wrongly");
+        Ok(())
+    }
+
+    fn test_tarball(&self, tarball: &Path) -> Result<()> {
+        self.put(tarball, "tmp/foliocopy.tar.gz")?;
+        self.run("mkdir /tmp/tree && tar --extract --gzip --strip-components=1 --directory /tmp/tree --file /tmp/foliocopy.tar.gz")?;
+        self.run("/tmp/tree/bin/foliocopy info")?;
+        self.run("test -e /tmp/tree/lib/libfoliocopy.so -a -e /tmp/tree/include/foliocopy.h -a -e /tmp/tree/share/man/man1/foliocopy.1.gz")
+    }
+}
+
+/// The release of this machine and the mirror that it is installed from.
+fn archive(shell: &Shell) -> Result<(String, String)> {
+    let targets = cmd!(
+        shell,
+        "apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(REPO_URI)' 'Created-By: Packages'"
+    );
+    let targets =
+        targets.quiet().read().context("apt-get does not say where this machine is installed from")?;
+    let release = shell.read_file("/etc/os-release")?;
+    let codename = release
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+        .context("/etc/os-release has no VERSION_CODENAME: the clean root is made on Debian")?;
+    let mirror = targets
+        .lines()
+        .find_map(|line| line.strip_prefix("Debian ")?.strip_prefix(codename)?.strip_prefix(' '))
+        .with_context(|| {
+            format!("no source of this machine's apt is Debian {codename}: run apt-get update")
+        })?;
+    Ok((codename.to_owned(), mirror.to_owned()))
+}
