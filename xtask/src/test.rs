@@ -24,6 +24,11 @@ const STEPS: &[Step] = &[
             .run()?)
     }),
     ("engine in a kernel", |shell| Ok(cmd!(shell, "make --silent -C kmod engine.S").run()?)),
+    ("fuzz target", |shell| {
+        let manifest = "fuzz/Cargo.toml";
+        Ok(cmd!(shell, "cargo check --quiet --locked --manifest-path {manifest} --target-dir target/fuzz")
+            .run()?)
+    }),
     ("documentation", |shell| {
         let _warnings = shell.push_env("RUSTDOCFLAGS", "-D warnings");
         Ok(cmd!(shell, "cargo doc --quiet --workspace --no-deps").run()?)

@@ -2,6 +2,8 @@
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
+mod case;
+mod corpus;
 mod faults;
 mod memory;
 mod sigbus;
