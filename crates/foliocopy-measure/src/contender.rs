@@ -292,7 +292,7 @@ impl Contender {
         &self.name
     }
 
-    /// Whether it copies the folios it is given: [`LIMIT`] has a range of its own.
+    /// Whether it copies the folios it is given: `limit` has a range of its own.
     pub fn copies_folios(&self) -> bool {
         !matches!(self.kind, Kind::Limit(_))
     }
