@@ -62,8 +62,9 @@ fn it_ends_when_interrupted() {
     while !catches_interrupts(child.id()) {
         assert_eq!(child.try_wait().expect("our child"), None, "it ended before it could be interrupted");
     }
-    let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    assert!(sent.expect("kill(1) exists").success());
+    let kill = format!("kill -INT {}", child.id());
+    let sent = std::process::Command::new("sh").args(["-c", &kill]).status();
+    assert!(sent.expect("a shell exists").success());
     let output = child.wait_with_output().expect("it ends");
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(130), "{text}");
