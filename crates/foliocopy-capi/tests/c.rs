@@ -141,3 +141,16 @@ fn the_header_is_c_plus_plus_too() {
         .args(["-std=c++11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-x", "c++"])
         .arg(source("include/foliocopy.h")));
 }
+
+/// The C of the user's guide compiles against the header as it stands.
+#[test]
+fn the_guide_compiles() {
+    let page = fs::read_to_string(source("../../docs/surviving-bad-memory.md")).unwrap();
+    let (_, rest) = page.split_once("```c\n").expect("the page has C in it");
+    let file = PREFIX.join("guide.c");
+    fs::write(&file, rest.split("```").next().unwrap()).unwrap();
+    run(Command::new("cc")
+        .args(["-Wall", "-Wextra", "-Werror", "-c", "-o", "/dev/null"])
+        .args(pkg_config(&["--cflags"]))
+        .arg(file));
+}

@@ -62,3 +62,9 @@ pub use environment::EnvironmentError;
 pub use memory_error::{Cause, CopyMcError, MemoryError, Side};
 #[cfg(feature = "std")]
 pub use pages::{Skipped, copy_mc_pages, copy_mc_pages_raw, copy_mc_pages_skipping};
+
+/// The guide's Rust, compiled and run with the other examples.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/surviving-bad-memory.md")]
+#[doc = include_str!("../../../docs/choosing-a-locality.md")]
+struct Guide;
