@@ -2,6 +2,7 @@
 
 mod boot;
 mod garbage;
+mod hwpoison;
 mod load;
 pub mod machine_check;
 mod parameters;
@@ -53,6 +54,7 @@ pub const ALL: &[&Scenario] = &[
     &selftest::RECOVERY,
     &machine_check::RECOVERED,
     &machine_check::PLAIN_TYPE,
+    &hwpoison::HWPOISON,
 ];
 
 /// The scenario of that name.

@@ -1,0 +1,178 @@
+//! Poisoned memory of a process, on a kernel that handles memory failures: what only the host's own kernel
+//! may lack, `BUS_MCEERR_AR` and lost huge pages.
+
+use std::ffi::{c_int, c_void};
+use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+use foliocopy::{
+    Cause, CopyMcError, CopyOptions, Cpu, MemoryError, PAGE_SIZE, Page, PageRange, Primitive, Side, Skipped,
+    copy_mc_pages_skipping, sigbus,
+};
+
+use super::{Ending, Scenario};
+use crate::guest::Guest;
+use crate::machine::Machine;
+
+pub(super) const HWPOISON: Scenario = Scenario {
+    name: "hwpoison",
+    proves: "a process survives hardware poison in its pages, its transparent huge pages and its hugetlb pages",
+    machine: Machine::ERMS,
+    limit: Duration::from_secs(180),
+    ending: Ending::Verdict,
+    run,
+};
+
+/// Base pages of a huge page, and its logarithm in bytes.
+const HUGE: usize = 512;
+const HUGE_LSB: i16 = 21;
+
+fn run(guest: &Guest) -> Result<()> {
+    // madvise may raise the signal right away, and then it is nobody's fault.
+    count_signals()?;
+    sigbus::install()?;
+    guest.write("/proc/sys/vm/nr_hugepages", "6")?;
+    pages(libc::MADV_NOHUGEPAGE)?;
+    pages(libc::MADV_HUGEPAGE)?;
+    huge_pages()
+}
+
+/// A poisoned base page, of a huge page that is split or not, on either side of a copy.
+fn pages(advice: c_int) -> Result<()> {
+    const BAD: usize = 700;
+    let (bad, other) = (Region::map(2 * HUGE, 0)?, Region::map(2 * HUGE, 0)?);
+    bad.advise(advice, 0, 2 * HUGE)?;
+    bad.fill();
+    other.fill();
+    bad.advise(libc::MADV_HWPOISON, BAD, 1)?;
+    let cpu = Cpu::detect();
+    let available =
+        |primitive: &&Primitive| primitive.is_machine_check_safe() && primitive.is_available(&cpu);
+    for primitive in Primitive::ALL.iter().filter(available) {
+        for side in [Side::Source, Side::Destination] {
+            let (dst, src) = if side == Side::Source { (&other, &bad) } else { (&bad, &other) };
+            // SAFETY: our own memory.
+            let answer =
+                unsafe { CopyOptions::new().primitive(*primitive).copy_mc_pages(dst.range(0), src.range(0)) };
+            let expected = MemoryError {
+                bytes_copied: BAD * PAGE_SIZE,
+                bytes_left: (2 * HUGE - BAD) * PAGE_SIZE,
+                page_index: BAD,
+                address: bad.address(BAD),
+                address_lsb: 12,
+                cause: Cause::HardwareMemoryError,
+                side,
+            };
+            match answer {
+                Err(CopyMcError::Memory(error)) if page_of(error) == expected => {}
+                other => bail!("{primitive}, {side}: {other:?} and not {expected:?}"),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A poisoned hugetlb page is lost as a whole, and skipped with one fault.
+fn huge_pages() -> Result<()> {
+    let src = Region::map(3 * HUGE, libc::MAP_HUGETLB)?;
+    let dst = Region::map(3 * HUGE, 0)?;
+    src.fill();
+    src.advise(libc::MADV_HWPOISON, HUGE + 7, 1)?;
+    // The whole of it, and a range that starts within it.
+    for (first, bad) in [(0, HUGE), (HUGE + 100, 0)] {
+        let lost = 2 * HUGE - (first + bad);
+        dst.fill();
+        let mut reports: Vec<Skipped> = Vec::new();
+        // SAFETY: our own memory.
+        let skipped = unsafe {
+            copy_mc_pages_skipping(dst.range(first), src.range(first), |skipped| reports.push(*skipped))
+        };
+        ensure!(skipped == Ok(lost), "{skipped:?} and not {lost} pages were skipped from page {first} on");
+        let [report] = reports[..] else { bail!("{} faults for one lost huge page", reports.len()) };
+        ensure!((report.page_index, report.nr_pages) == (bad, lost), "{report:?}");
+        ensure!(report.error.address_lsb == HUGE_LSB, "{report:?}");
+        ensure!(report.error.cause == Cause::HardwareMemoryError, "{report:?}");
+        for index in first..3 * HUGE {
+            let is_lost = (HUGE..2 * HUGE).contains(&index);
+            let expected = if is_lost { Page::zeroed() } else { Region::contents(index) };
+            ensure!(dst.read(index) == expected, "page {index} after a copy from page {first} on");
+        }
+    }
+    Ok(())
+}
+
+/// The error as far as a test can know it: the address to the page.
+fn page_of(error: MemoryError) -> MemoryError {
+    MemoryError { address: error.address & !(PAGE_SIZE - 1), ..error }
+}
+
+/// Lets signals that are not ours pass by.
+fn count_signals() -> Result<()> {
+    static SIGNALS: AtomicUsize = AtomicUsize::new(0);
+    extern "C" fn count(_: c_int, _: *mut libc::siginfo_t, _: *mut c_void) {
+        SIGNALS.fetch_add(1, Ordering::Relaxed);
+    }
+    // SAFETY: zeros are a valid action, and the handler has the signature of SA_SIGINFO.
+    let installed = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = count as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO;
+        libc::sigaction(libc::SIGBUS, &action, ptr::null_mut())
+    };
+    ensure!(installed == 0, "sigaction: {}", std::io::Error::last_os_error());
+    Ok(())
+}
+
+/// Pages of this process, which live as long as it does: poison stays.
+struct Region {
+    start: *mut Page,
+    nr_pages: usize,
+}
+
+impl Region {
+    /// Maps pages, aligned to a huge page.
+    fn map(nr_pages: usize, flags: c_int) -> Result<Self> {
+        let (bytes, protection) = (nr_pages * PAGE_SIZE, libc::PROT_READ | libc::PROT_WRITE);
+        // hugetlb is aligned as it is, and counted: it gets no more than it needs.
+        let spare = if flags & libc::MAP_HUGETLB == 0 { HUGE * PAGE_SIZE } else { 0 };
+        let flags = flags | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: new memory.
+        let start = unsafe { libc::mmap(ptr::null_mut(), bytes + spare, protection, flags, -1, 0) };
+        ensure!(start != libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
+        let start = start.wrapping_byte_add(start.align_offset(HUGE * PAGE_SIZE)).cast();
+        Ok(Self { start, nr_pages })
+    }
+
+    fn address(&self, index: usize) -> usize {
+        self.start.wrapping_add(index).addr()
+    }
+
+    /// What remains from page `first` on.
+    fn range(&self, first: usize) -> PageRange {
+        PageRange::new(self.start.wrapping_add(first), self.nr_pages - first).expect("pages of a mapping")
+    }
+
+    fn contents(index: usize) -> Page {
+        Page::filled(index as u8 ^ (index >> 8) as u8 ^ 0x5a)
+    }
+
+    fn fill(&self) {
+        // SAFETY: our own pages, none of which is poisoned yet.
+        (0..self.nr_pages).for_each(|index| unsafe { self.start.add(index).write(Self::contents(index)) });
+    }
+
+    fn read(&self, index: usize) -> Page {
+        // SAFETY: a page of ours that is not poisoned.
+        unsafe { self.start.add(index).read() }
+    }
+
+    fn advise(&self, advice: c_int, first: usize, nr_pages: usize) -> Result<()> {
+        let start = self.start.wrapping_add(first).cast();
+        // SAFETY: our own pages; nobody has a reference to them.
+        let advised = unsafe { libc::madvise(start, nr_pages * PAGE_SIZE, advice) };
+        ensure!(advised == 0, "madvise({advice}): {}", std::io::Error::last_os_error());
+        Ok(())
+    }
+}
