@@ -65,6 +65,11 @@ impl Features {
         Self(self.0 | other.0)
     }
 
+    /// The features of both sets.
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// The features of this set that are not in `other`.
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)

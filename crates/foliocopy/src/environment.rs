@@ -1,27 +1,42 @@
-//! What a user says for a whole program: `FOLIOCOPY_MASK` and `FOLIOCOPY_PRIMITIVE`.
+//! What a user says for a whole program: `FOLIOCOPY_MASK`, `FOLIOCOPY_PRIMITIVE` and `FOLIOCOPY_PROFILE`.
 
 use core::fmt;
 use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::cpu::Features;
 use crate::error::UnknownName;
+use crate::policy::Policy;
 use crate::primitive::Primitive;
 
 /// What the environment variables say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Environment {
     /// `FOLIOCOPY_MASK=erms,fsrm`: what the CPU is to pretend to lack.
     pub(crate) mask: Features,
     /// `FOLIOCOPY_PRIMITIVE=rep_movsq`: what to use for everything.
     pub(crate) primitive: Option<Primitive>,
+    /// `FOLIOCOPY_PROFILE=profile.toml`: what was measured on this CPU.
+    profile: Option<PathBuf>,
 }
 
-/// An environment variable that says something unknown.
+/// An environment variable that says something unknown, or names a profile that is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EnvironmentError {
     variable: Variable,
-    error: UnknownName,
+    problem: Problem,
+}
+
+/// What is wrong with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Problem {
+    Unknown(UnknownName),
+    #[cfg(feature = "profile")]
+    Refused(&'static crate::profile::ProfileError),
+    #[cfg(not(feature = "profile"))]
+    NotBuilt,
 }
 
 /// The variables.
@@ -29,6 +44,7 @@ pub struct EnvironmentError {
 enum Variable {
     Mask,
     Primitive,
+    Profile,
 }
 
 impl Variable {
@@ -36,24 +52,32 @@ impl Variable {
         match self {
             Self::Mask => "FOLIOCOPY_MASK",
             Self::Primitive => "FOLIOCOPY_PRIMITIVE",
+            Self::Profile => "FOLIOCOPY_PROFILE",
         }
     }
 
     /// The value; an empty one counts as unset.
+    fn value(self) -> Option<OsString> {
+        env::var_os(self.name()).filter(|value| !value.is_empty())
+    }
+
+    /// The value, as one of the names that there are.
     fn read<T: FromStr<Err = UnknownName>>(self) -> Result<Option<T>, EnvironmentError> {
-        match env::var_os(self.name()) {
-            Some(value) if !value.is_empty() => {
-                let parsed = value.to_string_lossy().parse();
-                parsed.map(Some).map_err(|error| EnvironmentError { variable: self, error })
-            }
-            _ => Ok(None),
-        }
+        let parsed = self.value().map(|value| value.to_string_lossy().parse()).transpose();
+        parsed.map_err(|error| EnvironmentError { variable: self, problem: Problem::Unknown(error) })
     }
 }
 
 impl fmt::Display for EnvironmentError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.variable.name(), self.error)
+        write!(formatter, "{}: ", self.variable.name())?;
+        match self.problem {
+            Problem::Unknown(error) => error.fmt(formatter),
+            #[cfg(feature = "profile")]
+            Problem::Refused(error) => error.fmt(formatter),
+            #[cfg(not(feature = "profile"))]
+            Problem::NotBuilt => formatter.write_str("foliocopy was built without its feature `profile`"),
+        }
     }
 }
 
@@ -65,8 +89,39 @@ impl Environment {
         if is_secure() {
             return Ok(Self::default());
         }
-        let mask = Variable::Mask.read()?.unwrap_or_default();
-        Ok(Self { mask, primitive: Variable::Primitive.read()? })
+        Ok(Self {
+            mask: Variable::Mask.read()?.unwrap_or_default(),
+            primitive: Variable::Primitive.read()?,
+            profile: Variable::Profile.value().map(PathBuf::from),
+        })
+    }
+
+    /// `policy`, deciding by the profile if one is named.
+    #[cfg(feature = "profile")]
+    pub(crate) fn with_profile(&self, policy: Policy) -> Result<Policy, EnvironmentError> {
+        use std::sync::OnceLock;
+
+        use crate::profile::{Profile, ProfileError};
+
+        // An error is copied about, and what a profile is refused for is too much for that.
+        static REFUSED: OnceLock<ProfileError> = OnceLock::new();
+        let Some(file) = &self.profile else { return Ok(policy) };
+        Profile::read(file)
+            .and_then(|profile| policy.with_profile(&profile).map_err(|error| error.of(file)))
+            .map_err(|error| EnvironmentError {
+                variable: Variable::Profile,
+                problem: Problem::Refused(REFUSED.get_or_init(|| error)),
+            })
+    }
+
+    /// `policy`, if no profile is named: this build could not read it, and to pass it over in silence would
+    /// leave its owner in the belief that it counts.
+    #[cfg(not(feature = "profile"))]
+    pub(crate) fn with_profile(&self, policy: Policy) -> Result<Policy, EnvironmentError> {
+        match self.profile {
+            None => Ok(policy),
+            Some(_) => Err(EnvironmentError { variable: Variable::Profile, problem: Problem::NotBuilt }),
+        }
     }
 }
 

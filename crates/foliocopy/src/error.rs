@@ -40,7 +40,7 @@ pub enum CopyError {
     },
     /// A fault in this machine-check-safe copy would not be survived.
     Unsupported(Unsupported),
-    /// `FOLIOCOPY_MASK` or `FOLIOCOPY_PRIMITIVE` says something that can't be done.
+    /// `FOLIOCOPY_MASK`, `FOLIOCOPY_PRIMITIVE` or `FOLIOCOPY_PROFILE` says something that can't be done.
     #[cfg(feature = "std")]
     Environment(crate::environment::EnvironmentError),
 }

@@ -15,7 +15,8 @@
 //! do between chunks.
 //!
 //! The crate has no operating system in it and no dependency: without the feature `std` it runs in a
-//! kernel. With `std` (the default) it also reads the environment and, on Linux, survives SIGBUS.
+//! kernel. With `std` (the default) it also reads the environment and, on Linux, survives SIGBUS. With
+//! `profile` a [`Policy`] may decide by what `foliocopy tune` has measured of this CPU.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
@@ -38,6 +39,8 @@ mod primitive;
 mod environment;
 #[cfg(feature = "std")]
 mod memory_error;
+#[cfg(feature = "profile")]
+pub mod profile;
 #[cfg(feature = "std")]
 pub mod sigbus;
 
@@ -53,7 +56,7 @@ pub use extable::Fault;
 pub use locality::{Locality, Residence};
 pub use page::{PAGE_SHIFT, PAGE_SIZE, Page, PageRange};
 pub use pages::{CopyOptions, copy_pages, copy_pages_raw};
-pub use policy::{Choice, Explanation, Policy, Registers};
+pub use policy::{Choice, Decisions, Explanation, Policy, Registers};
 pub use primitive::Primitive;
 
 #[cfg(feature = "std")]
@@ -62,6 +65,8 @@ pub use environment::EnvironmentError;
 pub use memory_error::{Cause, CopyMcError, MemoryError, Side};
 #[cfg(feature = "std")]
 pub use pages::{Skipped, copy_mc_pages, copy_mc_pages_raw, copy_mc_pages_skipping};
+#[cfg(feature = "profile")]
+pub use profile::Profile;
 
 /// The guide's Rust, compiled and run with the other examples.
 #[cfg(doctest)]

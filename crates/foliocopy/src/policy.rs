@@ -48,6 +48,7 @@ enum Reason {
     NoFastStrings,
     Page,
     NonTemporal,
+    Profile,
     NotX86,
 }
 
@@ -60,8 +61,50 @@ impl Reason {
             Self::NoFastStrings => "the CPU has neither ERMS nor REP_GOOD",
             Self::Page => "it was measured on this CPU that a page gains by that",
             Self::NonTemporal => "the destination should not displace what the cache holds",
+            Self::Profile => "a profile of this CPU says so",
             Self::NotX86 => "nothing else is known of this architecture",
         }
+    }
+}
+
+/// The reasons behind the [`Decisions`].
+#[derive(Clone, Copy)]
+struct Reasons {
+    temporal: Reason,
+    page: Reason,
+    non_temporal: Reason,
+}
+
+/// What a [`Policy`] decides by: a primitive for each role, and from which length on which role counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "profile", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "profile", serde(deny_unknown_fields))]
+pub struct Decisions {
+    /// For copies through the cache.
+    pub temporal: Primitive,
+    /// For copies of one page through the cache.
+    pub page: Primitive,
+    /// For longer ones whose first page turns out to be in the L1. Takes a time-stamp counter.
+    #[cfg_attr(feature = "profile", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub in_l1: Option<Primitive>,
+    /// The longest copy of which the first page is to tell, in bytes; 0 where none is.
+    #[cfg_attr(feature = "profile", serde(default))]
+    pub in_l1_up_to: usize,
+    /// For copies past the cache.
+    pub non_temporal: Primitive,
+    /// How far ahead of its loads a loop prefetches that stores past the cache, in bytes; whole lines of
+    /// 64 bytes count.
+    pub prefetch_distance: u32,
+    /// From this length on [`Locality::Auto`] looks at the source and copies past the cache what is in
+    /// memory, in bytes; a page at least. Never where there is none.
+    #[cfg_attr(feature = "profile", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub non_temporal_from: Option<usize>,
+}
+
+impl Decisions {
+    /// Every primitive that it names.
+    pub(crate) fn primitives(&self) -> impl Iterator<Item = Primitive> {
+        [self.temporal, self.page, self.non_temporal].into_iter().chain(self.in_l1)
     }
 }
 
@@ -76,13 +119,20 @@ struct Tuning {
     non_temporal: &'static [Primitive],
     /// How far ahead it prefetches, in bytes.
     prefetch_distance: u32,
+    /// From this length on [`Locality::Auto`] looks at the source, in bytes.
+    non_temporal_from: usize,
 }
 
 impl Tuning {
     /// The plain rule: nothing was measured. The distance is that of Zen 3, where 1024 gave 1.32 to
     /// 1.49 of `rep movsq` page by page on cold data, 512 gave 1.25 to 1.33, and none 1.14 to 1.23.
-    const PLAIN: Self =
-        Self { short: &[], short_up_to: 0, non_temporal: &[Primitive::Movnti], prefetch_distance: 1024 };
+    const PLAIN: Self = Self {
+        short: &[],
+        short_up_to: 0,
+        non_temporal: &[Primitive::Movnti],
+        prefetch_distance: 1024,
+        non_temporal_from: NON_TEMPORAL_FROM,
+    };
 
     /// Zen 3, an EPYC 7003 in a guest: AVX2 copies 4 KiB in the L1 at 1.45 to 2.4 of `rep movsq` page
     /// by page, 16 KiB at 1.26, and 64 KiB no better than `rep movsb` (1.10 to 1.18 both). Non-temporal
@@ -93,6 +143,7 @@ impl Tuning {
         short_up_to: 16 << 10,
         non_temporal: &[Primitive::Avx2Nt, Primitive::Movnti],
         prefetch_distance: 1024,
+        non_temporal_from: NON_TEMPORAL_FROM,
     };
 
     /// Zen 5, an EPYC 9005 in a guest; ratios to `rep movsq` page by page.
@@ -114,6 +165,7 @@ impl Tuning {
         short_up_to: 16 << 10,
         non_temporal: &[Primitive::Avx512Nt, Primitive::Avx2Nt, Primitive::Movnti],
         prefetch_distance: 4096,
+        non_temporal_from: NON_TEMPORAL_FROM,
     };
 
     const fn of(microarchitecture: Microarchitecture) -> Self {
@@ -144,7 +196,9 @@ static HOST: Once<Result<Policy, CopyError>> = Once::new();
 pub struct Policy {
     cpu: Cpu,
     registers: Registers,
-    tuning: Tuning,
+    decisions: Decisions,
+    /// As in the decisions; `usize::MAX` is never, so that a copy compares once.
+    non_temporal_from: usize,
     page: Choice,
     short: Choice,
     temporal: Choice,
@@ -156,7 +210,7 @@ impl Policy {
     /// The policy for `cpu`.
     pub const fn new(cpu: Cpu, registers: Registers) -> Self {
         let tuning = Tuning::of(cpu.microarchitecture());
-        let (temporal, non_temporal) = if !Primitive::Movq.is_built() {
+        let ((temporal, reason), (non_temporal, why_not)) = if !Primitive::Movq.is_built() {
             ((Primitive::Portable, Reason::NotX86), (Primitive::Portable, Reason::NotX86))
         } else {
             let non_temporal = match first_usable(tuning.non_temporal, &cpu, registers) {
@@ -165,24 +219,58 @@ impl Policy {
             };
             (Self::plain(&cpu), (non_temporal, Reason::NonTemporal))
         };
-        let temporal = choice(temporal.0, temporal.1, &tuning);
-        let (page, short) = match first_usable(tuning.short, &cpu, registers) {
-            None => (temporal, temporal),
-            Some(vector) => {
-                let in_l1 = if cpu.has(Features::TSC) { Some(vector) } else { None };
-                (choice(vector, Reason::Page, &tuning), Choice { in_l1, ..temporal })
-            }
+        let (page, in_l1, why_page) = match first_usable(tuning.short, &cpu, registers) {
+            None => (temporal, None, reason),
+            Some(vector) => (vector, Some(vector), Reason::Page),
         };
+        let decisions = Decisions {
+            temporal,
+            page,
+            in_l1,
+            in_l1_up_to: if in_l1.is_some() { tuning.short_up_to } else { 0 },
+            non_temporal,
+            prefetch_distance: tuning.prefetch_distance,
+            non_temporal_from: Some(tuning.non_temporal_from),
+        };
+        let reasons = Reasons { temporal: reason, page: why_page, non_temporal: why_not };
+        Self::of(cpu, registers, decisions, reasons)
+    }
+
+    /// The policy that decides by `decisions`, whose primitives the CPU has.
+    const fn of(cpu: Cpu, registers: Registers, decisions: Decisions, reasons: Reasons) -> Self {
+        let distance = decisions.prefetch_distance;
+        let temporal = choice(decisions.temporal, reasons.temporal, distance);
+        let in_l1 = if cpu.has(Features::TSC) { decisions.in_l1 } else { None };
         Self {
             cpu,
             registers,
-            tuning,
-            page,
-            short,
+            decisions,
+            non_temporal_from: match decisions.non_temporal_from {
+                Some(bytes) if bytes < PAGE_SIZE => PAGE_SIZE,
+                Some(bytes) => bytes,
+                None => usize::MAX,
+            },
+            page: choice(decisions.page, reasons.page, distance),
+            short: Choice { in_l1, ..temporal },
             temporal,
-            non_temporal: choice(non_temporal.0, non_temporal.1, &tuning),
+            non_temporal: choice(decisions.non_temporal, reasons.non_temporal, distance),
             forced: None,
         }
+    }
+
+    /// A policy for the same CPU that decides by `decisions`: what was measured on it, say.
+    ///
+    /// # Errors
+    ///
+    /// [`CopyError::Unavailable`] where the CPU can't run one of the primitives.
+    pub fn deciding(self, decisions: Decisions) -> Result<Self, CopyError> {
+        for primitive in decisions.primitives() {
+            self.with_primitive(primitive)?;
+        }
+        let Self { cpu, registers, .. } = self;
+        let reasons =
+            Reasons { temporal: Reason::Profile, page: Reason::Profile, non_temporal: Reason::Profile };
+        Ok(Self::of(cpu, registers, decisions, reasons))
     }
 
     const fn plain(cpu: &Cpu) -> (Primitive, Reason) {
@@ -196,11 +284,11 @@ impl Policy {
     }
 
     /// The policy of this process: for the CPU under it, less what `FOLIOCOPY_MASK` takes away, or
-    /// `FOLIOCOPY_PRIMITIVE` for everything.
+    /// `FOLIOCOPY_PRIMITIVE` for everything, by the profile that `FOLIOCOPY_PROFILE` names.
     ///
     /// # Errors
     ///
-    /// [`CopyError::Environment`] where one of the two names something unknown, and
+    /// [`CopyError::Environment`] where one of them names something unknown or the profile is refused, and
     /// [`CopyError::Unavailable`] where this CPU can't run the primitive.
     pub fn host() -> Result<Self, CopyError> {
         Self::host_or(&mut None).copied()
@@ -228,6 +316,7 @@ impl Policy {
     fn of_environment() -> Result<Self, CopyError> {
         let environment = crate::environment::Environment::read().map_err(CopyError::Environment)?;
         let policy = Self::new(Cpu::detect().without(environment.mask), Registers::Vector);
+        let policy = environment.with_profile(policy).map_err(CopyError::Environment)?;
         environment.primitive.map_or(Ok(policy), |primitive| policy.forcing(primitive))
     }
 
@@ -255,6 +344,11 @@ impl Policy {
         self.registers
     }
 
+    /// What it decides by.
+    pub const fn decisions(&self) -> &Decisions {
+        &self.decisions
+    }
+
     /// How to copy `bytes` bytes. [`Locality::Auto`] here is what it is without a look at the source:
     /// see [`Policy::choose_seen`].
     #[inline]
@@ -272,13 +366,15 @@ impl Policy {
         }
         match (locality, residence) {
             (Locality::NonTemporal, _) => return self.non_temporal,
-            (Locality::Auto, Residence::Memory) if bytes >= NON_TEMPORAL_FROM => return self.non_temporal,
+            (Locality::Auto, Residence::Memory) if bytes >= self.non_temporal_from => {
+                return self.non_temporal;
+            }
             (Locality::Auto, Residence::Unknown) if self.exceeds_caches(bytes) => return self.non_temporal,
             (Locality::Temporal | Locality::Auto, _) => {}
         }
         if bytes <= PAGE_SIZE {
             self.page
-        } else if bytes <= self.tuning.short_up_to {
+        } else if bytes <= self.decisions.in_l1_up_to {
             self.short
         } else {
             self.temporal
@@ -288,11 +384,11 @@ impl Policy {
     /// Whether a look at the source can change what [`Locality::Auto`] does with `bytes` bytes.
     #[inline]
     pub const fn looks(&self, bytes: usize) -> bool {
-        bytes >= NON_TEMPORAL_FROM && self.forced.is_none()
+        bytes >= self.non_temporal_from && self.forced.is_none()
     }
 
     const fn exceeds_caches(&self, bytes: usize) -> bool {
-        bytes >= NON_TEMPORAL_FROM && self.cpu.caches.l3 != 0 && bytes > self.cpu.caches.l3
+        bytes >= self.non_temporal_from && self.cpu.caches.l3 != 0 && bytes > self.cpu.caches.l3
     }
 
     /// `primitive` with the parameters that suit it on this CPU.
@@ -303,7 +399,7 @@ impl Policy {
     #[inline]
     pub const fn with_primitive(&self, primitive: Primitive) -> Result<Choice, CopyError> {
         match primitive.is_available(&self.cpu) {
-            true => Ok(choice(primitive, Reason::Forced, &self.tuning)),
+            true => Ok(choice(primitive, Reason::Forced, self.decisions.prefetch_distance)),
             false => Err(CopyError::Unavailable { primitive, missing: primitive.missing(&self.cpu) }),
         }
     }
@@ -333,8 +429,9 @@ const fn first_usable(primitives: &[Primitive], cpu: &Cpu, registers: Registers)
     None
 }
 
-const fn choice(primitive: Primitive, reason: Reason, tuning: &Tuning) -> Choice {
-    let prefetch_distance = if primitive.is_non_temporal() { tuning.prefetch_distance } else { 0 };
+/// The loops go in whole lines, so the distance does.
+const fn choice(primitive: Primitive, reason: Reason, distance: u32) -> Choice {
+    let prefetch_distance = if primitive.is_non_temporal() { distance & !63 } else { 0 };
     Choice { primitive, prefetch_distance, in_l1: None, reason }
 }
 
@@ -557,6 +654,35 @@ mod tests {
         let answer = Policy::new(ZEN_5, Registers::Vector).forcing(Primitive::Movdir64b);
         let missing = Features::MOVDIR64B;
         assert_eq!(answer, Err(CopyError::Unavailable { primitive: Primitive::Movdir64b, missing }));
+    }
+
+    #[test]
+    fn decisions_replace_the_table() {
+        let built_in = Policy::new(ZEN_5, Registers::Vector);
+        let decisions = Decisions {
+            temporal: Primitive::RepMovsq,
+            page: Primitive::Avx2,
+            in_l1: None,
+            in_l1_up_to: 0,
+            non_temporal: Primitive::Movnti,
+            prefetch_distance: 2000,
+            non_temporal_from: None,
+        };
+        let policy = built_in.deciding(decisions).unwrap();
+        assert_eq!(policy.decisions(), &decisions);
+        assert_eq!(policy.choose(Locality::Auto, 4 * KIB).primitive, Primitive::Avx2);
+        assert_eq!(policy.choose(Locality::Auto, 8 * KIB).primitive, Primitive::RepMovsq);
+        assert_eq!(policy.choose(Locality::NonTemporal, MIB).prefetch_distance, 31 * 64, "whole lines");
+        assert!(
+            !policy.looks(1 << 40) && policy.choose(Locality::Auto, 1 << 40).primitive == Primitive::RepMovsq
+        );
+        assert_eq!(built_in.deciding(*built_in.decisions()).unwrap().decisions(), built_in.decisions());
+        let always = policy.deciding(Decisions { non_temporal_from: Some(0), ..decisions }).unwrap();
+        assert!(!always.looks(0) && always.looks(4 * KIB), "there is something to look at");
+        let lacking = Policy::new(ZEN_3, Registers::Vector)
+            .deciding(Decisions { in_l1: Some(Primitive::Avx512), ..decisions });
+        let missing = Features::AVX512F;
+        assert_eq!(lacking, Err(CopyError::Unavailable { primitive: Primitive::Avx512, missing }));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `FOLIOCOPY_MASK` and `FOLIOCOPY_PRIMITIVE`, from outside: each test runs this program anew.
+//! `FOLIOCOPY_MASK`, `FOLIOCOPY_PRIMITIVE` and `FOLIOCOPY_PROFILE`, from outside: each test runs this program anew.
 
 use std::process::{Command, Output};
 
@@ -75,4 +75,89 @@ fn empty_variables_count_as_unset() {
 fn a_mask_makes_the_cpu_pretend_to_have_less() {
     let report = reported(&[("FOLIOCOPY_MASK", "erms,rep_good,avx2,avx512f")]);
     assert_eq!(report, "movq, since the CPU has neither ERMS nor REP_GOOD");
+}
+
+#[cfg(not(feature = "profile"))]
+#[test]
+fn a_profile_is_not_passed_over() {
+    let report = reported(&[("FOLIOCOPY_PROFILE", "/nonexistent/profile.toml")]);
+    assert_eq!(report, "bad: FOLIOCOPY_PROFILE: foliocopy was built without its feature `profile`");
+}
+
+#[cfg(all(feature = "profile", target_arch = "x86_64"))]
+mod profile {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use foliocopy::profile::{PROFILE_VERSION, ProfiledCpu};
+    use foliocopy::{Cpu, Decisions, Policy, Primitive, Profile, Registers};
+
+    use super::reported;
+
+    /// A profile of this CPU that copies temporally with `movq`, which no policy built in does here.
+    fn of_this_cpu() -> Profile {
+        let cpu = Cpu::detect();
+        let kernel = *Policy::new(cpu, Registers::GeneralPurpose).decisions();
+        Profile {
+            version: PROFILE_VERSION,
+            program: "a test".into(),
+            measured: "2026-11-23T09:00:00Z".into(),
+            cpu: ProfiledCpu {
+                vendor: cpu.vendor.name().into(),
+                family: cpu.family,
+                model: cpu.model,
+                stepping: cpu.stepping,
+                features: cpu.features,
+                model_name: "this one".into(),
+                microcode: None,
+            },
+            process: Decisions { temporal: Primitive::Movq, ..kernel },
+            kernel,
+            gains: vec![],
+            evidence: vec![],
+        }
+    }
+
+    /// What a process says that is told of this file.
+    fn reported_with(name: &str, text: &str, more: &[(&str, &str)]) -> String {
+        let file: PathBuf = [env!("CARGO_TARGET_TMPDIR"), name].iter().collect();
+        fs::write(&file, text).expect("cargo's folder for tests can be written");
+        let file = file.to_str().expect("a path in UTF-8");
+        reported(&[&[("FOLIOCOPY_PROFILE", file)], more].concat())
+    }
+
+    #[test]
+    fn decides_for_the_whole_program() {
+        let text = of_this_cpu().to_string();
+        assert_eq!(reported_with("good.toml", &text, &[]), "movq, since a profile of this CPU says so");
+        let forced = reported_with("forced.toml", &text, &[("FOLIOCOPY_PRIMITIVE", "rep_movsb")]);
+        assert_eq!(forced, "rep_movsb, since it was asked for by name");
+    }
+
+    #[test]
+    fn of_another_cpu_is_refused_and_nothing_is_copied() {
+        let mut other = of_this_cpu();
+        other.cpu.stepping += 1;
+        let report = reported_with("other.toml", &other.to_string(), &[]);
+        assert!(report.starts_with("bad: FOLIOCOPY_PROFILE: the profile `"), "{report}");
+        assert!(report.contains("other.toml` was measured on another CPU"), "{report}");
+    }
+
+    #[test]
+    fn of_a_cpu_that_had_more_is_refused() {
+        let text = of_this_cpu().to_string();
+        let report = reported_with("more.toml", &text, &[("FOLIOCOPY_MASK", "rep_good")]);
+        assert!(
+            report.contains("measured with rep_good, which this CPU lacks or FOLIOCOPY_MASK"),
+            "{report}"
+        );
+    }
+
+    #[test]
+    fn that_is_damaged_or_missing_is_refused() {
+        let report = reported_with("damaged.toml", "version = 1\nspeed = 11\n", &[]);
+        assert!(report.contains("damaged.toml` is damaged: line 2: unknown field `speed`"), "{report}");
+        let report = reported(&[("FOLIOCOPY_PROFILE", "/nonexistent/profile.toml")]);
+        assert!(report.contains("can't be read: No such file"), "{report}");
+    }
 }
