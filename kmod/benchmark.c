@@ -336,8 +336,12 @@ static void shuffle(struct benchmark *bench, unsigned int *sequence, unsigned in
 {
 	unsigned int i;
 
-	for (i = length; i > 1; i--)
-		swap(sequence[i - 1], sequence[prandom_u32_state(&bench->random) % i]);
+	for (i = length; i > 1; i--) {
+		/* Not within swap(), a macro that would draw twice. */
+		unsigned int other = prandom_u32_state(&bench->random) % i;
+
+		swap(sequence[i - 1], sequence[other]);
+	}
 }
 
 /* Each contender's copies are compared once, before anything is timed. */

@@ -25,6 +25,7 @@ void foliocopy_cpu_init(void);
 /* parameters.c */
 struct foliocopy_method foliocopy_method_for(int dst_nid);
 void foliocopy_parameters_explain(void);
+void foliocopy_parameters_init(struct dentry *debugfs);
 
 /* counters.c */
 enum foliocopy_path {

@@ -18,6 +18,7 @@ static int __init foliocopy_init(void)
 	foliocopy_cpu_init();
 	foliocopy_parameters_explain();
 	debugfs = debugfs_create_dir(KBUILD_MODNAME, NULL);
+	foliocopy_parameters_init(debugfs);
 	foliocopy_counters_init(debugfs);
 	foliocopy_selftest_init(debugfs);
 	foliocopy_benchmark_init(debugfs);

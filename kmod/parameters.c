@@ -3,10 +3,12 @@
  * The module's parameters, and what follows from them for a copy. They may change while copies run: each copy reads
  * each of them once.
  */
+#include <linux/debugfs.h>
 #include <linux/module.h>
 #include <linux/nodemask.h>
 #include <linux/preempt.h>
 #include <linux/sched.h>
+#include <linux/seq_file.h>
 #include <linux/sizes.h>
 #include "internal.h"
 
@@ -185,18 +187,57 @@ struct foliocopy_method foliocopy_method_for(int dst_nid)
 	};
 }
 
-static void explain(const char *what, s32 primitive, enum foliocopy_locality wanted)
-{
-	struct foliocopy_text reason = foliocopy_engine_reason(primitive, wanted, HPAGE_SIZE);
-	struct foliocopy_text name =
-		foliocopy_engine_primitive_name(foliocopy_engine_choose(primitive, wanted, HPAGE_SIZE));
+struct way {
+	const char *locality;
+	struct foliocopy_text primitive;
+	struct foliocopy_text reason;
+};
 
-	pr_info("%s: %.*s, since %.*s\n", what, FOLIOCOPY_TEXT(name), FOLIOCOPY_TEXT(reason));
+static struct way way(const char *name, s32 primitive, enum foliocopy_locality wanted)
+{
+	u32 used = foliocopy_engine_choose(primitive, wanted, HPAGE_SIZE);
+
+	return (struct way) {
+		.locality = name,
+		.primitive = foliocopy_engine_primitive_name(used),
+		.reason = foliocopy_engine_reason(primitive, wanted, HPAGE_SIZE),
+	};
+}
+
+static struct way temporal(void)
+{
+	return way("temporal", READ_ONCE(primitive_temporal), FOLIOCOPY_TEMPORAL);
+}
+
+static struct way non_temporal(void)
+{
+	return way("non_temporal", READ_ONCE(primitive_nontemporal), FOLIOCOPY_NON_TEMPORAL);
 }
 
 /* Says in the log how folios will be copied, and why. */
 void foliocopy_parameters_explain(void)
 {
-	explain("through the cache", primitive_temporal, FOLIOCOPY_TEMPORAL);
-	explain("past the cache", primitive_nontemporal, FOLIOCOPY_NON_TEMPORAL);
+	struct way ways[] = { temporal(), non_temporal() };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(ways); i++)
+		pr_info("%s copies: %.*s, since %.*s\n", ways[i].locality, FOLIOCOPY_TEXT(ways[i].primitive),
+			FOLIOCOPY_TEXT(ways[i].reason));
+}
+
+static int policy_show(struct seq_file *file, void *unused)
+{
+	struct way ways[] = { temporal(), non_temporal() };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(ways); i++)
+		seq_printf(file, "%s %.*s, since %.*s\n", ways[i].locality, FOLIOCOPY_TEXT(ways[i].primitive),
+			   FOLIOCOPY_TEXT(ways[i].reason));
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(policy);
+
+void foliocopy_parameters_init(struct dentry *debugfs)
+{
+	debugfs_create_file("policy", 0400, debugfs, NULL, &policy_fops);
 }

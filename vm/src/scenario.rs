@@ -6,6 +6,7 @@ mod hwpoison;
 mod load;
 pub mod machine_check;
 mod parameters;
+mod program;
 mod selftest;
 
 use std::time::Duration;
@@ -47,6 +48,7 @@ pub const ALL: &[&Scenario] = &[
     &load::LOAD,
     &parameters::PARAMETERS,
     &garbage::GARBAGE,
+    &program::PROGRAM,
     &selftest::ERMS,
     &selftest::REP_GOOD,
     &selftest::NEITHER,

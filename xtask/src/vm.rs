@@ -109,9 +109,10 @@ impl Bench {
         let runs = here.join("target/vm").join(&kernel.release);
         fs::create_dir_all(&runs)?;
         let initramfs = runs.join("initramfs.cpio");
-        let programs = static_programs(shell, &["foliocopy-vm"])?;
+        let programs = static_programs(shell, &["foliocopy-vm", "foliocopy-cli"])?;
         let mut packing = Initramfs::create(&initramfs)?;
         packing.program("init", &programs.join("init"))?;
+        packing.program("bin/foliocopy", &programs.join("foliocopy"))?;
         for module in module::build(shell, &kernel, &runs)? {
             packing.program(&format!("lib/{}.ko", module.name), &module.file)?;
         }

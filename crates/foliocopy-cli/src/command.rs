@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod info;
+pub(crate) mod kernel;
 pub(crate) mod man;
 pub(crate) mod migrate;
 pub(crate) mod report;
@@ -26,6 +27,8 @@ pub(crate) enum Command {
     Selftest(selftest::Args),
     /// Show this CPU, its primitives, what the policy picks and why, and the NUMA topology
     Info(info::Args),
+    /// The kernel modules: have the running kernel copy by foliocopy
+    Kernel(kernel::Args),
     /// Compare results with older ones, cell by cell; exit code 1 where something became slower
     Compare(compare::Args),
     /// Show results as one HTML page, as SVG charts or as a mail
@@ -47,6 +50,7 @@ impl Command {
             Command::Migrate(args) => migrate::run(args),
             Command::Selftest(args) => selftest::run(args),
             Command::Info(args) => info::run(args),
+            Command::Kernel(args) => kernel::run(args),
             Command::Compare(args) => compare::run(args),
             Command::Report(args) => report::run(args),
             Command::Reproduce(args) => reproduce::run(args),

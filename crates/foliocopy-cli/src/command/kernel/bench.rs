@@ -1,0 +1,300 @@
+//! `foliocopy kernel bench`: the RFC's benchmark, in the kernel: its own copies, ours, and each primitive.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+use foliocopy_measure::activity::Activity;
+use foliocopy_measure::bench::{Case, Crew};
+use foliocopy_measure::kernel::{self, BASELINE, DEFAULT, LARGEST_FOLIO, Plan};
+use foliocopy_measure::latency::TimeStampCounter;
+use foliocopy_measure::memory::MemoryKind;
+use foliocopy_measure::result::{Cache, Origin, Parameters, Results, SCHEMA_VERSION};
+use foliocopy_measure::size::Size;
+use foliocopy_measure::topology::Topology;
+use foliocopy_measure::verdict::Verdict;
+use foliocopy_measure::warning::Warning;
+use foliocopy_measure::{affinity, environment, eviction};
+
+use super::debugfs;
+use crate::command::bench::nodes::{self, NodeChoice};
+use crate::exit::{self, Exit};
+use crate::export::ExportArgs;
+use crate::interrupt::Interrupt;
+use crate::printer::Printer;
+use crate::progress::Progress;
+use crate::{header, table};
+
+/// The folios that are measured unless told otherwise.
+const FOLIOS: [u64; 6] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 2 << 20];
+
+/// Bytes a sample when cold, as in the RFC.
+const TOTAL_COLD: u64 = 2 << 20;
+
+/// Bytes a sample when hot.
+const TOTAL_HOT: u64 = 16 << 20;
+
+/// Rounds unless told otherwise.
+const ROUNDS: u32 = 41;
+
+/// How long it takes at most unless told otherwise.
+const TIME: Duration = Duration::from_secs(60);
+
+/// The module takes no more.
+const MOST_CONTENDERS: usize = 16;
+
+/// What `foliocopy kernel bench` takes.
+#[derive(clap::Args)]
+#[command(after_help = exit::HELP)]
+pub(crate) struct Args {
+    /// Add a contender: a primitive that kernels may use (rep_movsb, rep_movsq, movq, movnti, movdir64b) for a folio in
+    /// one piece, page:PRIMITIVE for page by page, -mc after it for the machine-check-safe variant
+    #[arg(long = "contender", value_name = "NAME")]
+    contenders: Vec<String>,
+    /// What the caches hold before each sample
+    #[arg(long, value_enum, default_value = "both")]
+    cache: CacheChoice,
+    /// Bytes of a folio, powers of two from 4K to 4M [default: 4K,16K,64K,256K,1M,2M]
+    #[arg(long = "folio", value_name = "SIZE", value_delimiter = ',')]
+    folios: Vec<Size>,
+    /// Bytes copied a sample, in whole folios, one at least [default: 2M cold, 16M hot]
+    #[arg(long, value_name = "SIZE")]
+    total: Option<Size>,
+    /// Rounds, in each of which every contender runs once [default: 41, within 60s]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rounds: Option<u32>,
+    /// A budget that decides the rounds, such as 90s or 5m
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    time: Option<Duration>,
+    /// The CPU to copy on [default: the last of the first source node]
+    #[arg(long, value_name = "N")]
+    cpu: Option<u32>,
+    /// Pairs SOURCE:DESTINATION of NUMA nodes, such as 0:1,0:2, or all; nodes without CPUs too [default: the local node]
+    #[arg(long, value_name = "PAIRS", value_delimiter = ',')]
+    nodes: Vec<NodeChoice>,
+    /// Bytes streamed through the caches before each cold sample, up to 1G [default: 128M, or 4 times the last-level cache
+    /// if larger]
+    #[arg(long, value_name = "SIZE")]
+    evict: Option<Size>,
+    /// Seed of all that is shuffled and resampled [default: another each time]
+    #[arg(long)]
+    seed: Option<u32>,
+    /// Print the table and the verdict alone
+    #[arg(long, short)]
+    quiet: bool,
+    #[command(flatten)]
+    exports: ExportArgs,
+}
+
+/// `--cache`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum CacheChoice {
+    /// Evicted before each sample
+    Cold,
+    /// One folio, copied again and again
+    Hot,
+    /// Cold and hot in turn
+    Both,
+}
+
+impl CacheChoice {
+    fn caches(self) -> &'static [Cache] {
+        match self {
+            Self::Cold => &[Cache::Cold],
+            Self::Hot => &[Cache::Hot],
+            Self::Both => &[Cache::Cold, Cache::Hot],
+        }
+    }
+}
+
+/// Measures, prints, exports.
+pub(super) fn run(args: Args) -> Result<ExitCode> {
+    let topology = Topology::detect();
+    let folios = folios(&args)?;
+    let pairs = nodes::pairs(&args.nodes, &topology)?;
+    let contenders = contenders(&args)?;
+    let exports = args.exports.open()?;
+    let folder = debugfs::folder()?;
+    let mut environment = environment::detect()?;
+    environment.policy = kernel::policy(&folder).context("can't read the module's policy")?;
+    let cpu = choose_cpu(&args, &pairs, &topology)?;
+    affinity::pin(cpu).with_context(|| format!("can't stay on CPU {cpu}"))?;
+    let local = topology.node_of_cpu(cpu).unwrap_or(0);
+    let pairs = if pairs.is_empty() { vec![(local, local)] } else { pairs };
+    let plan = plan(&args, contenders, folios, &pairs, &topology);
+    ensure!(
+        plan.evict_bytes <= 1 << 30,
+        "--evict {} is more than the module takes: up to 1G",
+        Size(plan.evict_bytes)
+    );
+    let parameters = parameters(&args, &plan, &pairs, cpu);
+
+    let printer = Printer { to_standard_error: exports.to_standard_output(), quiet: args.quiet };
+    let counter = TimeStampCounter::detect();
+    let mut before = Warning::about_environment(&environment, counter);
+    // The kernel has a clock of its own, and this program only adds up what it says.
+    before.retain(|warning| !matches!(warning, Warning::TimeStampCounter(_) | Warning::DebugBuild));
+    printer.aside(&format!("{}\nthe module copies:\n", header::environment(&environment)))?;
+    for choice in &environment.policy {
+        printer.aside(&format!("  {:<12} {}\n", choice.locality, choice.reason))?;
+    }
+    printer.aside(&format!("\n{}\n", header::parameters(&parameters)))?;
+    printer.warn(&before)?;
+
+    let interrupt = Interrupt::catch().context("can't catch signals")?;
+    let (started, clock, activity) = (SystemTime::now(), Instant::now(), Activity::start());
+    let mut progress = Progress::new(plan.cases.len(), args.quiet, interrupt);
+    let outcome = plan.run(&folder, &mut progress);
+    progress.finish();
+    let outcome = outcome?;
+    if outcome.cells.is_empty() {
+        anstream::eprintln!("interrupted before a round was complete: nothing to show");
+        return Ok(Exit::Interrupted.into());
+    }
+    let mut results = Results {
+        schema_version: SCHEMA_VERSION,
+        program: concat!("foliocopy ", env!("CARGO_PKG_VERSION")).to_owned(),
+        command: "kernel bench".to_owned(),
+        origin: Origin::Kernel,
+        started: humantime::format_rfc3339_seconds(started).to_string(),
+        elapsed_seconds: clock.elapsed().as_secs_f64(),
+        complete: outcome.complete,
+        environment,
+        parameters,
+        warnings: vec![],
+        cells: outcome.cells,
+    };
+    results.rate();
+    let shares = activity.and_then(|activity| activity.shares());
+    let mut after = shares.map(Warning::about_activity).unwrap_or_default();
+    after.extend(Warning::about_cells(&results, MemoryKind::Anon));
+    results.warnings = before.iter().chain(&after).map(ToString::to_string).collect();
+
+    printer.result(&table::tables(&results, printer.width()))?;
+    let verdicts: Vec<Verdict<'_>> =
+        ["foliocopy", "foliocopy-mc"].iter().filter_map(|ours| Verdict::of(&results, ours)).collect();
+    for verdict in &verdicts {
+        printer.result(&format!("{verdict}\n"))?;
+    }
+    if verdicts.is_empty() {
+        printer.result("no verdict: the CPU is emulated, so only that every copy was right is shown\n")?;
+    }
+    printer.warn(&after)?;
+    exports.write(&results)?;
+    Ok(match (results.complete, verdicts.iter().all(Verdict::is_good)) {
+        (false, _) => Exit::Interrupted,
+        (true, false) => Exit::Negative,
+        (true, true) => Exit::Good,
+    }
+    .into())
+}
+
+fn folios(args: &Args) -> Result<Vec<u64>> {
+    let mut folios: Vec<u64> = args.folios.iter().map(|folio| folio.0).collect();
+    if folios.is_empty() {
+        folios = FOLIOS.to_vec();
+    }
+    for folio in &folios {
+        ensure!(
+            folio.is_power_of_two() && (4 << 10..=LARGEST_FOLIO).contains(folio),
+            "a folio of {} can't be had from the kernel: powers of two from 4K to {}",
+            Size(*folio),
+            Size(LARGEST_FOLIO)
+        );
+    }
+    folios.sort_unstable();
+    folios.dedup();
+    Ok(folios)
+}
+
+/// Everybody, each once, and no more than the module takes. Whether it knows them, it says itself.
+fn contenders(args: &Args) -> Result<Vec<String>> {
+    let mut contenders: Vec<String> = DEFAULT.map(str::to_owned).to_vec();
+    for name in &args.contenders {
+        ensure!(
+            !name.is_empty()
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_:-".contains(&byte)),
+            "`{name}` is no contender: write a primitive such as movnti, page:movnti or movnti-mc"
+        );
+        if !contenders.contains(name) {
+            contenders.push(name.clone());
+        }
+    }
+    ensure!(
+        contenders.len() <= MOST_CONTENDERS,
+        "{} contenders are more than the module takes: {MOST_CONTENDERS}",
+        contenders.len()
+    );
+    Ok(contenders)
+}
+
+fn choose_cpu(args: &Args, pairs: &[(u32, u32)], topology: &Topology) -> Result<u32> {
+    let allowed = affinity::allowed_cpus().context("can't find out which CPUs are allowed")?;
+    let known = || allowed.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    if let Some(cpu) = args.cpu {
+        ensure!(allowed.contains(&cpu), "CPU {cpu} can't be used: this process may run on {}", known());
+        return Ok(cpu);
+    }
+    let local = |cpu: &&u32| pairs.first().is_some_and(|(src, _)| topology.node_of_cpu(**cpu) == Some(*src));
+    allowed.iter().rev().find(local).or(allowed.last()).copied().context("no CPU is allowed")
+}
+
+fn plan(
+    args: &Args,
+    contenders: Vec<String>,
+    folios: Vec<u64>,
+    pairs: &[(u32, u32)],
+    topology: &Topology,
+) -> Plan {
+    let mut cases = Vec::new();
+    for &cache in args.cache.caches() {
+        let total_bytes = match (args.total, cache) {
+            (Some(total), _) => total.0,
+            (None, Cache::Hot) => TOTAL_HOT,
+            (None, _) => TOTAL_COLD,
+        };
+        for &nodes in pairs {
+            cases.extend(folios.iter().map(|&folio_bytes| Case {
+                cache,
+                folio_bytes,
+                total_bytes,
+                nodes: Some(nodes),
+                then: None,
+                crew: Crew::One,
+                scattered: false,
+            }));
+        }
+    }
+    let (rounds, time) = match (args.rounds, args.time) {
+        (None, None) => (ROUNDS, TIME),
+        (rounds, time) => (rounds.unwrap_or(1_000_000), time.unwrap_or(Duration::MAX)),
+    };
+    let evict_bytes =
+        args.evict.map_or_else(|| eviction::default_bytes(topology.last_level_cache()), |size| size.0);
+    let seed = u64::from(args.seed.unwrap_or_else(|| fastrand::u32(..)));
+    Plan { contenders, cases, rounds, time, evict_bytes, seed }
+}
+
+fn parameters(args: &Args, plan: &Plan, pairs: &[(u32, u32)], cpu: u32) -> Parameters {
+    let total = |cache| plan.cases.iter().find(|case| case.cache == cache).map_or(0, |case| case.total_bytes);
+    let mut folio_bytes: Vec<u64> = plan.cases.iter().map(|case| case.folio_bytes).collect();
+    folio_bytes.sort_unstable();
+    folio_bytes.dedup();
+    Parameters {
+        baseline: BASELINE.to_owned(),
+        contenders: plan.contenders.iter().map(|name| kernel::describe(name)).collect(),
+        cache: args.cache.caches().to_vec(),
+        folio_bytes,
+        total_bytes_cold: total(Cache::Cold),
+        total_bytes_hot: total(Cache::Hot),
+        rounds: args.rounds,
+        time_seconds: args.rounds.is_none().then_some(plan.time.as_secs_f64()),
+        memory: "kernel".to_owned(),
+        nodes: pairs.to_vec(),
+        cpu: Some(cpu),
+        evict_bytes: plan.evict_bytes,
+        seed: plan.seed,
+        ..Parameters::default()
+    }
+}

@@ -1,0 +1,43 @@
+//! `foliocopy kernel load` and `unload`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use super::debugfs::{ENGINE, require_root};
+use super::module;
+use crate::exit::Exit;
+
+/// What `foliocopy kernel load` takes.
+#[derive(clap::Args)]
+pub(crate) struct LoadArgs {
+    /// The folder that has foliocopy.ko [default: as modprobe finds it]
+    #[arg(long, value_name = "DIRECTORY")]
+    modules: Option<PathBuf>,
+}
+
+pub(super) fn load(args: LoadArgs) -> Result<ExitCode> {
+    require_root("loading a module is for root")?;
+    match module::load(ENGINE, args.modules.as_deref())? {
+        true => anstream::println!(
+            "{ENGINE} is loaded; nothing copies with it yet but its own bench and self-test"
+        ),
+        false => anstream::println!("{ENGINE} was loaded already"),
+    }
+    super::status::run()
+}
+
+pub(super) fn unload() -> Result<ExitCode> {
+    require_root("unloading a module is for root")?;
+    if !module::is_loaded(ENGINE) {
+        anstream::println!("{ENGINE} is not loaded");
+        return Ok(Exit::Good.into());
+    }
+    if module::is_loaded("foliocopy_livepatch") {
+        bail!("the livepatch uses it: `foliocopy kernel patch off` unloads both");
+    }
+    module::unload(ENGINE)?;
+    anstream::println!("{ENGINE} is unloaded");
+    Ok(Exit::Good.into())
+}

@@ -1,0 +1,52 @@
+//! `foliocopy kernel status`: what the module is, how it copies and what it has copied.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use super::debugfs::{self, ENGINE};
+use super::module;
+use crate::exit::Exit;
+
+/// In the order in which they matter.
+const PARAMETERS: [&str; 5] =
+    ["primitive_temporal", "primitive_nontemporal", "nontemporal_nodes", "chunk_bytes", "sampling"];
+
+pub(super) fn run() -> Result<ExitCode> {
+    let mut output = io::stdout().lock();
+    if !module::is_loaded(ENGINE) {
+        writeln!(output, "{ENGINE}: not loaded (`foliocopy kernel load` does that, as root)")?;
+        let release =
+            fs::read_to_string("/proc/sys/kernel/osrelease").context("can't tell the kernel's release")?;
+        let release = release.trim();
+        let headers = format!("/lib/modules/{release}/build");
+        let there = if Path::new(&headers).exists() { "are there" } else { "are missing: install them" };
+        writeln!(output, "headers to build it for Linux {release} ({headers}): {there}")?;
+        return Ok(Exit::Good.into());
+    }
+    let module = Path::new("/sys/module").join(ENGINE);
+    let version = fs::read_to_string(module.join("version")).unwrap_or_default();
+    writeln!(output, "{ENGINE}: loaded, version {}", version.trim())?;
+    for parameter in PARAMETERS {
+        if let Ok(value) = fs::read_to_string(module.join("parameters").join(parameter)) {
+            writeln!(output, "  {parameter:<22} {}", value.trim())?;
+        }
+    }
+    match debugfs::folder() {
+        Ok(folder) => {
+            for file in ["policy", "counters"] {
+                let text = fs::read_to_string(folder.join(file))
+                    .with_context(|| format!("can't read its {file}"))?;
+                writeln!(output, "{file}:")?;
+                for line in text.lines() {
+                    writeln!(output, "  {line}")?;
+                }
+            }
+        }
+        Err(missing) => writeln!(output, "policy and counters can't be shown: {missing:#}")?,
+    }
+    Ok(Exit::Good.into())
+}

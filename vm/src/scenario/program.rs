@@ -1,0 +1,119 @@
+//! `foliocopy kernel`, from what is missing before the module is loaded to the results of its bench.
+
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{Ending, Scenario};
+use crate::guest::Guest;
+use crate::machine::Machine;
+
+pub(super) const PROGRAM: Scenario = Scenario {
+    name: "program",
+    proves: "foliocopy kernel status, load, bench, selftest and unload do what they say, and say what is missing",
+    machine: Machine::ERMS,
+    limit: Duration::from_secs(240),
+    ending: Ending::Verdict,
+    run,
+};
+
+/// The program, as users have it.
+const FOLIOCOPY: &str = "/bin/foliocopy";
+
+fn foliocopy(arguments: &str) -> Command {
+    let mut command = Command::new(FOLIOCOPY);
+    command.args(arguments.split(' ')).stdin(Stdio::null());
+    command
+}
+
+/// Runs it, demands the exit code, and returns all it wrote.
+fn demand(arguments: &str, code: i32) -> Result<String> {
+    let output = foliocopy(arguments).output().with_context(|| format!("can't run {FOLIOCOPY}"))?;
+    judge(arguments, output, code)
+}
+
+fn judge(arguments: &str, output: Output, code: i32) -> Result<String> {
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    println!("# foliocopy {arguments}\n{text}");
+    ensure!(
+        output.status.code() == Some(code),
+        "`foliocopy {arguments}` ended with {}, not {code}: {text}",
+        output.status
+    );
+    Ok(text)
+}
+
+/// The same, and that it says something.
+fn says(arguments: &str, code: i32, expected: &[&str]) -> Result<()> {
+    let text = demand(arguments, code)?;
+    for part in expected {
+        ensure!(text.contains(part), "`foliocopy {arguments}` does not say {part:?}, but {text}");
+    }
+    Ok(())
+}
+
+fn run(guest: &Guest) -> Result<()> {
+    says("kernel status", 0, &["foliocopy: not loaded", "headers"])?;
+    for needs_it in ["kernel bench", "kernel selftest"] {
+        says(needs_it, 2, &["foliocopy.ko is not loaded", "foliocopy kernel load"])?;
+    }
+    says("kernel load", 2, &["no modprobe here", "--modules"])?;
+    says("kernel load --modules /proc", 2, &["/proc/foliocopy.ko"])?;
+    says("kernel load --modules /lib", 0, &["is loaded", "temporal rep_movsb, since the CPU has ERMS"])?;
+    says("kernel load --modules /lib", 0, &["was loaded already"])?;
+    says("kernel status", 0, &["loaded, version 0.", "nontemporal_nodes      auto", "errors 0"])?;
+    says("kernel selftest", 0, &["ok rep_movsb", "ok movnti", " checks, 0 failures"])?;
+
+    bench(guest)?;
+    says("kernel bench --folio 8M", 2, &["powers of two from 4K to 4M"])?;
+    says("kernel bench --nodes 0:7", 2, &["node 7 does not exist"])?;
+    says("kernel bench --contender movdir64b", 2, &["no contender movdir64b on this CPU"])?;
+    says("kernel bench --folio 4M --total 4G --rounds 1", 2, &["half of what is available"])?;
+    interrupted(guest)?;
+
+    // Two would measure each other.
+    let busy =
+        std::fs::File::options().read(true).write(true).open("/sys/kernel/debug/foliocopy/benchmark")?;
+    says("kernel bench", 2, &["one bench at a time"])?;
+    drop(busy);
+    says("kernel unload", 0, &["is unloaded"])?;
+    says("kernel unload", 0, &["is not loaded"])
+}
+
+/// A bench from end to end, to a memory-only node too, and its results read back. No speed is shown of an emulated CPU.
+fn bench(guest: &Guest) -> Result<()> {
+    const BENCH: &str = "kernel bench --nodes 0:0,1:2 --folio 4K,64K,2M --total 256K --evict 1M --rounds 3 --seed 1 \
+                         --contender movnti-mc --export-json /tmp/kernel.json --export-csv /tmp/kernel.csv";
+    let text = demand(BENCH, 0)?;
+    ensure!(text.contains("the CPU is emulated"), "the bench does not say that the CPU is emulated: {text}");
+    ensure!(!text.contains("GB/s"), "the bench shows speeds of an emulated CPU: {text}");
+    let json = guest.read("/tmp/kernel.json")?;
+    ensure!(json.contains("\"origin\": \"kernel\""), "the results do not say that they are the kernel's");
+    ensure!(json.contains("\"emulated\": true"), "the results do not say that the CPU is emulated");
+    // 2 states of the cache, 2 pairs of nodes, 3 sizes, and the 8 usual contenders and one.
+    let cells = json.matches("\"samples_gbps\"").count();
+    ensure!(cells == 2 * 2 * 3 * 9, "the results have {cells} cells, not 108");
+    says("report /tmp/kernel.json -o /tmp/kernel.html", 0, &[])?;
+    ensure!(guest.read("/tmp/kernel.html")?.contains("foliocopy"), "the report is empty");
+    Ok(())
+}
+
+/// A signal ends it in the middle of a round; what came before is kept.
+fn interrupted(guest: &Guest) -> Result<()> {
+    const BENCH: &str =
+        "kernel bench --folio 2M --total 512M --cache hot --time 10m --export-json /tmp/half.json";
+    let bench = foliocopy(BENCH).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    thread::sleep(Duration::from_secs(8));
+    let pid = Pid::from_child(&bench);
+    kill_process(pid, Signal::INT)?;
+    let text = judge(BENCH, bench.wait_with_output()?, 130)?;
+    if !text.contains("nothing to show") {
+        let json = guest.read("/tmp/half.json")?;
+        ensure!(json.contains("\"complete\": false"), "interrupted results call themselves complete");
+    }
+    Ok(())
+}
