@@ -118,6 +118,14 @@ fn many_contenders_keep_their_labels_apart() {
 
 #[test]
 #[ignore = "needs Chromium: apt install chromium, then cargo xtask test"]
+fn long_names_stay_in_their_charts() {
+    let page = results::page(&[results::long_names()]);
+    assert_good(&page, Scheme::Light, 1280);
+    assert_good(&page, Scheme::Light, 390);
+}
+
+#[test]
+#[ignore = "needs Chromium: apt install chromium, then cargo xtask test"]
 fn nodes_and_machines_side_by_side() {
     let page = results::page(&[results::many_nodes(), results::one_machine(), results::emulated()]);
     assert_good(&page, Scheme::Light, 1280);

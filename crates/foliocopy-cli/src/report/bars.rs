@@ -5,11 +5,10 @@
 use foliocopy_measure::statistics::Interval;
 use maud::{Markup, html};
 
-use super::chart::{Chart, TOP, WIDTH, at};
+use super::chart::{Chart, TOP, WIDTH, at, name_column, shortened};
 use super::look::Looks;
 use super::scale::Log;
 
-const LEFT: f64 = 98.0;
 const RIGHT: f64 = WIDTH - 52.0;
 const ROW: f64 = 17.0;
 const GROUP: f64 = 21.0;
@@ -72,7 +71,8 @@ pub(super) fn draw(
 ) -> Chart {
     let total: usize = groups.iter().map(|group| group.bars.len()).sum();
     let shown = thin(groups, total);
-    let across = Log::new(LEFT, RIGHT, range.low, range.high);
+    let left = 12.0 + name_column(shown.iter().flat_map(|group| &group.bars).map(|bar| bar.label.as_str()));
+    let across = Log::new(left, RIGHT, range.low, range.high);
 
     let top = TOP + 14.0;
     let mut y = top;
@@ -80,7 +80,7 @@ pub(super) fn draw(
         @for group in &shown {
             text.strong x="12" y=(at({ y += GROUP; y - 6.0 })) { (group.heading) }
             @for bar in &group.bars {
-                (row(bar, { y += ROW; y - ROW / 2.0 }, &across, looks))
+                (row(bar, { y += ROW; y - ROW / 2.0 }, left, &across, looks))
             }
         }
     };
@@ -94,11 +94,11 @@ pub(super) fn draw(
         }
         (rows)
         line.axis x1=(at(across.place(1.0))) x2=(at(across.place(1.0))) y1=(top) y2=(at(bottom)) {}
-        text.middle x=(at((LEFT + RIGHT) / 2.0)) y=(at(bottom + 31.0)) {
+        text.middle x=(at((left + RIGHT) / 2.0)) y=(at(bottom + 31.0)) {
             "1 = " (reference) "; pale: the interval includes 1"
         }
         @if hidden > 0 {
-            text.middle x=(at((LEFT + RIGHT) / 2.0)) y=(at(bottom + 46.0)) { (hidden) " more sizes are in the table" }
+            text.middle x=(at((left + RIGHT) / 2.0)) y=(at(bottom + 46.0)) { (hidden) " more sizes are in the table" }
         }
     };
     Chart {
@@ -119,13 +119,13 @@ fn thin(groups: &[Group], total: usize) -> Vec<&Group> {
     (0..keep).map(|index| &groups[index * (groups.len() - 1) / (keep - 1)]).collect()
 }
 
-fn row(bar: &Bar, y: f64, across: &Log, looks: &Looks) -> Markup {
+fn row(bar: &Bar, y: f64, left: f64, across: &Log, looks: &Looks) -> Markup {
     let one = across.place(1.0);
     let (low, median, high) =
         (across.place(bar.ratio.low), across.place(bar.ratio.median), across.place(bar.ratio.high));
     html! {
         g class=(looks.of(&bar.contender).class) {
-            text.name.end x=(LEFT - 7.0) y=(at(y + 3.8)) { (bar.label) }
+            text.name.end x=(at(left - 7.0)) y=(at(y + 3.8)) { (shortened(&bar.label)) }
             rect.bar.undecided[!bar.decided] x=(at(median.min(one))) y=(at(y - BAR / 2.0))
                 width=(at((median - one).abs())) height=(BAR) {
                 title { (bar.label) ": " (interval(&bar.ratio)) }

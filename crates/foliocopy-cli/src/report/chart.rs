@@ -64,6 +64,23 @@ impl Chart {
     }
 }
 
+/// The longest name that is written out beside a chart's marks; the table under it has it whole.
+const LONGEST_NAME: usize = 22;
+
+/// `name` as it stands in a chart.
+pub(super) fn shortened(name: &str) -> String {
+    if name.chars().count() <= LONGEST_NAME {
+        return name.to_owned();
+    }
+    name.chars().take(LONGEST_NAME - 1).chain(['…']).collect()
+}
+
+/// How wide a column has to be that holds these names, in the widest font that browsers come with.
+pub(super) fn name_column<'a>(names: impl Iterator<Item = &'a str>) -> f64 {
+    let longest = names.map(|name| name.chars().count().min(LONGEST_NAME)).max().unwrap_or(0);
+    (7.7 * longest as f64 + 8.0).max(70.0)
+}
+
 /// A number as a coordinate: a tenth of a unit is finer than any screen shows.
 pub(super) fn at(value: f64) -> String {
     format!("{value:.1}")

@@ -147,7 +147,7 @@ impl<'a> Figures<'a> {
             let bars = panels.iter().filter_map(|panel| {
                 let baseline = &panel.machine.results.parameters.baseline;
                 let bar = bar(panel.cell("foliocopy", bytes)?, baseline)?;
-                Some(Bar { label: shorten(&panel.machine.name), ..bar })
+                Some(Bar { label: panel.machine.name.clone(), ..bar })
             });
             Group { heading: prose(bytes), bars: bars.collect() }
         };
@@ -319,12 +319,4 @@ fn bar(cell: &Cell, baseline: &str) -> Option<Bar> {
         ratio: ratio.interval,
         decided,
     })
-}
-
-/// A machine's name beside a bar: there is room for about 14 letters.
-fn shorten(name: &str) -> String {
-    if name.chars().count() <= 14 {
-        return name.to_owned();
-    }
-    format!("{}…", name.chars().take(13).collect::<String>().trim_end())
 }

@@ -3,13 +3,12 @@
 use foliocopy_measure::size::Size;
 use maud::{Markup, html};
 
-use super::chart::{Chart, TOP, WIDTH, at, spread};
+use super::chart::{Chart, TOP, WIDTH, at, name_column, shortened, spread};
 use super::look::Looks;
 use super::scale::{Linear, Log};
 
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 42.0;
-const RIGHT: f64 = WIDTH - 98.0;
 const BOTTOM: f64 = HEIGHT - 42.0;
 const LABEL_GAP: f64 = 13.0;
 
@@ -27,7 +26,8 @@ pub(super) struct Line {
 pub(super) fn draw(title: String, lines: &[Line], maximum: f64, looks: &Looks) -> Chart {
     let sizes = || lines.iter().flat_map(|line| line.points.iter().map(|(bytes, _)| *bytes));
     let (smallest, largest) = (sizes().min().unwrap_or(4096), sizes().max().unwrap_or(4096));
-    let across = Log::new(LEFT + 8.0, RIGHT - 8.0, smallest as f64, largest as f64);
+    let right = WIDTH - 8.0 - name_column(lines.iter().map(|line| line.contender.as_str()));
+    let across = Log::new(LEFT + 8.0, right - 8.0, smallest as f64, largest as f64);
     let up = Linear::new(BOTTOM, TOP + 6.0, maximum, 5.0);
 
     let shown = &lines[..lines.len().min(MOST_LINES)];
@@ -47,18 +47,18 @@ pub(super) fn draw(title: String, lines: &[Line], maximum: f64, looks: &Looks) -
 
     let body = html! {
         @for (y, text) in up.ticks() {
-            line.grid x1=(LEFT) x2=(RIGHT) y1=(at(y)) y2=(at(y)) {}
+            line.grid x1=(LEFT) x2=(at(right)) y1=(at(y)) y2=(at(y)) {}
             text.end x=(LEFT - 6.0) y=(at(y + 3.8)) { (text) }
         }
-        line.axis x1=(LEFT) x2=(RIGHT) y1=(BOTTOM) y2=(BOTTOM) {}
+        line.axis x1=(LEFT) x2=(at(right)) y1=(BOTTOM) y2=(BOTTOM) {}
         @for (x, bytes) in across.ticks(&candidates, 34.0) {
             line.axis x1=(at(x)) x2=(at(x)) y1=(BOTTOM) y2=(BOTTOM + 4.0) {}
             text.middle x=(at(x)) y=(BOTTOM + 16.0) { (Size(bytes as u64)) }
         }
-        text.middle x=(at((LEFT + RIGHT) / 2.0)) y=(HEIGHT - 8.0) { "folio size" }
+        text.middle x=(at((LEFT + right) / 2.0)) y=(HEIGHT - 8.0) { "folio size" }
         // The last drawn lies on top: what the reader came for is first in the list.
         @for ((line, end), label) in shown.iter().zip(&ends).zip(&labels).rev() {
-            (contender(line, *end, *label, &across, &up, looks))
+            (contender(line, *end, *label, right, &across, &up, looks))
         }
         @if hidden > 0 { text.end x=(WIDTH - 8.0) y=(HEIGHT - 8.0) { (hidden) " more in the table" } }
     };
@@ -71,12 +71,20 @@ pub(super) fn draw(title: String, lines: &[Line], maximum: f64, looks: &Looks) -
     }
 }
 
-fn contender(line: &Line, end: f64, label: f64, across: &Log, up: &Linear, looks: &Looks) -> Markup {
+fn contender(
+    line: &Line,
+    end: f64,
+    label: f64,
+    right: f64,
+    across: &Log,
+    up: &Linear,
+    looks: &Looks,
+) -> Markup {
     let look = looks.of(&line.contender);
     let places: Vec<(f64, f64)> =
         line.points.iter().map(|(bytes, gbps)| (across.place(*bytes as f64), up.place(*gbps))).collect();
     let path = places.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect::<Vec<_>>().join(" ");
-    let last = places.last().map_or(RIGHT, |(x, _)| *x);
+    let last = places.last().map_or(right, |(x, _)| *x);
     html! {
         g class=(look.class) {
             polyline.line.dashed[look.dashed].ours[look.class == "ours"] points=(path) {}
@@ -85,8 +93,8 @@ fn contender(line: &Line, end: f64, label: f64, across: &Log, up: &Linear, looks
                     title { (line.contender) ", " (Size(*bytes)) ": " (format!("{gbps:.2}")) " GB/s" }
                 }
             }
-            line.leader x1=(at(last + 5.0)) x2=(RIGHT + 4.0) y1=(at(end)) y2=(at(label)) {}
-            text.name x=(RIGHT + 7.0) y=(at(label + 3.8)) { (line.contender) }
+            line.leader x1=(at(last + 5.0)) x2=(at(right + 4.0)) y1=(at(end)) y2=(at(label)) {}
+            text.name x=(at(right + 7.0)) y=(at(label + 3.8)) { (shortened(&line.contender)) }
         }
     }
 }

@@ -5,11 +5,10 @@
 use foliocopy_measure::statistics::median;
 use maud::{Markup, html};
 
-use super::chart::{Chart, TOP, WIDTH, at};
+use super::chart::{Chart, TOP, WIDTH, at, name_column, shortened};
 use super::look::Looks;
 use super::scale::Linear;
 
-const LEFT: f64 = 98.0;
 const RIGHT: f64 = WIDTH - 20.0;
 const ROW: f64 = 34.0;
 
@@ -26,7 +25,8 @@ pub(super) struct Strip {
 pub(super) fn draw(title: String, strips: &[Strip], looks: &Looks) -> Chart {
     let strips: Vec<Sorted> = strips.iter().filter_map(Sorted::new).collect();
     let maximum = strips.iter().filter_map(|strip| strip.samples.last()).copied().fold(0.0, f64::max);
-    let across = Linear::new(LEFT, RIGHT, maximum, 5.0);
+    let left = 12.0 + name_column(strips.iter().map(|strip| strip.contender.as_str()));
+    let across = Linear::new(left, RIGHT, maximum, 5.0);
     let top = TOP + 4.0;
     let bottom = top + ROW * strips.len() as f64;
     let body = html! {
@@ -35,9 +35,9 @@ pub(super) fn draw(title: String, strips: &[Strip], looks: &Looks) -> Chart {
             text.middle x=(at(x)) y=(at(bottom + 14.0)) { (text) }
         }
         @for (index, strip) in strips.iter().enumerate() {
-            (row(strip, top + ROW * (index as f64 + 0.5), &across, looks))
+            (row(strip, top + ROW * (index as f64 + 0.5), left, &across, looks))
         }
-        text.middle x=(at((LEFT + RIGHT) / 2.0)) y=(at(bottom + 31.0)) { "GB/s" }
+        text.middle x=(at((left + RIGHT) / 2.0)) y=(at(bottom + 31.0)) { "GB/s" }
     };
     Chart {
         title,
@@ -67,14 +67,14 @@ impl Sorted {
     }
 }
 
-fn row(strip: &Sorted, y: f64, across: &Linear, looks: &Looks) -> Markup {
+fn row(strip: &Sorted, y: f64, left: f64, across: &Linear, looks: &Looks) -> Markup {
     let look = looks.of(&strip.contender);
     let (lower, upper) = (across.place(strip.quantile(0.25)), across.place(strip.quantile(0.75)));
     let middle = across.place(strip.median);
     let dots = strip.samples.len().min(MOST_DOTS);
     html! {
         g class=(look.class) {
-            text.name.end x=(LEFT - 7.0) y=(at(y + 3.8)) { (strip.contender) }
+            text.name.end x=(at(left - 7.0)) y=(at(y + 3.8)) { (shortened(&strip.contender)) }
             @for index in 0..dots {
                 // Neighbours in value lie at different heights: the golden ratio spreads them without a pattern.
                 @let sample = strip.samples[index * strip.samples.len() / dots];

@@ -37,6 +37,12 @@ pub(crate) fn many_contenders() -> Results {
     results
 }
 
+/// Names as long as the bench's longest, and one that somebody made longer.
+pub(crate) fn long_names() -> Results {
+    let names = ["per-page", "foliocopy", "foliocopy:non_temporal", "my-favourite-memcpy-of-last-summer"];
+    made_up(&names, 4, &[(0, 0)], 7)
+}
+
 /// Three nodes, one of them without CPUs, interrupted.
 pub(crate) fn many_nodes() -> Results {
     let pairs: Vec<(u32, u32)> = (0..3).flat_map(|src| (0..3).map(move |dst| (src, dst))).collect();
