@@ -89,6 +89,9 @@ fn obstacle(table: &Table) -> Option<&'static str> {
     )
 }
 
+/// More rounds than this narrow no interval that matters, and fill the JSON.
+const ROUNDS: u32 = 101;
+
 /// One bench: the tables that share it have the same cache, total and mask.
 struct Bench {
     name: &'static str,
@@ -167,7 +170,8 @@ impl Bench {
         if self.zen3 {
             command.args(["--mask", "erms,fsrm"]);
         }
-        command.args(["--time", &format!("{}ms", time.as_millis()), "--force", "--export-json"]).arg(file);
+        command.args(["--rounds", &ROUNDS.to_string(), "--time", &format!("{}ms", time.as_millis())]);
+        command.args(["--force", "--export-json"]).arg(file);
         // Its progress bar and its warnings are for the user, its tables are not.
         command.stdout(std::process::Stdio::null());
         let status = command.status().context("can't run the bench")?;

@@ -38,36 +38,39 @@ const HEADER: [&str; 9] = [
     "foliocopy",
 ];
 
+/// The rows of `table` as fields, and the reasons that some of them refer to by number.
+fn numbered(table: &Table, measured: &Measured, nodes: &Nodes) -> (Vec<Vec<String>>, Vec<String>) {
+    let mut reasons: Vec<String> = Vec::new();
+    let mut fields = Vec::new();
+    for row in rows(table, measured, nodes) {
+        let here = row.here.unwrap_or_else(|reason| {
+            let known = reasons.iter().position(|known| *known == reason);
+            let number = known.unwrap_or_else(|| {
+                reasons.push(reason);
+                reasons.len() - 1
+            });
+            [format!("not here ({})", number + 1), String::new(), String::new(), String::new()]
+        });
+        fields.push([row.direction, row.folio].into_iter().chain(row.reported).chain(here).collect());
+    }
+    let reasons = reasons.into_iter().enumerate().map(|(index, reason)| format!("({}) {reason}", index + 1));
+    (fields, reasons.collect())
+}
+
 /// The tables for a terminal.
 pub(super) fn text(measured: &Measured, nodes: &Nodes) -> String {
     let mut text = String::new();
     for table in &TABLES {
+        let (rows, reasons) = numbered(table, measured, nodes);
         let mut drawn = Drawn::new();
         drawn.load_preset(presets::UTF8_HORIZONTAL_ONLY).remove_style(TableComponent::HorizontalLines);
-        drawn.remove_style(TableComponent::MiddleIntersections).set_header(HEADER);
-        let mut reasons: Vec<String> = Vec::new();
-        for row in rows(table, measured, nodes) {
-            let mut cells = vec![row.direction, row.folio];
-            cells.extend(row.reported);
-            match row.here {
-                Ok(here) => cells.extend(here),
-                Err(reason) => {
-                    let known = reasons.iter().position(|known| *known == reason);
-                    let number = known.unwrap_or_else(|| {
-                        reasons.push(reason);
-                        reasons.len() - 1
-                    });
-                    cells.push(format!("not here ({})", number + 1));
-                }
-            }
-            drawn.add_row(cells);
-        }
+        drawn.remove_style(TableComponent::MiddleIntersections).set_header(HEADER).add_rows(rows);
         for column in drawn.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
         let _ = writeln!(text, "{}\n{drawn}", table.title);
-        for (index, reason) in reasons.iter().enumerate() {
-            let _ = writeln!(text, "({}) {reason}", index + 1);
+        for reason in reasons {
+            let _ = writeln!(text, "{reason}");
         }
         text.push('\n');
     }
@@ -76,57 +79,55 @@ pub(super) fn text(measured: &Measured, nodes: &Nodes) -> String {
 
 /// The tables as Markdown, with what they were measured on.
 pub(super) fn markdown(measured: &Measured, nodes: &Nodes) -> String {
-    let mut text = String::new();
-    if let Some((_, results)) = measured.0.first() {
-        let environment = &results.environment;
-        let cpu = &environment.cpu;
-        let _ = writeln!(
-            text,
-            "Measured {} by `{}` on {}{}, family {} model {}, microcode {}, {}{}.\n",
-            results.started,
-            results.program,
-            cpu.model_name,
-            cpu.microarchitecture.as_ref().map(|name| format!(" ({name})")).unwrap_or_default(),
-            cpu.family,
-            cpu.model,
-            cpu.microcode.as_deref().unwrap_or("unknown"),
-            environment.kernel,
-            environment.hypervisor.as_ref().map(|name| format!(", under {name}")).unwrap_or_default(),
-        );
-    }
+    let mut text = measured.0.first().map(|(_, results)| measured_on(results)).unwrap_or_default();
     let _ = writeln!(text, "{PREFACE}\n");
     for table in &TABLES {
+        let (rows, reasons) = numbered(table, measured, nodes);
         let _ = writeln!(text, "## {}\n", table.title);
         let _ = writeln!(text, "| {} |", HEADER.join(" | "));
         let _ = writeln!(text, "|---|--:|--:|--:|--:|--:|--:|--:|--:|");
-        for row in rows(table, measured, nodes) {
-            let [before, after, speed_up] = row.reported;
-            let here = match row.here {
-                Ok(here) => here.join(" | "),
-                Err(reason) => format!("{reason} | | | "),
-            };
-            let _ = writeln!(
-                text,
-                "| {} | {} | {before} | {after} | {speed_up} | {here} |",
-                row.direction, row.folio
-            );
+        for row in rows {
+            let _ = writeln!(text, "| {} |", row.join(" | "));
+        }
+        text.push('\n');
+        for reason in reasons {
+            let _ = writeln!(text, "{reason}  ");
         }
         text.push('\n');
     }
-    let mut warnings: Vec<&String> = measured.0.iter().flat_map(|(_, results)| &results.warnings).collect();
-    warnings.dedup();
+    let mut warnings: Vec<&String> = Vec::new();
+    for warning in measured.0.iter().flat_map(|(_, results)| &results.warnings) {
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
     if !warnings.is_empty() {
         let _ = writeln!(text, "What makes these figures doubtful:\n");
-        let mut told: Vec<&String> = Vec::new();
         for warning in warnings {
-            if !told.contains(&warning) {
-                let _ = writeln!(text, "- {warning}");
-                told.push(warning);
-            }
+            let _ = writeln!(text, "- {warning}");
         }
         text.push('\n');
     }
-    text + &completeness(measured)
+    text.truncate(text.trim_end().len());
+    text + "\n" + &completeness(measured)
+}
+
+fn measured_on(results: &Results) -> String {
+    let environment = &results.environment;
+    let cpu = &environment.cpu;
+    let mut text = format!("Measured {} by `{}` on {}", results.started, results.program, cpu.model_name);
+    if let Some(name) = &cpu.microarchitecture {
+        let _ = write!(text, " ({name})");
+    }
+    let _ = write!(text, ", family {} model {}", cpu.family, cpu.model);
+    if let Some(microcode) = &cpu.microcode {
+        let _ = write!(text, ", microcode {microcode}");
+    }
+    let _ = write!(text, ", {}", environment.kernel);
+    if let Some(hypervisor) = &environment.hypervisor {
+        let _ = write!(text, ", under {hypervisor}");
+    }
+    text + ".\n\n"
 }
 
 fn completeness(measured: &Measured) -> String {
