@@ -50,10 +50,11 @@ pub(crate) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(
     chunk_bytes: usize,
     between_chunks: impl Yield,
 ) -> Result<(), Fault> {
+    let simple = choice.in_l1.is_none() && !choice.primitive.is_non_temporal();
     // SAFETY: the caller's promises.
     unsafe {
-        match bytes <= chunk_bytes {
-            true => one::<MACHINE_CHECK_SAFE>(choice, dst, src, bytes),
+        match simple && bytes <= chunk_bytes {
+            true => by::<MACHINE_CHECK_SAFE>(choice.primitive, dst, src, bytes, 0),
             false => many::<MACHINE_CHECK_SAFE>(choice, dst, src, bytes, chunk_bytes, between_chunks),
         }
     }
@@ -74,14 +75,18 @@ unsafe fn one<const MACHINE_CHECK_SAFE: bool>(
     // SAFETY: the caller's promises.
     unsafe {
         match choice.in_l1 {
-            None => by::<MACHINE_CHECK_SAFE>(choice.primitive, choice, dst, src, bytes),
+            None => {
+                let _fence = FenceGuard::new(choice.primitive);
+                let prefetch_distance = choice.prefetch_distance as usize;
+                by::<MACHINE_CHECK_SAFE>(choice.primitive, dst, src, bytes, prefetch_distance)
+            }
             Some(in_l1) => by_first_page::<MACHINE_CHECK_SAFE>(in_l1, choice, dst, src, bytes),
         }
     }
 }
 
 /// Lets the first page tell: copied as if it were in the L1, and if it took no longer than that the rest
-/// is copied the same way.
+/// is copied the same way. Neither way bypasses the cache.
 ///
 /// # Safety
 ///
@@ -98,31 +103,31 @@ unsafe fn by_first_page<const MACHINE_CHECK_SAFE: bool>(
     let rest = bytes - first;
     let Some(clock) = Clock::usable() else {
         // SAFETY: the caller's promises.
-        return unsafe { by::<MACHINE_CHECK_SAFE>(choice.primitive, choice, dst, src, bytes) };
+        return unsafe { by::<MACHINE_CHECK_SAFE>(choice.primitive, dst, src, bytes, 0) };
     };
     let start = clock.now();
     // SAFETY: the first of the two parts of what the caller promised.
-    unsafe { by::<MACHINE_CHECK_SAFE>(in_l1, choice, dst, src, first) }
+    unsafe { by::<MACHINE_CHECK_SAFE>(in_l1, dst, src, first, 0) }
         .map_err(|fault| Fault { bytes_left: fault.bytes_left + rest, ..fault })?;
     let was_in_l1 = clock.now().wrapping_sub(start) <= clock.page_in_l1_up_to();
     let primitive = if was_in_l1 { in_l1 } else { choice.primitive };
     // SAFETY: the second of the two.
-    unsafe { by::<MACHINE_CHECK_SAFE>(primitive, choice, dst.add(first), src.add(first), rest) }
+    unsafe { by::<MACHINE_CHECK_SAFE>(primitive, dst.add(first), src.add(first), rest, 0) }
 }
 
+/// One run of one primitive, without a fence.
+///
 /// # Safety
 ///
 /// As [`copy`].
 #[inline]
 unsafe fn by<const MACHINE_CHECK_SAFE: bool>(
     primitive: Primitive,
-    choice: Choice,
     dst: *mut u8,
     src: *const u8,
     bytes: usize,
+    prefetch_distance: usize,
 ) -> Result<(), Fault> {
-    let prefetch_distance = choice.prefetch_distance as usize;
-    let _fence = FenceGuard::new(primitive);
     // SAFETY: the caller's promises.
     unsafe {
         match MACHINE_CHECK_SAFE {
@@ -135,8 +140,9 @@ unsafe fn by<const MACHINE_CHECK_SAFE: bool>(
     }
 }
 
-/// Out of line: what this keeps on the stack between chunks would cost a copy of one page a tenth of
-/// its speed, since the stores of the page before it still fill the store queue.
+/// All that is not one chunk by one temporal primitive. Out of line: what this keeps on the stack would
+/// cost a copy of one page a tenth of its speed, since the stores of the page before it still fill the
+/// store queue.
 ///
 /// # Safety
 ///

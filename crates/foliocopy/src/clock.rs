@@ -23,7 +23,7 @@ mod x86_64 {
     /// Above this a reading of the counter is not an instruction but an exit to a hypervisor.
     const INTERCEPTED: u64 = 500;
 
-    /// How many of a kind a calibration takes the fastest of.
+    /// How many of a kind a calibration takes.
     const ROUNDS: usize = 32;
 
     /// A counter that can be used. All times are in its cycles.
@@ -132,23 +132,25 @@ mod x86_64 {
 
     static SCRATCH: Scratch = Scratch(UnsafeCell::new([Page::zeroed(); 2]));
 
-    /// The fastest look at lines in the L1, or at lines that were flushed.
+    /// How long a look takes at lines in the L1, or at lines that were flushed: the median, since a line
+    /// that a prefetcher brings back makes the fastest look at flushed ones a look at cached ones.
     fn look_at_scratch(flush: bool) -> u64 {
         let start: *const u8 = SCRATCH.0.get().cast();
         let mut addresses = [start; LOOK_LINES];
         for (index, address) in addresses.iter_mut().enumerate() {
             *address = start.wrapping_add(index * PAGE_SIZE / LOOK_LINES);
         }
-        let mut fastest = u64::MAX;
-        for _ in 0..ROUNDS {
+        let mut looks = [0; ROUNDS];
+        for look in &mut looks {
             if flush {
                 // SAFETY: four lines of ours.
                 unsafe { arch::flush(addresses) };
             }
             // SAFETY: four lines of ours.
-            fastest = fastest.min(unsafe { arch::latency(addresses) });
+            *look = unsafe { arch::latency(addresses) };
         }
-        fastest
+        looks.sort_unstable();
+        looks[ROUNDS / 2]
     }
 
     /// The fastest copy of a page from the L1 to the L1, by the loop that is there on every CPU.

@@ -95,6 +95,9 @@ pub struct Decisions {
     /// How far ahead of its loads a loop prefetches that stores past the cache, in bytes; whole lines of
     /// 64 bytes count.
     pub prefetch_distance: u32,
+    /// The same for copies of 128 KiB and more, where that is another.
+    #[cfg_attr(feature = "profile", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub long_prefetch_distance: Option<u32>,
     /// From this length on [`Locality::Auto`] looks at the source and copies past the cache what is in
     /// memory, in bytes; a page at least. Never where there is none.
     #[cfg_attr(feature = "profile", serde(default, skip_serializing_if = "Option::is_none"))]
@@ -121,6 +124,8 @@ struct Tuning {
     prefetch_distance: u32,
     /// From this length on [`Locality::Auto`] looks at the source, in bytes.
     non_temporal_from: usize,
+    /// The same for what is as long as [`LONG_FROM`].
+    long_prefetch_distance: u32,
 }
 
 impl Tuning {
@@ -132,6 +137,7 @@ impl Tuning {
         non_temporal: &[Primitive::Movnti],
         prefetch_distance: 1024,
         non_temporal_from: NON_TEMPORAL_FROM,
+        long_prefetch_distance: 1024,
     };
 
     /// Zen 3, an EPYC 7003 in a guest: AVX2 copies 4 KiB in the L1 at 1.45 to 2.4 of `rep movsq` page
@@ -144,6 +150,7 @@ impl Tuning {
         non_temporal: &[Primitive::Avx2Nt, Primitive::Movnti],
         prefetch_distance: 1024,
         non_temporal_from: NON_TEMPORAL_FROM,
+        long_prefetch_distance: 1024,
     };
 
     /// Zen 5, an EPYC 9005 in a guest; ratios to `rep movsq` page by page.
@@ -156,16 +163,20 @@ impl Tuning {
     /// and half (1.20 and 1.31 in the L1, 0.91 and 0.94 in memory), and a look at the source before the
     /// copy (0.91 and 1.20 in the L1, 0.76 and 0.92 in memory).
     ///
-    /// Past the cache: AVX-512 and AVX2 1.44 at 64 KiB and 1.70 at 2 MiB, `movnti` 1.18 and 1.41; 4096
-    /// bytes ahead gave 1.41, 1.61, 1.61 at 16, 64 and 256 KiB, 1024 gave 1.34, 1.53, 1.57, and 8192
-    /// gave 1.24, 1.59, 1.56. `prefetcht0` and `prefetcht2` are the same as `prefetchnta`, two streams
-    /// at once too.
+    /// Past the cache, 16, 64, 256 KiB and 2 MiB: AVX-512 with AVX2 the same within 0.01 1.16, 1.34,
+    /// 1.44, 1.49 without a prefetch; 1.25, 1.35, 1.36, 1.40 with one 1024 bytes ahead; 1.35, 1.36, 1.38,
+    /// 1.44 at 4096 and 1.20, 1.40, 1.43, 1.47 at 8192. `movnti` 0.74, 1.07, 1.26, 1.41 without; 1.09,
+    /// 1.24, 1.28, 1.34 at 4096 and 0.96, 1.21, 1.34, 1.42 at 8192. `prefetcht0` and `prefetcht2` do
+    /// the same as `prefetchnta`; two streams at once, copying backwards, and reading 16 KiB to 512 KiB
+    /// into the cache before they are stored are slower (1.24, 1.34, 1.00 to 1.19 at 2 MiB). All with
+    /// random contents: lines of zeros are written up to 1.15 times as fast, and hide the differences.
     const ZEN_5: Self = Self {
         short: &[Primitive::Avx512, Primitive::Avx2],
         short_up_to: 16 << 10,
         non_temporal: &[Primitive::Avx512Nt, Primitive::Avx2Nt, Primitive::Movnti],
         prefetch_distance: 4096,
         non_temporal_from: NON_TEMPORAL_FROM,
+        long_prefetch_distance: 8192,
     };
 
     const fn of(microarchitecture: Microarchitecture) -> Self {
@@ -182,6 +193,9 @@ impl Tuning {
 /// source in memory: on Zen 3 0.65 at 4 KiB, 0.85 at 16 KiB, 0.94 at 64 KiB, 1.03 to 1.10 at 256 KiB;
 /// on Zen 5 0.52, 0.74, 0.83 and 0.93 at those lengths, 1.11 at 2 MiB. The copy alone gains 1.4.
 const NON_TEMPORAL_FROM: usize = 256 << 10;
+
+/// From this length on the long prefetch distance is the better one, in bytes: see [`Tuning::ZEN_5`].
+const LONG_FROM: usize = 128 << 10;
 
 /// What [`Policy::host`] has worked out.
 static HOST: Once<Result<Policy, CopyError>> = Once::new();
@@ -203,6 +217,7 @@ pub struct Policy {
     short: Choice,
     temporal: Choice,
     non_temporal: Choice,
+    long_non_temporal: Choice,
     forced: Option<Choice>,
 }
 
@@ -230,6 +245,7 @@ impl Policy {
             in_l1_up_to: if in_l1.is_some() { tuning.short_up_to } else { 0 },
             non_temporal,
             prefetch_distance: tuning.prefetch_distance,
+            long_prefetch_distance: Some(tuning.long_prefetch_distance),
             non_temporal_from: Some(tuning.non_temporal_from),
         };
         let reasons = Reasons { temporal: reason, page: why_page, non_temporal: why_not };
@@ -239,6 +255,10 @@ impl Policy {
     /// The policy that decides by `decisions`, whose primitives the CPU has.
     const fn of(cpu: Cpu, registers: Registers, decisions: Decisions, reasons: Reasons) -> Self {
         let distance = decisions.prefetch_distance;
+        let long_distance = match decisions.long_prefetch_distance {
+            Some(long_distance) => long_distance,
+            None => distance,
+        };
         let temporal = choice(decisions.temporal, reasons.temporal, distance);
         let in_l1 = if cpu.has(Features::TSC) { decisions.in_l1 } else { None };
         Self {
@@ -254,6 +274,7 @@ impl Policy {
             short: Choice { in_l1, ..temporal },
             temporal,
             non_temporal: choice(decisions.non_temporal, reasons.non_temporal, distance),
+            long_non_temporal: choice(decisions.non_temporal, reasons.non_temporal, long_distance),
             forced: None,
         }
     }
@@ -364,13 +385,14 @@ impl Policy {
         if let Some(choice) = self.forced {
             return choice;
         }
-        match (locality, residence) {
-            (Locality::NonTemporal, _) => return self.non_temporal,
-            (Locality::Auto, Residence::Memory) if bytes >= self.non_temporal_from => {
-                return self.non_temporal;
-            }
-            (Locality::Auto, Residence::Unknown) if self.exceeds_caches(bytes) => return self.non_temporal,
-            (Locality::Temporal | Locality::Auto, _) => {}
+        let non_temporal = match (locality, residence) {
+            (Locality::NonTemporal, _) => true,
+            (Locality::Temporal, _) | (Locality::Auto, Residence::Cached) => false,
+            (Locality::Auto, Residence::Memory) => bytes >= self.non_temporal_from,
+            (Locality::Auto, Residence::Unknown) => self.exceeds_caches(bytes),
+        };
+        if non_temporal {
+            return if bytes < LONG_FROM { self.non_temporal } else { self.long_non_temporal };
         }
         if bytes <= PAGE_SIZE {
             self.page
@@ -666,6 +688,7 @@ mod tests {
             in_l1_up_to: 0,
             non_temporal: Primitive::Movnti,
             prefetch_distance: 2000,
+            long_prefetch_distance: None,
             non_temporal_from: None,
         };
         let policy = built_in.deciding(decisions).unwrap();

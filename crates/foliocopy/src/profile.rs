@@ -252,12 +252,16 @@ fn check_decisions(registers: Registers, decisions: &Decisions) -> Result<(), Re
     if !non_temporal.is_non_temporal() && non_temporal != Primitive::Portable {
         return refuse(format!("non_temporal is {non_temporal}, which stores through the cache"));
     }
-    if decisions.prefetch_distance > MAX_PREFETCH_DISTANCE || !decisions.prefetch_distance.is_multiple_of(64)
-    {
-        return refuse(format!(
-            "prefetch_distance is {}: a multiple of 64 bytes, {MAX_PREFETCH_DISTANCE} at most",
-            decisions.prefetch_distance
-        ));
+    for (name, distance) in [
+        ("prefetch_distance", Some(decisions.prefetch_distance)),
+        ("long_prefetch_distance", decisions.long_prefetch_distance),
+    ] {
+        let bad = |distance: &u32| *distance > MAX_PREFETCH_DISTANCE || !distance.is_multiple_of(64);
+        if let Some(distance) = distance.filter(bad) {
+            return refuse(format!(
+                "{name} is {distance}: a multiple of 64 bytes, {MAX_PREFETCH_DISTANCE} at most"
+            ));
+        }
     }
     for (threshold, bytes) in
         [("in_l1_up_to", Some(decisions.in_l1_up_to)), ("non_temporal_from", decisions.non_temporal_from)]

@@ -154,7 +154,7 @@ impl Layout {
 }
 
 /// Fills with words of which no two pages have the same (Steele, Lea and Flood's SplitMix64).
-fn fill(memory: &mut [u8], seed: u64) {
+pub(super) fn fill(memory: &mut [u8], seed: u64) {
     let mut state = seed;
     for word in memory.chunks_exact_mut(8) {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);

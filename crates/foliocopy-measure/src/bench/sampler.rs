@@ -8,7 +8,7 @@ use fastrand::Rng;
 use foliocopy::PAGE_SIZE;
 
 use super::case::LIMIT_BYTES;
-use super::layout::Layout;
+use super::layout::{self, Layout};
 use super::{BenchError, Case, Crew, Plan, Then};
 use crate::affinity;
 use crate::contender::{Contender, Copier, Kind};
@@ -60,7 +60,12 @@ impl<'a> Sampler<'a> {
             plan.contenders.iter().any(|contender| !contender.copies_folios() && case.admits(contender));
         let range = |node| Mapping::new(plan.memory, LIMIT_BYTES, LIMIT_BYTES, node);
         let stream = match streams {
-            true => Some((range(case.nodes.map(|(src, _)| src))?, range(case.nodes.map(|(_, dst)| dst))?)),
+            true => {
+                let mut src = range(case.nodes.map(|(src, _)| src))?;
+                // Pages that nobody has written are all the one huge zero page, which fits the cache.
+                layout::fill(src.as_mut_slice(), rng.u64(..));
+                Some((src, range(case.nodes.map(|(_, dst)| dst))?))
+            }
             false => None,
         };
         Ok(Self {

@@ -31,6 +31,7 @@ fn profile() -> Profile {
             in_l1_up_to: 8 << 10,
             non_temporal: Primitive::Movnti,
             prefetch_distance: 512,
+            long_prefetch_distance: None,
             non_temporal_from: Some(128 << 10),
         },
         kernel: Decisions {
@@ -40,6 +41,7 @@ fn profile() -> Profile {
             in_l1_up_to: 0,
             non_temporal: Primitive::Movnti,
             prefetch_distance: 1024,
+            long_prefetch_distance: None,
             non_temporal_from: None,
         },
         gains: vec![Gain {
