@@ -6,6 +6,7 @@
 
 pub mod guest;
 pub mod machine;
+pub mod memory;
 pub mod scenario;
 pub mod verdict;
 

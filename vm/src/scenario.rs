@@ -3,9 +3,11 @@
 mod boot;
 mod garbage;
 mod hwpoison;
+mod livepatch;
 mod load;
 pub mod machine_check;
 mod parameters;
+mod poison;
 mod program;
 mod selftest;
 
@@ -56,6 +58,12 @@ pub const ALL: &[&Scenario] = &[
     &selftest::RECOVERY,
     &machine_check::RECOVERED,
     &machine_check::PLAIN_TYPE,
+    &livepatch::CONTRACT,
+    &livepatch::PROGRAM_TURNS,
+    &livepatch::MIGRATE,
+    &livepatch::RECOVERY,
+    &livepatch::CYCLES,
+    &poison::POISON,
     &hwpoison::HWPOISON,
 ];
 

@@ -28,7 +28,7 @@ pub(super) const ERMS: Scenario = Scenario {
 pub(super) const REP_GOOD: Scenario = Scenario {
     name: "selftest-rep-good",
     proves: "the same with REP_GOOD alone, by CPU model: rep movsq",
-    machine: Machine { cpu: "Haswell,vendor=GenuineIntel,-erms", kernel_arguments: "" },
+    machine: Machine { cpu: "Haswell,vendor=GenuineIntel,-erms", ..Machine::ERMS },
     run: |guest| run(guest, "rep_movsq"),
     ..SELFTEST
 };
@@ -44,7 +44,7 @@ pub(super) const NEITHER: Scenario = Scenario {
 pub(super) const FSRM: Scenario = Scenario {
     name: "selftest-fsrm",
     proves: "FSRM does not decide: without ERMS it is rep movsq",
-    machine: Machine { cpu: "Haswell,vendor=GenuineIntel,-erms,+fsrm", kernel_arguments: "" },
+    machine: Machine { cpu: "Haswell,vendor=GenuineIntel,-erms,+fsrm", ..Machine::ERMS },
     run: |guest| {
         if !guest.read("/proc/cpuinfo")?.contains(" fsrm") {
             guest.note("this QEMU can't emulate FSRM: the path with FSRM was not tested")?;

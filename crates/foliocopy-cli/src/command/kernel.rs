@@ -4,6 +4,7 @@ mod bench;
 mod debugfs;
 mod load;
 mod module;
+mod patch;
 mod selftest;
 mod status;
 
@@ -31,6 +32,8 @@ enum Command {
     Bench(Box<bench::Args>),
     /// Have the module test every primitive, plain and machine-check safe, with real faults; exit code 1 where one is wrong
     Selftest,
+    /// Make the running kernel's folio_copy() and folio_mc_copy() ours, by livepatch, or its own again
+    Patch(patch::Args),
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -40,5 +43,6 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Unload => load::unload(),
         Command::Bench(args) => bench::run(*args),
         Command::Selftest => selftest::run(),
+        Command::Patch(args) => patch::run(args),
     }
 }

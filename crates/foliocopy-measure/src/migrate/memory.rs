@@ -23,7 +23,7 @@ const MPOL_MF_MOVE: libc::c_int = 1 << 1;
 /// # Invariants
 ///
 /// `start` is the first of `bytes` bytes, a multiple of `folio_bytes`, that `aligned_alloc` gave and nobody frees
-/// before this is dropped; every byte was written by [`FolioMemory::allocate`].
+/// before this is dropped; every byte was written by [`FolioMemory::renew`].
 #[derive(Debug)]
 pub(super) struct FolioMemory {
     start: NonNull<u8>,
@@ -68,10 +68,22 @@ impl FolioMemory {
         if unsafe { libc::madvise(start.as_ptr().cast(), bytes, advice) } != 0 {
             return Err(failed("can't ask for folios by madvise(2)")(io::Error::last_os_error()));
         }
-        placement::bind(start, bytes, node)
-            .map_err(MigrateError::system(format!("can't place memory on node {node}")))?;
-        memory.fill(0);
+        memory.renew(node)?;
         Ok(memory)
+    }
+
+    /// Gives the pages back and takes others, on `node`, with the same contents.
+    pub(super) fn renew(&mut self, node: u32) -> Result<(), MigrateError> {
+        // SAFETY: our own range; what it held is written again below.
+        if unsafe { libc::madvise(self.start.as_ptr().cast(), self.bytes, libc::MADV_DONTNEED) } != 0 {
+            return Err(MigrateError::system("can't give pages back by madvise(2)")(
+                io::Error::last_os_error(),
+            ));
+        }
+        placement::bind(self.start, self.bytes, node)
+            .map_err(MigrateError::system(format!("can't place memory on node {node}")))?;
+        self.fill(self.seed);
+        Ok(())
     }
 
     pub(super) fn bytes(&self) -> usize {

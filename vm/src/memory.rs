@@ -1,0 +1,138 @@
+//! Memory of the guest's init, to be moved and poisoned.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::ptr;
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// Bytes of a base page.
+pub const PAGE: usize = 4096;
+
+/// Anonymous memory, every page touched.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory {
+    start: *mut u8,
+    pages: usize,
+}
+
+impl Memory {
+    /// Maps `pages` pages; aligned to 2 MiB and in huge pages if `huge`, else in base pages.
+    pub fn map(pages: usize, huge: bool) -> Result<Self> {
+        let alignment = 512 * PAGE;
+        let bytes = pages * PAGE;
+        let (protection, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping, wherever there is room.
+        let start = unsafe { libc::mmap(ptr::null_mut(), bytes + alignment, protection, flags, -1, 0) };
+        ensure!(start != libc::MAP_FAILED, "mmap: {}", io::Error::last_os_error());
+        let start = start.cast::<u8>().map_addr(|address| address.next_multiple_of(alignment));
+        let advice = if huge { libc::MADV_HUGEPAGE } else { libc::MADV_NOHUGEPAGE };
+        // SAFETY: inside the mapping.
+        let advised = unsafe { libc::madvise(start.cast(), bytes, advice) };
+        ensure!(advised == 0, "madvise: {}", io::Error::last_os_error());
+        let memory = Self { start, pages };
+        for page in 0..pages {
+            // SAFETY: inside the mapping, which nobody else knows.
+            unsafe { memory.page(page).write_bytes(Self::value(page), PAGE) };
+        }
+        Ok(memory)
+    }
+
+    /// The same on one node.
+    pub fn map_on(node: u32, pages: usize, huge: bool) -> Result<Self> {
+        const MPOL_DEFAULT: libc::c_long = 0;
+        const MPOL_BIND: libc::c_long = 2;
+        let policy = |mode: libc::c_long, mask: *const u64| {
+            // SAFETY: where this thread's memory comes from; the mask has 64 bits, of which the kernel reads one less than
+            // it is told.
+            match unsafe {
+                libc::syscall(libc::SYS_set_mempolicy, mode, mask, if mask.is_null() { 0 } else { 65 })
+            } {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()).context("set_mempolicy"),
+            }
+        };
+        let mask = 1u64 << node;
+        policy(MPOL_BIND, &raw const mask)?;
+        let memory = Self::map(pages, huge);
+        policy(MPOL_DEFAULT, ptr::null())?;
+        memory
+    }
+
+    /// Unmaps it.
+    pub fn unmap(self) {
+        // SAFETY: ours, and the last use.
+        unsafe { libc::munmap(self.start.cast(), self.pages * PAGE) };
+    }
+
+    /// What every byte of a page is filled with.
+    pub fn value(page: usize) -> u8 {
+        1 + (page % 251) as u8
+    }
+
+    /// The first byte of a page.
+    pub fn page(&self, page: usize) -> *mut u8 {
+        assert!(page < self.pages);
+        self.start.wrapping_add(page * PAGE)
+    }
+
+    /// How many pages.
+    pub fn pages(&self) -> usize {
+        self.pages
+    }
+
+    /// The frame number of a page; `None` where none is mapped, as after poison was found in it.
+    pub fn frame(&self, page: usize) -> Result<Option<u64>> {
+        let mut entry = [0; 8];
+        let index = self.page(page) as usize / PAGE;
+        File::open("/proc/self/pagemap")?.read_exact_at(&mut entry, 8 * index as u64)?;
+        let entry = u64::from_ne_bytes(entry);
+        Ok((entry >> 63 == 1).then_some(entry & ((1 << 55) - 1)))
+    }
+
+    /// Poisons a page, as a machine check would have it.
+    pub fn poison(&self, page: usize) -> Result<()> {
+        // SAFETY: a page of ours.
+        match unsafe { libc::madvise(self.page(page).cast(), PAGE, libc::MADV_HWPOISON) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()).context("MADV_HWPOISON"),
+        }
+    }
+
+    /// Moves the folio that starts at a page; the status that move_pages(2) gives it, `None` where it gives none.
+    pub fn move_to(&self, page: usize, node: i32) -> Result<Option<i32>> {
+        const UNTOUCHED: i32 = i32::MIN;
+        let mut status = UNTOUCHED;
+        let address = self.page(page);
+        // SAFETY: arrays of one element each; MPOL_MF_MOVE.
+        let result = unsafe {
+            libc::syscall(libc::SYS_move_pages, 0, 1, &raw const address, &raw const node, &raw mut status, 2)
+        };
+        if result < 0 {
+            bail!("move_pages: {}", io::Error::last_os_error());
+        }
+        Ok((status != UNTOUCHED).then_some(status))
+    }
+
+    /// The node that holds a page.
+    pub fn node(&self, page: usize) -> Result<i32> {
+        let mut status = -1;
+        let address = self.page(page);
+        // SAFETY: arrays of one element each; without nodes it only asks.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_move_pages,
+                0,
+                1,
+                &raw const address,
+                ptr::null::<i32>(),
+                &raw mut status,
+                0,
+            )
+        };
+        ensure!(result == 0, "move_pages: {}", io::Error::last_os_error());
+        Ok(status)
+    }
+}

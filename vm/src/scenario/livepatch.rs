@@ -1,0 +1,419 @@
+//! The livepatch: it comes and goes, keeps the contract, and what it patches is ours while it is there.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use super::{Ending, Scenario};
+use crate::guest::{Guest, Module};
+use crate::machine::{MEMORY_ONLY_NODE, Machine};
+use crate::memory::{Memory, PAGE};
+
+/// The program, as users have it.
+const PROGRAM: &str = "/bin/foliocopy";
+
+pub(super) const CONTRACT: Scenario = Scenario {
+    name: "livepatch-contract",
+    proves: "folio_copy() and folio_mc_copy() keep their contract unpatched, patched, and patched with the stock method",
+    machine: Machine::ERMS,
+    limit: Duration::from_secs(180),
+    ending: Ending::Verdict,
+    run: contract,
+};
+
+pub(super) const MIGRATE: Scenario = Scenario {
+    name: "migrate",
+    proves: "base pages and folios of 64K, 256K and 2M move over all node pairs; ours copied each once, as the policy names",
+    machine: Machine::ERMS,
+    limit: Duration::from_secs(400),
+    ending: Ending::Verdict,
+    run: migrate,
+};
+
+pub(super) const CYCLES: Scenario = Scenario {
+    name: "livepatch-cycles",
+    proves: "20 times on and off, and 200 switches of the method, while memory moves, is written and checked",
+    machine: Machine::ERMS,
+    limit: Duration::from_secs(400),
+    ending: Ending::Verdict,
+    run: cycles,
+};
+
+pub(super) const PROGRAM_TURNS: Scenario = Scenario {
+    name: "livepatch-program",
+    proves: "`foliocopy kernel patch` turns it on and off, and leaves nothing behind when that takes too long",
+    machine: Machine::ERMS,
+    limit: Duration::from_secs(180),
+    ending: Ending::Verdict,
+    run: program,
+};
+
+pub(super) const RECOVERY: Scenario = Scenario {
+    name: "livepatch-mce-recovery",
+    proves: "with mce=recovery safe copies are copy_mc_to_kernel()'s, and pages move as they should",
+    machine: Machine::ERMS.with("mce=recovery"),
+    limit: Duration::from_secs(180),
+    ending: Ending::Verdict,
+    run: recovery,
+};
+
+/// The livepatch, applied.
+pub(super) struct Patched<'a> {
+    guest: &'a Guest,
+    name: &'static str,
+    module: Option<Module>,
+}
+
+impl<'a> Patched<'a> {
+    /// Loads it and waits until every task runs it.
+    pub(super) fn apply(guest: &'a Guest) -> Result<Self> {
+        Self::apply_module(guest, "foliocopy_livepatch")
+    }
+
+    /// The same with another module that is one.
+    pub(super) fn apply_module(guest: &'a Guest, name: &'static str) -> Result<Self> {
+        let module = guest.load(name, "")?;
+        let patched = Self { guest, name, module: Some(module) };
+        let transition = patched.state("transition");
+        wait(Duration::from_secs(60), || Ok(guest.read(&transition)? == "0"))
+            .context("not every task took the patch")?;
+        ensure!(guest.read(patched.state("enabled"))? == "1", "the patch is not enabled");
+        Ok(patched)
+    }
+
+    /// A file of the livepatch in sysfs.
+    fn state(&self, name: &str) -> String {
+        format!("/sys/kernel/livepatch/{}/{name}", self.name)
+    }
+
+    /// A parameter of the module.
+    pub(super) fn parameter(&self, name: &str) -> String {
+        format!("/sys/module/{}/parameters/{name}", self.name)
+    }
+
+    /// Switches between the stock way and ours.
+    pub(super) fn method(&self, method: &str) -> Result<()> {
+        self.guest.write(self.parameter("method"), method)
+    }
+
+    /// Takes it away, and leaves nothing of it.
+    pub(super) fn revert(mut self) -> Result<()> {
+        let enabled = self.state("enabled");
+        self.guest.write(&enabled, "0")?;
+        wait(Duration::from_secs(60), || Ok(!Path::new(&enabled).exists()))
+            .context("not every task left the patch")?;
+        self.module.take().context("loaded")?.unload()
+    }
+}
+
+/// Asks until it is so.
+pub(super) fn wait(limit: Duration, mut so: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + limit;
+    while !so()? {
+        ensure!(Instant::now() < deadline, "still not so after {limit:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// Runs `foliocopy` with these arguments; what it printed.
+pub(super) fn foliocopy(arguments: &[&str]) -> Result<String> {
+    let output = Command::new(PROGRAM).args(arguments).stdin(Stdio::null()).output()?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    println!("$ foliocopy {}\n{stdout}{stderr}", arguments.join(" "));
+    ensure!(output.status.success(), "foliocopy {}: {}: {stderr}", arguments.join(" "), output.status);
+    Ok(stdout)
+}
+
+fn contract(guest: &Guest) -> Result<()> {
+    let module = guest.load("foliocopy", "")?;
+    // A folio of order 9 yields after each of its 512 pages but the last.
+    const STOCK: &str = "yields_large=511";
+    guest.load("foliocopy_contract", STOCK).context("the stock kernel")?.unload()?;
+
+    let patch = Patched::apply(guest)?;
+    // One chunk: 2 MiB are below 32 MiB.
+    guest.load("foliocopy_contract", "yields_large=0").context("patched")?.unload()?;
+    // Eight chunks.
+    guest.write("/sys/module/foliocopy/parameters/chunk_bytes", "262144")?;
+    guest.load("foliocopy_contract", "yields_large=7").context("patched, in chunks of 256 KiB")?.unload()?;
+    patch.method("stock")?;
+    guest.load("foliocopy_contract", STOCK).context("patched, stock method")?.unload()?;
+    ensure!(patch.method("memcpy").is_err(), "an unknown method was taken");
+    patch.revert()?;
+
+    guest.load("foliocopy_contract", STOCK).context("the stock kernel again")?.unload()?;
+    module.unload()
+}
+
+/// Folios on all paths by all primitives, as `PATH PRIMITIVE` and count.
+fn copied(guest: &Guest) -> Result<Vec<(String, u64)>> {
+    let counters = guest.read(format!("{}/counters", crate::guest::DEBUGFS))?;
+    let line = |line: &str| {
+        let (name, rest) = line.split_once(" folios ")?;
+        Some((name.to_owned(), rest.split(' ').next()?.parse().ok()?))
+    };
+    Ok(counters.lines().filter_map(line).collect())
+}
+
+/// What was added since.
+fn added(before: &[(String, u64)], after: Vec<(String, u64)>) -> Vec<(String, u64)> {
+    let earlier = |name: &str| before.iter().find(|(other, _)| other == name).map_or(0, |(_, count)| *count);
+    after
+        .into_iter()
+        .map(|(name, count)| (name.clone(), count - earlier(&name)))
+        .filter(|(_, count)| *count > 0)
+        .collect()
+}
+
+fn migrate(guest: &Guest) -> Result<()> {
+    only_ours_moves(guest)?;
+    let module = guest.load("foliocopy", "")?;
+    let patch = Patched::apply(guest)?;
+    for (size, folio_pages) in [("4K", 1), ("64K", 16), ("256K", 64), ("2M", 512)] {
+        for (src, dst) in [(0, 1), (1, 0), (0, 2), (2, 0), (1, 2), (2, 1)] {
+            once_a_folio(guest, folio_pages, src, dst)
+                .with_context(|| format!("{size} from {src} to {dst}"))?;
+        }
+    }
+    aio(guest)?;
+    let report = foliocopy(&[
+        "migrate",
+        "--folio",
+        "4K,64K,256K,2M",
+        "--total",
+        "4M",
+        "--rounds",
+        "1",
+        "--export-json",
+        "-",
+        "--quiet",
+    ])?;
+    check_report(&report)?;
+    patch.method("stock")?;
+    let before = copied(guest)?;
+    once(guest, 512, 0, 1)?;
+    ensure!(added(&before, copied(guest)?).is_empty(), "the stock method was counted as ours");
+    patch.revert()?;
+
+    let before = copied(guest)?;
+    once(guest, 512, 0, 1)?;
+    once(guest, 1, 0, 2)?;
+    let added = added(&before, copied(guest)?);
+    ensure!(added.is_empty(), "unpatched, and still counted: {added:?}");
+    let folders = guest.read("/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled")?;
+    ensure!(folders.contains("[never]"), "foliocopy migrate left a switch at {folders}");
+    module.unload()
+}
+
+/// Moves folios that never moved before: ours copied each once, by what the policy names for the destination.
+fn once_a_folio(guest: &Guest, folio_pages: usize, src: u32, dst: u32) -> Result<()> {
+    let before = copied(guest)?;
+    let folios = once(guest, folio_pages, src, dst)?;
+    let primitive = match usize::try_from(dst) {
+        Ok(MEMORY_ONLY_NODE) => "machine-check-safe movnti",
+        _ => "machine-check-safe rep_movsb",
+    };
+    let added = added(&before, copied(guest)?);
+    ensure!(added == [(primitive.to_owned(), folios)], "{folios} folios moved, and counted are {added:?}");
+    Ok(())
+}
+
+/// Moves 2 MiB of folios (64 of them at most) from one node to another; how many they were.
+fn once(guest: &Guest, folio_pages: usize, src: u32, dst: u32) -> Result<u64> {
+    let switches = "/sys/kernel/mm/transparent_hugepage";
+    for kibibytes in [64, 256, 2048] {
+        let chosen = if kibibytes == 4 * folio_pages { "madvise" } else { "never" };
+        guest.write(format!("{switches}/hugepages-{kibibytes}kB/enabled"), chosen)?;
+    }
+    let pages = 512.min(64 * folio_pages);
+    let memory = Memory::map_on(src, pages, folio_pages > 1)?;
+    let node = i32::try_from(dst)?;
+    for folio in (0..pages).step_by(folio_pages) {
+        let status = memory.move_to(folio, node)?;
+        ensure!(status == Some(node), "the folio at page {folio} has status {status:?}");
+    }
+    for page in 0..pages {
+        ensure!(memory.node(page)? == node, "page {page} is on node {}", memory.node(page)?);
+        // SAFETY: mapped by `Memory`, and written by nobody meanwhile.
+        let bytes = unsafe { std::slice::from_raw_parts(memory.page(page), PAGE) };
+        ensure!(bytes.iter().all(|byte| *byte == Memory::value(page)), "page {page} has wrong bytes");
+    }
+    memory.unmap();
+    guest.write(format!("{switches}/hugepages-64kB/enabled"), "never")?;
+    Ok((pages / folio_pages) as u64)
+}
+
+/// Keeps the kernel from moving pages by itself, which would be counted too.
+fn only_ours_moves(guest: &Guest) -> Result<()> {
+    guest.write("/proc/sys/kernel/numa_balancing", "0")?;
+    guest.write("/proc/sys/vm/compaction_proactiveness", "0")
+}
+
+/// Both methods are there, nothing was refused, and every folio had its size.
+fn check_report(report: &str) -> Result<()> {
+    for text in ["\"stock\"", "\"foliocopy\"", "\"complete\": true"] {
+        ensure!(report.contains(text), "the result lacks {text}: {report}");
+    }
+    for text in ["did not move everything", "of the memory lay in folios", "is not known"] {
+        ensure!(!report.contains(text), "the result warns `{text}`: {report}");
+    }
+    Ok(())
+}
+
+fn program(_guest: &Guest) -> Result<()> {
+    const ON: [&str; 5] = ["kernel", "patch", "on", "--modules", "/lib"];
+    const OFF: [&str; 3] = ["kernel", "patch", "off"];
+    let status = || foliocopy(&["kernel", "patch", "status"]);
+    let loaded = |name: &str| Path::new("/sys/module").join(name).exists();
+    let shows = |text: &str, expected: &str| {
+        ensure!(text.contains(expected), "the status lacks `{expected}`: {text}");
+        Ok(())
+    };
+
+    shows(&status()?, "livepatch:         off")?;
+    ensure!(foliocopy(&OFF)?.contains("not patched"), "off, and it did not say so");
+    // Nobody waits long enough: everything is as it was.
+    let hasty = Command::new(PROGRAM).args(ON).args(["--timeout", "1ms"]).output()?;
+    let complaint = String::from_utf8_lossy(&hasty.stderr).into_owned();
+    if hasty.status.success() {
+        println!("all tasks switched at once");
+        foliocopy(&OFF)?;
+        foliocopy(&["kernel", "patch", "off"])?;
+    } else {
+        ensure!(
+            hasty.status.code() == Some(2) && complaint.contains("as it was"),
+            "{}: {complaint}",
+            hasty.status
+        );
+        ensure!(!loaded("foliocopy"), "foliocopy.ko was left behind");
+    }
+    ensure!(!loaded("foliocopy_livepatch"), "foliocopy_livepatch.ko was left behind");
+
+    foliocopy(&ON)?;
+    shows(&status()?, "livepatch:         on")?;
+    shows(&status()?, "method:            foliocopy")?;
+    ensure!(foliocopy(&ON)?.contains("already"), "on twice, and it did not say so");
+    foliocopy(&["kernel", "patch", "method", "stock"])?;
+    shows(&status()?, "method:            stock")?;
+    foliocopy(&OFF)?;
+    shows(&status()?, "livepatch:         off")?;
+    ensure!(!loaded("foliocopy_livepatch"), "foliocopy_livepatch.ko stayed");
+    let error = Command::new(PROGRAM).args(["kernel", "patch", "method", "stock"]).status()?;
+    ensure!(error.code() == Some(2), "a method was chosen without the livepatch");
+    Ok(())
+}
+
+fn recovery(guest: &Guest) -> Result<()> {
+    let module = guest.load("foliocopy", "")?;
+    let patch = Patched::apply(guest)?;
+    let used = guest.read(patch.parameter("use_copy_mc_to_kernel"))?;
+    ensure!(used == "Y", "with mce=recovery use_copy_mc_to_kernel is {used}");
+    // The contract holds, with no chunk smaller than the folio.
+    guest.load("foliocopy_contract", "yields_large=0")?.unload()?;
+    let before = copied(guest)?;
+    foliocopy(&["migrate", "--folio", "2M,64K,4K", "--total", "8M", "--rounds", "1", "--quiet"])?;
+    let added = added(&before, copied(guest)?);
+    ensure!(
+        added.iter().all(|(name, _)| name.starts_with("plain ")),
+        "machine-check-safe copies were ours: {added:?}"
+    );
+    patch.revert()?;
+    module.unload()
+}
+
+/// A caller of plain folio_copy(): the ring of an aio context migrates by it (aio_migrate_folio(), fs/aio.c).
+fn aio(guest: &Guest) -> Result<()> {
+    let before = copied(guest)?;
+    let mut ring: usize = 0;
+    // SAFETY: io_setup(2) writes the context into `ring`, which is zero as it asks for.
+    if unsafe { libc::syscall(libc::SYS_io_setup, 256, &raw mut ring) } != 0 {
+        bail!("io_setup: {}", std::io::Error::last_os_error());
+    }
+    // SAFETY: the context is the address of the ring, whose first page is mapped readable; a read maps it in.
+    unsafe { (ring as *const u32).read_volatile() };
+    let mut moved = 0;
+    for node in [1, 0, 1] {
+        let page = ring as *mut libc::c_void;
+        let (target, mut status): (libc::c_int, libc::c_int) = (node, -1);
+        // SAFETY: the ring's first page, and arrays of one element each; MPOL_MF_MOVE.
+        let result = unsafe {
+            libc::syscall(libc::SYS_move_pages, 0, 1, &raw const page, &raw const target, &raw mut status, 2)
+        };
+        ensure!(result >= 0, "move_pages: {}", std::io::Error::last_os_error());
+        println!("aio ring to node {node}: status {status}");
+        moved += usize::from(status == node);
+    }
+    // SAFETY: the context made above.
+    unsafe { libc::syscall(libc::SYS_io_destroy, ring) };
+    let added = added(&before, copied(guest)?);
+    let plain: u64 =
+        added.iter().filter(|(name, _)| name.starts_with("plain ")).map(|(_, count)| count).sum();
+    ensure!(moved > 0 && plain > 0, "the aio ring moved {moved} times, and plain copies were {added:?}");
+    Ok(())
+}
+
+fn cycles(guest: &Guest) -> Result<()> {
+    let module = guest.load("foliocopy", "")?;
+    let patch = Patched::apply(guest)?;
+    under_stress(|| {
+        for turn in 0..200 {
+            patch.method(if turn % 2 == 0 { "stock" } else { "foliocopy" })?;
+            thread::sleep(Duration::from_millis(10));
+        }
+        let before = copied(guest)?;
+        wait(Duration::from_secs(20), || Ok(!added(&before, copied(guest)?).is_empty()))
+            .context("nothing was copied by ours under stress")
+    })?;
+    patch.revert()?;
+
+    // From here on everything runs on one CPU. QEMU 7.2 with a thread for each CPU was seen to run the breakpoint by which
+    // the kernel patches a function after it was taken out again (`Oops: int3` in folio_mc_copy()), and with one thread
+    // for both it takes minutes.
+    let mut cpus = CpuSet::new();
+    cpus.set(0);
+    sched_setaffinity(None, &cpus)?;
+    let mut longest = Duration::ZERO;
+    under_stress(|| {
+        for _ in 0..20 {
+            let started = Instant::now();
+            Patched::apply(guest)?.revert()?;
+            longest = longest.max(started.elapsed());
+        }
+        Ok(())
+    })?;
+    guest.note(&format!("the longest of 20 cycles under stress took {:.1} s", longest.as_secs_f32()))?;
+    module.unload()
+}
+
+/// Does something while memory moves, is written and checked; no byte may be wrong.
+fn under_stress(work: impl FnOnce() -> Result<()>) -> Result<()> {
+    let mut stress = Command::new(PROGRAM)
+        .args(["migrate", "--stress", "100000", "--folio", "64K", "--total", "16M", "--threads", "2"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    thread::sleep(Duration::from_millis(500));
+    let outcome = work();
+    let ended = stress.try_wait()?;
+    // Interrupted, it says what it saw and exits with 130; with 1 where a byte was wrong.
+    let pid = libc::pid_t::try_from(stress.id())?;
+    // SAFETY: a signal to our own child.
+    unsafe { libc::kill(pid, libc::SIGINT) };
+    let output = stress.wait_with_output()?;
+    let report = String::from_utf8_lossy(&output.stdout).into_owned();
+    println!("{report}");
+    outcome?;
+    ensure!(
+        ended.is_none() && output.status.code() == Some(130),
+        "the stress ended with {}: {report}",
+        output.status
+    );
+    ensure!(report.contains(" 0 of them wrong"), "pages were wrong: {report}");
+    Ok(())
+}
