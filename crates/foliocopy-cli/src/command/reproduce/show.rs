@@ -16,7 +16,8 @@ The RFC timed functions of the kernel in a module. Here the same instructions ru
 is `per-page` and after is `rfc`, `folio_mc_copy` before is `per-page-mc` and after is `rfc-mc`; what the kernel does \
 around them is not in the figures (`foliocopy kernel bench` measures it). GB/s are mean ± standard deviation, a copied \
 byte counted once. Our speed-ups are the median over rounds of the ratio within a round, with its 95 % interval. The \
-last column is what `foliocopy` gives in the same rounds, against the same baseline.";
+last column is what `foliocopy` gives in the same rounds, against the same baseline. Where a table's nodes are \
+missing, rows `node N->N` have its folio sizes within one node, which the RFC does not have.";
 
 /// One shown row: the RFC's cells, then ours or why not.
 struct Shown {
