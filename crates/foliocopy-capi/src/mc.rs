@@ -178,3 +178,35 @@ unsafe fn fail(failed: CopyMcError, error: *mut MemoryError) -> c_int {
         _ => -libc::EFAULT,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errno_of(cause: foliocopy::Cause) -> (c_int, MemoryError) {
+        let memory = foliocopy::MemoryError {
+            bytes_copied: 8192,
+            bytes_left: 4096,
+            page_index: 2,
+            address: 0x1234_5000,
+            address_lsb: 21,
+            cause,
+            side: foliocopy::Side::Destination,
+        };
+        let mut error = core::mem::MaybeUninit::uninit();
+        // SAFETY: room for an error, which a memory error always fills.
+        unsafe { (fail(memory.into(), error.as_mut_ptr()), error.assume_init()) }
+    }
+
+    /// The host's kernel may never say that memory is poisoned.
+    #[test]
+    fn poison_has_an_errno_of_its_own() {
+        let (errno, error) = errno_of(foliocopy::Cause::HardwareMemoryError);
+        assert_eq!(errno, -libc::EHWPOISON);
+        assert_eq!((error.bytes_copied, error.bytes_left, error.page_index), (8192, 4096, 2));
+        assert_eq!((error.address.addr(), error.address_lsb), (0x1234_5000, 21));
+        assert!(matches!((error.cause, error.side), (Cause::HardwareMemoryError, Side::Destination)));
+        assert_eq!(errno_of(foliocopy::Cause::BeyondEnd).0, -libc::EFAULT);
+        assert_eq!(errno_of(foliocopy::Cause::Other).0, -libc::EFAULT);
+    }
+}

@@ -178,3 +178,57 @@ impl From<MemoryError> for CopyMcError {
 
 impl core::error::Error for MemoryError {}
 impl core::error::Error for CopyMcError {}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    const HUGE: usize = 2 << 20;
+
+    /// An error at the start of page `page` of 1024, where the kernel said so much.
+    fn error(page: usize, address: usize, code: i32, address_lsb: i16) -> MemoryError {
+        let range = |start| PageRange::new(core::ptr::without_provenance_mut(start), 1024).unwrap();
+        let signal = Some(Signal { address, code, address_lsb });
+        let fault = Fault { bytes_left: (1024 - page) * PAGE_SIZE, trap: 18, signal };
+        MemoryError::new(fault, range(64 * HUGE), range(32 * HUGE))
+    }
+
+    #[test]
+    fn the_granule_is_a_page_at_least() {
+        for (address_lsb, bytes) in
+            [(0, PAGE_SIZE), (6, PAGE_SIZE), (12, PAGE_SIZE), (21, HUGE), (30, 1 << 30)]
+        {
+            assert_eq!(error(0, 32 * HUGE, libc::BUS_MCEERR_AR, address_lsb).granule_bytes(), bytes);
+        }
+        assert_eq!(granule_bytes(-1), PAGE_SIZE);
+        assert_eq!(granule_bytes(i16::MAX), PAGE_SIZE);
+    }
+
+    #[test]
+    fn the_address_tells_the_side() {
+        let at = |address, address_lsb| error(700, address, libc::BUS_MCEERR_AR, address_lsb).side;
+        assert_eq!(at(32 * HUGE + 700 * PAGE_SIZE + 64, 12), Side::Source);
+        assert_eq!(at(64 * HUGE + 700 * PAGE_SIZE, 12), Side::Destination);
+        // The start of the huge page that holds it.
+        assert_eq!(at(33 * HUGE, 21), Side::Source);
+        assert_eq!(at(65 * HUGE, 21), Side::Destination);
+        // Lost at once: loads consume poison, stores don't.
+        assert_eq!(at(0, 30), Side::Source);
+    }
+
+    #[test]
+    fn the_code_tells_the_cause() {
+        let cause = |code| error(0, 32 * HUGE, code, 12).cause;
+        assert_eq!(cause(libc::BUS_MCEERR_AR), Cause::HardwareMemoryError);
+        assert_eq!(cause(libc::BUS_ADRERR), Cause::BeyondEnd);
+        assert_eq!(cause(libc::BUS_OBJERR), Cause::Other);
+    }
+
+    #[test]
+    fn an_error_reads_as_a_sentence() {
+        assert_eq!(
+            error(700, 0x4ec000, libc::BUS_MCEERR_AR, 12).to_string(),
+            "page 700 of the source, at 0x4ec000: hardware memory error; 2867200 bytes were copied, 1327104 were not"
+        );
+    }
+}
