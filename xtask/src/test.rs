@@ -23,6 +23,7 @@ const STEPS: &[Step] = &[
         Ok(cmd!(shell, "cargo clippy --quiet --package foliocopy --no-default-features -- -D warnings")
             .run()?)
     }),
+    ("engine on other systems", elsewhere),
     ("engine in a kernel", |shell| Ok(cmd!(shell, "make --silent -C kmod engine.S").run()?)),
     ("fuzz target", |shell| {
         let manifest = "fuzz/Cargo.toml";
@@ -40,6 +41,29 @@ const STEPS: &[Step] = &[
     ("packages", dist::test),
     ("virtual machine", vm::test),
 ];
+
+/// Targets on which the engine has no exception table, or nothing but the portable copy. Each without `std` too.
+const ELSEWHERE: [&str; 3] = ["x86_64-pc-windows-gnu", "x86_64-apple-darwin", "aarch64-unknown-linux-gnu"];
+
+/// Builds the engine, assembly and all, for every such target of which the toolchain has the libraries.
+fn elsewhere(shell: &Shell) -> Result<()> {
+    for target in ELSEWHERE {
+        let libraries = cmd!(shell, "rustc --print target-libdir --target {target}").read()?;
+        if !shell.path_exists(libraries) {
+            eprintln!(
+                "not checked: {target}; `rustup target add {target}` gives the toolchain what it lacks"
+            );
+            continue;
+        }
+        let _warnings = shell.push_env("RUSTFLAGS", "-D warnings");
+        for features in [None, Some("--no-default-features")] {
+            cmd!(shell, "cargo build --quiet --package foliocopy --target {target} {features...}")
+                .args(["--target-dir", "target/elsewhere"])
+                .run()?;
+        }
+    }
+    Ok(())
+}
 
 /// Runs every step and stops at the first that fails.
 pub(crate) fn run(shell: &Shell, _args: Args) -> Result<()> {

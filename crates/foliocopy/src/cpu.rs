@@ -80,6 +80,7 @@ impl Features {
         Self::NAMED.iter().filter(move |(feature, _)| self.contains(*feature)).map(|(_, name)| *name)
     }
 
+    #[cfg(target_arch = "x86_64")]
     const fn when(self, present: bool) -> Self {
         if present { self } else { Self::NONE }
     }

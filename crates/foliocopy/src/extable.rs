@@ -22,12 +22,32 @@ macro_rules! may_fault {
         concat!(
             "771: ",
             $instruction,
-            "\n.if {machine_check_safe}\n.pushsection ",
+            "\n.if {machine_check_safe}\n",
+            $crate::extable::entry!($landing_pad),
+            "\n.endif"
+        )
+    };
+}
+
+/// The entry of the instruction at the label 771: EX_TYPE_FAULT_MCE_SAFE is 15.
+#[cfg(all(target_arch = "x86_64", not(any(windows, target_vendor = "apple", target_os = "uefi"))))]
+macro_rules! entry {
+    ($landing_pad:literal) => {
+        concat!(
+            ".pushsection ",
             $crate::extable::section!(),
             "\n.balign 4\n.long 771b - .\n.long ",
             $landing_pad,
-            " - .\n.long 15\n.popsection\n.endif" // EX_TYPE_FAULT_MCE_SAFE
+            " - .\n.long 15\n.popsection"
         )
+    };
+}
+
+/// No entry: neither Mach-O nor COFF has these directives, and nothing there would look it up.
+#[cfg(all(target_arch = "x86_64", any(windows, target_vendor = "apple", target_os = "uefi")))]
+macro_rules! entry {
+    ($landing_pad:literal) => {
+        ""
     };
 }
 
@@ -42,15 +62,20 @@ macro_rules! section {
 
 /// Our table. The name is a C identifier, so that the linker gives it a start and a stop symbol; `R`
 /// keeps it through `--gc-sections`, which the references to those symbols alone do not.
-#[cfg(all(target_arch = "x86_64", not(foliocopy_kernel)))]
+#[cfg(all(
+    target_arch = "x86_64",
+    not(any(foliocopy_kernel, windows, target_vendor = "apple", target_os = "uefi"))
+))]
 macro_rules! section {
     () => {
         "foliocopy_ex_table, \"aR\", @progbits"
     };
 }
 
+#[cfg(all(target_arch = "x86_64", not(any(windows, target_vendor = "apple", target_os = "uefi"))))]
+pub(crate) use section;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use {may_fault, section};
+pub(crate) use {entry, may_fault};
 
 /// One entry of the table.
 #[derive(Clone, Copy, Debug)]
