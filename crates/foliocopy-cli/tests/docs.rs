@@ -159,6 +159,19 @@ fn what_runs_elsewhere_is_spelt_right() {
     }
 }
 
+#[test]
+fn links_between_pages_lead_somewhere() {
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+            let target = link.split('#').next().unwrap();
+            if !target.is_empty() && !target.contains(':') {
+                assert!(page.parent().unwrap().join(target).exists(), "{}: {link}", page.display());
+            }
+        }
+    }
+}
+
 /// A misspelt command must fail, or this test proves nothing.
 #[test]
 fn the_test_can_fail() {
