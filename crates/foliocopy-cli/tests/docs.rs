@@ -51,7 +51,8 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// The lines after `$ ` in the page's blocks of `console`; a line that ends in `\` goes on.
+/// The lines after `$ ` in the page's blocks of `console`, where a line that ends in `\` goes on, and the indented lines
+/// that call the program.
 fn steps(page: &Path) -> Vec<Step> {
     let text = fs::read_to_string(page).unwrap();
     let mut steps: Vec<Step> = Vec::new();
@@ -65,6 +66,11 @@ fn steps(page: &Path) -> Vec<Step> {
                 index + 1
             );
             inside = !inside && language.trim() == "console";
+            continue;
+        }
+        if let Some(code) = line.strip_prefix("    ").filter(|code| !inside && code.starts_with("foliocopy "))
+        {
+            steps.push(Step { page: page.to_owned(), line: index + 1, command: code.to_owned() });
             continue;
         }
         let text = if goes_on { Some(line) } else { line.strip_prefix("$ ") };

@@ -50,6 +50,24 @@ fn schema_version_1_is_read_for_ever() {
     assert!(page.contains("AMD EPYC 7713") && page.contains("18 cells"));
 }
 
+/// Limits are lines over the sizes of their working sets, one chart for each number of threads.
+#[test]
+fn limits_are_drawn_over_working_sets() {
+    let mut results = results::made_up(&["read", "copy limit", "rep_movsb"], 4, &[(0, 0)], 5);
+    results.command = "roofline".into();
+    results.parameters.baseline = "copy limit".into();
+    results.cells.retain(|cell| cell.cache == Some(foliocopy_measure::result::Cache::Hot));
+    for cell in &mut results.cells {
+        (cell.cache, cell.src_node, cell.dst_node) = (None, None, None);
+        cell.dimensions.insert("level".into(), format!("of {}", cell.folio_bytes));
+        cell.dimensions.insert("threads".into(), "1".into());
+    }
+    results.rate();
+    let page = results::page(&[results]);
+    assert_eq!(page.matches("A line chart of throughput in GB/s against working set.").count(), 1);
+    assert!(page.contains("Throughput, threads 1") && page.contains("the copy limit of a round"));
+}
+
 #[test]
 fn several_files_stand_side_by_side() {
     let page = results::page(&[results::one_machine(), results::many_nodes()]);

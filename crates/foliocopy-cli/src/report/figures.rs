@@ -9,7 +9,7 @@ use super::chart::Chart;
 use super::lines::{self, Line};
 use super::look::Looks;
 use super::matrix::{self, Pair};
-use super::panel::{Machine, Panel, prose};
+use super::panel::{Machine, Panel, is_roofline, prose};
 use super::strips::{self, Strip};
 use super::tables;
 
@@ -76,7 +76,8 @@ impl<'a> Figures<'a> {
             .iter()
             .filter(|other| other.cache == panel.cache && other.dimensions == panel.dimensions);
         let maximum = alike.map(Panel::maximum).fold(0.0, f64::max);
-        lines::draw(format!("Throughput, {}", self.heading(panel)), &lines, maximum, &self.looks)
+        let across = if is_roofline(panel.machine.results) { "working set" } else { "folio size" };
+        lines::draw(format!("Throughput, {}", self.heading(panel)), across, &lines, maximum, &self.looks)
     }
 
     fn speed_up(&self, panel: &Panel<'_>) -> Option<Chart> {

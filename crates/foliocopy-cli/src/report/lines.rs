@@ -22,8 +22,8 @@ pub(super) struct Line {
     pub(super) points: Vec<(u64, f64)>,
 }
 
-/// Draws `lines`. `maximum` is the highest throughput that charts beside this one must show as well.
-pub(super) fn draw(title: String, lines: &[Line], maximum: f64, looks: &Looks) -> Chart {
+/// Draws `lines` against what `size` names. `maximum` is the highest throughput that charts beside this one must show as well.
+pub(super) fn draw(title: String, size: &str, lines: &[Line], maximum: f64, looks: &Looks) -> Chart {
     let sizes = || lines.iter().flat_map(|line| line.points.iter().map(|(bytes, _)| *bytes));
     let (smallest, largest) = (sizes().min().unwrap_or(4096), sizes().max().unwrap_or(4096));
     let right = WIDTH - 8.0 - name_column(lines.iter().map(|line| line.contender.as_str()));
@@ -55,7 +55,7 @@ pub(super) fn draw(title: String, lines: &[Line], maximum: f64, looks: &Looks) -
             line.axis x1=(at(x)) x2=(at(x)) y1=(BOTTOM) y2=(BOTTOM + 4.0) {}
             text.middle x=(at(x)) y=(BOTTOM + 16.0) { (Size(bytes as u64)) }
         }
-        text.middle x=(at((LEFT + right) / 2.0)) y=(HEIGHT - 8.0) { "folio size" }
+        text.middle x=(at((LEFT + right) / 2.0)) y=(HEIGHT - 8.0) { (size) }
         // The last drawn lies on top: what the reader came for is first in the list.
         @for ((line, end), label) in shown.iter().zip(&ends).zip(&labels).rev() {
             (contender(line, *end, *label, right, &across, &up, looks))
@@ -65,7 +65,7 @@ pub(super) fn draw(title: String, lines: &[Line], maximum: f64, looks: &Looks) -
     Chart {
         title,
         subtitle: "GB/s, median of the rounds; higher is better".into(),
-        description: describe(lines),
+        description: describe(size, lines),
         height: HEIGHT,
         body,
     }
@@ -99,8 +99,8 @@ fn contender(
     }
 }
 
-fn describe(lines: &[Line]) -> String {
-    let mut text = String::from("A line chart of throughput in GB/s against folio size.");
+fn describe(size: &str, lines: &[Line]) -> String {
+    let mut text = format!("A line chart of throughput in GB/s against {size}.");
     for line in lines {
         let (Some((first, low)), Some((last, high))) = (line.points.first(), line.points.last()) else {
             continue;

@@ -6,7 +6,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::environment;
 use super::figures::Figures;
 use super::method;
-use super::panel::Machine;
+use super::panel::{Machine, is_roofline};
 use super::tables;
 
 /// The report of `machines` (at least one) as one HTML document that refers to nothing outside itself.
@@ -50,7 +50,7 @@ pub(crate) fn page(machines: &[Machine<'_>]) -> String {
                     (warnings(machines))
                     @if !figures.is_empty() {
                         section id="throughput" aria-labelledby="throughput-heading" {
-                            h2 id="throughput-heading" { "Throughput against folio size" }
+                            h2 id="throughput-heading" { "Throughput against size" }
                             (figures.throughputs())
                             @if figures.left_out() > 0 {
                                 p { (figures.left_out()) " more situations were measured: they are in the tables." }
@@ -64,7 +64,7 @@ pub(crate) fn page(machines: &[Machine<'_>]) -> String {
                         }
                         section id="speed-up" aria-labelledby="speed-up-heading" {
                             h2 id="speed-up-heading" { "Speed-up" }
-                            p.soft { "How many times as fast as the baseline, which is what the kernel does today. A solid bar is a difference that holds for all cells together; a pale one may be chance." }
+                            p.soft { "How many times as fast as the baseline. A solid bar is a difference that holds for all cells together; a pale one may be chance." }
                             (figures.speed_ups())
                         }
                         section id="samples" aria-labelledby="samples-heading" {
@@ -126,7 +126,9 @@ fn card(machine: &Machine<'_>, named: bool) -> Markup {
     html! {
         section.card {
             h3 {
-                @if named { (machine.name) } @else { "foliocopy against " (results.parameters.baseline) }
+                @if named { (machine.name) }
+                @else if is_roofline(results) { "Limits" }
+                @else { "foliocopy against " (results.parameters.baseline) }
             }
             @if results.environment.emulated {
                 p { "This CPU is emulated: what its copies take says nothing about any machine, so no speed is shown. The " (results.cells.len()) " cells were measured and checked." }
@@ -153,6 +155,8 @@ fn card(machine: &Machine<'_>, named: bool) -> Markup {
                     }
                 }
                 @if named { p.soft { "foliocopy against " (verdict.baseline) " on " (environment::cpu(results)) "." } }
+            } @else if is_roofline(results) {
+                p { "These are the limits of this machine's memory, and the primitives against the fastest copy." }
             } @else {
                 p { "foliocopy itself was not measured against a baseline here: the charts have what was." }
             }

@@ -16,7 +16,7 @@ pub(super) struct Panel<'a> {
     pub(super) machine: &'a Machine<'a>,
     pub(super) cache: Option<Cache>,
     pub(super) nodes: Option<(u32, u32)>,
-    pub(super) dimensions: &'a BTreeMap<String, String>,
+    pub(super) dimensions: BTreeMap<String, String>,
     pub(super) cells: Vec<&'a Cell>,
 }
 
@@ -26,18 +26,19 @@ impl<'a> Panel<'a> {
         let mut panels: Vec<Self> = Vec::new();
         for cell in &machine.results.cells {
             let nodes = cell.src_node.zip(cell.dst_node);
+            let mut dimensions = cell.dimensions.clone();
+            if is_roofline(machine.results) {
+                // The sizes of its working sets tell the levels apart.
+                dimensions.remove("level");
+            }
             let same = |panel: &&mut Panel<'a>| {
-                panel.cache == cell.cache && panel.nodes == nodes && *panel.dimensions == cell.dimensions
+                panel.cache == cell.cache && panel.nodes == nodes && panel.dimensions == dimensions
             };
             match panels.iter_mut().find(same) {
                 Some(panel) => panel.cells.push(cell),
-                None => panels.push(Self {
-                    machine,
-                    cache: cell.cache,
-                    nodes,
-                    dimensions: &cell.dimensions,
-                    cells: vec![cell],
-                }),
+                None => {
+                    panels.push(Self { machine, cache: cell.cache, nodes, dimensions, cells: vec![cell] })
+                }
             }
         }
         panels
@@ -97,6 +98,11 @@ impl<'a> Panel<'a> {
         let stem = parts.join("-");
         stem.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect()
     }
+}
+
+/// Whether these are limits, over working sets, and not copies of folios.
+pub(super) fn is_roofline(results: &Results) -> bool {
+    results.command == "roofline"
 }
 
 /// `64 KiB`: prose has room for the unit's full name.
