@@ -40,6 +40,11 @@
 //! for later, so it restores the default action and kills (`force_sig_info_to_task()` in Linux's
 //! `kernel/signal.c`). It isn't unblocked for the copy, since that would take two system calls a copy.
 //!
+//! # Shared objects
+//!
+//! A shared object with this crate in it stays loaded once the handler is in place: link it with
+//! `-z nodelete`, as `libfoliocopy.so` is, or never close it.
+//!
 //! # Several copies of this crate
 //!
 //! Each has its own table and its own handler, and each forwards to the one before it. To the earlier

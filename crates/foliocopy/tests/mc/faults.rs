@@ -2,7 +2,7 @@
 
 use crate::memory::{Bad, Region, pattern, safe_primitives, ways};
 use foliocopy::{
-    Cause, CopyMcError, CopyOptions, MemoryError, PAGE_SIZE, Page, Primitive, Side, copy_mc_pages,
+    Cause, CopyMcError, CopyOptions, Locality, MemoryError, PAGE_SIZE, Page, Primitive, Side, copy_mc_pages,
     copy_mc_pages_skipping, sigbus,
 };
 
@@ -73,6 +73,33 @@ fn every_page_of_a_huge_page() {
                 assert!(dst.bytes(0, NR_PAGES * PAGE_SIZE) == src.bytes(0, NR_PAGES * PAGE_SIZE));
                 dst.fill(UNTOUCHED);
             }
+        }
+    }
+}
+
+/// What the policy chooses, and its look at the source: where that faults, the copy itself finds the error.
+#[test]
+fn every_page_of_a_huge_page_as_the_policy_copies_it() {
+    const NR_PAGES: usize = 512;
+    let (mut src, dst) = (Region::patterned(NR_PAGES), Region::new(NR_PAGES));
+    for bad in ways() {
+        for index in 0..NR_PAGES {
+            src.spoil(index, *bad);
+            for locality in Locality::ALL {
+                // SAFETY: the test's own memory.
+                let answer =
+                    unsafe { CopyOptions::new().locality(*locality).copy_mc_pages(dst.range(), src.range()) };
+                let error = memory_error(answer);
+                let expected = (index * PAGE_SIZE, index, Side::Source);
+                assert_eq!(
+                    (error.bytes_copied, error.page_index, error.side),
+                    expected,
+                    "{locality}: {error:?}"
+                );
+                assert!(dst.bytes(0, index * PAGE_SIZE) == src.bytes(0, index * PAGE_SIZE), "{locality}");
+                dst.fill(0);
+            }
+            src.mend(index, pattern(index));
         }
     }
 }
