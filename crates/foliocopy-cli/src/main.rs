@@ -8,6 +8,7 @@ mod interrupt;
 mod output_file;
 mod percent_of_limit;
 mod printer;
+mod profile;
 mod progress;
 mod report;
 mod selftest;

@@ -7,7 +7,7 @@ mod function;
 
 use std::ffi::CString;
 
-use foliocopy::{CopyError, Cpu, Features, Policy, Primitive, Registers};
+use foliocopy::{CopyError, Cpu, Features, Locality, Policy, Primitive, Registers};
 use libloading::os::unix::Library;
 use thiserror::Error;
 
@@ -17,7 +17,7 @@ pub(crate) use function::Copier;
 pub use function::CopyFunction;
 use function::{
     foliocopy_auto, foliocopy_mc, foliocopy_non_temporal, foliocopy_temporal, kernel_non_temporal,
-    kernel_temporal, page_function, range_function,
+    kernel_temporal, page_function, policy_function, range_function,
 };
 
 /// What the kernel does today, and what every ratio refers to.
@@ -105,6 +105,9 @@ pub enum ContenderError {
         /// What the loader said.
         source: libloading::Error,
     },
+    /// No function is left for one more policy.
+    #[error("more than 64 policies can't be measured in one process")]
+    TooManyPolicies,
     /// Two of one name.
     #[error("contender `{0}` is named twice")]
     Twice(String),
@@ -261,6 +264,21 @@ impl Contender {
             loaded: Some(function.to_owned()),
             kind: Kind::Folios(copier(copy)),
         })
+    }
+
+    /// copy_pages with `policy` and `locality`, under the name of `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`ContenderError::TooManyPolicies`] after 64 different ones.
+    pub fn of_policy(
+        name: impl Into<String>,
+        policy: Policy,
+        locality: Locality,
+    ) -> Result<Self, ContenderError> {
+        let function = policy_function(policy, locality).ok_or(ContenderError::TooManyPolicies)?;
+        let kind = Kind::Folios(Copier::of_bytes(function));
+        Ok(Self { name: name.into(), description: format!("copy_pages, {locality}"), loaded: None, kind })
     }
 
     /// Any function, under the name of `name`.

@@ -17,6 +17,7 @@ pub mod roofline;
 pub mod size;
 pub mod statistics;
 pub mod topology;
+pub mod tune;
 pub mod unpaired;
 pub mod verdict;
 pub mod warning;

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::exit::{self, Exit};
 use crate::header;
+use crate::profile::Standing;
 
 /// What `foliocopy info` takes.
 #[derive(clap::Args)]
@@ -31,6 +32,8 @@ struct Info {
     primitives: Vec<PrimitiveInfo>,
     /// What would be chosen in a kernel, where vector registers belong to the process.
     kernel_policy: Vec<PolicyChoice>,
+    /// The profile that counts, or would if it were named.
+    profile: Option<Standing>,
 }
 
 /// A primitive on this CPU.
@@ -68,14 +71,18 @@ impl PrimitiveInfo {
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let policy = Policy::host()?;
+    let environment = environment::detect()?;
+    let built_in = Policy::new(*policy.cpu(), Registers::Vector);
+    let profile = Standing::at_hand(&built_in, environment.cpu.microcode.as_deref());
     let info = Info {
         program: concat!("foliocopy ", env!("CARGO_PKG_VERSION")),
-        environment: environment::detect()?,
+        environment,
         primitives: Primitive::ALL
             .iter()
             .map(|primitive| PrimitiveInfo::new(*primitive, policy.cpu()))
             .collect(),
         kernel_policy: environment::choices(&Policy::new(*policy.cpu(), Registers::GeneralPurpose)),
+        profile,
     };
     let text = if args.json { serde_json::to_string_pretty(&info)? + "\n" } else { text(&info) };
     anstream::stdout().write_all(text.as_bytes())?;
@@ -97,7 +104,11 @@ fn text(info: &Info) -> String {
         "\nWhat copy_pages chooses in a process:\n{}",
         header::choices(&info.environment.policy)
     );
-    let _ = write!(text, "What it chooses in a kernel:\n{}", header::choices(&info.kernel_policy));
+    let _ = writeln!(text, "What it chooses in a kernel:\n{}", header::choices(&info.kernel_policy));
+    text += &match &info.profile {
+        Some(profile) => profile.to_string(),
+        None => "There is no profile of this CPU: `foliocopy tune` measures one.\n".to_owned(),
+    };
     text
 }
 

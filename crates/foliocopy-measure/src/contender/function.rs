@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use foliocopy::{CopyOptions, Locality, PAGE_SIZE, Page, Policy, Primitive, Registers, copy_mc_pages_raw};
 
@@ -223,6 +223,38 @@ unsafe fn kernel(locality: Locality, dst: *mut c_void, src: *const c_void, bytes
     let Some(policy) = &*POLICY else { return ptr::null_mut() };
     // SAFETY: the caller's promises.
     unsafe { copy(CopyOptions::new().policy(policy).locality(locality), dst, src, bytes) }
+}
+
+/// What the functions of [`SLOTS`] copy by: a function of memcpy's signature has nowhere to carry it.
+static POLICIES: [OnceLock<(Policy, Locality)>; SLOTS.len()] = [const { OnceLock::new() }; SLOTS.len()];
+
+macro_rules! slots {
+    ($($slot:literal)*) => { [$(by_policy::<$slot>),*] };
+}
+
+const SLOTS: [CopyFunction; 64] = slots!(
+    0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31
+    32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63
+);
+
+/// A function that copies as `policy` says. `None` where 64 others have been asked for.
+pub(super) fn policy_function(policy: Policy, locality: Locality) -> Option<CopyFunction> {
+    let wanted = (policy, locality);
+    let slots = POLICIES.iter().zip(SLOTS);
+    slots.into_iter().find(|(slot, _)| *slot.get_or_init(|| wanted) == wanted).map(|(_, function)| function)
+}
+
+/// # Safety
+///
+/// As [`range`].
+unsafe extern "C" fn by_policy<const SLOT: usize>(
+    dst: *mut c_void,
+    src: *const c_void,
+    bytes: usize,
+) -> *mut c_void {
+    let Some((policy, locality)) = POLICIES[SLOT].get() else { return ptr::null_mut() };
+    // SAFETY: the caller's promises.
+    unsafe { copy(CopyOptions::new().policy(policy).locality(*locality), dst, src, bytes) }
 }
 
 /// Null where nothing was copied, which the verification of the cell then shows.

@@ -1,0 +1,216 @@
+//! Profiles as people see them: where they lie, and how they stand to what is built in.
+
+use std::env;
+use std::fmt;
+use std::path::PathBuf;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use foliocopy::profile::{Gain, ProfileError};
+use foliocopy::{Decisions, Policy, Primitive, Profile};
+use foliocopy_measure::size::Size;
+use foliocopy_measure::statistics;
+use serde::Serialize;
+
+/// The environment variable by which the engine takes a profile.
+pub(crate) const VARIABLE: &str = "FOLIOCOPY_PROFILE";
+
+/// Where `foliocopy tune` writes unless told otherwise: the XDG Base Directory Specification, by which a relative
+/// `XDG_CONFIG_HOME` counts as unset.
+pub(crate) fn default_path() -> Option<PathBuf> {
+    let absolute = |variable| env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
+    Some(folder.join("foliocopy").join("profile.toml"))
+}
+
+/// The profile that counts, or would if it were named: from `FOLIOCOPY_PROFILE`, else from where `foliocopy tune` writes.
+fn at_hand() -> Option<(PathBuf, bool)> {
+    let named =
+        env::var_os(VARIABLE).filter(|value| !value.is_empty()).map(|path| (PathBuf::from(path), true));
+    named.or_else(|| Some((default_path().filter(|path| path.exists())?, false)))
+}
+
+/// A table of two policies' decisions, with a mark where they differ.
+pub(crate) fn beside(built_in: &Decisions, profile: &Decisions) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(["", "built in", "profile", ""]);
+    for (name, show) in DECISIONS {
+        let (one, other) = (show(built_in), show(profile));
+        let mark = if one == other { "" } else { "differs" };
+        table.add_row([format!("  {name}"), one, other, mark.to_owned()]);
+    }
+    format!("{}\n", table.trim_fmt())
+}
+
+/// How a decision is shown.
+type Show = fn(&Decisions) -> String;
+
+/// The decisions, by name.
+const DECISIONS: [(&str, Show); 5] = [
+    ("through the cache", |decisions| decisions.temporal.to_string()),
+    ("a page", |decisions| decisions.page.to_string()),
+    ("in the L1", |decisions| match decisions.in_l1 {
+        Some(primitive) => format!("{primitive} up to {}", Size(decisions.in_l1_up_to as u64)),
+        None => "likewise".to_owned(),
+    }),
+    ("past the cache", |decisions| past_the_cache(decisions.non_temporal, decisions.prefetch_distance)),
+    ("auto passes it", |decisions| match decisions.non_temporal_from {
+        Some(bytes) => format!("from {}", Size(bytes as u64)),
+        None => "never".to_owned(),
+    }),
+];
+
+fn past_the_cache(primitive: Primitive, distance: u32) -> String {
+    format!("{primitive}, {distance} ahead")
+}
+
+/// Whether the profile agrees with what is built in for this CPU, and by how much it would help, in a sentence.
+pub(crate) fn help(profile: &Profile, built_in: &Policy) -> String {
+    let decisions = profile.decisions(built_in.registers());
+    if decisions == built_in.decisions() {
+        return "The profile and the built-in policy agree: it would change nothing.\n".to_owned();
+    }
+    if profile.gains.is_empty() {
+        return "The profile differs from the built-in policy, and doesn't say what it gains.\n".to_owned();
+    }
+    let mut text =
+        "The profile differs from the built-in policy. When it was measured it was as fast by\n".to_owned();
+    for same in
+        profile.gains.chunk_by(|one, other| (one.locality, &one.cache) == (other.locality, &other.cache))
+    {
+        let medians: Vec<f64> = same.iter().map(|gain| gain.ratio[0]).collect();
+        let mean = statistics::geometric_mean(&medians).unwrap_or(1.0);
+        let sizes: Vec<String> = same.iter().map(size).collect();
+        text += &format!("  {} {}: {mean:.2} ({})\n", same[0].locality, same[0].cache, sizes.join(", "));
+    }
+    text
+}
+
+/// Such as `64K 1.03 [1.01, 1.05]`.
+fn size(gain: &Gain) -> String {
+    let [median, low, high] = gain.ratio;
+    format!("{} {median:.2} [{low:.2}, {high:.2}]", Size(gain.bytes))
+}
+
+/// How the profile at hand stands to what is built in.
+#[derive(Serialize)]
+pub(crate) struct Standing {
+    file: PathBuf,
+    /// Whether `FOLIOCOPY_PROFILE` names it.
+    in_use: bool,
+    /// Why this CPU can't follow it.
+    refused: Option<String>,
+    /// Whether it changes nothing. `None` of a refused one.
+    agrees: Option<bool>,
+    /// How much faster it was than what is built in.
+    gains: Vec<Gain>,
+    #[serde(skip)]
+    text: String,
+}
+
+impl Standing {
+    /// Of the profile at hand; `built_in` is the policy without it. `None` where there is no profile.
+    pub(crate) fn at_hand(built_in: &Policy, microcode: Option<&str>) -> Option<Self> {
+        let (file, in_use) = at_hand()?;
+        let shown = file.display();
+        let text = match in_use {
+            true => format!("{VARIABLE} names the profile {shown}.\n"),
+            false => format!("There is a profile {shown}; `export {VARIABLE}={shown}` puts it to use.\n"),
+        };
+        let followed =
+            Profile::read(&file).and_then(|profile| built_in.with_profile(&profile).map(|_| profile));
+        let standing = Self { file, in_use, refused: None, agrees: None, gains: vec![], text };
+        Some(match followed {
+            Ok(profile) => standing.followed(profile, built_in, microcode),
+            Err(error) => standing.refused(error),
+        })
+    }
+
+    fn refused(self, error: ProfileError) -> Self {
+        Self {
+            text: self.text + &format!("It is refused: {error}\n"),
+            refused: Some(error.to_string()),
+            ..self
+        }
+    }
+
+    fn followed(self, profile: Profile, built_in: &Policy, microcode: Option<&str>) -> Self {
+        let (mut text, decisions) = (self.text, profile.decisions(built_in.registers()));
+        if let (Some(then), Some(now)) = (profile.cpu.microcode.as_deref(), microcode)
+            && then != now
+        {
+            text += &format!(
+                "It was measured with microcode {then}, and this CPU runs {now}: measure anew to be sure.\n"
+            );
+        }
+        text += &beside(built_in.decisions(), decisions);
+        text += &help(&profile, built_in);
+        Self { text, agrees: Some(decisions == built_in.decisions()), gains: profile.gains, ..self }
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use foliocopy::profile::{PROFILE_VERSION, ProfiledCpu};
+    use foliocopy::{Cpu, Features, Locality, Registers};
+
+    const CPU: Cpu = Cpu { features: Features::ERMS, ..Cpu::UNKNOWN };
+
+    fn profile(process: Decisions, gains: Vec<Gain>) -> Profile {
+        let cpu = ProfiledCpu {
+            vendor: "AMD".into(),
+            family: 0x19,
+            model: 1,
+            stepping: 1,
+            features: Features::ERMS,
+            model_name: String::new(),
+            microcode: None,
+        };
+        let (program, measured) = (String::new(), String::new());
+        Profile {
+            version: PROFILE_VERSION,
+            program,
+            measured,
+            cpu,
+            kernel: process,
+            process,
+            gains,
+            evidence: vec![],
+        }
+    }
+
+    #[test]
+    fn a_profile_that_agrees_helps_nothing() {
+        let policy = Policy::new(CPU, Registers::Vector);
+        let text = help(&profile(*policy.decisions(), vec![]), &policy);
+        assert!(text.contains("agree") && text.contains("change nothing"), "{text}");
+        assert!(!beside(policy.decisions(), policy.decisions()).contains("differs"));
+    }
+
+    #[test]
+    fn what_differs_is_marked_and_its_gain_told() {
+        let policy = Policy::new(CPU, Registers::Vector);
+        let tuned = Decisions { prefetch_distance: 512, non_temporal_from: None, ..*policy.decisions() };
+        let gain = |bytes, median| Gain {
+            locality: Locality::NonTemporal,
+            cache: "cold".into(),
+            bytes,
+            ratio: [median, median - 0.01, median + 0.01],
+        };
+        let text = beside(policy.decisions(), &tuned);
+        assert_eq!(text.matches("differs").count(), 2, "{text}");
+        assert!(text.contains("movnti, 1024 ahead") && text.contains("movnti, 512 ahead"), "{text}");
+        let text = help(&profile(tuned, vec![gain(65536, 1.0), gain(262144, 1.21)]), &policy);
+        assert!(
+            text.contains("non_temporal cold: 1.10 (64K 1.00 [0.99, 1.01], 256K 1.21 [1.20, 1.22])"),
+            "{text}"
+        );
+    }
+}
