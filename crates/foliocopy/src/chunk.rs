@@ -1,6 +1,9 @@
 //! The range, cut into chunks, with a yield between them: one loop for plain and machine-check-safe
 //! copies, in a process and in a kernel.
 
+use core::ptr;
+
+use crate::arch;
 use crate::clock::Clock;
 use crate::extable::Fault;
 use crate::fence::FenceGuard;
@@ -129,11 +132,29 @@ unsafe fn by<const MACHINE_CHECK_SAFE: bool>(
     prefetch_distance: usize,
 ) -> Result<(), Fault> {
     // SAFETY: the caller's promises.
+    unsafe { run::<MACHINE_CHECK_SAFE>(primitive, dst, src, bytes, prefetch_distance, ptr::null()) }
+}
+
+/// One run of one primitive, without a fence, that prefetches what comes `next`.
+///
+/// # Safety
+///
+/// As [`copy`]; `next` as in [`arch::copy`].
+#[inline]
+pub(crate) unsafe fn run<const MACHINE_CHECK_SAFE: bool>(
+    primitive: Primitive,
+    dst: *mut u8,
+    src: *const u8,
+    bytes: usize,
+    prefetch_distance: usize,
+    next: *const u8,
+) -> Result<(), Fault> {
+    // SAFETY: the caller's promises.
     unsafe {
         match MACHINE_CHECK_SAFE {
-            true => crate::arch::copy_mc(primitive, dst, src, bytes, prefetch_distance),
+            true => arch::copy_mc(primitive, dst, src, bytes, prefetch_distance, next),
             false => {
-                crate::arch::copy(primitive, dst, src, bytes, prefetch_distance);
+                arch::copy(primitive, dst, src, bytes, prefetch_distance, next);
                 Ok(())
             }
         }

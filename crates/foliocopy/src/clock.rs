@@ -9,10 +9,13 @@ pub(crate) use unknown::Clock;
 #[cfg(target_arch = "x86_64")]
 mod x86_64 {
     use core::cell::UnsafeCell;
+    use core::ptr;
 
     use crate::arch::{self, LOOK_LINES};
+    use crate::batch::FolioPair;
     use crate::cpu::{Cpu, Features};
     use crate::extable::Recovery;
+    use crate::locality::Residence;
     use crate::once::Once;
     use crate::page::{PAGE_SIZE, Page};
     use crate::primitive::Primitive;
@@ -22,6 +25,9 @@ mod x86_64 {
 
     /// Above this a reading of the counter is not an instruction but an exit to a hypervisor.
     const INTERCEPTED: u64 = 500;
+
+    /// Bytes in a cache line.
+    const LINE: usize = 64;
 
     /// How many of a kind a calibration takes.
     const ROUNDS: usize = 32;
@@ -72,15 +78,19 @@ mod x86_64 {
             })
         }
 
-        /// The longest look at lines that are in some cache: half-way between lines in the L1 and lines
-        /// that were just flushed.
+        /// Where lines are that took so long to load: in some cache if it was less than half-way between
+        /// lines in the L1 and lines that were just flushed. Nothing is known of loads that faulted.
         ///
         /// In the 26-cycle steps of a guest's counter on Zen 5 lines in the L1 and L2 took 52, lines in
         /// the L3 104 at the 99th percentile, and lines in memory 364 in the median; on Zen 3 49 to 98,
         /// and 980 to 2009. Three times the L1's latency was tried, and took a part of the L3 for memory.
         #[inline]
-        pub(crate) fn cached_up_to(self) -> u64 {
-            self.cached_up_to
+        pub(crate) fn residence(self, latency: Option<u64>) -> Residence {
+            match latency {
+                None => Residence::Unknown,
+                Some(cycles) if cycles <= self.cached_up_to => Residence::Cached,
+                Some(_) => Residence::Memory,
+            }
         }
 
         /// The longest copy of a page of which source and destination are in the L1.
@@ -114,14 +124,48 @@ mod x86_64 {
             }
             // SAFETY: the range is longer than that.
             unsafe { arch::prefetch(src, PREFETCHED_BYTES) };
-            if !MACHINE_CHECK_SAFE {
-                // SAFETY: the addresses are within the range.
-                return Some(unsafe { arch::latency(addresses) });
-            }
-            let mut recovery = Recovery { dst: src.addr(), src: src.addr(), bytes, signal: None };
-            // SAFETY: the caller catches faults, and the recovery lives as long as the loads.
-            unsafe { arch::latency_mc(addresses, &raw mut recovery) }
+            // SAFETY: the addresses are within the range.
+            unsafe { latency_at::<MACHINE_CHECK_SAFE>(addresses) }
         }
+
+        /// The same for the first lines of four sources of a batch that is not empty.
+        ///
+        /// # Safety
+        ///
+        /// As [`Clock::latency`], for every source.
+        pub(crate) unsafe fn batch_latency<const MACHINE_CHECK_SAFE: bool>(
+            self,
+            batch: &[FolioPair],
+        ) -> Option<u64> {
+            let mut addresses = [ptr::null(); LOOK_LINES];
+            for (index, address) in addresses.iter_mut().enumerate() {
+                let pair = batch.get((2 * index + 1) * batch.len() / (2 * LOOK_LINES))?;
+                if pair.nr_pages == 0 {
+                    return None;
+                }
+                *address = pair.src.cast();
+            }
+            // SAFETY: each is the start of a source that has a page.
+            unsafe { latency_at::<MACHINE_CHECK_SAFE>(addresses) }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The addresses are readable, or with `MACHINE_CHECK_SAFE` somebody catches their faults.
+    #[inline]
+    unsafe fn latency_at<const MACHINE_CHECK_SAFE: bool>(addresses: [*const u8; LOOK_LINES]) -> Option<u64> {
+        if !MACHINE_CHECK_SAFE {
+            // SAFETY: the caller's promise.
+            return Some(unsafe { arch::latency(addresses) });
+        }
+        let (mut first, mut last) = (usize::MAX, 0);
+        for address in addresses {
+            (first, last) = (first.min(address.addr()), last.max(address.addr()));
+        }
+        let mut recovery = Recovery { dst: first, src: first, bytes: last - first + LINE, signal: None };
+        // SAFETY: the caller catches faults, and the recovery lives as long as the loads.
+        unsafe { arch::latency_mc(addresses, &raw mut recovery) }
     }
 
     /// Two pages of zeros to calibrate with: too many for some stacks.
@@ -159,7 +203,7 @@ mod x86_64 {
         for _ in 0..ROUNDS {
             let start = arch::time_stamp();
             // SAFETY: the first page to the second.
-            unsafe { arch::copy(Primitive::RepMovsb, src.add(PAGE_SIZE), src, PAGE_SIZE, 0) };
+            unsafe { arch::copy(Primitive::RepMovsb, src.add(PAGE_SIZE), src, PAGE_SIZE, 0, ptr::null()) };
             fastest = fastest.min(arch::time_stamp().wrapping_sub(start));
         }
         fastest
@@ -185,7 +229,9 @@ mod x86_64 {
 /// Nothing is known of the counters of other architectures.
 #[cfg(not(target_arch = "x86_64"))]
 mod unknown {
+    use crate::batch::FolioPair;
     use crate::cpu::Cpu;
+    use crate::locality::Residence;
 
     /// There is none.
     #[derive(Clone, Copy, Debug)]
@@ -200,7 +246,14 @@ mod unknown {
             None
         }
 
-        pub(crate) fn cached_up_to(self) -> u64 {
+        pub(crate) fn residence(self, _: Option<u64>) -> Residence {
+            match self {}
+        }
+
+        pub(crate) unsafe fn batch_latency<const MACHINE_CHECK_SAFE: bool>(
+            self,
+            _: &[FolioPair],
+        ) -> Option<u64> {
             match self {}
         }
 

@@ -21,6 +21,7 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 
 mod arch;
+mod batch;
 mod chunk;
 mod clock;
 mod cpu;
@@ -49,6 +50,7 @@ pub mod sigbus;
 #[path = "../../../kmod/kernel.rs"]
 mod kernel;
 
+pub use batch::{BatchError, FolioPair, copy_folios};
 pub use chunk::{DEFAULT_CHUNK_BYTES, NoYield, Yield};
 pub use cpu::{Caches, Cpu, Features, Microarchitecture, Vendor};
 pub use error::{CopyError, UnknownName, Unsupported};
@@ -64,7 +66,7 @@ pub use environment::EnvironmentError;
 #[cfg(feature = "std")]
 pub use memory_error::{Cause, CopyMcError, MemoryError, Side};
 #[cfg(feature = "std")]
-pub use pages::{Skipped, copy_mc_pages, copy_mc_pages_raw, copy_mc_pages_skipping};
+pub use pages::{Skipped, copy_mc_folios, copy_mc_pages, copy_mc_pages_raw, copy_mc_pages_skipping};
 #[cfg(feature = "profile")]
 pub use profile::Profile;
 

@@ -3,9 +3,11 @@
 use core::fmt;
 use core::str::FromStr;
 
+use crate::batch::FolioPair;
 use crate::clock::Clock;
 use crate::cpu::Cpu;
 use crate::error::{Named, UnknownName};
+use crate::page::PAGE_SIZE;
 use crate::policy::{Choice, Policy};
 
 /// Whether a copy goes through the cache.
@@ -80,6 +82,32 @@ pub(crate) unsafe fn choose<const MACHINE_CHECK_SAFE: bool>(
     }
 }
 
+/// What [`Locality::Auto`] is for a batch, after one look at lines of four of its sources; any other locality
+/// is itself.
+///
+/// # Safety
+///
+/// As [`choose`], for every pair.
+pub(crate) unsafe fn settle<const MACHINE_CHECK_SAFE: bool>(
+    policy: &Policy,
+    locality: Locality,
+    batch: &[FolioPair],
+) -> Locality {
+    let bytes =
+        batch.iter().map(|pair| pair.nr_pages).fold(0, usize::saturating_add).saturating_mul(PAGE_SIZE);
+    if locality != Locality::Auto || !policy.looks(bytes) {
+        return locality;
+    }
+    let residence = Clock::of(policy.cpu()).map_or(Residence::Unknown, |clock| {
+        // SAFETY: the caller vouches for the sources, the clock for the counter.
+        clock.residence(unsafe { clock.batch_latency::<MACHINE_CHECK_SAFE>(batch) })
+    });
+    match policy.choose_seen(locality, bytes, residence).primitive.is_non_temporal() {
+        true => Locality::NonTemporal,
+        false => Locality::Temporal,
+    }
+}
+
 /// Out of line, so that the registers it needs are not saved for copies that need no look.
 ///
 /// # Safety
@@ -107,9 +135,5 @@ unsafe fn choose_seen<const MACHINE_CHECK_SAFE: bool>(
 unsafe fn look<const MACHINE_CHECK_SAFE: bool>(cpu: &Cpu, src: *const u8, bytes: usize) -> Residence {
     let Some(clock) = Clock::of(cpu) else { return Residence::Unknown };
     // SAFETY: the caller vouches for the range, the clock for the counter.
-    match unsafe { clock.latency::<MACHINE_CHECK_SAFE>(src, bytes) } {
-        None => Residence::Unknown,
-        Some(cycles) if cycles <= clock.cached_up_to() => Residence::Cached,
-        Some(_) => Residence::Memory,
-    }
+    clock.residence(unsafe { clock.latency::<MACHINE_CHECK_SAFE>(src, bytes) })
 }

@@ -4,7 +4,7 @@
 mod mc;
 
 #[cfg(feature = "std")]
-pub use mc::{Skipped, copy_mc_pages, copy_mc_pages_raw, copy_mc_pages_skipping};
+pub use mc::{Skipped, copy_mc_folios, copy_mc_pages, copy_mc_pages_raw, copy_mc_pages_skipping};
 
 use crate::chunk::{self, DEFAULT_CHUNK_BYTES, NoYield, Yield};
 use crate::error::CopyError;
@@ -58,11 +58,11 @@ pub unsafe fn copy_pages_raw(dst: *mut Page, src: *const Page, nr_pages: usize) 
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct CopyOptions<'a, Y = NoYield> {
-    policy: Option<&'a Policy>,
-    locality: Locality,
-    primitive: Option<Primitive>,
-    chunk_bytes: usize,
-    between_chunks: Y,
+    pub(crate) policy: Option<&'a Policy>,
+    pub(crate) locality: Locality,
+    pub(crate) primitive: Option<Primitive>,
+    pub(crate) chunk_bytes: usize,
+    pub(crate) between_chunks: Y,
 }
 
 impl Default for CopyOptions<'_> {

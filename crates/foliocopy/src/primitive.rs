@@ -1,6 +1,7 @@
 //! Every way to copy, by name, with what it needs and what it does to the cache.
 
 use core::fmt;
+use core::ptr;
 use core::str::FromStr;
 
 use crate::cpu::{Cpu, Features};
@@ -123,7 +124,7 @@ impl Primitive {
     pub unsafe fn copy(self, dst: *mut u8, src: *const u8, bytes: usize) {
         let _fence = FenceGuard::new(self);
         // SAFETY: the caller keeps the same promises.
-        unsafe { crate::arch::copy(self, dst, src, bytes, 0) }
+        unsafe { crate::arch::copy(self, dst, src, bytes, 0, ptr::null()) }
     }
 
     /// Copies like [`Primitive::copy`], and stops where memory can't be read or written: all bytes
@@ -141,7 +142,7 @@ impl Primitive {
     pub unsafe fn copy_mc(self, dst: *mut u8, src: *const u8, bytes: usize) -> Result<(), Fault> {
         let _fence = FenceGuard::new(self);
         // SAFETY: the caller keeps the same promises.
-        unsafe { crate::arch::copy_mc(self, dst, src, bytes, 0) }
+        unsafe { crate::arch::copy_mc(self, dst, src, bytes, 0, ptr::null()) }
     }
 }
 

@@ -10,7 +10,14 @@ use crate::primitive::Primitive;
 /// # Safety
 ///
 /// As [`Primitive::copy`].
-pub(crate) unsafe fn copy(_: Primitive, dst: *mut u8, src: *const u8, bytes: usize, _distance: usize) {
+pub(crate) unsafe fn copy(
+    _: Primitive,
+    dst: *mut u8,
+    src: *const u8,
+    bytes: usize,
+    _prefetch_distance: usize,
+    _next: *const u8,
+) {
     // SAFETY: the caller's promises are those of `copy_nonoverlapping`.
     unsafe { ptr::copy_nonoverlapping(src, dst, bytes) };
 }
@@ -25,10 +32,11 @@ pub(crate) unsafe fn copy_mc(
     dst: *mut u8,
     src: *const u8,
     bytes: usize,
-    distance: usize,
+    prefetch_distance: usize,
+    next: *const u8,
 ) -> Result<(), Fault> {
     // SAFETY: the caller's promises.
-    unsafe { copy(primitive, dst, src, bytes, distance) };
+    unsafe { copy(primitive, dst, src, bytes, prefetch_distance, next) };
     Ok(())
 }
 

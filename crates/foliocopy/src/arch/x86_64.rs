@@ -39,11 +39,13 @@ struct Stopped {
     trap: usize,
 }
 
-/// Copies, prefetching `prefetch_distance` bytes ahead and never outside the range.
+/// Copies, prefetching `prefetch_distance` bytes ahead: within the range, and near its end from `next` on
+/// unless that is null.
 ///
 /// # Safety
 ///
-/// As [`Primitive::copy`], but the stores may still need [`store_fence`].
+/// As [`Primitive::copy`], but the stores may still need [`store_fence`]. `next` is the caller's for as many
+/// bytes as the distance, or as the range if that is shorter.
 #[inline]
 pub(crate) unsafe fn copy(
     primitive: Primitive,
@@ -51,16 +53,17 @@ pub(crate) unsafe fn copy(
     src: *const u8,
     bytes: usize,
     prefetch_distance: usize,
+    next: *const u8,
 ) {
     // SAFETY: the caller's promises; without machine-check safety nothing uses the recovery.
-    unsafe { ranged::<false>(primitive, dst, src, bytes, prefetch_distance, ptr::null_mut()) };
+    unsafe { ranged::<false>(primitive, dst, src, bytes, prefetch_distance, next, ptr::null_mut()) };
 }
 
 /// Copies like [`copy`], up to a fault.
 ///
 /// # Safety
 ///
-/// As [`Primitive::copy_mc`], but the stores may still need [`store_fence`].
+/// As [`Primitive::copy_mc`], but the stores may still need [`store_fence`]; `next` as in [`copy`].
 #[inline]
 pub(crate) unsafe fn copy_mc(
     primitive: Primitive,
@@ -68,10 +71,12 @@ pub(crate) unsafe fn copy_mc(
     src: *const u8,
     bytes: usize,
     prefetch_distance: usize,
+    next: *const u8,
 ) -> Result<(), Fault> {
     let mut recovery = Recovery { dst: dst.addr(), src: src.addr(), bytes, signal: None };
     // SAFETY: the caller's promises, and a recovery that lives as long as the loop runs.
-    let stopped = unsafe { ranged::<true>(primitive, dst, src, bytes, prefetch_distance, &raw mut recovery) };
+    let stopped =
+        unsafe { ranged::<true>(primitive, dst, src, bytes, prefetch_distance, next, &raw mut recovery) };
     match stopped.bytes_left {
         0 => Ok(()),
         bytes_left => Err(Fault { bytes_left, trap: stopped.trap as u32, signal: recovery.signal }),
@@ -79,7 +84,7 @@ pub(crate) unsafe fn copy_mc(
 }
 
 /// Runs the loop twice: over what lies more than the distance before the end, prefetching ahead, and
-/// over the rest, where there is nothing ahead that is ours.
+/// over the rest, prefetching what comes next if there is such a thing.
 #[inline]
 unsafe fn ranged<const MACHINE_CHECK_SAFE: bool>(
     primitive: Primitive,
@@ -87,6 +92,7 @@ unsafe fn ranged<const MACHINE_CHECK_SAFE: bool>(
     src: *const u8,
     bytes: usize,
     prefetch_distance: usize,
+    next: *const u8,
     recovery: *mut Recovery,
 ) -> Stopped {
     let ahead = if prefetch_distance == 0 { 0 } else { bytes.saturating_sub(prefetch_distance) };
@@ -103,8 +109,9 @@ unsafe fn ranged<const MACHINE_CHECK_SAFE: bool>(
     }
     // SAFETY: `ahead` is at most `bytes`, so both stay within their ranges.
     let (dst, src) = unsafe { (dst.add(ahead), src.add(ahead)) };
+    let prefetch = if next.is_null() { 0 } else { next.addr().wrapping_sub(src.addr()) as isize };
     // SAFETY: the rest of what the caller promised.
-    unsafe { run::<MACHINE_CHECK_SAFE>(primitive, dst, src, bytes - ahead, 0, recovery) }
+    unsafe { run::<MACHINE_CHECK_SAFE>(primitive, dst, src, bytes - ahead, prefetch, recovery) }
 }
 
 /// The loop of `primitive`. A `match`, since a kernel with retpolines pays for an indirect call; what it

@@ -1,6 +1,7 @@
 //! Machine-check-safe copies of pages in a process.
 
 use super::CopyOptions;
+use crate::batch::{self, BatchError, FolioPair};
 use crate::chunk::{self, Yield};
 use crate::error::{CopyError, Unsupported};
 use crate::memory_error::{CopyMcError, MemoryError, Side};
@@ -65,6 +66,22 @@ pub unsafe fn copy_mc_pages_raw(
 ) -> Result<(), CopyMcError> {
     // SAFETY: the caller keeps the same promises.
     unsafe { CopyOptions::new().copy_mc_pages_raw(dst, src, nr_pages) }
+}
+
+/// Copies scattered ranges like [`copy_folios`](crate::copy_folios), and stops at memory that can't be read
+/// or written.
+///
+/// # Errors
+///
+/// As [`copy_mc_pages_raw`], for the pair named: those before it are copied if memory went bad, and nothing
+/// is if the request can't be met.
+///
+/// # Safety
+///
+/// For each pair as [`copy_mc_pages`]; and no destination overlaps any other range of the batch.
+pub unsafe fn copy_mc_folios(batch: &[FolioPair]) -> Result<(), BatchError<CopyMcError>> {
+    // SAFETY: the caller keeps the same promises.
+    unsafe { CopyOptions::new().copy_mc_folios(batch) }
 }
 
 /// Copies what can be copied, zeroes the pages of which the source is lost, and reports each.
@@ -186,6 +203,34 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         Ok(skipped)
     }
 
+    /// Copies scattered ranges like [`copy_mc_folios`].
+    ///
+    /// # Errors
+    ///
+    /// As [`copy_mc_folios`], and [`CopyError::Unavailable`] where this CPU lacks what the named primitive
+    /// needs.
+    ///
+    /// # Safety
+    ///
+    /// As [`copy_mc_folios`].
+    pub unsafe fn copy_mc_folios(self, batch: &[FolioPair]) -> Result<(), BatchError<CopyMcError>> {
+        let refused = |error: CopyError| BatchError { index: 0, error: error.into() };
+        batch::check(batch)
+            .map_err(|BatchError { index, error }| BatchError { index, error: error.into() })?;
+        sigbus::ensure().map_err(|unsupported| refused(CopyError::Unsupported(unsupported)))?;
+        let admit = |choice| machine_check_safe(choice).map(drop);
+        // SAFETY: the caller vouches for every pair, and its faults are caught.
+        let Some((index, fault)) = unsafe { self.run_batch::<true>(batch, admit) }.map_err(refused)? else {
+            return Ok(());
+        };
+        sigbus::suspect();
+        let error = match batch[index].ranges() {
+            Ok((dst, src)) => MemoryError::new(fault, dst, src).into(),
+            Err(error) => error.into(),
+        };
+        Err(BatchError { index, error })
+    }
+
     /// Checks the request, and that a fault in the copy would be survived.
     ///
     /// # Safety
@@ -201,11 +246,7 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         }
         sigbus::ensure().map_err(CopyError::Unsupported)?;
         // SAFETY: the caller vouches for the source, and its faults are caught.
-        let choice = unsafe { self.choice::<true>(src.start(), src.bytes())? };
-        match choice.primitive.is_machine_check_safe() {
-            true => Ok(choice),
-            false => Err(CopyError::Unsupported(Unsupported::Primitive(choice.primitive))),
-        }
+        machine_check_safe(unsafe { self.choice::<true>(src.start(), src.bytes())? })
     }
 
     /// # Safety
@@ -241,6 +282,14 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         // SAFETY: the zeros are only read.
         unsafe { self.run_mc(choice, dst.page(index), zeros) }
             .map_err(|error| error.in_range(index, dst.nr_pages()))
+    }
+}
+
+/// The choice, if a fault in it can be survived.
+fn machine_check_safe(choice: Choice) -> Result<Choice, CopyError> {
+    match choice.primitive.is_machine_check_safe() {
+        true => Ok(choice),
+        false => Err(CopyError::Unsupported(Unsupported::Primitive(choice.primitive))),
     }
 }
 

@@ -1,0 +1,180 @@
+//! Many scattered ranges as one piece of work: what page migration has.
+
+use core::fmt;
+use core::ptr;
+
+use crate::arch;
+use crate::chunk::{self, Yield};
+use crate::error::CopyError;
+use crate::extable::Fault;
+use crate::fence::FenceGuard;
+use crate::locality::{self, Locality};
+use crate::page::{PAGE_SIZE, Page, PageRange};
+use crate::pages::CopyOptions;
+use crate::policy::{Choice, Policy};
+
+/// One pair of ranges in a batch: a folio, or any other run of pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct FolioPair {
+    /// Where to copy to, aligned to a page.
+    pub dst: *mut Page,
+    /// Where to copy from, aligned to a page.
+    pub src: *const Page,
+    /// How many pages.
+    pub nr_pages: usize,
+}
+
+impl FolioPair {
+    const fn bytes(&self) -> usize {
+        self.nr_pages * PAGE_SIZE
+    }
+
+    /// Destination and source, checked.
+    pub(crate) fn ranges(&self) -> Result<(PageRange, PageRange), CopyError> {
+        let dst = PageRange::new(self.dst, self.nr_pages)?;
+        let src = PageRange::new(self.src.cast_mut(), self.nr_pages)?;
+        if dst.overlaps(src) { Err(CopyError::Overlap) } else { Ok((dst, src)) }
+    }
+}
+
+/// What went wrong in a batch, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchError<E> {
+    /// The pair, counted from 0. Those before it were copied if `error` says that memory went bad, and
+    /// none was if it says that the request can't be met.
+    pub index: usize,
+    /// What is wrong with it.
+    pub error: E,
+}
+
+impl<E: fmt::Display> fmt::Display for BatchError<E> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "pair {}: {}", self.index, self.error)
+    }
+}
+
+impl<E: core::error::Error> core::error::Error for BatchError<E> {}
+
+/// Copies scattered ranges as one piece of work: one look at where the sources are, the next source
+/// prefetched while this one is copied past the cache, one fence at the end.
+///
+/// 512 scattered pages in memory, against `rep movsq` page by page on Zen 5: 1.70 past the cache with the
+/// next page prefetched, 1.20 without, 1.04 through the cache.
+///
+/// # Errors
+///
+/// As [`copy_pages_raw`](crate::copy_pages_raw), for the first pair that is not what it must be. Nothing
+/// has been copied then.
+///
+/// # Safety
+///
+/// For each pair as [`copy_pages_raw`](crate::copy_pages_raw); and no destination overlaps any other range
+/// of the batch.
+pub unsafe fn copy_folios(batch: &[FolioPair]) -> Result<(), BatchError<CopyError>> {
+    // SAFETY: the caller keeps the same promises.
+    unsafe { CopyOptions::new().copy_folios(batch) }
+}
+
+/// How a batch is copied.
+#[derive(Clone, Copy)]
+enum Plan<'a> {
+    By(&'a Policy, Locality),
+    Named(Choice),
+}
+
+impl Plan<'_> {
+    fn choice(self, bytes: usize) -> Choice {
+        match self {
+            Self::By(policy, locality) => policy.choose(locality, bytes),
+            Self::Named(choice) => choice,
+        }
+    }
+}
+
+impl<Y: Yield> CopyOptions<'_, Y> {
+    /// Copies scattered ranges like [`copy_folios`].
+    ///
+    /// # Errors
+    ///
+    /// As [`copy_folios`], and [`CopyError::Unavailable`] where this CPU lacks what the named primitive
+    /// needs.
+    ///
+    /// # Safety
+    ///
+    /// As [`copy_folios`].
+    pub unsafe fn copy_folios(self, batch: &[FolioPair]) -> Result<(), BatchError<CopyError>> {
+        check(batch)?;
+        let refused = |error| BatchError { index: 0, error };
+        // SAFETY: the caller vouches for every pair.
+        unsafe { self.run_batch::<false>(batch, |_| Ok(())) }.map_err(refused)?;
+        Ok(())
+    }
+
+    /// Copies the pairs, which are checked; the pair that faulted and how, if one did.
+    ///
+    /// # Safety
+    ///
+    /// As [`copy_folios`], except that with `MACHINE_CHECK_SAFE` memory may fault and somebody catches it.
+    pub(crate) unsafe fn run_batch<const MACHINE_CHECK_SAFE: bool>(
+        mut self,
+        batch: &[FolioPair],
+        admit: impl Fn(Choice) -> Result<(), CopyError>,
+    ) -> Result<Option<(usize, Fault)>, CopyError> {
+        let mut own = None;
+        let policy = match self.policy {
+            Some(policy) => policy,
+            None => Policy::host_or(&mut own)?,
+        };
+        let plan = match self.primitive {
+            Some(primitive) => Plan::Named(policy.with_primitive(primitive)?),
+            // SAFETY: the caller vouches for the sources.
+            None => Plan::By(policy, unsafe {
+                locality::settle::<MACHINE_CHECK_SAFE>(policy, self.locality, batch)
+            }),
+        };
+        for pair in batch {
+            admit(plan.choice(pair.bytes()))?;
+        }
+        // One fence for the batch, on whichever way this ends. Where the pairs differ in what they are copied
+        // by, they differ between temporal primitives.
+        let _fence = batch.first().map(|pair| FenceGuard::new(plan.choice(pair.bytes()).primitive));
+        let mut since_yield = 0_usize;
+        for (index, pair) in batch.iter().enumerate() {
+            let (choice, bytes) = (plan.choice(pair.bytes()), pair.bytes());
+            if since_yield != 0 && since_yield.saturating_add(bytes) > self.chunk_bytes {
+                arch::store_fence();
+                self.between_chunks.yield_now();
+                since_yield = 0;
+            }
+            since_yield = since_yield.saturating_add(bytes);
+            let (dst, src) = (pair.dst.cast(), pair.src.cast());
+            let copied = if choice.primitive.is_non_temporal() && bytes <= self.chunk_bytes {
+                let next = batch.get(index + 1).filter(|next| next.nr_pages != 0);
+                let distance =
+                    next.map_or(usize::MAX, FolioPair::bytes).min(choice.prefetch_distance as usize);
+                let next = next.map_or(ptr::null(), |next| next.src.cast());
+                // SAFETY: the caller's promises; the next source is at least as long as the distance.
+                unsafe { chunk::run::<MACHINE_CHECK_SAFE>(choice.primitive, dst, src, bytes, distance, next) }
+            } else {
+                let between = || self.between_chunks.yield_now();
+                // SAFETY: the caller's promises.
+                unsafe {
+                    chunk::copy::<MACHINE_CHECK_SAFE>(choice, dst, src, bytes, self.chunk_bytes, between)
+                }
+            };
+            if let Err(fault) = copied {
+                return Ok(Some((index, fault)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Checks every pair, before anything is copied.
+pub(crate) fn check(batch: &[FolioPair]) -> Result<(), BatchError<CopyError>> {
+    batch
+        .iter()
+        .enumerate()
+        .try_for_each(|(index, pair)| pair.ranges().map(drop).map_err(|error| BatchError { index, error }))
+}
