@@ -206,9 +206,39 @@ fn migrate(guest: &Guest) -> Result<()> {
     once(guest, 1, 0, 2)?;
     let added = added(&before, copied(guest)?);
     ensure!(added.is_empty(), "unpatched, and still counted: {added:?}");
-    let folders = guest.read("/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled")?;
-    ensure!(folders.contains("[never]"), "foliocopy migrate left a switch at {folders}");
+    for signal in [libc::SIGKILL, libc::SIGINT] {
+        killed(guest, signal)?;
+    }
     module.unload()
+}
+
+/// `foliocopy migrate` is killed in the middle: its switches of huge pages go back to where they were.
+fn killed(guest: &Guest, signal: libc::c_int) -> Result<()> {
+    const SWITCHES: [(&str, &str); 2] = [
+        ("/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled", "[never]"),
+        ("/sys/kernel/mm/transparent_hugepage/hugepages-2048kB/enabled", "[inherit]"),
+    ];
+    for (switch, value) in SWITCHES {
+        guest.write(switch, value.trim_matches(['[', ']']))?;
+    }
+    let mut program = Command::new(PROGRAM)
+        .args(["migrate", "--folio", "64K", "--total", "8M", "--rounds", "1000000", "--quiet"])
+        .stdin(Stdio::null())
+        .spawn()?;
+    let as_found = || -> Result<bool> {
+        let values = SWITCHES.map(|(switch, value)| Ok(guest.read(switch)?.contains(value)));
+        values.into_iter().try_fold(true, |all, one: Result<bool>| Ok(all && one?))
+    };
+    wait(Duration::from_secs(20), || Ok(guest.read(SWITCHES[0].0)?.contains("[madvise]")))
+        .context("the switch was never set")?;
+    ensure!(!as_found()?, "the switches are as they were, in the middle of it");
+    thread::sleep(Duration::from_millis(300));
+    // SAFETY: a signal to our own child.
+    unsafe { libc::kill(libc::pid_t::try_from(program.id())?, signal) };
+    program.wait()?;
+    // Whoever puts them back is not our child: it outlives what it guards.
+    wait(Duration::from_secs(20), as_found)
+        .with_context(|| format!("after signal {signal} switches stay changed"))
 }
 
 /// Moves folios that never moved before: ours copied each once, by what the policy names for the destination.
