@@ -36,7 +36,7 @@ pub(crate) fn run(shell: &Shell, _args: Args) -> Result<()> {
     for architecture in ARCHITECTURES {
         architecture.ensure_compiler(shell)?;
     }
-    let archive = Archive::of_suite(shell, &cache, SUITE)?;
+    let archive = Archive::of_suites(shell, &cache, &[SUITE])?;
     archive.refresh(shell)?;
     let patches = patches(shell)?;
 

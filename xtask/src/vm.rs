@@ -1,6 +1,7 @@
 //! `cargo xtask vm`: the kernel modules, tested in stock Debian kernels under QEMU.
 
 pub(crate) mod archive;
+mod chroot;
 mod console;
 mod initramfs;
 mod kernel;
@@ -103,8 +104,7 @@ impl Bench {
         let cache = here.join(".cache/vm");
         fs::create_dir_all(&cache)?;
         qemu::ensure_installed(shell)?;
-        let archive = Archive::of_this_machine(&cache)?;
-        let kernel = Kernel::fetch(shell, &archive, series, &cache)?;
+        let kernel = Kernel::fetch(shell, series, &cache)?;
 
         let runs = here.join("target/vm").join(&kernel.release);
         fs::create_dir_all(&runs)?;
@@ -119,7 +119,7 @@ impl Bench {
         if with_shell {
             let root = cache.join("busybox");
             if !root.join("bin/busybox").exists() {
-                archive.unpack(shell, &["busybox-static".to_owned()], &root)?;
+                Archive::of_this_machine(&cache)?.unpack(shell, &["busybox-static".to_owned()], &root)?;
             }
             packing.program("bin/busybox", &root.join("bin/busybox"))?;
         }

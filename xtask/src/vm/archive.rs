@@ -11,6 +11,9 @@ use xshell::{Shell, cmd};
 /// After this long the archive is asked again whether it has something newer.
 const FRESH_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The keys of Debian's archive.
+pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
 /// One view of the archive.
 pub(crate) struct Archive {
     /// apt's lists, cache and status.
@@ -25,27 +28,31 @@ impl Archive {
         Self::with_state(cache.join("apt"))
     }
 
-    /// Another suite of Debian's (`trixie-backports`), from the mirror that this machine installs from.
-    pub(crate) fn of_suite(shell: &Shell, cache: &Path, suite: &str) -> Result<Self> {
-        let machine = Self::of_this_machine(cache)?;
-        machine.refresh(shell)?;
-        let options = &machine.options;
-        let targets = cmd!(shell, "apt-get {options...} indextargets --format '$(ORIGIN) $(SITE)'");
-        let targets = targets.quiet().read()?;
-        let mirror = targets
-            .lines()
-            .find_map(|target| target.strip_prefix("Debian "))
-            .with_context(|| format!("no source of this machine's apt is Debian's, so none has {suite}"))?;
-
-        let mut archive = Self::with_state(cache.join(format!("apt-{suite}")))?;
+    /// Other suites of Debian's (`trixie-backports`), from the mirror that this machine installs from.
+    pub(crate) fn of_suites(shell: &Shell, cache: &Path, suites: &[&str]) -> Result<Self> {
+        let mirror = Self::of_this_machine(cache)?.mirror(shell)?;
+        let mut archive = Self::with_state(cache.join(format!("apt-{}", suites.join("-and-"))))?;
         let sources = archive.state.join("sources.list");
-        let keyring = Path::new("/usr/share/keyrings/debian-archive-keyring.gpg");
+        let keyring = Path::new(KEYRING);
         let signed_by =
             if keyring.exists() { format!("[signed-by={}] ", keyring.display()) } else { String::new() };
-        fs::write(&sources, format!("deb {signed_by}{mirror} {suite} main\n"))?;
+        let lines = suites.iter().map(|suite| format!("deb {signed_by}{mirror} {suite} main\n"));
+        fs::write(&sources, lines.collect::<String>())?;
         let only = [format!("Dir::Etc::sourcelist={}", sources.display()), "Dir::Etc::sourceparts=-".into()];
         archive.options.extend(only.into_iter().flat_map(|option| ["-o".to_owned(), option]));
         Ok(archive)
+    }
+
+    /// Where this machine gets Debian from.
+    pub(crate) fn mirror(&self, shell: &Shell) -> Result<String> {
+        self.refresh(shell)?;
+        let options = &self.options;
+        let targets = cmd!(shell, "apt-get {options...} indextargets --format '$(ORIGIN) $(SITE)'");
+        let targets = targets.quiet().read()?;
+        let mirror = targets.lines().find_map(|target| target.strip_prefix("Debian "));
+        Ok(mirror
+            .context("no source of this machine's apt is Debian's, so no other suite can be had")?
+            .to_owned())
     }
 
     fn with_state(state: PathBuf) -> Result<Self> {

@@ -3,11 +3,13 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Output;
 
 use anyhow::{Context, Result, ensure};
 use xshell::{Shell, cmd};
 
 use super::archive::Archive;
+use super::chroot::{self, Chroot};
 
 /// The flavour that is booted: built for virtual machines, with every driver the guest needs built in.
 const FLAVOUR: &str = "-cloud-amd64";
@@ -17,29 +19,52 @@ pub(crate) struct Kernel {
     /// Its release, as `uname -r` says it.
     pub(crate) release: String,
     root: PathBuf,
+    tools: Tools,
+}
+
+/// What builds its modules.
+enum Tools {
+    /// This machine's compiler.
+    OfThisMachine,
+    /// Those of the suite that the kernel is from, in a root of their own, in which it is unpacked too.
+    Chroot(Chroot),
 }
 
 impl Kernel {
-    /// Fetches the newest kernel of a series (`6.12`), or takes it from the cache.
-    pub(crate) fn fetch(shell: &Shell, archive: &Archive, series: &str, cache: &Path) -> Result<Self> {
-        archive.refresh(shell)?;
-        let release = newest(&archive.names(shell, &format!("linux-headers-{series}."))?)
-            .with_context(|| format!("the archive offers no kernel {series} ({FLAVOUR})"))?;
-        let kernel = Self { root: cache.join("kernels").join(&release), release };
-        let complete = kernel.root.join("complete");
+    /// Fetches the newest kernel of a series (`6.12`), or takes it from the cache: from the suites that this machine
+    /// installs from, or else from [`chroot::BACKPORTS`].
+    pub(crate) fn fetch(shell: &Shell, series: &str, cache: &Path) -> Result<Self> {
+        let archive = Archive::of_this_machine(cache)?;
+        if let Some(release) = newest_offered(shell, &archive, series)? {
+            let root = cache.join("kernels").join(&release);
+            return Self { root, release, tools: Tools::OfThisMachine }.unpacked(shell, &archive);
+        }
+        let archive = Archive::of_suites(shell, cache, &[chroot::SUITE, chroot::BACKPORTS])?;
+        let release = newest_offered(shell, &archive, series)?.with_context(|| {
+            let suite = chroot::SUITE;
+            format!(
+                "neither this machine's archive nor {suite}-backports offers a kernel {series} ({FLAVOUR})"
+            )
+        })?;
+        let mirror = Archive::of_this_machine(cache)?.mirror(shell)?;
+        let chroot = Chroot::bootstrapped(shell, cache, &mirror)?;
+        Self { root: chroot.root.clone(), release, tools: Tools::Chroot(chroot) }.unpacked(shell, &archive)
+    }
+
+    fn unpacked(self, shell: &Shell, archive: &Archive) -> Result<Self> {
+        let complete = self.root.join(format!("complete-{}", self.release));
         if complete.exists() {
-            return Ok(kernel);
+            return Ok(self);
         }
-        eprintln!("fetching Linux {}", kernel.release);
-        if kernel.root.exists() {
-            fs::remove_dir_all(&kernel.root)?;
+        eprintln!("fetching Linux {}", self.release);
+        fs::create_dir_all(&self.root)?;
+        archive.unpack(shell, &self.packages(shell, archive)?, &self.root)?;
+        if let Tools::OfThisMachine = self.tools {
+            self.relocate()?;
+            self.compiler(shell)?;
         }
-        fs::create_dir_all(&kernel.root)?;
-        archive.unpack(shell, &kernel.packages(shell, archive)?, &kernel.root)?;
-        kernel.relocate()?;
-        kernel.compiler(shell)?;
         fs::write(complete, "")?;
-        Ok(kernel)
+        Ok(self)
     }
 
     /// The kernel's image, headers and build tools; pahole (without it the build deletes the module) and its
@@ -47,11 +72,16 @@ impl Kernel {
     fn packages(&self, shell: &Shell, archive: &Archive) -> Result<Vec<String>> {
         let headers = format!("linux-headers-{}", self.release);
         let image = format!("linux-image-{}", self.release);
+        // Since 7.x the image is a package of its own, which linux-image only depends on.
+        let binary = format!("linux-binary-{}", self.release);
+        let image = if archive.names(shell, &binary)?.contains(&binary) { binary } else { image };
         let of_headers = archive.dependencies(shell, &headers)?;
         let of_pahole = archive.dependencies(shell, "pahole")?;
         let mut packages: Vec<String> = of_headers
             .into_iter()
-            .filter(|name| name.starts_with("linux-headers-") || name.starts_with("linux-kbuild-"))
+            .filter(|name| {
+                ["linux-headers-", "linux-kbuild-", "linux-base-"].iter().any(|start| name.starts_with(start))
+            })
             .chain(of_pahole.into_iter().filter(|name| name.starts_with("lib") && name != "libc6"))
             .chain([headers, image, "pahole".to_owned()])
             .collect();
@@ -86,21 +116,57 @@ impl Kernel {
 
     /// The image that QEMU boots.
     pub(crate) fn image(&self) -> PathBuf {
-        self.root.join("boot").join(format!("vmlinuz-{}", self.release))
+        let boot = self.root.join("boot").join(format!("vmlinuz-{}", self.release));
+        if boot.exists() {
+            boot
+        } else {
+            self.root.join("usr/lib/modules").join(&self.release).join("vmlinuz")
+        }
     }
 
-    /// What `make -C` builds a module against.
-    pub(crate) fn headers(&self) -> PathBuf {
+    fn headers(&self) -> PathBuf {
         self.root.join("usr/src").join(format!("linux-headers-{}", self.release))
     }
 
-    /// The variables under which the unpacked build tools find each other.
-    pub(crate) fn build_environment(&self) -> Result<[(&'static str, OsString); 2]> {
-        let mut path = OsString::from(self.root.join("usr/bin"));
-        path.push(":");
-        path.push(std::env::var_os("PATH").context("PATH is not set")?);
-        Ok([("PATH", path), ("LD_LIBRARY_PATH", self.root.join("usr/lib/x86_64-linux-gnu").into())])
+    /// Runs `make` in `folder`/`module` against the kernel's headers, with the symbols that another module of `folder`
+    /// exports.
+    pub(crate) fn make(
+        &self,
+        shell: &Shell,
+        folder: &Path,
+        module: &str,
+        symbols_of: Option<&str>,
+    ) -> Result<Output> {
+        let symbols =
+            |folder: &Path| symbols_of.map_or(PathBuf::new(), |of| folder.join(of).join("Module.symvers"));
+        let output = match &self.tools {
+            Tools::OfThisMachine => {
+                let (module, headers) = (folder.join(module), self.headers());
+                let mut path = OsString::from(self.root.join("usr/bin"));
+                path.push(":");
+                path.push(std::env::var_os("PATH").context("PATH is not set")?);
+                cmd!(shell, "make --no-print-directory -C {module} KDIR={headers}")
+                    .env("PATH", path)
+                    .env("LD_LIBRARY_PATH", self.root.join("usr/lib/x86_64-linux-gnu"))
+                    .env("KBUILD_EXTRA_SYMBOLS", symbols(folder))
+                    .quiet()
+                    .ignore_status()
+                    .output()?
+            }
+            Tools::Chroot(chroot) => {
+                let headers = format!("/usr/src/linux-headers-{}", self.release);
+                let inside = Path::new(chroot::BUILD);
+                chroot.make(shell, folder, &inside.join(module), &headers, &symbols(inside))?
+            }
+        };
+        Ok(output)
     }
+}
+
+/// The newest release of a series that the archive offers.
+fn newest_offered(shell: &Shell, archive: &Archive, series: &str) -> Result<Option<String>> {
+    archive.refresh(shell)?;
+    Ok(newest(&archive.names(shell, &format!("linux-headers-{series}."))?))
 }
 
 /// The newest release among the names of header packages.

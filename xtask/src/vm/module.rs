@@ -1,6 +1,5 @@
 //! The kernel modules, built as an operator builds them: from the package that DKMS takes, without Rust.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +26,7 @@ pub(crate) fn build(shell: &Shell, kernel: &Kernel, folder: &Path) -> Result<Vec
     let package = package(shell)?;
     let foliocopy = folder.join("kmod");
     copy(shell, &package, &foliocopy, |_, contents| contents)?;
-    make(shell, kernel, &foliocopy, "")?;
+    make(shell, kernel, folder, "kmod", None)?;
 
     // Entries of another type, to show what the type is for.
     let plain = folder.join("kmod-plain-type");
@@ -37,19 +36,19 @@ pub(crate) fn build(shell: &Shell, kernel: &Kernel, folder: &Path) -> Result<Vec
         &plain,
         |name, contents| if name == "engine.S" { with_plain_type(&contents) } else { contents },
     )?;
-    make(shell, kernel, &plain, "")?;
+    make(shell, kernel, folder, "kmod-plain-type", None)?;
 
     let machine_check = folder.join("machine_check");
     copy(shell, Path::new("vm/machine_check"), &machine_check, |_, contents| contents)?;
     copy_file(&package.join("foliocopy.h"), &machine_check.join("foliocopy.h"), |contents| contents)?;
-    make(shell, kernel, &machine_check, foliocopy.join("Module.symvers"))?;
+    make(shell, kernel, folder, "machine_check", Some("kmod"))?;
 
     let livepatch = folder.join("livepatch");
     copy(shell, Path::new("vm/livepatch"), &livepatch, |_, contents| contents)?;
     for file in ["foliocopy.h", "livepatch.c"] {
         copy_file(&package.join(file), &livepatch.join(file), |contents| contents)?;
     }
-    make(shell, kernel, &livepatch, foliocopy.join("Module.symvers"))?;
+    make(shell, kernel, folder, "livepatch", Some("kmod"))?;
 
     Ok(vec![
         Module { name: "foliocopy", file: foliocopy.join("foliocopy.ko") },
@@ -78,7 +77,10 @@ fn with_plain_type(assembly: &str) -> String {
 /// The folder that `make package` has just filled.
 fn package(shell: &Shell) -> Result<PathBuf> {
     let entries = shell.read_dir("kmod/build")?;
-    let mut folders = entries.into_iter().filter(|entry| entry.is_dir());
+    let mut folders = entries.into_iter().filter(|entry| {
+        entry.is_dir()
+            && entry.file_name().is_some_and(|name| name.to_string_lossy().starts_with("foliocopy-"))
+    });
     let package = folders.next().context("`make package` left no folder in kmod/build")?;
     ensure!(folders.next().is_none(), "kmod/build holds several packages: remove the old ones");
     Ok(package)
@@ -105,20 +107,13 @@ fn copy_file(from: &Path, to: &Path, change: impl FnOnce(String) -> String) -> R
     Ok(())
 }
 
-/// Runs `make` in `folder` for `kernel`. Whatever the compiler or objtool has to say is an error.
-fn make(shell: &Shell, kernel: &Kernel, folder: &Path, symbols: impl AsRef<OsStr>) -> Result<()> {
-    let (headers, symbols) = (kernel.headers(), symbols.as_ref());
-    let [path, libraries] = kernel.build_environment()?;
-    let output = cmd!(shell, "make --no-print-directory -C {folder} KDIR={headers}")
-        .env(path.0, path.1)
-        .env(libraries.0, libraries.1)
-        .env("KBUILD_EXTRA_SYMBOLS", symbols)
-        .quiet()
-        .ignore_status()
-        .output()?;
+/// Builds the module in `folder`/`module`, which may use what another one there exports. Whatever the compiler or
+/// objtool has to say is an error.
+fn make(shell: &Shell, kernel: &Kernel, folder: &Path, module: &str, symbols_of: Option<&str>) -> Result<()> {
+    let output = kernel.make(shell, folder, module, symbols_of)?;
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.success(), "cannot build {}:\n{stdout}{stderr}", folder.display());
-    ensure!(!stderr.contains("warning:"), "building {} gave warnings:\n{stderr}", folder.display());
+    ensure!(output.status.success(), "cannot build {module}:\n{stdout}{stderr}");
+    ensure!(!stderr.contains("warning:"), "building {module} gave warnings:\n{stderr}");
     Ok(())
 }
 
