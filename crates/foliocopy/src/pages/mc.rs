@@ -13,8 +13,9 @@ use crate::sigbus;
 /// mapping whose file was cut short.
 ///
 /// The bytes before the error are the source's, nothing outside the destination is written, and the
-/// next copy on the thread works. What is copied is what [`copy_pages`](crate::copy_pages) would have
-/// copied, as fast. How faults get here, and what they mean for the rest of the program: [`sigbus`].
+/// next copy on the thread works. It is the copy of [`copy_pages`](crate::copy_pages) with a table beside
+/// it: as fast from 64 KiB up, 0.93 to 0.98 of it for a page to four (Zen 5). How faults get here, and what
+/// they mean for the rest of the program: [`sigbus`].
 ///
 /// ```
 /// use foliocopy::{CopyMcError, Page, PageRange, copy_mc_pages};
