@@ -33,6 +33,8 @@ mod locality;
 mod once;
 mod page;
 mod pages;
+#[cfg(feature = "std")]
+mod parallel;
 mod policy;
 mod primitive;
 
@@ -58,6 +60,8 @@ pub use extable::Fault;
 pub use locality::{Locality, Residence};
 pub use page::{PAGE_SHIFT, PAGE_SIZE, Page, PageRange};
 pub use pages::{CopyOptions, copy_pages, copy_pages_raw};
+#[cfg(feature = "std")]
+pub use parallel::{copy_pages_parallel, threads_for};
 pub use policy::{Choice, Decisions, Explanation, Policy, Registers};
 pub use primitive::Primitive;
 

@@ -112,11 +112,13 @@ impl PageRange {
         Self { start: self.start.wrapping_add(first), nr_pages: self.nr_pages - first }
     }
 
-    /// Page `index`, which is within the range.
+    /// The `nr_pages` pages from page `first` on, which are within the range.
     #[cfg(feature = "std")]
-    pub(crate) fn page(self, index: usize) -> Self {
+    pub(crate) fn part(self, first: usize, nr_pages: usize) -> Self {
+        let rest = self.skip(first);
+        assert!(nr_pages <= rest.nr_pages, "{nr_pages} pages of {}", rest.nr_pages);
         // INVARIANT: a part of the range.
-        Self { nr_pages: 1, ..self.skip(index) }
+        Self { nr_pages, ..rest }
     }
 
     /// Whether the two ranges have a byte in common.

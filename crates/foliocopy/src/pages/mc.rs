@@ -281,7 +281,7 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         static ZEROS: Page = Page::zeroed();
         let zeros = PageRange::of(&ZEROS);
         // SAFETY: the zeros are only read.
-        unsafe { self.run_mc(choice, dst.page(index), zeros) }
+        unsafe { self.run_mc(choice, dst.part(index, 1), zeros) }
             .map_err(|error| error.in_range(index, dst.nr_pages()))
     }
 }
