@@ -8,6 +8,7 @@ mod load;
 pub mod machine_check;
 mod parameters;
 mod poison;
+mod process;
 mod program;
 mod selftest;
 
@@ -65,6 +66,7 @@ pub const ALL: &[&Scenario] = &[
     &livepatch::CYCLES,
     &poison::POISON,
     &hwpoison::HWPOISON,
+    &process::PROCESS,
 ];
 
 /// The scenario of that name.
