@@ -73,6 +73,24 @@ enum foliocopy_side {
 };
 
 /**
+ * One pair of ranges in a batch: a folio, or any other run of pages of 4096 bytes.
+ */
+struct foliocopy_folio_pair {
+  /**
+   * Where to copy to, aligned to a page.
+   */
+  void *dst;
+  /**
+   * Where to copy from, aligned to a page.
+   */
+  const void *src;
+  /**
+   * How many pages.
+   */
+  size_t nr_pages;
+};
+
+/**
  * Memory that can't be read or written, and how far a copy got.
  */
 struct foliocopy_memory_error {
@@ -129,6 +147,18 @@ extern "C" {
 #endif // __cplusplus
 
 /**
+ * Copies nr_pairs scattered pairs of ranges as one piece of work. No destination may overlap any other
+ * range of the batch. Where a pair is not what it must be, nothing is copied, and its index is stored in
+ * what failed_pair points to unless that is null.
+ *
+ * # Safety
+ *
+ * `pairs` points to so many pairs, of which each is as `foliocopy_copy_pages` says; `failed_pair` is null
+ * or points to a `size_t`.
+ */
+int foliocopy_copy_folios(const struct foliocopy_folio_pair *pairs, size_t nr_pairs, size_t *failed_pair);
+
+/**
  * Copies nr_pages pages of 4096 bytes from src to dst, the way that suits this CPU, this length and where
  * the source is now. Both are aligned to 4096 bytes and don't overlap.
  *
@@ -174,6 +204,21 @@ int foliocopy_copy_mc_pages(void *dst,
                             const void *src,
                             size_t nr_pages,
                             struct foliocopy_memory_error *error);
+
+/**
+ * Copies scattered ranges like foliocopy_copy_folios, and stops at memory that can't be read or written, as
+ * foliocopy_copy_mc_pages does: the pairs before the failed one are copied then, and error speaks of the
+ * ranges of the failed one.
+ *
+ * # Safety
+ *
+ * `pairs` points to so many pairs, of which each is as `foliocopy_copy_mc_pages` says; `failed_pair` and
+ * `error` are null or point to what their types say.
+ */
+int foliocopy_copy_mc_folios(const struct foliocopy_folio_pair *pairs,
+                             size_t nr_pairs,
+                             size_t *failed_pair,
+                             struct foliocopy_memory_error *error);
 
 /**
  * Copies what can be copied, zeroes the pages of which the source is lost, and calls report with each run

@@ -2,6 +2,7 @@
 
 #![expect(unreachable_pub, reason = "cbindgen puts what is public into the header")]
 
+mod batch;
 mod copy;
 mod errno;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

@@ -2,8 +2,9 @@
 
 use core::ffi::{c_int, c_void};
 
-use foliocopy::{CopyMcError, PageRange};
+use foliocopy::{BatchError, CopyMcError, PageRange};
 
+use crate::batch::{FolioPair, answer, batch};
 use crate::copy::is_null;
 use crate::errno;
 
@@ -107,6 +108,31 @@ pub unsafe extern "C" fn foliocopy_copy_mc_pages(
         Ok(()) => 0,
         // SAFETY: the caller's promises.
         Err(failed) => unsafe { fail(failed, error) },
+    }
+}
+
+/// Copies scattered ranges like foliocopy_copy_folios, and stops at memory that can't be read or written, as
+/// foliocopy_copy_mc_pages does: the pairs before the failed one are copied then, and error speaks of the
+/// ranges of the failed one.
+///
+/// # Safety
+///
+/// `pairs` points to so many pairs, of which each is as `foliocopy_copy_mc_pages` says; `failed_pair` and
+/// `error` are null or point to what their types say.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn foliocopy_copy_mc_folios(
+    pairs: *const FolioPair,
+    nr_pairs: usize,
+    failed_pair: *mut usize,
+    error: *mut MemoryError,
+) -> c_int {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let copied = batch(pairs, nr_pairs, |batch| match foliocopy::copy_mc_folios(batch) {
+            Ok(()) => Ok(()),
+            Err(BatchError { index, error: failed }) => Err((index, fail(failed, error))),
+        });
+        answer(copied, failed_pair)
     }
 }
 

@@ -80,7 +80,7 @@ fn compile(name: &str, how: &[String]) -> PathBuf {
 
 /// Runs every part of the program.
 fn check(program: &Path) {
-    for part in ["copies", "refusals", "faults", "own"] {
+    for part in ["copies", "refusals", "faults", "batches", "own"] {
         run(Command::new(program).arg(part).env("LD_LIBRARY_PATH", library()));
     }
 }

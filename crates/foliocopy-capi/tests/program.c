@@ -105,6 +105,36 @@ static void check_fault(void)
 	CHECK(error.page_index == 3 && error.side == FOLIOCOPY_SIDE_DESTINATION);
 }
 
+static void batches(void)
+{
+	unsigned char *src = pages(1), *dst = pages(101);
+	struct foliocopy_folio_pair pairs[3] = {
+		{ dst + 8 * PAGE, src, 4 },
+		{ dst, src + 9 * PAGE, 1 },
+		{ dst + 2 * PAGE, src + 12 * PAGE, 2 },
+	};
+	struct foliocopy_memory_error error;
+	size_t failed = 99;
+	CHECK(foliocopy_copy_folios(pairs, 3, &failed) == 0 && failed == 99);
+	CHECK(memcmp(dst + 8 * PAGE, src, 4 * PAGE) == 0 && memcmp(dst, src + 9 * PAGE, PAGE) == 0);
+	CHECK(memcmp(dst + 2 * PAGE, src + 12 * PAGE, 2 * PAGE) == 0 && dst[PAGE] == 102);
+	CHECK(foliocopy_copy_mc_folios(pairs, 3, NULL, NULL) == 0);
+	CHECK(foliocopy_copy_folios(NULL, 0, NULL) == 0 && foliocopy_copy_folios(NULL, 1, NULL) == -EINVAL);
+
+	memset(dst, 0, PAGES * PAGE);
+	spoil(src, 13);
+	CHECK(foliocopy_copy_mc_folios(pairs, 3, &failed, &error) == -EFAULT && failed == 2);
+	CHECK(error.bytes_copied == PAGE && error.page_index == 1 && error.side == FOLIOCOPY_SIDE_SOURCE);
+	CHECK(memcmp(dst + 8 * PAGE, src, 4 * PAGE) == 0 && memcmp(dst + 2 * PAGE, src + 12 * PAGE, PAGE) == 0);
+
+	memset(dst, 0, PAGES * PAGE);
+	pairs[1].src = NULL;
+	CHECK(foliocopy_copy_folios(pairs, 3, &failed) == -EINVAL && failed == 1);
+	pairs[1].src = src + 9 * PAGE + 1;
+	CHECK(foliocopy_copy_mc_folios(pairs, 3, &failed, NULL) == -EINVAL && failed == 1);
+	CHECK(dst[8 * PAGE] == 0);
+}
+
 static void report(const struct foliocopy_skipped *skipped, void *context)
 {
 	size_t **next = context;
@@ -174,6 +204,8 @@ int main(int count, char **arguments)
 		refusals();
 	else if (strcmp(part, "faults") == 0)
 		faults();
+	else if (strcmp(part, "batches") == 0)
+		batches();
 	else if (strcmp(part, "own") == 0)
 		own();
 	else if (strcmp(part, "closed") == 0 && count == 3)

@@ -1,0 +1,94 @@
+//! Many scattered ranges as one piece of work.
+
+use core::ffi::{c_int, c_void};
+use core::mem::offset_of;
+use core::slice;
+
+use foliocopy::BatchError;
+
+use crate::errno;
+
+/// One pair of ranges in a batch: a folio, or any other run of pages of 4096 bytes.
+#[repr(C)]
+pub struct FolioPair {
+    /// Where to copy to, aligned to a page.
+    pub dst: *mut c_void,
+    /// Where to copy from, aligned to a page.
+    pub src: *const c_void,
+    /// How many pages.
+    pub nr_pages: usize,
+}
+
+const _: () = {
+    assert!(size_of::<FolioPair>() == size_of::<foliocopy::FolioPair>());
+    assert!(offset_of!(FolioPair, dst) == offset_of!(foliocopy::FolioPair, dst));
+    assert!(offset_of!(FolioPair, src) == offset_of!(foliocopy::FolioPair, src));
+    assert!(offset_of!(FolioPair, nr_pages) == offset_of!(foliocopy::FolioPair, nr_pages));
+};
+
+/// Copies nr_pairs scattered pairs of ranges as one piece of work. No destination may overlap any other
+/// range of the batch. Where a pair is not what it must be, nothing is copied, and its index is stored in
+/// what failed_pair points to unless that is null.
+///
+/// # Safety
+///
+/// `pairs` points to so many pairs, of which each is as `foliocopy_copy_pages` says; `failed_pair` is null
+/// or points to a `size_t`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn foliocopy_copy_folios(
+    pairs: *const FolioPair,
+    nr_pairs: usize,
+    failed_pair: *mut usize,
+) -> c_int {
+    // SAFETY: the caller's promises.
+    unsafe {
+        let copied = batch(pairs, nr_pairs, |batch| match foliocopy::copy_folios(batch) {
+            Ok(()) => Ok(()),
+            Err(BatchError { index, error }) => Err((index, errno::of(error))),
+        });
+        answer(copied, failed_pair)
+    }
+}
+
+/// Runs `copy` over the pairs, unless one has a null in it.
+///
+/// # Safety
+///
+/// `pairs` points to so many pairs, or is null.
+pub(crate) unsafe fn batch(
+    pairs: *const FolioPair,
+    nr_pairs: usize,
+    copy: impl FnOnce(&[foliocopy::FolioPair]) -> Result<(), (usize, c_int)>,
+) -> Result<(), (usize, c_int)> {
+    if nr_pairs == 0 {
+        return Ok(());
+    }
+    if pairs.is_null() {
+        return Err((0, -libc::EINVAL));
+    }
+    // SAFETY: the caller's promise; the two types are laid out alike, as asserted above.
+    let pairs = unsafe { slice::from_raw_parts(pairs.cast::<foliocopy::FolioPair>(), nr_pairs) };
+    let null = |pair: &foliocopy::FolioPair| pair.nr_pages != 0 && (pair.dst.is_null() || pair.src.is_null());
+    match pairs.iter().position(null) {
+        Some(index) => Err((index, -libc::EINVAL)),
+        None => copy(pairs),
+    }
+}
+
+/// Says which pair failed, and why.
+///
+/// # Safety
+///
+/// `failed_pair` is null or points to a `size_t`.
+pub(crate) unsafe fn answer(copied: Result<(), (usize, c_int)>, failed_pair: *mut usize) -> c_int {
+    match copied {
+        Ok(()) => 0,
+        Err((index, errno)) => {
+            if !failed_pair.is_null() {
+                // SAFETY: the caller's promise.
+                unsafe { failed_pair.write(index) };
+            }
+            errno
+        }
+    }
+}
