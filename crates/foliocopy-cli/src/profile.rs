@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use foliocopy::profile::{Gain, ProfileError};
-use foliocopy::{Decisions, Policy, Primitive, Profile};
+use foliocopy::{Decisions, Policy, Profile};
 use foliocopy_measure::size::Size;
 use foliocopy_measure::statistics;
 use serde::Serialize;
@@ -46,22 +46,28 @@ pub(crate) fn beside(built_in: &Decisions, profile: &Decisions) -> String {
 type Show = fn(&Decisions) -> String;
 
 /// The decisions, by name.
-const DECISIONS: [(&str, Show); 5] = [
+const DECISIONS: [(&str, Show); 6] = [
     ("through the cache", |decisions| decisions.temporal.to_string()),
     ("a page", |decisions| decisions.page.to_string()),
     ("in the L1", |decisions| match decisions.in_l1 {
         Some(primitive) => format!("{primitive} up to {}", Size(decisions.in_l1_up_to as u64)),
         None => "likewise".to_owned(),
     }),
-    ("past the cache", |decisions| past_the_cache(decisions.non_temporal, decisions.prefetch_distance)),
+    ("past the cache", |decisions| decisions.non_temporal.to_string()),
+    ("prefetching", prefetching),
     ("auto passes it", |decisions| match decisions.non_temporal_from {
         Some(bytes) => format!("from {}", Size(bytes as u64)),
         None => "never".to_owned(),
     }),
 ];
 
-fn past_the_cache(primitive: Primitive, distance: u32) -> String {
-    format!("{primitive}, {distance} ahead")
+/// How far ahead stores past the cache prefetch.
+pub(crate) fn prefetching(decisions: &Decisions) -> String {
+    let short = decisions.prefetch_distance;
+    match decisions.long_prefetch_distance {
+        Some(long) if long != short => format!("{short} ahead, {long} from 128K"),
+        _ => format!("{short} ahead"),
+    }
 }
 
 /// Whether the profile agrees with what is built in for this CPU, and by how much it would help, in a sentence.
@@ -74,7 +80,8 @@ pub(crate) fn help(profile: &Profile, built_in: &Policy) -> String {
         return "The profile differs from the built-in policy, and doesn't say what it gains.\n".to_owned();
     }
     let mut text =
-        "The profile differs from the built-in policy. When it was measured it was as fast by\n".to_owned();
+        "The profile differs from the built-in policy. When it was measured it was so many times as fast:\n"
+            .to_owned();
     for same in
         profile.gains.chunk_by(|one, other| (one.locality, &one.cache) == (other.locality, &other.cache))
     {
@@ -206,7 +213,7 @@ mod tests {
         };
         let text = beside(policy.decisions(), &tuned);
         assert_eq!(text.matches("differs").count(), 2, "{text}");
-        assert!(text.contains("movnti, 1024 ahead") && text.contains("movnti, 512 ahead"), "{text}");
+        assert!(text.contains("1024 ahead") && text.contains("512 ahead, 1024 from 128K"), "{text}");
         let text = help(&profile(tuned, vec![gain(65536, 1.0), gain(262144, 1.21)]), &policy);
         assert!(
             text.contains("non_temporal cold: 1.10 (64K 1.00 [0.99, 1.01], 256K 1.21 [1.20, 1.22])"),

@@ -15,7 +15,7 @@ command=$1; shift
 rest=()
 while [ $# -gt 0 ]; do
   case "$command $1" in
-    'bench --time'|'bench --rounds'|'roofline --rounds'|'reproduce --time') shift ;;
+    'bench --time'|'bench --rounds'|'roofline --rounds'|'reproduce --time'|'tune --time') shift ;;
     'bench --preset') rest+=("$1"); shift; rest+=("$1") ;;
     *) rest+=("$1") ;;
   esac
@@ -27,6 +27,11 @@ case "$command" in
   compare) "$program" compare "${rest[@]}" || [ $? = 1 ] ;;
   roofline) "$program" roofline "${rest[@]}" --rounds 1 --memory 4M ;;
   reproduce) "$program" reproduce "${rest[@]}" --time 1s ;;
+  tune)
+    case " ${rest[*]} " in
+      *' --profile '*) "$program" tune "${rest[@]}" ;;
+      *) "$program" tune "${rest[@]}" --time 1ms --evict 1M ;;
+    esac ;;
   kernel|migrate) "$program" "$command" "${rest[@]}" --help >/dev/null ;;
   *) "$program" "$command" "${rest[@]}" ;;
 esac

@@ -35,7 +35,9 @@ const TOTAL_COLD: u64 = 2 << 20;
 const TOTAL_HOT: u64 = 4 << 20;
 
 /// The folios by which it is decided how the cache is passed.
-const PAST: [u64; 3] = [64 << 10, 256 << 10, 2 << 20];
+const PAST: [u64; 4] = [16 << 10, 64 << 10, 256 << 10, 2 << 20];
+/// From this length on the long prefetch distance counts ([`Decisions::long_prefetch_distance`]).
+const LONG_FROM: u64 = 128 << 10;
 /// Those by which it is decided what copies through it: a page, and more.
 const THROUGH: [u64; 5] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 2 << 20];
 /// Those of which the first page may tell how the rest is copied.
@@ -139,19 +141,40 @@ impl Tuner<'_> {
         let decisions = |candidate: &Candidate| Decisions {
             non_temporal: candidate.primitive,
             prefetch_distance: candidate.prefetch_distance,
+            long_prefetch_distance: None,
             ..self.process
         };
         let contenders = self.contenders(&candidates, decisions, Locality::NonTemporal)?;
-        let cells = self.measure(contenders, cases(&[Cache::Cold], &PAST, None), 0.35)?;
-        let cells: Vec<&Cell> = cells.iter().collect();
-        let incumbent = Candidate::non_temporal(&self.process);
-        let best = self.decide("process.non_temporal", incumbent, &candidates, cells.clone());
-        (self.process.non_temporal, self.process.prefetch_distance) =
-            (best.primitive, best.prefetch_distance);
-        let incumbent = Candidate::non_temporal(&self.kernel);
-        let best = self.decide("kernel.non_temporal", incumbent, &of_kernel(&candidates), cells);
-        (self.kernel.non_temporal, self.kernel.prefetch_distance) = (best.primitive, best.prefetch_distance);
+        let cells = self.measure(contenders, cases(&[Cache::Cold], &PAST, None), 0.4)?;
+        self.process = self.decide_past_the_cache("process", self.process, &candidates, &cells);
+        self.kernel = self.decide_past_the_cache("kernel", self.kernel, &of_kernel(&candidates), &cells);
         Ok(())
+    }
+
+    /// Long copies decide the primitive, short ones how far ahead of them it prefetches.
+    fn decide_past_the_cache(
+        &mut self,
+        place: &str,
+        built_in: Decisions,
+        candidates: &[Candidate],
+        cells: &[Cell],
+    ) -> Decisions {
+        let (long, short) = cells.iter().partition(|cell| cell.folio_bytes >= LONG_FROM);
+        let decision = format!("{place}.non_temporal");
+        let best = self.decide(&decision, Candidate::long(&built_in), candidates, long);
+        let decisions = Decisions {
+            non_temporal: best.primitive,
+            long_prefetch_distance: Some(best.prefetch_distance),
+            ..built_in
+        };
+        let same = candidates.iter().copied().filter(|candidate| candidate.primitive == best.primitive);
+        let same: Vec<Candidate> = same.collect();
+        // Of another primitive than the one built in the short distance may not have been tried.
+        let incumbent =
+            Some(Candidate::short(&decisions)).filter(|short| same.contains(short)).unwrap_or(best);
+        let decision = format!("{place}.prefetch_distance");
+        let best = self.decide(&decision, incumbent, &same, short);
+        Decisions { prefetch_distance: best.prefetch_distance, ..decisions }
     }
 
     /// What stores through the cache: a page, and more.
@@ -165,7 +188,7 @@ impl Tuner<'_> {
             ..self.process
         };
         let contenders = self.contenders(&candidates, decisions, Locality::Temporal)?;
-        let cells = self.measure(contenders, cases(&[Cache::Cold, Cache::Hot], &THROUGH, None), 0.3)?;
+        let cells = self.measure(contenders, cases(&[Cache::Cold, Cache::Hot], &THROUGH, None), 0.25)?;
         let of =
             |counts: fn(u64) -> bool| cells.iter().filter(move |cell| counts(cell.folio_bytes)).collect();
         let (page, more, all) = (of(|bytes| bytes == 4096), of(|bytes| bytes >= 64 << 10), of(|_| true));
@@ -260,8 +283,8 @@ impl Tuner<'_> {
         let profile = self.policy.deciding(self.process)?;
         let mut gains = Vec::new();
         for (locality, caches, folios, share) in [
-            (Locality::Auto, &[Cache::Cold, Cache::Hot][..], &THROUGH[..], 0.07),
-            (Locality::NonTemporal, &[Cache::Cold], &PAST, 0.03),
+            (Locality::Auto, &[Cache::Cold, Cache::Hot][..], &THROUGH[..], 0.06),
+            (Locality::NonTemporal, &[Cache::Cold], &PAST, 0.04),
         ] {
             let contenders = vec![
                 Contender::of_policy(BUILT_IN, self.policy, locality)?,

@@ -215,19 +215,18 @@ fn how_to_use(path: &Path) -> String {
     )
 }
 
-/// A line for a file in /etc/modprobe.d. The module has no parameters for the rest: distances and thresholds are built
-/// in there.
+/// A line for a file in /etc/modprobe.d. The module has no parameters for distances and thresholds.
 fn module_parameters(profile: &Profile) -> String {
-    let Decisions { temporal, non_temporal, prefetch_distance, .. } = profile.kernel;
+    let Profile { program, cpu, measured, kernel, .. } = profile;
+    let Decisions { temporal, non_temporal, .. } = kernel;
     format!(
-        "# {} on {} (family {:#x} model {:#x} stepping {}), {}\n\
-         # {non_temporal} was measured prefetching {prefetch_distance} bytes ahead; the module goes by what is built in.\n\
+        "# {program} on {} (family {:#x} model {:#x} stepping {}), {measured}\n\
+         # {non_temporal} was measured prefetching {}; the module prefetches as is built in.\n\
          options foliocopy primitive_temporal={temporal} primitive_nontemporal={non_temporal}\n",
-        profile.program,
-        profile.cpu.model_name,
-        profile.cpu.family,
-        profile.cpu.model,
-        profile.cpu.stepping,
-        profile.measured
+        cpu.model_name,
+        cpu.family,
+        cpu.model,
+        cpu.stepping,
+        profile::prefetching(kernel)
     )
 }

@@ -21,10 +21,17 @@ impl Candidate {
         Self { primitive, prefetch_distance: 0 }
     }
 
-    /// Who copies past the cache by these decisions.
-    pub(super) fn non_temporal(decisions: &Decisions) -> Self {
+    /// Who copies past the cache by these decisions, what is short.
+    pub(super) fn short(decisions: &Decisions) -> Self {
         let Decisions { non_temporal: primitive, prefetch_distance, .. } = *decisions;
         Self { primitive, prefetch_distance }
+    }
+
+    /// Who copies past the cache by these decisions, what is long.
+    pub(super) fn long(decisions: &Decisions) -> Self {
+        let short = Self::short(decisions);
+        let prefetch_distance = decisions.long_prefetch_distance.unwrap_or(short.prefetch_distance);
+        Self { prefetch_distance, ..short }
     }
 
     /// All that `cpu` can run and that store past the cache, those built in among them.
@@ -33,7 +40,8 @@ impl Candidate {
         let tried = available(cpu)
             .filter(|primitive| primitive.is_non_temporal())
             .flat_map(|primitive| DISTANCES.map(|prefetch_distance| Self { primitive, prefetch_distance }));
-        for candidate in built_in.map(Self::non_temporal).into_iter().chain(tried) {
+        let built_in = built_in.map(|decisions| [Self::short(decisions), Self::long(decisions)]);
+        for candidate in built_in.into_iter().flatten().chain(tried) {
             if !candidates.contains(&candidate) {
                 candidates.push(candidate);
             }
