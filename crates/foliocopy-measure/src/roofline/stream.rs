@@ -5,7 +5,7 @@ use foliocopy::{Cpu, Features, Primitive};
 /// Every loop moves whole blocks of so many bytes.
 pub(super) const BLOCK: usize = 512;
 
-/// What the writing loops write. Not zero: some CPUs treat lines of zeroes apart.
+/// What the writing loops write. Not zero: past the caches a Zen 5 guest took zeroes at 80 to 90 GB/s, and this at 44.
 #[cfg(target_arch = "x86_64")]
 const WRITTEN: i8 = 0x5a;
 
