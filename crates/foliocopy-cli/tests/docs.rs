@@ -29,8 +29,8 @@ case "$command" in
   reproduce) "$program" reproduce "${rest[@]}" --time 1s ;;
   tune)
     case " ${rest[*]} " in
-      *' --profile '*) "$program" tune "${rest[@]}" ;;
-      *) "$program" tune "${rest[@]}" --time 1ms --evict 1M ;;
+      *' --profile '*) XDG_CONFIG_HOME=$PWD "$program" tune "${rest[@]}" ;;
+      *) XDG_CONFIG_HOME=$PWD "$program" tune "${rest[@]}" --time 1ms --evict 1M ;;
     esac ;;
   kernel|migrate) "$program" "$command" "${rest[@]}" --help >/dev/null ;;
   *) "$program" "$command" "${rest[@]}" ;;

@@ -42,8 +42,9 @@ impl Tree {
         ] {
             self.install(shell, "644", &built.completions.join(from), to)?;
         }
-        for document in ["CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"] {
-            self.install(shell, "644", Path::new(document), &format!("share/doc/foliocopy/{document}"))?;
+        let documents = ["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"];
+        for document in shell.read_dir(".")?.iter().filter(|file| documents.contains(&&*file_name(file))) {
+            self.install(shell, "644", document, &format!("share/doc/foliocopy/{}", file_name(document)))?;
         }
         for page in
             shell.read_dir("docs")?.iter().filter(|page| page.extension().is_some_and(|of| of == "md"))
