@@ -5,6 +5,7 @@
  * busy for seconds.
  */
 #include <linux/cpumask.h>
+#include <linux/delay.h>
 #include <linux/gfp.h>
 #include <linux/io.h>
 #include <linux/ktime.h>
@@ -40,9 +41,10 @@ static int __init machine_check_init(void)
 	memset(page_address(src), 0x5a, PAGE_SIZE << order);
 	pfn = page_to_pfn(src);
 
-	local_irq_save(flags);
-	/* The host waits for this line, which is out before printk() returns. */
+	/* The host waits for this line, and then a little. A console may be written by a thread, which takes interrupts. */
 	pr_info("foliocopy_machine_check: inject at %#llx\n", (u64)page_to_phys(src));
+	msleep(50);
+	local_irq_save(flags);
 	/* Not asked often, so that nearly all of the time is spent in copies. */
 	for (end = ktime_get_ns() + 4 * NSEC_PER_SEC; !result && ktime_get_ns() < end;) {
 		unsigned long stop = copies + max(256UL >> order, 1UL);

@@ -180,8 +180,8 @@ impl Bench {
             match running.next(deadline) {
                 Event::Line(line) => {
                     if let Some(address) = console::injection(&line) {
-                        // The guest is still busy with printing that line.
-                        thread::sleep(Duration::from_millis(100));
+                        // The guest prints that line a little before it starts to copy.
+                        thread::sleep(Duration::from_millis(250));
                         // A guest that did not wait is off by now, and its verdict says so.
                         if let Err(error) = running.inject_machine_check(address) {
                             console.push(format!("{error:#}"));
