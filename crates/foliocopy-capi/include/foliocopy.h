@@ -159,6 +159,19 @@ extern "C" {
 int foliocopy_copy_folios(const struct foliocopy_folio_pair *pairs, size_t nr_pairs, size_t *failed_pair);
 
 /**
+ * Copies like foliocopy_copy_folios, and leaves the destinations where it is told to. Nothing is stored in
+ * what failed_pair points to where it is the locality that is wrong.
+ *
+ * # Safety
+ *
+ * As `foliocopy_copy_folios`.
+ */
+int foliocopy_copy_folios_locality(const struct foliocopy_folio_pair *pairs,
+                                   size_t nr_pairs,
+                                   enum foliocopy_locality locality,
+                                   size_t *failed_pair);
+
+/**
  * Copies nr_pages pages of 4096 bytes from src to dst, the way that suits this CPU, this length and where
  * the source is now. Both are aligned to 4096 bytes and don't overlap.
  *

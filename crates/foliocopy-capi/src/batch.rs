@@ -1,11 +1,12 @@
 //! Many scattered ranges as one piece of work.
 
 use core::ffi::{c_int, c_void};
-use core::mem::offset_of;
+use core::mem::{MaybeUninit, offset_of};
 use core::slice;
 
-use foliocopy::BatchError;
+use foliocopy::{BatchError, CopyOptions};
 
+use crate::copy::Locality;
 use crate::errno;
 
 /// One pair of ranges in a batch: a folio, or any other run of pages of 4096 bytes.
@@ -41,8 +42,42 @@ pub unsafe extern "C" fn foliocopy_copy_folios(
     failed_pair: *mut usize,
 ) -> c_int {
     // SAFETY: the caller's promises.
+    unsafe { copy(pairs, nr_pairs, foliocopy::Locality::Auto, failed_pair) }
+}
+
+/// Copies like foliocopy_copy_folios, and leaves the destinations where it is told to. Nothing is stored in
+/// what failed_pair points to where it is the locality that is wrong.
+///
+/// # Safety
+///
+/// As `foliocopy_copy_folios`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn foliocopy_copy_folios_locality(
+    pairs: *const FolioPair,
+    nr_pairs: usize,
+    locality: MaybeUninit<Locality>,
+    failed_pair: *mut usize,
+) -> c_int {
+    match Locality::of(locality) {
+        // SAFETY: the caller's promises.
+        Some(locality) => unsafe { copy(pairs, nr_pairs, locality, failed_pair) },
+        None => -libc::EINVAL,
+    }
+}
+
+/// # Safety
+///
+/// As [`foliocopy_copy_folios`].
+unsafe fn copy(
+    pairs: *const FolioPair,
+    nr_pairs: usize,
+    locality: foliocopy::Locality,
+    failed_pair: *mut usize,
+) -> c_int {
+    let options = CopyOptions::new().locality(locality);
+    // SAFETY: the caller's promises.
     unsafe {
-        let copied = batch(pairs, nr_pairs, |batch| match foliocopy::copy_folios(batch) {
+        let copied = batch(pairs, nr_pairs, |batch| match options.copy_folios(batch) {
             Ok(()) => Ok(()),
             Err(BatchError { index, error }) => Err((index, errno::of(error))),
         });

@@ -21,7 +21,7 @@ pub enum Locality {
 
 impl Locality {
     /// What C passes for the enum may be any number, of which no `Locality` must be made.
-    fn of(locality: MaybeUninit<Self>) -> Option<foliocopy::Locality> {
+    pub(crate) fn of(locality: MaybeUninit<Self>) -> Option<foliocopy::Locality> {
         const TEMPORAL: c_uint = Locality::Temporal as c_uint;
         const NON_TEMPORAL: c_uint = Locality::NonTemporal as c_uint;
         const AUTO: c_uint = Locality::Auto as c_uint;

@@ -121,6 +121,19 @@ static void batches(void)
 	CHECK(foliocopy_copy_mc_folios(pairs, 3, NULL, NULL) == 0);
 	CHECK(foliocopy_copy_folios(NULL, 0, NULL) == 0 && foliocopy_copy_folios(NULL, 1, NULL) == -EINVAL);
 
+	for (int locality = FOLIOCOPY_LOCALITY_TEMPORAL; locality <= FOLIOCOPY_LOCALITY_AUTO; locality++) {
+		memset(dst, 0, PAGES * PAGE);
+		CHECK(foliocopy_copy_folios_locality(pairs, 3, (enum foliocopy_locality)locality, &failed) == 0);
+		CHECK(memcmp(dst + 8 * PAGE, src, 4 * PAGE) == 0);
+		CHECK(memcmp(dst + 2 * PAGE, src + 12 * PAGE, 2 * PAGE) == 0);
+	}
+	memset(dst, 0, PAGES * PAGE);
+	failed = 99;
+	CHECK(foliocopy_copy_folios_locality(pairs, 3, (enum foliocopy_locality)3, &failed) == -EINVAL);
+	CHECK(foliocopy_copy_folios_locality(pairs, 3, (enum foliocopy_locality)-1, NULL) == -EINVAL);
+	CHECK(failed == 99 && dst[8 * PAGE] == 0);
+	CHECK(foliocopy_copy_folios_locality(NULL, 1, FOLIOCOPY_LOCALITY_AUTO, &failed) == -EINVAL && failed == 0);
+
 	memset(dst, 0, PAGES * PAGE);
 	spoil(src, 13);
 	CHECK(foliocopy_copy_mc_folios(pairs, 3, &failed, &error) == -EFAULT && failed == 2);
