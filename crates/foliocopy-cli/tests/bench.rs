@@ -174,7 +174,9 @@ fn mixed_read_victim_scattered_and_copiers_are_measured() {
     let after =
         victim.cells.iter().filter(|cell| cell.dimensions.get("victim").is_some_and(|when| when == "after"));
     assert_eq!(after.count(), victim.cells.len() / 3);
-    let scattered = results(short().arg("--scatter"));
+    let engine = ["foliocopy:temporal", "foliocopy:non_temporal", "foliocopy-mc"];
+    let scattered = results(short().arg("--scatter").args(engine.map(|name| format!("--contender={name}"))));
+    assert_eq!(scattered.cells.len(), 2 * 2 * 8);
     assert!(scattered.cells.iter().all(|cell| cell.dimensions["folios"] == "scattered"));
     let copiers = results(short().args(["--copiers", "1"]));
     assert_eq!(copiers.parameters.other["copiers"], "1");

@@ -16,8 +16,9 @@ use crate::result;
 pub(crate) use function::Copier;
 pub use function::CopyFunction;
 use function::{
-    foliocopy_auto, foliocopy_mc, foliocopy_non_temporal, foliocopy_temporal, kernel_non_temporal,
-    kernel_temporal, page_function, policy_function, range_function,
+    batch_auto, batch_mc, batch_non_temporal, batch_temporal, foliocopy_auto, foliocopy_mc,
+    foliocopy_non_temporal, foliocopy_temporal, kernel_non_temporal, kernel_temporal, page_function,
+    policy_function, range_function,
 };
 
 /// What the kernel does today, and what every ratio refers to.
@@ -51,10 +52,8 @@ pub struct Contender {
 /// How a contender is run.
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
-    /// Folio by folio.
+    /// Folio by folio, or scattered ones at once where the copier can.
     Folios(Copier),
-    /// The engine's default: folio by folio, or by its batch or parallel call where that is measured.
-    Engine(Copier),
     /// A large range of its own, by each of these; the fastest counts.
     Limit(Vec<Copier>),
 }
@@ -167,18 +166,21 @@ impl Contender {
                     format!("one copy_mc_to_kernel ({primitive}) a folio"),
                 )
             }
-            "foliocopy" => {
-                (Kind::Engine(Copier::of_bytes(foliocopy_auto)), "copy_pages, its own choice".to_owned())
-            }
-            "foliocopy-mc" => {
-                (Kind::Folios(Copier::of_bytes(foliocopy_mc)), "copy_mc_pages, its own choice".to_owned())
-            }
-            "foliocopy:temporal" => {
-                (Kind::Folios(Copier::of_bytes(foliocopy_temporal)), "copy_pages, temporal".to_owned())
-            }
+            "foliocopy" => (
+                Kind::Folios(Copier::of_bytes(foliocopy_auto).with_batch(batch_auto)),
+                "copy_pages, scattered copy_folios, its own choice".to_owned(),
+            ),
+            "foliocopy-mc" => (
+                Kind::Folios(Copier::of_bytes(foliocopy_mc).with_batch(batch_mc)),
+                "copy_mc_pages, scattered copy_mc_folios, its own choice".to_owned(),
+            ),
+            "foliocopy:temporal" => (
+                Kind::Folios(Copier::of_bytes(foliocopy_temporal).with_batch(batch_temporal)),
+                "copy_pages, scattered copy_folios, temporal".to_owned(),
+            ),
             "foliocopy:non_temporal" => (
-                Kind::Folios(Copier::of_bytes(foliocopy_non_temporal)),
-                "copy_pages, non-temporal".to_owned(),
+                Kind::Folios(Copier::of_bytes(foliocopy_non_temporal).with_batch(batch_non_temporal)),
+                "copy_pages, scattered copy_folios, non-temporal".to_owned(),
             ),
             "kernel:temporal" => (
                 Kind::Folios(Copier::of_bytes(kernel_temporal)),
@@ -353,7 +355,7 @@ fn copy_mc_to_kernel(cpu: &Cpu) -> Mc {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use foliocopy::{PAGE_SIZE, Page};
+    use foliocopy::{FolioPair, PAGE_SIZE, Page};
     use std::ffi::c_void;
     use std::ptr;
 
@@ -361,7 +363,7 @@ mod tests {
     fn copies(name: &str) -> bool {
         let contender = Contender::named(name).unwrap();
         let copiers = match contender.kind() {
-            Kind::Folios(copier) | Kind::Engine(copier) => vec![*copier],
+            Kind::Folios(copier) => vec![*copier],
             Kind::Limit(copiers) => copiers.clone(),
         };
         copiers.into_iter().all(|copier| {
@@ -372,6 +374,31 @@ mod tests {
             unsafe { copier.copy(destination.as_mut_ptr().cast(), source.as_ptr().cast(), count) };
             destination == source
         })
+    }
+
+    #[test]
+    fn the_engine_copies_scattered_folios_at_once_and_nobody_else_does() {
+        for name in ["foliocopy", "foliocopy-mc", "foliocopy:temporal", "foliocopy:non_temporal"] {
+            let contender = Contender::named(name).unwrap();
+            let Kind::Folios(copier) = contender.kind() else { panic!("{contender:?}") };
+            let source: Vec<Page> = (1..=4).map(Page::filled).collect();
+            let mut destination: Vec<Page> = (0..4).map(|_| Page::zeroed()).collect();
+            let start = destination.as_mut_ptr();
+            let pairs = [(0, 3), (2, 1), (3, 0)].map(|(dst, src)| FolioPair {
+                dst: start.wrapping_add(dst),
+                src: source.as_ptr().wrapping_add(src),
+                nr_pages: 1,
+            });
+            // SAFETY: pages of two separate vectors of four pages each, none twice.
+            unsafe { copier.batch().expect(name)(&pairs) };
+            let expected = [Page::filled(4), Page::zeroed(), Page::filled(2), Page::filled(1)];
+            assert!(destination == expected, "{name}");
+        }
+        for name in ["per-page", "per-page-mc", "rfc", "rfc-mc", "movnti", "glibc=-:memcpy"] {
+            let contender = Contender::named(name).unwrap();
+            let Kind::Folios(copier) = contender.kind() else { panic!("{contender:?}") };
+            assert!(copier.batch().is_none(), "{name}");
+        }
     }
 
     /// Copies as `foliocopy_copy_pages()` does.

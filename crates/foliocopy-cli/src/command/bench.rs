@@ -98,7 +98,8 @@ pub(crate) struct Args {
     /// Copy on N CPUs at once, each its own memory
     #[arg(long, value_name = "N", conflicts_with = "then")]
     copiers: Option<usize>,
-    /// Copy folios that lie scattered over four times as much memory, as migration has them
+    /// Copy folios that lie scattered over four times as much memory, as migration has them; foliocopy copies those of a
+    /// run at once, by copy_folios, the others one by one
     #[arg(long)]
     scatter: bool,
     /// Bytes streamed through the caches before each cold run [default: 128M, or 4 times the last-level cache if larger]

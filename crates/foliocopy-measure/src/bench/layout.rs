@@ -1,6 +1,7 @@
 //! The buffers of one copier: folios of source and destination, and the order in which they are copied.
 
 use fastrand::Rng;
+use foliocopy::{FolioPair, PAGE_SIZE};
 
 use super::Case;
 use crate::contender::Copier;
@@ -12,12 +13,15 @@ use crate::result::MemoryGiven;
 ///
 /// # Invariants
 ///
-/// Every pair holds offsets of whole folios inside `src` and `dst`; no two pairs share a folio.
+/// Every pair holds offsets of whole folios inside `src` and `dst`; no two pairs share a folio. A batch names the same
+/// folios in the same order.
 pub(super) struct Layout {
     src: Mapping,
     dst: Mapping,
     folio_bytes: usize,
     pairs: Vec<Pair>,
+    /// The pairs as the engine takes them, where they are scattered.
+    batch: Option<Batch>,
     /// Folios that fit into each mapping; `pairs` may be fewer.
     slots: usize,
 }
@@ -28,6 +32,12 @@ struct Pair {
     src: usize,
     dst: usize,
 }
+
+/// A list for one call, made before anything is timed.
+struct Batch(Vec<FolioPair>);
+
+// SAFETY: its addresses lie in the two mappings of the layout that holds it, and go where these go.
+unsafe impl Send for Batch {}
 
 impl Layout {
     /// Maps and fills the buffers of `case`.
@@ -42,7 +52,8 @@ impl Layout {
         let slots = bytes.next_multiple_of(PMD_BYTES) / folio_bytes;
         // INVARIANT: shuffling gives every pair its folios.
         let pairs = vec![Pair { src: 0, dst: 0 }; case.folios_a_pass()];
-        let mut layout = Self { src, dst, folio_bytes, pairs, slots };
+        let batch = case.scattered.then(|| Batch(Vec::new()));
+        let mut layout = Self { src, dst, folio_bytes, pairs, batch, slots };
         layout.shuffle(rng);
         Ok(layout)
     }
@@ -59,10 +70,26 @@ impl Layout {
         for (pair, (src, dst)) in self.pairs.iter_mut().zip(src.into_iter().zip(dst)) {
             *pair = Pair { src: src * self.folio_bytes, dst: dst * self.folio_bytes };
         }
+        let (src, dst) = (self.src.as_ptr(), self.dst.as_mut_ptr());
+        if let Some(Batch(batch)) = &mut self.batch {
+            batch.clear();
+            batch.extend(self.pairs.iter().map(|pair| FolioPair {
+                dst: dst.wrapping_add(pair.dst).cast(),
+                src: src.wrapping_add(pair.src).cast(),
+                nr_pages: self.folio_bytes / PAGE_SIZE,
+            }));
+        }
     }
 
-    /// Copies every folio with `copier`, in order, `repeats` times.
+    /// Copies every folio with `copier`, in order, `repeats` times; scattered ones at once where it can.
     pub(super) fn copy(&mut self, copier: Copier, repeats: usize) {
+        if let (Some(copy), Some(Batch(batch))) = (copier.batch(), &self.batch) {
+            for _ in 0..repeats {
+                // SAFETY: whole folios inside the two mappings (INVARIANT), which are ours and apart.
+                unsafe { copy(batch) };
+            }
+            return;
+        }
         let (src, dst) = (self.src.as_ptr(), self.dst.as_mut_ptr());
         let count = copier.count(self.folio_bytes);
         for _ in 0..repeats {
@@ -94,9 +121,14 @@ impl Layout {
         }
     }
 
-    /// Brings the list of pairs itself into the cache.
-    pub(super) fn warm_list(&self) {
-        let sum: usize = self.pairs.iter().map(|pair| pair.src ^ pair.dst).sum();
+    /// Brings the list of pairs that `copier` goes through into the cache, and no other.
+    pub(super) fn warm_list(&self, copier: Copier) {
+        let sum = match (copier.batch(), &self.batch) {
+            (Some(_), Some(Batch(batch))) => {
+                batch.iter().fold(0, |sum, pair| sum ^ pair.src.addr() ^ pair.dst.addr() ^ pair.nr_pages)
+            }
+            _ => self.pairs.iter().fold(0, |sum, pair| sum ^ pair.src ^ pair.dst),
+        };
         std::hint::black_box(sum);
     }
 
@@ -168,6 +200,7 @@ pub(super) fn fill(memory: &mut [u8], seed: u64) {
 mod tests {
     use super::*;
     use crate::bench::Crew;
+    use crate::contender::{Contender, Kind};
     use crate::result::Cache;
     use std::collections::HashSet;
 
@@ -214,6 +247,36 @@ mod tests {
         assert!(cold.pairs.iter().any(|pair| pair.src >= 3 << 20));
         let hot = lay_out(Cache::Hot, 4 << 10, true);
         assert_eq!((hot.folios(), hot.src.bytes()), (512, 8 << 20));
+    }
+
+    #[test]
+    fn a_scattered_run_is_one_batch_of_its_pairs() {
+        let mut layout = lay_out(Cache::Cold, 16 << 10, true);
+        layout.shuffle(&mut Rng::with_seed(2));
+        let Some(Batch(batch)) = &layout.batch else { panic!("a scattered layout has a batch") };
+        assert_eq!(batch.len(), layout.pairs.len());
+        for (index, pair) in batch.iter().enumerate() {
+            assert_eq!(pair.src.cast(), layout.source(index).as_ptr());
+            assert_eq!(pair.dst.cast_const().cast(), layout.destination(index).as_ptr());
+            assert_eq!(pair.nr_pages, 4);
+        }
+        assert!(lay_out(Cache::Cold, 16 << 10, false).batch.is_none());
+    }
+
+    /// Copies nothing, so that what was copied shows who was asked.
+    unsafe fn idle(_: &[FolioPair]) {}
+
+    #[test]
+    fn the_batch_call_is_for_scattered_folios_alone() {
+        let contender = Contender::named("rfc").unwrap();
+        let Kind::Folios(copier) = contender.kind() else { panic!("{contender:?}") };
+        for scattered in [false, true] {
+            let mut layout = lay_out(Cache::Cold, 16 << 10, scattered);
+            layout.copy(copier.with_batch(idle), 1);
+            assert_eq!(layout.first_wrong_byte().is_some(), scattered);
+            layout.copy(*copier, 1);
+            assert_eq!(layout.first_wrong_byte(), None);
+        }
     }
 
     #[test]

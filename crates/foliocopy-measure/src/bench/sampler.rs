@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use foliocopy::PAGE_SIZE;
+use foliocopy::{FolioPair, PAGE_SIZE};
 
 use super::case::LIMIT_BYTES;
 use super::layout::{self, Layout};
@@ -122,7 +122,7 @@ impl<'a> Sampler<'a> {
     /// Runs `contender` once on a cleared destination and compares every byte.
     pub(super) fn verify(&mut self, contender: &Contender) -> Result<(), BenchError> {
         for layout in &mut self.layouts {
-            let (Kind::Folios(copier) | Kind::Engine(copier)) = contender.kind() else { return Ok(()) };
+            let Kind::Folios(copier) = contender.kind() else { return Ok(()) };
             layout.clear_destination();
             layout.copy(*copier, 1);
             if let Some((offset, found, expected)) = layout.first_wrong_byte() {
@@ -136,7 +136,7 @@ impl<'a> Sampler<'a> {
     /// Times one run of `contender`.
     pub(super) fn sample(&mut self, contender: &Contender, rng: &mut Rng) -> Sample {
         match contender.kind() {
-            Kind::Folios(copier) | Kind::Engine(copier) => match self.case.crew {
+            Kind::Folios(copier) => match self.case.crew {
                 Crew::One => self.sample_one(*copier, rng),
                 Crew::Copiers(_) => self.sample_copiers(*copier),
             },
@@ -167,7 +167,7 @@ impl<'a> Sampler<'a> {
             }
             _ => Vec::new(),
         };
-        layout.warm_list();
+        layout.warm_list(copier);
         let bytes = layout.bytes() * repeats;
         let copying = timed(|| layout.copy(copier, repeats));
         let with_read = match (self.case.then, self.case.cache) {
@@ -205,7 +205,7 @@ impl<'a> Sampler<'a> {
                             eviction.evict();
                         }
                         let repeats = prepare(layout, case, copier, hot);
-                        layout.warm_list();
+                        layout.warm_list(copier);
                         barrier.wait();
                         let started = Instant::now();
                         layout.copy(copier, repeats);
@@ -243,7 +243,12 @@ impl<'a> Sampler<'a> {
 
     fn warm_code(&mut self, copier: Copier) {
         let start = self.scratch.as_mut_ptr();
-        // SAFETY: the second page of the scratch to the first.
+        if let (Some(copy), true) = (copier.batch(), self.case.scattered) {
+            let (dst, src) = (start.cast(), start.wrapping_add(PAGE_SIZE).cast_const().cast());
+            // SAFETY: the second page of the scratch to the first.
+            return unsafe { copy(&[FolioPair { dst, src, nr_pages: 1 }]) };
+        }
+        // SAFETY: as above.
         unsafe { copier.copy(start, start.add(PAGE_SIZE), copier.count(PAGE_SIZE)) };
     }
 }

@@ -4,28 +4,45 @@ use std::ffi::c_void;
 use std::ptr;
 use std::sync::{LazyLock, OnceLock};
 
-use foliocopy::{CopyOptions, Locality, PAGE_SIZE, Page, Policy, Primitive, Registers, copy_mc_pages_raw};
+use foliocopy::{
+    CopyOptions, FolioPair, Locality, PAGE_SIZE, Page, Policy, Primitive, Registers, copy_mc_folios,
+    copy_mc_pages_raw,
+};
 
 /// memcpy(3)'s signature.
 pub type CopyFunction =
     unsafe extern "C" fn(dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void;
+
+/// Copies scattered folios at once. What it answers is not looked at: the verification of the cell shows it.
+pub(crate) type BatchFunction = unsafe fn(batch: &[FolioPair]);
 
 /// A function that copies, with what it counts in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Copier {
     function: CopyFunction,
     unit: usize,
+    batch: Option<BatchFunction>,
 }
 
 impl Copier {
     /// One that counts bytes, as memcpy(3) does.
     pub(crate) fn of_bytes(function: CopyFunction) -> Self {
-        Self { function, unit: 1 }
+        Self { function, unit: 1, batch: None }
     }
 
     /// One that counts pages, as `foliocopy_copy_pages()` does. What it returns, an int, is not looked at.
     pub(crate) fn of_pages(function: CopyFunction) -> Self {
-        Self { function, unit: PAGE_SIZE }
+        Self { function, unit: PAGE_SIZE, batch: None }
+    }
+
+    /// One that copies scattered folios by `batch`, all at once.
+    pub(crate) fn with_batch(self, batch: BatchFunction) -> Self {
+        Self { batch: Some(batch), ..self }
+    }
+
+    /// How it copies scattered folios, unless one by one.
+    pub(crate) fn batch(self) -> Option<BatchFunction> {
+        self.batch
     }
 
     /// What to call [`Copier::copy`] with for `bytes` bytes, worked out outside of the measured loop.
@@ -186,6 +203,38 @@ pub(super) unsafe extern "C" fn foliocopy_non_temporal(
 ) -> *mut c_void {
     // SAFETY: the caller's promises.
     unsafe { copy(CopyOptions::new().locality(Locality::NonTemporal), dst, src, bytes) }
+}
+
+/// # Safety
+///
+/// As [`foliocopy::copy_folios`].
+pub(super) unsafe fn batch_auto(batch: &[FolioPair]) {
+    // SAFETY: the caller's promises.
+    let _ = unsafe { CopyOptions::new().copy_folios(batch) };
+}
+
+/// # Safety
+///
+/// As [`foliocopy::copy_folios`].
+pub(super) unsafe fn batch_temporal(batch: &[FolioPair]) {
+    // SAFETY: the caller's promises.
+    let _ = unsafe { CopyOptions::new().locality(Locality::Temporal).copy_folios(batch) };
+}
+
+/// # Safety
+///
+/// As [`foliocopy::copy_folios`].
+pub(super) unsafe fn batch_non_temporal(batch: &[FolioPair]) {
+    // SAFETY: the caller's promises.
+    let _ = unsafe { CopyOptions::new().locality(Locality::NonTemporal).copy_folios(batch) };
+}
+
+/// # Safety
+///
+/// As [`foliocopy::copy_mc_folios`].
+pub(super) unsafe fn batch_mc(batch: &[FolioPair]) {
+    // SAFETY: the caller's promises.
+    let _ = unsafe { copy_mc_folios(batch) };
 }
 
 /// # Safety
