@@ -155,7 +155,7 @@ impl Tuning {
 
     /// Zen 5, an EPYC 9005 in a guest; ratios to `rep movsq` page by page.
     ///
-    /// Short copies: with both buffers in the L1 AVX-512 has 1.85 at 4 KiB and 1.81 at 16 KiB, AVX2 1.10
+    /// Short copies: with both buffers in the L1 AVX-512 has 1.72 at 4 KiB and 1.81 at 16 KiB, AVX2 1.10
     /// and 1.21, `rep movsb` 1.00 and 1.11. Out of the L1 `rep movsb` wins: 16 KiB in the L2 have 1.12
     /// against 0.90, in memory 1.08 against 0.92; a single page is the same (0.97 to 1.01), and 1.42 if
     /// it is read next, since `rep movsb` leaves it farther away. So of 8 and 16 KiB the first page

@@ -20,6 +20,10 @@ pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped
             "2:",
             ".irp line, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, \
                 32, 34, 36, 38, 40, 42, 44, 46, 48, 50, 52, 54, 56, 58, 60, 62",
+            ".if \\line < 56",
+            "prefetcht0 [rsi + 64 * \\line + 512]",
+            "prefetcht0 [rsi + 64 * \\line + 576]",
+            ".endif",
             may_fault!("vmovdqa ymm0, [rsi + 64 * \\line]", "3f"),
             may_fault!("vmovdqa ymm1, [rsi + 64 * \\line + 32]", "3f"),
             may_fault!("vmovdqa ymm2, [rsi + 64 * \\line + 64]", "3f"),
