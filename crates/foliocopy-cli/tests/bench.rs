@@ -180,6 +180,11 @@ fn mixed_read_victim_scattered_and_copiers_are_measured() {
     assert!(scattered.cells.iter().all(|cell| cell.dimensions["folios"] == "scattered"));
     let copiers = results(short().args(["--copiers", "1"]));
     assert_eq!(copiers.parameters.other["copiers"], "1");
+    let threads = results(short().args(["--threads", "1,2"]));
+    for name in ["foliocopy:threads:1", "foliocopy:threads:2"] {
+        assert!(threads.cells.iter().any(|cell| cell.contender == name), "{name}");
+    }
+    assert_eq!(threads.parameters.cpu, None, "threads start where their parent may run");
 }
 
 #[test]
@@ -280,6 +285,9 @@ fn bad_input_is_refused_before_anything_runs() {
         (&["--copiers", "0"], "at least 1"),
         (&["--copiers", "4000"], "need as many CPUs"),
         (&["--copiers", "2", "--then", "read"], "cannot be used with"),
+        (&["--threads", "0"], "0 is not in 1..=64"),
+        (&["--threads", "2", "--cpu", "0"], "cannot be used with"),
+        (&["--contender", "foliocopy:threads:65"], "unknown contender `foliocopy:threads:65`"),
         (&["--export-json", "/nonexistent/r.json"], "can't write `/nonexistent/r.json`"),
         (&["--export-json", "/"], "is a directory"),
         (&["--export-json", "-", "--export-csv", "-"], "give each its own file"),

@@ -18,7 +18,7 @@ pub use function::CopyFunction;
 use function::{
     batch_auto, batch_mc, batch_non_temporal, batch_temporal, foliocopy_auto, foliocopy_mc,
     foliocopy_non_temporal, foliocopy_temporal, kernel_non_temporal, kernel_temporal, page_function,
-    policy_function, range_function,
+    parallel_function, policy_function, range_function,
 };
 
 /// What the kernel does today, and what every ratio refers to.
@@ -36,6 +36,9 @@ const FURTHER: [&str; 6] = [
     "kernel:non_temporal",
     LIMIT,
 ];
+
+/// In front of a number of threads, 1 to 64: [`foliocopy::copy_pages_parallel`].
+const PARALLEL: &str = "foliocopy:threads:";
 
 /// The fastest stream of this machine.
 const LIMIT: &str = "limit";
@@ -63,7 +66,7 @@ pub(crate) enum Kind {
 pub enum ContenderError {
     /// Nobody is called that.
     #[error(
-        "unknown contender `{0}`; known are {known}, a primitive ({primitives}), page:PRIMITIVE, \
+        "unknown contender `{0}`; known are {known}, foliocopy:threads:N (1 to 64), a primitive ({primitives}), page:PRIMITIVE, \
          and NAME=LIBRARY.so:SYMBOL",
         known = known_names(),
         primitives = primitive_names()
@@ -124,6 +127,11 @@ fn primitive_names() -> String {
 }
 
 impl Contender {
+    /// The name of the one that copies by up to `threads` threads.
+    pub fn parallel_name(threads: usize) -> String {
+        format!("{PARALLEL}{threads}")
+    }
+
     /// The one called `name`, on the CPU of [`Policy::host`].
     pub fn named(name: &str) -> Result<Self, ContenderError> {
         let cpu = *Policy::host()?.cpu();
@@ -182,6 +190,13 @@ impl Contender {
                 Kind::Folios(Copier::of_bytes(foliocopy_non_temporal).with_batch(batch_non_temporal)),
                 "copy_pages, scattered copy_folios, non-temporal".to_owned(),
             ),
+            name if name.starts_with(PARALLEL) => {
+                let unknown = || ContenderError::Unknown(name.to_owned());
+                let threads: usize = name[PARALLEL.len()..].parse().map_err(|_| unknown())?;
+                let function = parallel_function(threads).ok_or_else(unknown)?;
+                let description = format!("copy_pages_parallel, {threads} threads at most");
+                (Kind::Folios(Copier::of_bytes(function)), description)
+            }
             "kernel:temporal" => (
                 Kind::Folios(Copier::of_bytes(kernel_temporal)),
                 "copy_pages in general-purpose registers, temporal".to_owned(),

@@ -98,6 +98,11 @@ pub(crate) struct Args {
     /// Copy on N CPUs at once, each its own memory
     #[arg(long, value_name = "N", conflicts_with = "then")]
     copiers: Option<usize>,
+    /// Put copies of a folio by so many threads at once beside the others, such as 1,2; nothing is pinned then. A thread
+    /// gets 16M at least, so folios of 64M and more show what it is worth
+    #[arg(long, value_name = "N,..", value_delimiter = ',', conflicts_with_all = ["cpu", "copiers", "scatter"],
+        value_parser = clap::value_parser!(u8).range(1..=64))]
+    threads: Vec<u8>,
     /// Copy folios that lie scattered over four times as much memory, as migration has them; foliocopy copies those of a
     /// run at once, by copy_folios, the others one by one
     #[arg(long)]
@@ -191,7 +196,11 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let limits = args.roofline.as_deref().map(|file| Limits::read(file, &environment)).transpose()?;
     let allowed = affinity::allowed_cpus().context("can't find out which CPUs are allowed")?;
     let pairs = nodes::pairs(&args.nodes, &topology)?;
-    let cpu = choose_cpu(args.cpu, &allowed, &pairs, &topology)?;
+    let cpu = match args.threads.is_empty() {
+        true => choose_cpu(args.cpu, &allowed, &pairs, &topology)?,
+        // Threads start where their parent may run.
+        false => None,
+    };
     let plan = plan(&args, &topology, &pairs, counter, &allowed)?;
     plan.check(&Available::detect())?;
     if let Some(cpu) = cpu {
@@ -338,8 +347,10 @@ fn plan(
     counter: TimeStampCounter,
     allowed: &[u32],
 ) -> Result<Plan> {
-    let names = contender::DEFAULT.into_iter().chain(args.contenders.iter().map(String::as_str));
-    let contenders = Contender::all_named(names)?;
+    let parallel: Vec<String> =
+        args.threads.iter().map(|threads| Contender::parallel_name(usize::from(*threads))).collect();
+    let named = args.contenders.iter().chain(&parallel).map(String::as_str);
+    let contenders = Contender::all_named(contender::DEFAULT.into_iter().chain(named))?;
     let folios = folios(args)?;
     let last_level_cache = topology.last_level_cache().unwrap_or(32 << 20);
     let then = args.then.map(|then| match then {

@@ -1,12 +1,13 @@
 //! The functions behind the contenders.
 
 use std::ffi::c_void;
+use std::num::NonZeroUsize;
 use std::ptr;
 use std::sync::{LazyLock, OnceLock};
 
 use foliocopy::{
     CopyOptions, FolioPair, Locality, PAGE_SIZE, Page, Policy, Primitive, Registers, copy_mc_folios,
-    copy_mc_pages_raw,
+    copy_mc_pages_raw, copy_pages_parallel,
 };
 
 /// memcpy(3)'s signature.
@@ -277,14 +278,39 @@ unsafe fn kernel(locality: Locality, dst: *mut c_void, src: *const c_void, bytes
 /// What the functions of [`SLOTS`] copy by: a function of memcpy's signature has nowhere to carry it.
 static POLICIES: [OnceLock<(Policy, Locality)>; SLOTS.len()] = [const { OnceLock::new() }; SLOTS.len()];
 
+/// One function for each slot, of the generic `$function`.
 macro_rules! slots {
-    ($($slot:literal)*) => { [$(by_policy::<$slot>),*] };
+    ($function:ident) => {
+        slots!($function:
+            0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36
+            37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63)
+    };
+    ($function:ident: $($slot:literal)*) => { [$($function::<$slot>),*] };
 }
 
-const SLOTS: [CopyFunction; 64] = slots!(
-    0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31
-    32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63
-);
+const SLOTS: [CopyFunction; 64] = slots!(by_policy);
+
+/// Copies by one thread, by two, ..
+const PARALLEL: [CopyFunction; 64] = slots!(by_one_more_thread_than);
+
+/// A function that copies by so many threads; `None` where there is none for so many.
+pub(super) fn parallel_function(threads: usize) -> Option<CopyFunction> {
+    PARALLEL.get(threads.checked_sub(1)?).copied()
+}
+
+/// # Safety
+///
+/// As [`range`].
+unsafe extern "C" fn by_one_more_thread_than<const OTHERS: usize>(
+    dst: *mut c_void,
+    src: *const c_void,
+    bytes: usize,
+) -> *mut c_void {
+    let threads = const { NonZeroUsize::MIN.saturating_add(OTHERS) };
+    // SAFETY: the caller's promises. A copy that is refused leaves a destination that does not verify.
+    let _ = unsafe { copy_pages_parallel(dst.cast(), src.cast(), bytes / PAGE_SIZE, threads) };
+    dst
+}
 
 /// A function that copies as `policy` says. `None` where 64 others have been asked for.
 pub(super) fn policy_function(policy: Policy, locality: Locality) -> Option<CopyFunction> {
