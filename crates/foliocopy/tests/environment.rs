@@ -161,3 +161,49 @@ mod profile {
         assert!(report.contains("can't be read: No such file"), "{report}");
     }
 }
+
+/// A program with rights that its caller lacks takes no orders from the caller's environment.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_setuid_program_ignores_the_variables() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+
+    const NOBODY: u32 = 65_534;
+    // SAFETY: only asks.
+    if unsafe { libc::geteuid() } != 0 {
+        println!("not tested: making a program setuid takes root");
+        return;
+    }
+    // SAFETY: all zeros is a statvfs, and the call fills it.
+    let nosuid = unsafe {
+        let mut about: libc::statvfs = std::mem::zeroed();
+        libc::statvfs(c"/tmp".as_ptr(), &raw mut about) == 0 && about.f_flag & libc::ST_NOSUID != 0
+    };
+    if nosuid {
+        println!("not tested: /tmp is mounted nosuid");
+        return;
+    }
+    let folder = std::path::PathBuf::from(format!("/tmp/foliocopy-setuid-{}", std::process::id()));
+    std::fs::create_dir(&folder).expect("a folder of our own");
+    std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o755)).unwrap();
+    let program = folder.join("report");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let reported = |mode| {
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(mode)).unwrap();
+        let output = Command::new(&program)
+            .args(["--exact", "report", "--nocapture"])
+            .current_dir("/")
+            .env("FOLIOCOPY_TEST_REPORT", "1")
+            .env("FOLIOCOPY_PRIMITIVE", "nonsense")
+            .uid(NOBODY)
+            .gid(NOBODY)
+            .output()
+            .expect("everybody may run it");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let (plain, setuid) = (reported(0o755), reported(0o4755));
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(plain.contains("<bad: FOLIOCOPY_PRIMITIVE: unknown primitive"), "{plain}");
+    assert!(setuid.contains('<') && !setuid.contains("<bad"), "{setuid}");
+}
