@@ -8,6 +8,8 @@ pub struct Machine {
     pub cpu: &'static str,
     /// What is added to the kernel's command line.
     pub kernel_arguments: &'static str,
+    /// Whether the emulator runs both CPUs in turns, on one thread of the host.
+    pub in_turns: bool,
 }
 
 /// How many NUMA nodes a [`Machine`] has.
@@ -18,7 +20,15 @@ pub const MEMORY_ONLY_NODE: usize = 2;
 
 impl Machine {
     /// An Intel CPU with ERMS. The vendor counts: QEMU's `mce` command injects what the guest's vendor would raise.
-    pub const ERMS: Self = Self { cpu: "Haswell,vendor=GenuineIntel,+erms", kernel_arguments: "" };
+    pub const ERMS: Self =
+        Self { cpu: "Haswell,vendor=GenuineIntel,+erms", kernel_arguments: "", in_turns: false };
+
+    /// The same machine, its CPUs run in turns: for scenarios that patch running code. With a thread for each, a CPU of
+    /// QEMU 7.2 may still run the breakpoint by which the other one patches when that one has done away with it: `Oops:
+    /// int3`, in `__schedule()` as in functions of ours.
+    pub const fn in_turns(self) -> Self {
+        Self { in_turns: true, ..self }
+    }
 
     /// The same machine with more on the kernel's command line.
     pub const fn with(self, kernel_arguments: &'static str) -> Self {

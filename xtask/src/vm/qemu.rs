@@ -48,7 +48,8 @@ impl Boot<'_> {
     fn command(&self) -> Command {
         let mut qemu = Command::new(QEMU);
         // TCG everywhere: the CPU of a scenario is then the same on every host, whatever it has and lends.
-        qemu.args(["-nodefaults", "-display", "none", "-no-reboot", "-accel", "tcg,thread=multi"]);
+        let accelerator = if self.machine.in_turns { "tcg,thread=single" } else { "tcg,thread=multi" };
+        qemu.args(["-nodefaults", "-display", "none", "-no-reboot", "-accel", accelerator]);
         qemu.args(["-cpu", self.machine.cpu, "-smp", "2", "-m", "3G"]);
         for node in 0..NODES {
             qemu.args(["-object", &format!("memory-backend-ram,id=node{node},size=1G")]);
