@@ -402,9 +402,8 @@ fn cycles(guest: &Guest) -> Result<()> {
     })?;
     patch.revert()?;
 
-    // From here on everything runs on one CPU. QEMU 7.2 with a thread for each CPU was seen to run the breakpoint by which
-    // the kernel patches a function after it was taken out again (`Oops: int3` in folio_mc_copy()), and with one thread
-    // for both it takes minutes.
+    // From here on everything runs on one CPU, since the machine's run in turns (see `Machine::in_turns`) and two would
+    // only wait for each other.
     let mut cpus = CpuSet::new();
     cpus.set(0);
     sched_setaffinity(None, &cpus)?;
