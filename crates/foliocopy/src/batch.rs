@@ -59,8 +59,8 @@ impl<E: core::error::Error> core::error::Error for BatchError<E> {}
 /// Copies scattered ranges as one piece of work: one look at where the sources are, the next source
 /// prefetched while this one is copied past the cache, one fence at the end.
 ///
-/// 512 scattered pages in memory, against `rep movsq` page by page on Zen 5: 1.70 past the cache with the
-/// next page prefetched, 1.20 without, 1.04 through the cache.
+/// 512 scattered pages in memory, against `rep movsq` page by page on Zen 5: 1.60
+/// (`results/zen5/scatter.json`). In a trial of the loops alone prefetching the next page made 1.70 of 1.20.
 ///
 /// # Errors
 ///

@@ -189,9 +189,10 @@ impl Tuning {
 }
 
 /// From this length on [`Locality::Auto`] looks at the source, and copies past the cache what is not
-/// in it. Copy and one read of the destination together, non-temporal against temporal, with the
-/// source in memory: on Zen 3 0.65 at 4 KiB, 0.85 at 16 KiB, 0.94 at 64 KiB, 1.03 to 1.10 at 256 KiB;
-/// on Zen 5 0.52, 0.74, 0.83 and 0.93 at those lengths, 1.11 at 2 MiB. The copy alone gains 1.4.
+/// in it. The copy alone gains 1.2 from there on. Copy and one read of the destination together,
+/// non-temporal against temporal, with the source in memory: on Zen 3 0.65 at 4 KiB, 0.85 at 16 KiB, 0.94
+/// at 64 KiB, 1.03 to 1.10 at 256 KiB; on Zen 5 0.84, 0.95, 0.86 and 0.89 at those lengths and 0.86 at 2
+/// MiB (`results/zen5/then-read.json`), where it stays at or above `rep movsq` page by page (1.00, 1.04).
 const NON_TEMPORAL_FROM: usize = 256 << 10;
 
 /// From this length on the long prefetch distance is the better one, in bytes: see [`Tuning::ZEN_5`].
