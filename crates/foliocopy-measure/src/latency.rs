@@ -1,6 +1,6 @@
 //! How long a load takes: the proof that memory was cached or not.
 
-/// How many lines of a run's source are sampled.
+/// How many lines of a run's source and destination are sampled.
 pub const SAMPLES: usize = 8;
 
 /// Whether the time-stamp counter can be used here, and how fast it runs.

@@ -5,7 +5,7 @@ use foliocopy::{FolioPair, PAGE_SIZE};
 
 use super::Case;
 use crate::contender::Copier;
-use crate::eviction::read_lines;
+use crate::eviction::{flush_lines, read_lines};
 use crate::memory::{Mapping, MemoryError, MemoryKind, PMD_BYTES};
 use crate::result::MemoryGiven;
 
@@ -121,6 +121,14 @@ impl Layout {
         }
     }
 
+    /// Puts source and destination out of every cache.
+    pub(super) fn flush(&self) {
+        for index in 0..self.pairs.len() {
+            flush_lines(self.source(index));
+            flush_lines(self.destination(index));
+        }
+    }
+
     /// Brings the list of pairs that `copier` goes through into the cache, and no other.
     pub(super) fn warm_list(&self, copier: Copier) {
         let sum = match (copier.batch(), &self.batch) {
@@ -155,7 +163,8 @@ impl Layout {
         &self.src.as_slice()[self.pairs[index].src..][..self.folio_bytes]
     }
 
-    fn destination(&self, index: usize) -> &[u8] {
+    /// The destination folio of one pair.
+    pub(super) fn destination(&self, index: usize) -> &[u8] {
         &self.dst.as_slice()[self.pairs[index].dst..][..self.folio_bytes]
     }
 

@@ -25,7 +25,7 @@ pub(super) struct Sample {
     pub(super) with_read_gbps: Option<f64>,
     /// Reading the victim before and after the copies.
     pub(super) victim_gbps: Option<(f64, f64)>,
-    /// Latencies of sampled source lines before the run.
+    /// Latencies of sampled lines of source and destination before the run.
     pub(super) latencies: Vec<u32>,
 }
 
@@ -146,6 +146,7 @@ impl<'a> Sampler<'a> {
 
     fn sample_one(&mut self, copier: Copier, rng: &mut Rng) -> Sample {
         if self.case.cache != Cache::Hot {
+            self.layouts[0].flush();
             self.eviction.evict();
         }
         let victim_before = self.victim.as_ref().map(|victim| {
@@ -158,8 +159,10 @@ impl<'a> Sampler<'a> {
         let repeats = prepare(layout, self.case, copier, &self.hot);
         let latencies = match self.plan.counter.hertz() {
             Some(_) if self.case.cache != Cache::Mixed => {
-                let lines = (0..latency::SAMPLES).map(|_| {
-                    let folio = layout.source(rng.usize(..layout.folios()));
+                let lines = (0..latency::SAMPLES).map(|sample| {
+                    let index = rng.usize(..layout.folios());
+                    let folio =
+                        if sample % 2 == 0 { layout.source(index) } else { layout.destination(index) };
                     let line = rng.usize(..folio.len() / 64) * 64;
                     latency::sample(folio, [line].into_iter(), self.case.cache == Cache::Cold)
                 });
@@ -202,6 +205,7 @@ impl<'a> Sampler<'a> {
                         // Where it may not, it runs wherever the scheduler puts it.
                         let _ = affinity::pin(cpus[index % cpus.len()]);
                         if case.cache != Cache::Hot {
+                            layout.flush();
                             eviction.evict();
                         }
                         let repeats = prepare(layout, case, copier, hot);

@@ -103,8 +103,8 @@ pub struct Cell {
     pub stdev_gbps: f64,
     /// The speed-up over the baseline. `None` where the situation has no baseline.
     pub ratio_to_baseline: Option<Ratio>,
-    /// Latencies in cycles of a few sampled source lines, taken before each run: the proof that cold was cold
-    /// and hot was hot.
+    /// Latencies in cycles of a few sampled lines of source and destination, taken before each run: the proof that cold
+    /// was cold and hot was hot.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub latency_cycles: Vec<Vec<u32>>,
     /// What the memory really was.
