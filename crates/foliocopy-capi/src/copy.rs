@@ -76,6 +76,7 @@ pub extern "C" fn foliocopy_version() -> *const core::ffi::c_char {
     const { concat!(env!("CARGO_PKG_VERSION"), "\0") }.as_ptr().cast()
 }
 
+#[inline(always)]
 unsafe fn copy(
     dst: *mut c_void,
     src: *const c_void,

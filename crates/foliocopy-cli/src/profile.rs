@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use foliocopy::profile::{Gain, ProfileError};
-use foliocopy::{Decisions, Policy, Profile};
+use foliocopy::{Decisions, PAGE_SIZE, Policy, Profile};
 use foliocopy_measure::size::Size;
 use foliocopy_measure::statistics;
 use serde::Serialize;
@@ -48,7 +48,10 @@ type Show = fn(&Decisions) -> String;
 /// The decisions, by name.
 const DECISIONS: [(&str, Show); 6] = [
     ("through the cache", |decisions| decisions.temporal.to_string()),
-    ("a page", |decisions| decisions.page.to_string()),
+    ("a page", |decisions| match decisions.page_up_to {
+        PAGE_SIZE => decisions.page.to_string(),
+        bytes => format!("{} up to {}", decisions.page, Size(bytes as u64)),
+    }),
     ("in the L1", |decisions| match decisions.in_l1 {
         Some(primitive) => format!("{primitive} up to {}", Size(decisions.in_l1_up_to as u64)),
         None => "likewise".to_owned(),

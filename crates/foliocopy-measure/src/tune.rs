@@ -246,6 +246,7 @@ impl Tuner<'_> {
             }
         }
         (self.process.in_l1, self.process.in_l1_up_to) = best;
+        self.process.prefetch_up_to = self.process.prefetch_up_to.min(self.process.in_l1_up_to);
         Ok(())
     }
 

@@ -12,4 +12,4 @@ pub(crate) use x86_64::{copy, copy_mc, store_fence};
 mod portable;
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) use portable::{copy, copy_mc, store_fence};
+pub(crate) use portable::{copy, copy_mc, prefetch, store_fence};

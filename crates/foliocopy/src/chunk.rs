@@ -7,6 +7,7 @@ use crate::arch;
 use crate::clock::Clock;
 use crate::extable::Fault;
 use crate::fence::FenceGuard;
+use crate::locality::Residence;
 use crate::page::PAGE_SIZE;
 use crate::policy::Choice;
 use crate::primitive::Primitive;
@@ -53,17 +54,18 @@ pub(crate) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(
     chunk_bytes: usize,
     between_chunks: impl Yield,
 ) -> Result<(), Fault> {
-    let simple = choice.in_l1.is_none() && !choice.primitive.is_non_temporal();
     // SAFETY: the caller's promises.
     unsafe {
-        match simple && bytes <= chunk_bytes {
-            true => by::<MACHINE_CHECK_SAFE>(choice.primitive, dst, src, bytes, 0),
+        match bytes <= chunk_bytes {
+            true => one::<MACHINE_CHECK_SAFE>(choice, dst, src, bytes),
             false => many::<MACHINE_CHECK_SAFE>(choice, dst, src, bytes, chunk_bytes, between_chunks),
         }
     }
 }
 
-/// One chunk, and a fence if its stores need it.
+/// One chunk, and a fence if its stores need it. What is not one temporal primitive is out of line: what that keeps
+/// on the stack would cost a copy of one page a tenth of its speed, since the stores of the page before it still fill
+/// the store queue.
 ///
 /// # Safety
 ///
@@ -77,26 +79,24 @@ unsafe fn one<const MACHINE_CHECK_SAFE: bool>(
 ) -> Result<(), Fault> {
     // SAFETY: the caller's promises.
     unsafe {
-        match choice.in_l1 {
-            None => {
-                let _fence = FenceGuard::new(choice.primitive);
-                let prefetch_distance = choice.prefetch_distance as usize;
-                by::<MACHINE_CHECK_SAFE>(choice.primitive, dst, src, bytes, prefetch_distance)
-            }
-            Some(in_l1) => by_first_page::<MACHINE_CHECK_SAFE>(in_l1, choice, dst, src, bytes),
+        if choice.first_page_tells() {
+            by_first_page::<MACHINE_CHECK_SAFE>(choice, dst, src, bytes)
+        } else if choice.primitive.is_non_temporal() {
+            fenced::<MACHINE_CHECK_SAFE>(choice.primitive, dst, src, bytes, choice.prefetch_distance)
+        } else {
+            by::<MACHINE_CHECK_SAFE>(choice.primitive, dst, src, bytes, 0)
         }
     }
 }
 
-/// Lets the first page tell: copied as if it were in the L1, and if it took no longer than that the rest
-/// is copied the same way. Neither way bypasses the cache.
+/// Lets the first page tell where source and destination are: it is copied through the cache, and by the time that
+/// took the rest is copied as suits the L1, the caches beyond, or memory. Before it goes past the cache, a look confirms.
 ///
 /// # Safety
 ///
 /// As [`copy`]; the CPU has a time-stamp counter.
 #[inline(never)]
 unsafe fn by_first_page<const MACHINE_CHECK_SAFE: bool>(
-    in_l1: Primitive,
     choice: Choice,
     dst: *mut u8,
     src: *const u8,
@@ -108,14 +108,49 @@ unsafe fn by_first_page<const MACHINE_CHECK_SAFE: bool>(
         // SAFETY: the caller's promises.
         return unsafe { by::<MACHINE_CHECK_SAFE>(choice.primitive, dst, src, bytes, 0) };
     };
+    let as_in_l1 = choice.in_l1.unwrap_or(choice.primitive);
     let start = clock.now();
     // SAFETY: the first of the two parts of what the caller promised.
-    unsafe { by::<MACHINE_CHECK_SAFE>(in_l1, dst, src, first, 0) }
+    unsafe { by::<MACHINE_CHECK_SAFE>(as_in_l1, dst, src, first, 0) }
         .map_err(|fault| Fault { bytes_left: fault.bytes_left + rest, ..fault })?;
-    let was_in_l1 = clock.now().wrapping_sub(start) <= clock.page_in_l1_up_to();
-    let primitive = if was_in_l1 { in_l1 } else { choice.primitive };
+    let cycles = clock.now().wrapping_sub(start);
     // SAFETY: the second of the two.
-    unsafe { by::<MACHINE_CHECK_SAFE>(primitive, dst.add(first), src.add(first), rest, 0) }
+    unsafe {
+        let (dst, src) = (dst.add(first), src.add(first));
+        if clock.page_was_in_l1(cycles) {
+            return by::<MACHINE_CHECK_SAFE>(as_in_l1, dst, src, rest, 0);
+        }
+        let Some(in_memory) = choice.in_memory.filter(|_| clock.page_was_far(cycles)) else {
+            return by::<MACHINE_CHECK_SAFE>(choice.primitive, dst, src, rest, 0);
+        };
+        // What a loop would prefetch too late, and a `rep movs` not at all.
+        arch::prefetch(src, rest.min(choice.prefetch_distance as usize));
+        // A slow page may have been in the L3, or in memory on the one side that a copy past the cache has put there:
+        // went by the page alone, folios in the L3 would be thrown out of it one after the other (0.68 at 64 KiB).
+        let past_the_cache = in_memory.is_non_temporal();
+        if past_the_cache && clock.look::<MACHINE_CHECK_SAFE>(src, rest) != Residence::Memory {
+            return by::<MACHINE_CHECK_SAFE>(choice.primitive, dst, src, rest, 0);
+        }
+        fenced::<MACHINE_CHECK_SAFE>(in_memory, dst, src, rest, choice.prefetch_distance)
+    }
+}
+
+/// One run of one primitive, and a fence if its stores need it.
+///
+/// # Safety
+///
+/// As [`copy`].
+#[inline(never)]
+unsafe fn fenced<const MACHINE_CHECK_SAFE: bool>(
+    primitive: Primitive,
+    dst: *mut u8,
+    src: *const u8,
+    bytes: usize,
+    prefetch_distance: u32,
+) -> Result<(), Fault> {
+    let _fence = FenceGuard::new(primitive);
+    // SAFETY: the caller's promises.
+    unsafe { by::<MACHINE_CHECK_SAFE>(primitive, dst, src, bytes, prefetch_distance as usize) }
 }
 
 /// One run of one primitive, without a fence.
@@ -161,9 +196,7 @@ pub(crate) unsafe fn run<const MACHINE_CHECK_SAFE: bool>(
     }
 }
 
-/// All that is not one chunk by one temporal primitive. Out of line: what this keeps on the stack would
-/// cost a copy of one page a tenth of its speed, since the stores of the page before it still fill the
-/// store queue.
+/// More than one chunk. Out of line, as above.
 ///
 /// # Safety
 ///

@@ -20,9 +20,6 @@ mod x86_64 {
     use crate::page::{PAGE_SIZE, Page};
     use crate::primitive::Primitive;
 
-    /// What a copy will read first and is asked for before a look, so that the wait is not lost.
-    const PREFETCHED_BYTES: usize = 1024;
-
     /// Above this a reading of the counter is not an instruction but an exit to a hypervisor.
     const INTERCEPTED: u64 = 500;
 
@@ -37,31 +34,28 @@ mod x86_64 {
     pub(crate) struct Clock {
         cached_up_to: u64,
         page_in_l1_up_to: u64,
+        page_near_up_to: u64,
     }
 
     impl Clock {
         /// The clock of this CPU, calibrated once; nothing where the counter is missing, forbidden,
         /// intercepted or stands still.
         #[inline]
-        pub(crate) fn of(cpu: &Cpu) -> Option<Self> {
+        pub(crate) fn of(cpu: &Cpu) -> Option<&'static Self> {
             match cpu.has(Features::TSC) {
                 true => Self::usable(),
                 false => None,
             }
         }
 
-        /// The clock of a CPU that is known to have the counter.
+        /// The clock of a CPU that is known to have the counter. Nothing while another thread calibrates it.
         #[inline]
-        pub(crate) fn usable() -> Option<Self> {
+        pub(crate) fn usable() -> Option<&'static Self> {
             static CALIBRATED: Once<Option<Clock>> = Once::new();
-            match CALIBRATED.get() {
-                Some(clock) => *clock,
-                None => {
-                    let clock = Self::calibrate();
-                    CALIBRATED.keep(clock);
-                    clock
-                }
+            if CALIBRATED.get().is_none() {
+                CALIBRATED.keep_with(Clock::calibrate);
             }
+            CALIBRATED.get()?.as_ref()
         }
 
         #[cold]
@@ -70,11 +64,16 @@ mod x86_64 {
             if is_forbidden() {
                 return None;
             }
-            let (cached, in_memory) = (look_at_scratch(false), look_at_scratch(true));
-            let usable = 0 < cached && cached < INTERCEPTED && cached < in_memory;
-            usable.then(|| Self {
-                cached_up_to: cached.midpoint(in_memory),
-                page_in_l1_up_to: 2 * copy_scratch(),
+            let (cached, flushed) = (look_at_scratch(false), look_at_scratch(true));
+            let usable = 0 < cached && cached < INTERCEPTED && cached < flushed;
+            usable.then(|| {
+                let in_l1 = copies_of_scratch(false).into_iter().min().unwrap_or(0);
+                let in_memory = median(&copies_of_scratch(true));
+                Self {
+                    cached_up_to: cached.midpoint(flushed),
+                    page_in_l1_up_to: in_l1 + in_l1 / 2,
+                    page_near_up_to: in_l1 + in_memory.saturating_sub(in_l1) / 4,
+                }
             })
         }
 
@@ -85,7 +84,7 @@ mod x86_64 {
         /// the L3 104 at the 99th percentile, and lines in memory 364 in the median; on Zen 3 49 to 98,
         /// and 980 to 2009. Three times the L1's latency was tried, and took a part of the L3 for memory.
         #[inline]
-        pub(crate) fn residence(self, latency: Option<u64>) -> Residence {
+        fn residence(&self, latency: Option<u64>) -> Residence {
             match latency {
                 None => Residence::Unknown,
                 Some(cycles) if cycles <= self.cached_up_to => Residence::Cached,
@@ -93,60 +92,65 @@ mod x86_64 {
             }
         }
 
-        /// The longest copy of a page of which source and destination are in the L1.
+        /// Whether a copy of a page took so long as one with both pages in the L1: half more than the fastest.
         #[inline]
-        pub(crate) fn page_in_l1_up_to(self) -> u64 {
-            self.page_in_l1_up_to
+        pub(crate) fn page_was_in_l1(&self, cycles: u64) -> bool {
+            cycles <= self.page_in_l1_up_to
+        }
+
+        /// Whether it took longer than one within the L2 does: more than a quarter of the way from the L1 to memory. On
+        /// Zen 5 that is 200 cycles, which copies in the L2 need at their 99th percentile, those in the L3 in the median,
+        /// and those in memory hardly ever.
+        #[inline]
+        pub(crate) fn page_was_far(&self, cycles: u64) -> bool {
+            cycles > self.page_near_up_to
         }
 
         /// Now, roughly: without fences, which cost more than a page in the L1.
         #[inline]
-        pub(crate) fn now(self) -> u64 {
+        pub(crate) fn now(&self) -> u64 {
             arch::time_stamp()
         }
 
-        /// How long loads of four lines of the range take, all at once; nothing where one faulted.
+        /// Where the range is, by how long loads of four of its lines take, all at once.
         ///
         /// # Safety
         ///
         /// The range is at least a page long and readable, or with `MACHINE_CHECK_SAFE` somebody catches
         /// its faults.
         #[inline]
-        pub(crate) unsafe fn latency<const MACHINE_CHECK_SAFE: bool>(
-            self,
+        pub(crate) unsafe fn look<const MACHINE_CHECK_SAFE: bool>(
+            &self,
             src: *const u8,
             bytes: usize,
-        ) -> Option<u64> {
+        ) -> Residence {
             let mut addresses = [src; LOOK_LINES];
             for (index, address) in addresses.iter_mut().enumerate() {
                 // In the middle of each quarter.
                 *address = src.wrapping_add((2 * index + 1) * (bytes / (2 * LOOK_LINES)));
             }
-            // SAFETY: the range is longer than that.
-            unsafe { arch::prefetch(src, PREFETCHED_BYTES) };
             // SAFETY: the addresses are within the range.
-            unsafe { latency_at::<MACHINE_CHECK_SAFE>(addresses) }
+            self.residence(unsafe { latency_at::<MACHINE_CHECK_SAFE>(addresses) })
         }
 
         /// The same for the first lines of four sources of a batch that is not empty.
         ///
         /// # Safety
         ///
-        /// As [`Clock::latency`], for every source.
-        pub(crate) unsafe fn batch_latency<const MACHINE_CHECK_SAFE: bool>(
-            self,
+        /// As [`Clock::look`], for every source.
+        pub(crate) unsafe fn look_at_batch<const MACHINE_CHECK_SAFE: bool>(
+            &self,
             batch: &[FolioPair],
-        ) -> Option<u64> {
+        ) -> Residence {
             let mut addresses = [ptr::null(); LOOK_LINES];
             for (index, address) in addresses.iter_mut().enumerate() {
-                let pair = batch.get((2 * index + 1) * batch.len() / (2 * LOOK_LINES))?;
-                if pair.nr_pages == 0 {
-                    return None;
+                match batch.get((2 * index + 1) * batch.len() / (2 * LOOK_LINES)) {
+                    Some(pair) if pair.nr_pages != 0 => *address = pair.src.cast(),
+                    _ => return Residence::Unknown,
                 }
-                *address = pair.src.cast();
             }
             // SAFETY: each is the start of a source that has a page.
-            unsafe { latency_at::<MACHINE_CHECK_SAFE>(addresses) }
+            self.residence(unsafe { latency_at::<MACHINE_CHECK_SAFE>(addresses) })
         }
     }
 
@@ -187,8 +191,8 @@ mod x86_64 {
         let mut looks = [0; ROUNDS];
         for look in &mut looks {
             if flush {
-                // SAFETY: four lines of ours.
-                unsafe { arch::flush(addresses) };
+                // SAFETY: a page of ours, which has the four lines.
+                unsafe { arch::flush(start, PAGE_SIZE) };
             }
             // SAFETY: four lines of ours.
             *look = unsafe { arch::latency(addresses) };
@@ -210,16 +214,22 @@ mod x86_64 {
         looks.iter().find(is_median).copied().unwrap_or(u64::MAX)
     }
 
-    /// The fastest copy of a page from the L1 to the L1, by the loop that is there on every CPU.
-    fn copy_scratch() -> u64 {
-        let (src, mut fastest): (*mut u8, _) = (SCRATCH.0.get().cast(), u64::MAX);
-        for _ in 0..ROUNDS {
+    /// How long copies of a page take from the L1 to the L1, or from memory to memory, by the loop that is there on
+    /// every CPU.
+    fn copies_of_scratch(flush: bool) -> [u64; ROUNDS] {
+        let src: *mut u8 = SCRATCH.0.get().cast();
+        let mut copies = [0; ROUNDS];
+        for copy in &mut copies {
+            if flush {
+                // SAFETY: both pages.
+                unsafe { arch::flush(src, 2 * PAGE_SIZE) };
+            }
             let start = arch::time_stamp();
             // SAFETY: the first page to the second.
             unsafe { arch::copy(Primitive::RepMovsb, src.add(PAGE_SIZE), src, PAGE_SIZE, 0, ptr::null()) };
-            fastest = fastest.min(arch::time_stamp().wrapping_sub(start));
+            *copy = arch::time_stamp().wrapping_sub(start);
         }
-        fastest
+        copies
     }
 
     /// Whether the process has asked for SIGSEGV at every reading of the counter (`prctl(2)`,
@@ -270,39 +280,39 @@ mod unknown {
     pub(crate) enum Clock {}
 
     impl Clock {
-        pub(crate) fn of(_: &Cpu) -> Option<Self> {
+        pub(crate) fn of(_: &Cpu) -> Option<&'static Self> {
             None
         }
 
-        pub(crate) fn usable() -> Option<Self> {
+        pub(crate) fn usable() -> Option<&'static Self> {
             None
         }
 
-        pub(crate) fn residence(self, _: Option<u64>) -> Residence {
-            match self {}
-        }
-
-        pub(crate) unsafe fn batch_latency<const MACHINE_CHECK_SAFE: bool>(
-            self,
+        pub(crate) unsafe fn look_at_batch<const MACHINE_CHECK_SAFE: bool>(
+            &self,
             _: &[FolioPair],
-        ) -> Option<u64> {
-            match self {}
+        ) -> Residence {
+            match *self {}
         }
 
-        pub(crate) fn page_in_l1_up_to(self) -> u64 {
-            match self {}
+        pub(crate) fn page_was_in_l1(&self, _: u64) -> bool {
+            match *self {}
         }
 
-        pub(crate) fn now(self) -> u64 {
-            match self {}
+        pub(crate) fn page_was_far(&self, _: u64) -> bool {
+            match *self {}
         }
 
-        pub(crate) unsafe fn latency<const MACHINE_CHECK_SAFE: bool>(
-            self,
+        pub(crate) fn now(&self) -> u64 {
+            match *self {}
+        }
+
+        pub(crate) unsafe fn look<const MACHINE_CHECK_SAFE: bool>(
+            &self,
             _: *const u8,
             _: usize,
-        ) -> Option<u64> {
-            match self {}
+        ) -> Residence {
+            match *self {}
         }
     }
 }

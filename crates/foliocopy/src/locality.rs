@@ -3,6 +3,7 @@
 use core::fmt;
 use core::str::FromStr;
 
+use crate::arch;
 use crate::batch::FolioPair;
 use crate::clock::Clock;
 use crate::cpu::Cpu;
@@ -66,20 +67,40 @@ pub enum Residence {
 /// # Safety
 ///
 /// The range is readable, or with `MACHINE_CHECK_SAFE` somebody catches its faults.
-#[inline]
+#[inline(always)]
 pub(crate) unsafe fn choose<const MACHINE_CHECK_SAFE: bool>(
     policy: &Policy,
     locality: Locality,
     src: *const u8,
     bytes: usize,
 ) -> Choice {
-    match locality {
-        // SAFETY: the caller's promise; no policy looks at less than a page.
-        Locality::Auto if policy.looks(bytes) => unsafe {
-            choose_seen::<MACHINE_CHECK_SAFE>(policy, src, bytes)
-        },
-        _ => policy.choose(locality, bytes),
+    if let (true, Some(choice)) = (locality != Locality::NonTemporal, policy.page(bytes)) {
+        return choice;
     }
+    // SAFETY: the caller's promise.
+    unsafe { choose_longer::<MACHINE_CHECK_SAFE>(policy, locality, src, bytes) }
+}
+
+/// Out of line, so that the registers it needs are not saved for a copy of one page.
+///
+/// # Safety
+///
+/// As [`choose`].
+#[inline(never)]
+unsafe fn choose_longer<const MACHINE_CHECK_SAFE: bool>(
+    policy: &Policy,
+    locality: Locality,
+    src: *const u8,
+    bytes: usize,
+) -> Choice {
+    let residence = match locality {
+        // SAFETY: the caller's promise; a look is at more than a page.
+        Locality::Auto if policy.looks(bytes) => unsafe {
+            look::<MACHINE_CHECK_SAFE>(policy.cpu(), src, bytes)
+        },
+        _ => Residence::Unknown,
+    };
+    policy.choose_seen(locality, bytes, residence)
 }
 
 /// What [`Locality::Auto`] is for a batch, after one look at lines of four of its sources; any other locality
@@ -100,7 +121,7 @@ pub(crate) unsafe fn settle<const MACHINE_CHECK_SAFE: bool>(
     }
     let residence = Clock::of(policy.cpu()).map_or(Residence::Unknown, |clock| {
         // SAFETY: the caller vouches for the sources, the clock for the counter.
-        clock.residence(unsafe { clock.batch_latency::<MACHINE_CHECK_SAFE>(batch) })
+        unsafe { clock.look_at_batch::<MACHINE_CHECK_SAFE>(batch) }
     });
     match policy.choose_seen(locality, bytes, residence).primitive.is_non_temporal() {
         true => Locality::NonTemporal,
@@ -108,21 +129,8 @@ pub(crate) unsafe fn settle<const MACHINE_CHECK_SAFE: bool>(
     }
 }
 
-/// Out of line, so that the registers it needs are not saved for copies that need no look.
-///
-/// # Safety
-///
-/// As [`look`].
-#[inline(never)]
-unsafe fn choose_seen<const MACHINE_CHECK_SAFE: bool>(
-    policy: &Policy,
-    src: *const u8,
-    bytes: usize,
-) -> Choice {
-    // SAFETY: the caller's promise.
-    let residence = unsafe { look::<MACHINE_CHECK_SAFE>(policy.cpu(), src, bytes) };
-    policy.choose_seen(Locality::Auto, bytes, residence)
-}
+/// What a copy will read first and is asked for before a look, so that the wait is not lost.
+const PREFETCHED_BYTES: usize = 1024;
 
 /// Looks where the `bytes` bytes from `src` on are: loads four lines, spread over the range, all at
 /// once, and takes the time. Loaded one by one they told the same and cost a hot 256 KiB copy 4 %.
@@ -134,6 +142,8 @@ unsafe fn choose_seen<const MACHINE_CHECK_SAFE: bool>(
 #[inline]
 unsafe fn look<const MACHINE_CHECK_SAFE: bool>(cpu: &Cpu, src: *const u8, bytes: usize) -> Residence {
     let Some(clock) = Clock::of(cpu) else { return Residence::Unknown };
+    // SAFETY: a page is longer than that.
+    unsafe { arch::prefetch(src, PREFETCHED_BYTES) };
     // SAFETY: the caller vouches for the range, the clock for the counter.
-    clock.residence(unsafe { clock.latency::<MACHINE_CHECK_SAFE>(src, bytes) })
+    unsafe { clock.look::<MACHINE_CHECK_SAFE>(src, bytes) }
 }

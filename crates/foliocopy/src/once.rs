@@ -35,11 +35,17 @@ impl<T: Copy> Once<T> {
     }
 
     /// Keeps the value, unless one is kept already or just being kept.
-    #[cold]
     pub(crate) fn keep(&self, value: T) {
+        self.keep_with(|| value);
+    }
+
+    /// The same for a value that is worked out only if it is kept.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn keep_with(&self, value: impl FnOnce() -> T) {
         if self.state.compare_exchange(EMPTY, FILLING, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             // SAFETY: only the caller that won the exchange comes here, and nobody reads before READY.
-            unsafe { (*self.value.get()).write(value) };
+            unsafe { (*self.value.get()).write(value()) };
             self.state.store(READY, Ordering::Release);
         }
     }

@@ -9,7 +9,7 @@ pub use mc::{Skipped, copy_mc_folios, copy_mc_pages, copy_mc_pages_raw, copy_mc_
 use crate::chunk::{self, DEFAULT_CHUNK_BYTES, NoYield, Yield};
 use crate::error::CopyError;
 use crate::locality::{self, Locality};
-use crate::page::{PAGE_SIZE, Page, PageRange};
+use crate::page::{Page, PageRange};
 use crate::policy::{Choice, Policy};
 use crate::primitive::Primitive;
 
@@ -134,11 +134,8 @@ impl<'a, Y: Yield> CopyOptions<'a, Y> {
         if dst.len() != src.len() {
             return Err(CopyError::LengthMismatch { dst: dst.len(), src: src.len() });
         }
-        // SAFETY: the slice is readable.
-        let choice = unsafe { self.choice::<false>(src.as_ptr(), src.len() * PAGE_SIZE)? };
         // SAFETY: two slices of the same length, one of which is borrowed mutably.
-        unsafe { self.run(choice, dst.into(), src.as_ptr()) };
-        Ok(())
+        unsafe { self.copy_checked(dst.into(), src.as_ptr()) }
     }
 
     /// Copies `nr_pages` pages of 4096 bytes from `src` to `dst`.
@@ -162,9 +159,32 @@ impl<'a, Y: Yield> CopyOptions<'a, Y> {
         if dst.overlaps(source) {
             return Err(CopyError::Overlap);
         }
-        // SAFETY: the caller vouches for the source.
-        let choice = unsafe { self.choice::<false>(src, dst.bytes())? };
         // SAFETY: the ranges don't overlap; the caller vouches for the memory.
+        unsafe { self.copy_checked(dst, src) }
+    }
+
+    /// What decides, unless that is the host's policy and not worked out yet.
+    #[inline]
+    pub(crate) fn known_policy(&self) -> Option<&'a Policy> {
+        match self.policy {
+            Some(policy) => Some(policy),
+            None => Policy::kept_host(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `src` is readable for as many pages as `dst` has, and `dst` is writable and elsewhere.
+    #[inline(always)]
+    unsafe fn copy_checked(self, dst: PageRange, src: *const Page) -> Result<(), CopyError> {
+        let Some(policy) = self.known_policy() else {
+            let Self { locality, primitive, chunk_bytes, between_chunks, .. } = self;
+            // SAFETY: the caller's promises.
+            return unsafe { copy_first(locality, primitive, chunk_bytes, between_chunks, dst, src) };
+        };
+        // SAFETY: the caller vouches for the source.
+        let choice = unsafe { self.choice::<false>(policy, src, dst.bytes())? };
+        // SAFETY: the caller's promises.
         unsafe { self.run(choice, dst, src) };
         Ok(())
     }
@@ -175,14 +195,10 @@ impl<'a, Y: Yield> CopyOptions<'a, Y> {
     #[inline(always)]
     unsafe fn choice<const MACHINE_CHECK_SAFE: bool>(
         &self,
+        policy: &Policy,
         src: *const Page,
         bytes: usize,
     ) -> Result<Choice, CopyError> {
-        let mut own = None;
-        let policy = match self.policy {
-            Some(policy) => policy,
-            None => Policy::host_or(&mut own)?,
-        };
         match self.primitive {
             Some(primitive) => policy.with_primitive(primitive),
             // SAFETY: the caller's promise.
@@ -211,4 +227,26 @@ impl<'a, Y: Yield> CopyOptions<'a, Y> {
             )
         };
     }
+}
+
+/// The first copy of a process, with what the options hold. Out of line, and each option by itself: room on the stack for
+/// a policy, and options in memory, would cost every other copy of a page a twentieth.
+///
+/// # Safety
+///
+/// As [`CopyOptions::copy_checked`].
+#[cold]
+#[inline(never)]
+unsafe fn copy_first<Y: Yield>(
+    locality: Locality,
+    primitive: Option<Primitive>,
+    chunk_bytes: usize,
+    between_chunks: Y,
+    dst: PageRange,
+    src: *const Page,
+) -> Result<(), CopyError> {
+    let policy = Policy::host()?;
+    let options = CopyOptions { policy: Some(&policy), locality, primitive, chunk_bytes, between_chunks };
+    // SAFETY: the caller's promises.
+    unsafe { options.copy_checked(dst, src) }
 }

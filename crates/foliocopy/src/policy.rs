@@ -25,14 +25,30 @@ pub enum Registers {
 pub struct Choice {
     /// How to copy.
     pub primitive: Primitive,
-    /// How far ahead of its loads the loop prefetches, in bytes; 0 where it doesn't.
+    /// How far ahead of the loads of `in_memory`, or else of `primitive`, the source is prefetched, in bytes; 0 where
+    /// it isn't.
     pub prefetch_distance: u32,
-    /// How to copy if source and destination are in the L1, which the first page tells.
+    /// How to copy what follows the first page, if that shows that source and destination are in the L1.
     pub in_l1: Option<Primitive>,
+    /// The same if it shows that they are in memory.
+    pub in_memory: Option<Primitive>,
     reason: Reason,
 }
 
 impl Choice {
+    /// Whether the time that the first page takes tells how the rest is copied.
+    #[inline]
+    pub const fn first_page_tells(&self) -> bool {
+        self.in_l1.is_some() || self.in_memory.is_some()
+    }
+
+    /// Whether whatever it comes to has a machine-check-safe variant.
+    #[cfg(feature = "std")]
+    pub(crate) fn is_machine_check_safe(&self) -> bool {
+        let all = [Some(self.primitive), self.in_l1, self.in_memory];
+        all.into_iter().flatten().all(Primitive::is_machine_check_safe)
+    }
+
     /// Why it was chosen, in a few words: what the kernel module logs, which can't use `Display`.
     pub const fn reason(&self) -> &'static str {
         self.reason.text()
@@ -82,14 +98,21 @@ struct Reasons {
 pub struct Decisions {
     /// For copies through the cache.
     pub temporal: Primitive,
-    /// For copies of one page through the cache.
+    /// For copies of a page through the cache, or of a few.
     pub page: Primitive,
+    /// The longest copy that is still `page`, in bytes; a page at least.
+    #[cfg_attr(feature = "profile", serde(default = "one_page"))]
+    pub page_up_to: usize,
     /// For longer ones whose first page turns out to be in the L1. Takes a time-stamp counter.
     #[cfg_attr(feature = "profile", serde(default, skip_serializing_if = "Option::is_none"))]
     pub in_l1: Option<Primitive>,
-    /// The longest copy of which the first page is to tell, in bytes; 0 where none is.
+    /// The longest copy that may be `in_l1`, in bytes; 0 where none is.
     #[cfg_attr(feature = "profile", serde(default))]
     pub in_l1_up_to: usize,
+    /// The longest of these of which, if the first page turns out to be in memory, the rest is prefetched before it is
+    /// copied, in bytes; 0 where none is.
+    #[cfg_attr(feature = "profile", serde(default))]
+    pub prefetch_up_to: usize,
     /// For copies past the cache.
     pub non_temporal: Primitive,
     /// How far ahead of its loads a loop prefetches that stores past the cache, in bytes; whole lines of
@@ -98,10 +121,15 @@ pub struct Decisions {
     /// The same for copies of 128 KiB and more, where that is another.
     #[cfg_attr(feature = "profile", serde(default, skip_serializing_if = "Option::is_none"))]
     pub long_prefetch_distance: Option<u32>,
-    /// From this length on [`Locality::Auto`] looks at the source and copies past the cache what is in
-    /// memory, in bytes; a page at least. Never where there is none.
+    /// From this length on [`Locality::Auto`] copies past the cache what is in memory, in bytes; two pages at least.
+    /// Never where there is none.
     #[cfg_attr(feature = "profile", serde(default, skip_serializing_if = "Option::is_none"))]
     pub non_temporal_from: Option<usize>,
+}
+
+#[cfg(feature = "profile")]
+const fn one_page() -> usize {
+    PAGE_SIZE
 }
 
 impl Decisions {
@@ -116,13 +144,18 @@ impl Decisions {
 struct Tuning {
     /// The vector loops that copy a page best, and more of them if they are in the L1; best first.
     short: &'static [Primitive],
+    /// The longest copy for which that holds wherever source and destination are, in bytes.
+    page_up_to: usize,
     /// The longest copy for which the L1 is large enough, in bytes.
     short_up_to: usize,
+    /// The longest copy of which the rest is prefetched if the first page was in memory, in bytes.
+    prefetch_up_to: usize,
     /// What stores past the cache fastest, best first.
     non_temporal: &'static [Primitive],
     /// How far ahead it prefetches, in bytes.
     prefetch_distance: u32,
-    /// From this length on [`Locality::Auto`] looks at the source, in bytes.
+    /// From this length on [`Locality::Auto`] copies past the cache what is in memory, in bytes, where a vector loop
+    /// does: `movnti` gains less, and has [`NON_TEMPORAL_FROM`].
     non_temporal_from: usize,
     /// The same for what is as long as [`LONG_FROM`].
     long_prefetch_distance: u32,
@@ -133,7 +166,9 @@ impl Tuning {
     /// 1.49 of `rep movsq` page by page on cold data, 512 gave 1.25 to 1.33, and none 1.14 to 1.23.
     const PLAIN: Self = Self {
         short: &[],
+        page_up_to: PAGE_SIZE,
         short_up_to: 0,
+        prefetch_up_to: 0,
         non_temporal: &[Primitive::Movnti],
         prefetch_distance: 1024,
         non_temporal_from: NON_TEMPORAL_FROM,
@@ -146,7 +181,9 @@ impl Tuning {
     /// 1.21 to 1.24).
     const ZEN_3: Self = Self {
         short: &[Primitive::Avx2],
+        page_up_to: PAGE_SIZE,
         short_up_to: 16 << 10,
+        prefetch_up_to: 0,
         non_temporal: &[Primitive::Avx2Nt, Primitive::Movnti],
         prefetch_distance: 1024,
         non_temporal_from: NON_TEMPORAL_FROM,
@@ -155,13 +192,20 @@ impl Tuning {
 
     /// Zen 5, an EPYC 9005 in a guest; ratios to `rep movsq` page by page.
     ///
-    /// Short copies: with both buffers in the L1 AVX-512 has 1.72 at 4 KiB and 1.81 at 16 KiB, AVX2 1.10
-    /// and 1.21, `rep movsb` 1.00 and 1.11. Out of the L1 `rep movsb` wins: 16 KiB in the L2 have 1.12
-    /// against 0.90, in memory 1.08 against 0.92; a single page is the same (0.97 to 1.01), and 1.42 if
-    /// it is read next, since `rep movsb` leaves it farther away. So of 8 and 16 KiB the first page
-    /// tells: 1.39 and 1.56 in the L1, 0.95 to 1.11 in the L2, 0.96 and 1.04 in memory. Rejected: half
-    /// and half (1.20 and 1.31 in the L1, 0.91 and 0.94 in memory), and a look at the source before the
-    /// copy (0.91 and 1.20 in the L1, 0.76 and 0.92 in memory).
+    /// Short copies: with both buffers in the L1 AVX-512 has 1.85 at 4 KiB and 1.89 at 16 KiB, AVX2 1.10
+    /// and 1.21, `rep movsb` 1.00 and 1.15. Out of the L1 4 and 8 KiB are the same by AVX-512 (scattered in the caches
+    /// 1.11 and 1.09 for 1.00 and 1.05, in memory 1.03 and 1.05 for 1.04 and 1.08), and 1.42 if the page is read
+    /// next, since `rep movsb` leaves it farther away; at 16 KiB `rep movsb` wins: in the L2 1.12 against 0.90, in memory
+    /// 1.11 against 0.93. So there the first page tells, and if it was in memory the rest is prefetched at once before
+    /// `rep movsb`: 1.59 in the L1, 1.20 in memory. Rejected: no such prefetch (1.06 in memory), pages prefetched one by
+    /// one (1.02), the destination prefetched too (1.07), the first page by `rep movsb` (1.33 in the L1, 1.21 in
+    /// memory), half and half (1.31 and 0.94), a look at the source before the copy (1.20 and 0.92), and a prefetch
+    /// without asking (1.15 in memory, 0.67 in the L1). From 32 KiB on it gains nothing: 1.18 against 1.19, 64 KiB 1.16
+    /// against 1.22.
+    ///
+    /// From 64 KiB the first page decides between `rep movsb` and AVX-512 past the cache: in memory 64 and 128 KiB have
+    /// 1.36 and 1.38 for 1.22 and 1.24, and with one read of the destination 1.08 for 1.15; in the cache it costs 2 %
+    /// where a look costs 5. 32 KiB would have 1.31 for 1.19.
     ///
     /// Past the cache, 16, 64, 256 KiB and 2 MiB: AVX-512 with AVX2 the same within 0.01 1.16, 1.34,
     /// 1.44, 1.49 without a prefetch; 1.25, 1.35, 1.36, 1.40 with one 1024 bytes ahead; 1.35, 1.36, 1.38,
@@ -172,10 +216,12 @@ impl Tuning {
     /// random contents: lines of zeros are written up to 1.15 times as fast, and hide the differences.
     const ZEN_5: Self = Self {
         short: &[Primitive::Avx512, Primitive::Avx2],
+        page_up_to: 2 * PAGE_SIZE,
         short_up_to: 16 << 10,
+        prefetch_up_to: 16 << 10,
         non_temporal: &[Primitive::Avx512Nt, Primitive::Avx2Nt, Primitive::Movnti],
         prefetch_distance: 4096,
-        non_temporal_from: NON_TEMPORAL_FROM,
+        non_temporal_from: 64 << 10,
         long_prefetch_distance: 8192,
     };
 
@@ -188,12 +234,16 @@ impl Tuning {
     }
 }
 
-/// From this length on [`Locality::Auto`] looks at the source, and copies past the cache what is not
-/// in it. The copy alone gains 1.2 from there on. Copy and one read of the destination together,
+/// From this length on [`Locality::Auto`] copies past the cache what is not in it, unless the microarchitecture has
+/// another. The copy alone gains 1.2 from there on. Copy and one read of the destination together,
 /// non-temporal against temporal, with the source in memory: on Zen 3 0.65 at 4 KiB, 0.85 at 16 KiB, 0.94
 /// at 64 KiB, 1.03 to 1.10 at 256 KiB; on Zen 5 0.84, 0.95, 0.86 and 0.89 at those lengths and 0.86 at 2
 /// MiB (`results/zen5/then-read.json`), where it stays at or above `rep movsq` page by page (1.00, 1.04).
 const NON_TEMPORAL_FROM: usize = 256 << 10;
+
+/// From this length on a look at the source tells where it is, for shorter copies the time of the first page: a look
+/// costs 25 ns, which is 5 % of 64 KiB in the cache and 1 % of this, and sees four places instead of one.
+const LOOK_FROM: usize = 256 << 10;
 
 /// From this length on the long prefetch distance is the better one, in bytes: see [`Tuning::ZEN_5`].
 const LONG_FROM: usize = 128 << 10;
@@ -214,12 +264,13 @@ pub struct Policy {
     decisions: Decisions,
     /// As in the decisions; `usize::MAX` is never, so that a copy compares once.
     non_temporal_from: usize,
+    /// For [`Locality::Auto`] below [`LOOK_FROM`].
+    middle: Choice,
     page: Choice,
     short: Choice,
     temporal: Choice,
     non_temporal: Choice,
     long_non_temporal: Choice,
-    forced: Option<Choice>,
 }
 
 impl Policy {
@@ -242,12 +293,17 @@ impl Policy {
         let decisions = Decisions {
             temporal,
             page,
+            page_up_to: if in_l1.is_some() { tuning.page_up_to } else { PAGE_SIZE },
             in_l1,
             in_l1_up_to: if in_l1.is_some() { tuning.short_up_to } else { 0 },
+            prefetch_up_to: if in_l1.is_some() { tuning.prefetch_up_to } else { 0 },
             non_temporal,
             prefetch_distance: tuning.prefetch_distance,
             long_prefetch_distance: Some(tuning.long_prefetch_distance),
-            non_temporal_from: Some(tuning.non_temporal_from),
+            non_temporal_from: Some(match non_temporal.is_kernel() {
+                true => NON_TEMPORAL_FROM,
+                false => tuning.non_temporal_from,
+            }),
         };
         let reasons = Reasons { temporal: reason, page: why_page, non_temporal: why_not };
         Self::of(cpu, registers, decisions, reasons)
@@ -261,22 +317,33 @@ impl Policy {
             None => distance,
         };
         let temporal = choice(decisions.temporal, reasons.temporal, distance);
-        let in_l1 = if cpu.has(Features::TSC) { decisions.in_l1 } else { None };
+        let tells_time = cpu.has(Features::TSC);
+        let in_l1 = if tells_time { decisions.in_l1 } else { None };
+        let prefetches = in_l1.is_some() && decisions.prefetch_up_to != 0;
         Self {
             cpu,
             registers,
             decisions,
             non_temporal_from: match decisions.non_temporal_from {
-                Some(bytes) if bytes < PAGE_SIZE => PAGE_SIZE,
+                Some(bytes) if bytes < 2 * PAGE_SIZE => 2 * PAGE_SIZE,
                 Some(bytes) => bytes,
                 None => usize::MAX,
             },
+            middle: Choice {
+                in_memory: if tells_time { Some(decisions.non_temporal) } else { None },
+                prefetch_distance: long_distance & !63,
+                ..temporal
+            },
             page: choice(decisions.page, reasons.page, distance),
-            short: Choice { in_l1, ..temporal },
+            short: Choice {
+                in_l1,
+                in_memory: if prefetches { Some(decisions.temporal) } else { None },
+                prefetch_distance: if prefetches { decisions.prefetch_up_to as u32 } else { 0 },
+                ..temporal
+            },
             temporal,
             non_temporal: choice(decisions.non_temporal, reasons.non_temporal, distance),
             long_non_temporal: choice(decisions.non_temporal, reasons.non_temporal, long_distance),
-            forced: None,
         }
     }
 
@@ -313,25 +380,21 @@ impl Policy {
     /// [`CopyError::Environment`] where one of them names something unknown or the profile is refused, and
     /// [`CopyError::Unavailable`] where this CPU can't run the primitive.
     pub fn host() -> Result<Self, CopyError> {
-        Self::host_or(&mut None).copied()
-    }
-
-    /// The policy of this process, which is worked out once and kept. A reference, since moved it costs a
-    /// page in the L1 half its speed; the first ones to ask find theirs in `own`.
-    #[inline]
-    pub(crate) fn host_or(own: &mut Option<Self>) -> Result<&Self, CopyError> {
         match HOST.get() {
-            Some(Ok(policy)) => Ok(policy),
-            _ => Self::first_host(own),
+            Some(host) => *host,
+            None => {
+                let host = Self::of_environment();
+                HOST.keep(host);
+                host
+            }
         }
     }
 
-    #[cold]
-    #[inline(never)]
-    fn first_host(own: &mut Option<Self>) -> Result<&Self, CopyError> {
-        let host = HOST.get().copied().unwrap_or_else(Self::of_environment);
-        HOST.keep(host);
-        Ok(own.insert(host?))
+    /// The policy of this process, once it is worked out. A reference, since moved it costs a page in the L1 half its
+    /// speed; who finds none asks [`Policy::host`].
+    #[inline]
+    pub(crate) fn kept_host() -> Option<&'static Self> {
+        HOST.get()?.as_ref().ok()
     }
 
     #[cfg(feature = "std")]
@@ -353,7 +416,17 @@ impl Policy {
     ///
     /// [`CopyError::Unavailable`] where the CPU can't run it.
     pub fn forcing(self, primitive: Primitive) -> Result<Self, CopyError> {
-        Ok(Self { forced: Some(self.with_primitive(primitive)?), ..self })
+        let forced = self.with_primitive(primitive)?;
+        Ok(Self {
+            non_temporal_from: usize::MAX,
+            middle: forced,
+            page: forced,
+            short: forced,
+            temporal: forced,
+            non_temporal: forced,
+            long_non_temporal: forced,
+            ..self
+        })
     }
 
     /// The CPU for which it decides.
@@ -379,23 +452,26 @@ impl Policy {
     }
 
     /// How to copy `bytes` bytes of which a look at the source has told where they are. The look
-    /// matters to [`Locality::Auto`] alone. Without one it goes by the length: what is longer than the
-    /// last-level cache can't be in it.
+    /// matters to [`Locality::Auto`] alone. Without one it goes by the length, since what is longer than the
+    /// last-level cache can't be in it, and leaves it to the first page where that may tell.
     #[inline]
     pub const fn choose_seen(&self, locality: Locality, bytes: usize, residence: Residence) -> Choice {
-        if let Some(choice) = self.forced {
-            return choice;
-        }
+        let past_the_cache = bytes >= self.non_temporal_from;
         let non_temporal = match (locality, residence) {
             (Locality::NonTemporal, _) => true,
             (Locality::Temporal, _) | (Locality::Auto, Residence::Cached) => false,
-            (Locality::Auto, Residence::Memory) => bytes >= self.non_temporal_from,
-            (Locality::Auto, Residence::Unknown) => self.exceeds_caches(bytes),
+            (Locality::Auto, Residence::Memory) => past_the_cache,
+            (Locality::Auto, Residence::Unknown) => {
+                if past_the_cache && bytes < LOOK_FROM {
+                    return self.middle;
+                }
+                self.exceeds_caches(bytes)
+            }
         };
         if non_temporal {
             return if bytes < LONG_FROM { self.non_temporal } else { self.long_non_temporal };
         }
-        if bytes <= PAGE_SIZE {
+        if bytes <= self.decisions.page_up_to {
             self.page
         } else if bytes <= self.decisions.in_l1_up_to {
             self.short
@@ -404,10 +480,25 @@ impl Policy {
         }
     }
 
+    /// How to copy one of the folios of a batch, of `bytes` bytes: as any, but short ones first.
+    #[inline]
+    pub(crate) fn choose_in_batch(&self, locality: Locality, bytes: usize) -> Choice {
+        match self.page(bytes) {
+            Some(choice) if locality != Locality::NonTemporal => choice,
+            _ => self.choose(locality, bytes),
+        }
+    }
+
+    /// How to copy `bytes` bytes if they are a page or few, unless past the cache.
+    #[inline]
+    pub(crate) const fn page(&self, bytes: usize) -> Option<Choice> {
+        if bytes <= self.decisions.page_up_to { Some(self.page) } else { None }
+    }
+
     /// Whether a look at the source can change what [`Locality::Auto`] does with `bytes` bytes.
     #[inline]
     pub const fn looks(&self, bytes: usize) -> bool {
-        bytes >= self.non_temporal_from && self.forced.is_none()
+        bytes >= self.non_temporal_from && bytes >= LOOK_FROM
     }
 
     const fn exceeds_caches(&self, bytes: usize) -> bool {
@@ -455,7 +546,7 @@ const fn first_usable(primitives: &[Primitive], cpu: &Cpu, registers: Registers)
 /// The loops go in whole lines, so the distance does.
 const fn choice(primitive: Primitive, reason: Reason, distance: u32) -> Choice {
     let prefetch_distance = if primitive.is_non_temporal() { distance & !63 } else { 0 };
-    Choice { primitive, prefetch_distance, in_l1: None, reason }
+    Choice { primitive, prefetch_distance, in_l1: None, in_memory: None, reason }
 }
 
 /// A choice and its reason, to be printed.
@@ -493,17 +584,24 @@ impl fmt::Display for Explanation {
 
 impl fmt::Display for Choice {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ahead = |formatter: &mut fmt::Formatter<'_>| match self.prefetch_distance {
+            0 => Ok(()),
+            distance => write!(formatter, " prefetching {distance} bytes ahead"),
+        };
         write!(formatter, "{}", self.primitive)?;
-        if self.prefetch_distance != 0 {
-            write!(formatter, " prefetching {} bytes ahead", self.prefetch_distance)?;
+        if self.in_memory.is_none() {
+            ahead(formatter)?;
         }
         write!(formatter, ", since {}", self.reason.text())?;
-        match self.in_l1 {
-            None => Ok(()),
-            Some(primitive) => {
-                write!(formatter, "; {primitive} if the first page shows that it is in the L1")
-            }
+        if let Some(primitive) = self.in_l1 {
+            write!(formatter, "; {primitive} if the first page was in the L1")?;
         }
+        if let Some(primitive) = self.in_memory {
+            write!(formatter, "; {primitive}")?;
+            ahead(formatter)?;
+            write!(formatter, " if it was in memory")?;
+        }
+        Ok(())
     }
 }
 
@@ -595,30 +693,51 @@ mod tests {
     fn of_a_few_pages_the_first_tells() {
         let chosen = |cpu, pages: usize| {
             let choice = Policy::new(cpu, Registers::Vector).choose(Locality::Auto, pages * PAGE_SIZE);
-            (choice.primitive, choice.in_l1)
+            (choice.primitive, choice.in_l1, choice.in_memory)
         };
-        let (avx512, rep_movsb) = (Primitive::Avx512, Primitive::RepMovsb);
-        assert_eq!(chosen(ZEN_5, 1), (avx512, None));
-        assert_eq!(chosen(ZEN_5, 2), (rep_movsb, Some(avx512)));
-        assert_eq!(chosen(ZEN_5, 4), (rep_movsb, Some(avx512)));
-        assert_eq!(chosen(ZEN_5, 5), (rep_movsb, None));
-        assert_eq!(chosen(ZEN_5.without(Features::TSC), 4), (rep_movsb, None), "nothing to tell the time by");
-        assert_eq!(chosen(ZEN_4, 4), (rep_movsb, None), "not measured");
+        let (avx2, avx512, rep_movsb) = (Primitive::Avx2, Primitive::Avx512, Primitive::RepMovsb);
+        for (pages, expected) in [
+            (1, (avx512, None, None)),
+            (2, (avx512, None, None)),
+            (3, (rep_movsb, Some(avx512), Some(rep_movsb))),
+            (4, (rep_movsb, Some(avx512), Some(rep_movsb))),
+            (5, (rep_movsb, None, None)),
+            (15, (rep_movsb, None, None)),
+            (16, (rep_movsb, None, Some(Primitive::Avx512Nt))),
+            (63, (rep_movsb, None, Some(Primitive::Avx512Nt))),
+            (64, (rep_movsb, None, None)),
+        ] {
+            assert_eq!(chosen(ZEN_5, pages), expected, "{pages} pages");
+        }
+        let without = ZEN_5.without(Features::TSC);
+        assert_eq!(chosen(without, 4), (rep_movsb, None, None), "nothing to tell the time by");
+        assert_eq!(chosen(without, 16), (rep_movsb, None, None), "nothing to tell the time by");
+        let zen_3 = Cpu { features: ZEN_3.features | Features::TSC, ..ZEN_3 };
+        assert_eq!(chosen(zen_3, 1), (avx2, None, None));
+        assert_eq!(chosen(zen_3, 2), (rep_movsb, Some(avx2), None), "no prefetch was measured there");
+        assert_eq!(chosen(zen_3, 16), (rep_movsb, None, None));
+        assert_eq!(chosen(ZEN_4, 4), (rep_movsb, None, None), "not measured");
     }
 
     #[test]
     fn a_look_decides_from_the_threshold_on() {
         use Primitive::*;
         assert_eq!(chosen(ZEN_5, Locality::Auto, 20 * KIB), (RepMovsb, RepMovsb));
-        assert_eq!(chosen(ZEN_5, Locality::Auto, 256 * KIB - 4096), (RepMovsb, RepMovsb));
-        assert_eq!(chosen(ZEN_5, Locality::Auto, 256 * KIB), (RepMovsb, Avx512Nt));
+        assert_eq!(chosen(ZEN_5, Locality::Auto, 64 * KIB - 4096), (RepMovsb, RepMovsb));
+        assert_eq!(chosen(ZEN_5, Locality::Auto, 64 * KIB), (RepMovsb, Avx512Nt));
+        assert_eq!(chosen(ZEN_5.without(VECTORS), Locality::Auto, 64 * KIB), (RepMovsb, RepMovsb));
+        assert_eq!(chosen(ZEN_5.without(VECTORS), Locality::Auto, 256 * KIB), (RepMovsb, Movnti));
+        assert_eq!(chosen(ZEN_3, Locality::Auto, 256 * KIB - 4096), (RepMovsb, RepMovsb));
         assert_eq!(chosen(ZEN_3, Locality::Auto, 256 * KIB), (RepMovsb, Avx2Nt));
         assert_eq!(chosen(SKYLAKE, Locality::Auto, 256 * KIB), (RepMovsb, Movnti));
         assert_eq!(chosen(UNKNOWN, Locality::Auto, 256 * KIB), (Movq, Movnti));
-        for bytes in [4 * KIB, 8 * KIB, 16 * KIB, 20 * KIB, 128 * KIB, 256 * KIB, MIB] {
+        let policy = Policy::new(ZEN_5, Registers::Vector);
+        for bytes in [4 * KIB, 8 * KIB, 16 * KIB, 20 * KIB, 64 * KIB, 128 * KIB, 256 * KIB, MIB] {
             let (cached, in_memory) = chosen(ZEN_5, Locality::Auto, bytes);
-            let looks = Policy::new(ZEN_5, Registers::Vector).looks(bytes);
-            assert_eq!(looks, cached != in_memory, "{bytes}: a look where it decides, and only there");
+            let told =
+                policy.looks(bytes) || policy.choose(Locality::Auto, bytes).in_memory == Some(in_memory);
+            assert!(told || cached == in_memory, "{bytes}: somebody tells where it decides");
+            assert!(!policy.looks(bytes) || cached != in_memory, "{bytes}: no look where it doesn't");
         }
     }
 
@@ -685,8 +804,10 @@ mod tests {
         let decisions = Decisions {
             temporal: Primitive::RepMovsq,
             page: Primitive::Avx2,
+            page_up_to: PAGE_SIZE,
             in_l1: None,
             in_l1_up_to: 0,
+            prefetch_up_to: 0,
             non_temporal: Primitive::Movnti,
             prefetch_distance: 2000,
             long_prefetch_distance: None,
@@ -702,7 +823,8 @@ mod tests {
         );
         assert_eq!(built_in.deciding(*built_in.decisions()).unwrap().decisions(), built_in.decisions());
         let always = policy.deciding(Decisions { non_temporal_from: Some(0), ..decisions }).unwrap();
-        assert!(!always.looks(0) && always.looks(4 * KIB), "there is something to look at");
+        assert!(!always.looks(0) && always.looks(256 * KIB), "there is something to look at");
+        assert_eq!(always.choose(Locality::Auto, 4 * KIB).primitive, Primitive::Avx2, "a page has no rest");
         let lacking = Policy::new(ZEN_3, Registers::Vector)
             .deciding(Decisions { in_l1: Some(Primitive::Avx512), ..decisions });
         let missing = Features::AVX512F;
@@ -718,7 +840,8 @@ mod tests {
         assert_eq!(explained(ZEN_4, Locality::Temporal, MIB), "rep_movsb, since the CPU has ERMS");
         assert_eq!(
             explained(ZEN_5, Locality::Auto, 16 * KIB),
-            "rep_movsb, since the CPU has ERMS; avx512 if the first page shows that it is in the L1"
+            "rep_movsb, since the CPU has ERMS; avx512 if the first page was in the L1; rep_movsb prefetching 16384 \
+             bytes ahead if it was in memory"
         );
         assert_eq!(
             explained(SKYLAKE, Locality::Auto, MIB),

@@ -263,15 +263,27 @@ fn check_decisions(registers: Registers, decisions: &Decisions) -> Result<(), Re
             ));
         }
     }
-    for (threshold, bytes) in
-        [("in_l1_up_to", Some(decisions.in_l1_up_to)), ("non_temporal_from", decisions.non_temporal_from)]
-    {
+    for (threshold, bytes) in [
+        ("page_up_to", Some(decisions.page_up_to)),
+        ("in_l1_up_to", Some(decisions.in_l1_up_to)),
+        ("prefetch_up_to", Some(decisions.prefetch_up_to)),
+        ("non_temporal_from", decisions.non_temporal_from),
+    ] {
         if let Some(bytes) = bytes.filter(|bytes| !bytes.is_multiple_of(PAGE_SIZE)) {
             return refuse(format!("{threshold} is {bytes}: a multiple of {PAGE_SIZE} bytes"));
         }
     }
+    if decisions.page_up_to < PAGE_SIZE {
+        return refuse(format!("page_up_to is {}: a page at least, {PAGE_SIZE} bytes", decisions.page_up_to));
+    }
     if in_l1.is_some() != (decisions.in_l1_up_to > PAGE_SIZE) {
         return refuse("in_l1 needs an in_l1_up_to of two pages or more, and that an in_l1".to_owned());
+    }
+    if decisions.prefetch_up_to > decisions.in_l1_up_to {
+        let Decisions { prefetch_up_to, in_l1_up_to, .. } = decisions;
+        return refuse(format!(
+            "prefetch_up_to is {prefetch_up_to}, and in_l1_up_to {in_l1_up_to}: that much at most"
+        ));
     }
     Ok(())
 }

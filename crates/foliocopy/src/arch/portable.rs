@@ -42,3 +42,10 @@ pub(crate) unsafe fn copy_mc(
 
 /// Orders stores; there are none here that need it.
 pub(crate) fn store_fence() {}
+
+/// There is none here.
+///
+/// # Safety
+///
+/// None: x86-64 has one.
+pub(crate) unsafe fn prefetch(_start: *const u8, _bytes: usize) {}

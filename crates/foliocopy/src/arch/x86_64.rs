@@ -23,8 +23,8 @@ struct Work {
     src: *const u8,
     /// Not 0, and a multiple of 64.
     bytes: usize,
-    /// How far from the line being read the line being prefetched lies, in bytes. Loops that do not
-    /// prefetch ignore it.
+    /// How far from the line being read the line being prefetched lies, in bytes; for the loops that go by
+    /// whole pages and prefetch within them, how far from the start what comes after the range. The others ignore it.
     prefetch: isize,
     /// Null where the loop is not machine-check safe.
     recovery: *mut Recovery,
@@ -115,7 +115,9 @@ unsafe fn ranged<const MACHINE_CHECK_SAFE: bool>(
 }
 
 /// The loop of `primitive`. A `match`, since a kernel with retpolines pays for an indirect call; what it
-/// works on comes in registers, which for a page costs 2 ns less than in memory.
+/// works on comes in registers, which for a page costs 2 ns less than in memory. Out of line, so that every loop is
+/// there once.
+#[inline(never)]
 unsafe fn run<const MACHINE_CHECK_SAFE: bool>(
     primitive: Primitive,
     dst: *mut u8,

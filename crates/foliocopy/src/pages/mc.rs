@@ -6,7 +6,7 @@ use crate::chunk::{self, Yield};
 use crate::error::{CopyError, Unsupported};
 use crate::memory_error::{CopyMcError, MemoryError, Side};
 use crate::page::{PAGE_SIZE, Page, PageRange};
-use crate::policy::Choice;
+use crate::policy::{Choice, Policy};
 use crate::sigbus;
 
 /// Copies `src` to `dst`, and stops at memory that can't be read or written: poisoned memory, or a
@@ -247,7 +247,12 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         }
         sigbus::ensure().map_err(CopyError::Unsupported)?;
         // SAFETY: the caller vouches for the source, and its faults are caught.
-        machine_check_safe(unsafe { self.choice::<true>(src.start(), src.bytes())? })
+        let choose = |policy| unsafe { self.choice::<true>(policy, src.start(), src.bytes()) };
+        let choice = match self.known_policy() {
+            Some(policy) => choose(policy)?,
+            None => choose(&Policy::host()?)?,
+        };
+        machine_check_safe(choice)
     }
 
     /// # Safety
@@ -288,7 +293,7 @@ impl<Y: Yield> CopyOptions<'_, Y> {
 
 /// The choice, if a fault in it can be survived.
 fn machine_check_safe(choice: Choice) -> Result<Choice, CopyError> {
-    match choice.primitive.is_machine_check_safe() {
+    match choice.is_machine_check_safe() {
         true => Ok(choice),
         false => Err(CopyError::Unsupported(Unsupported::Primitive(choice.primitive))),
     }

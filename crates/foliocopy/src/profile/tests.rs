@@ -1,5 +1,6 @@
 use super::*;
 use crate::cpu::Caches;
+use crate::locality::Residence;
 
 const ZEN_3: Cpu = Cpu {
     vendor: Vendor::Amd,
@@ -27,8 +28,10 @@ fn profile() -> Profile {
         process: Decisions {
             temporal: Primitive::RepMovsq,
             page: Primitive::Avx2,
+            page_up_to: 4 << 10,
             in_l1: Some(Primitive::Avx2),
             in_l1_up_to: 8 << 10,
+            prefetch_up_to: 8 << 10,
             non_temporal: Primitive::Movnti,
             prefetch_distance: 512,
             long_prefetch_distance: None,
@@ -37,8 +40,10 @@ fn profile() -> Profile {
         kernel: Decisions {
             temporal: Primitive::RepMovsb,
             page: Primitive::RepMovsb,
+            page_up_to: 4 << 10,
             in_l1: None,
             in_l1_up_to: 0,
+            prefetch_up_to: 0,
             non_temporal: Primitive::Movnti,
             prefetch_distance: 1024,
             long_prefetch_distance: None,
@@ -91,7 +96,8 @@ fn a_policy_decides_by_it() {
     assert_eq!((chosen.primitive, chosen.prefetch_distance), (Primitive::Movnti, 512));
     assert_eq!(chosen.reason(), "a profile of this CPU says so");
     assert_eq!(policy.choose(Locality::Auto, 1 << 14).primitive, Primitive::RepMovsq);
-    assert!(policy.looks(128 << 10) && !policy.looks(124 << 10));
+    let in_memory = |bytes| policy.choose_seen(Locality::Auto, bytes, Residence::Memory).primitive;
+    assert_eq!((in_memory(128 << 10), in_memory(124 << 10)), (Primitive::Movnti, Primitive::RepMovsq));
     assert_eq!(
         policy.explain(Locality::Temporal, 4096).to_string(),
         "avx2, since a profile of this CPU says so"
@@ -190,6 +196,10 @@ fn decisions_that_make_no_sense_are_refused() {
         ("prefetch_distance = 512", "prefetch_distance = 1048576", "65536 at most"),
         ("in_l1_up_to = 8192", "in_l1_up_to = 8000", "in_l1_up_to is 8000: a multiple of 4096"),
         ("in_l1_up_to = 8192", "in_l1_up_to = 0", "in_l1 needs an in_l1_up_to"),
+        ("page_up_to = 4096", "page_up_to = 0", "page_up_to is 0: a page at least"),
+        ("page_up_to = 4096", "page_up_to = 6000", "page_up_to is 6000: a multiple of 4096"),
+        ("prefetch_up_to = 8192", "prefetch_up_to = 100", "prefetch_up_to is 100: a multiple of 4096"),
+        ("prefetch_up_to = 8192", "prefetch_up_to = 12288", "prefetch_up_to is 12288, and in_l1_up_to 8192"),
         ("non_temporal_from = 131072", "non_temporal_from = 131073", "non_temporal_from is 131073"),
         ("page = \"rep_movsb\"", "page = \"avx2\"", "kernel.page is avx2: its vector registers"),
     ] {

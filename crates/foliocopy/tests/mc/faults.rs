@@ -77,29 +77,38 @@ fn every_page_of_a_huge_page() {
     }
 }
 
-/// What the policy chooses, and its look at the source: where that faults, the copy itself finds the error.
+/// What the policy chooses, its first page and its look at the source: where these fault, the copy finds the error. Each
+/// length is one that goes another way, with the memory in the cache and out of it.
 #[test]
-fn every_page_of_a_huge_page_as_the_policy_copies_it() {
-    const NR_PAGES: usize = 512;
-    let (mut src, dst) = (Region::patterned(NR_PAGES), Region::new(NR_PAGES));
-    for bad in ways() {
-        for index in 0..NR_PAGES {
-            src.spoil(index, *bad);
-            for locality in Locality::ALL {
-                // SAFETY: the test's own memory.
-                let answer =
-                    unsafe { CopyOptions::new().locality(*locality).copy_mc_pages(dst.range(), src.range()) };
-                let error = memory_error(answer);
-                let expected = (index * PAGE_SIZE, index, Side::Source);
-                assert_eq!(
-                    (error.bytes_copied, error.page_index, error.side),
-                    expected,
-                    "{locality}: {error:?}"
-                );
-                assert!(dst.bytes(0, index * PAGE_SIZE) == src.bytes(0, index * PAGE_SIZE), "{locality}");
-                dst.fill(0);
+fn every_page_of_a_range_as_the_policy_copies_it() {
+    for nr_pages in [1, 2, 4, 16, 63, 512] {
+        let (mut src, dst) = (Region::patterned(nr_pages), Region::new(nr_pages));
+        for bad in ways() {
+            for index in 0..nr_pages {
+                src.spoil(index, *bad);
+                for (locality, flush) in Locality::ALL.iter().flat_map(|one| [(*one, false), (*one, true)]) {
+                    dst.fill(0);
+                    if flush {
+                        src.flush(0, index * PAGE_SIZE);
+                        dst.flush(0, nr_pages * PAGE_SIZE);
+                    }
+                    // SAFETY: the test's own memory.
+                    let answer = unsafe {
+                        CopyOptions::new().locality(locality).copy_mc_pages(dst.range(), src.range())
+                    };
+                    let error = memory_error(answer);
+                    let found = (error.bytes_copied, error.page_index, error.side);
+                    let good = index * PAGE_SIZE;
+                    assert_eq!(
+                        found,
+                        (good, index, Side::Source),
+                        "{nr_pages} {locality} {flush}: {error:?}"
+                    );
+                    assert!(dst.bytes(0, good) == src.bytes(0, good), "{nr_pages} {locality} {flush}");
+                    assert!(dst.is_filled(0, good, nr_pages * PAGE_SIZE), "{nr_pages} {locality} {flush}");
+                }
+                src.mend(index, pattern(index));
             }
-            src.mend(index, pattern(index));
         }
     }
 }

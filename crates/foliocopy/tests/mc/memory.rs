@@ -111,6 +111,16 @@ impl Region {
         unsafe { std::slice::from_raw_parts(self.start().cast::<u8>().add(start), end - start) }
     }
 
+    /// Puts those bytes out of every cache.
+    pub(crate) fn flush(&self, start: usize, end: usize) {
+        for line in self.bytes(start, end).chunks(64) {
+            // SAFETY: a reference is a valid address, and flushing changes no content.
+            unsafe { core::arch::x86_64::_mm_clflush(line.as_ptr()) };
+        }
+        // SAFETY: SSE2 is part of every x86-64.
+        unsafe { core::arch::x86_64::_mm_mfence() };
+    }
+
     /// Whether every byte from `start` to `end` is `byte`. A page at a time, which is fast unoptimized too.
     pub(crate) fn is_filled(&self, byte: u8, start: usize, end: usize) -> bool {
         let page = Page::filled(byte);

@@ -82,38 +82,33 @@ unsafe fn timed<const MACHINE_CHECK_SAFE: bool>(
     (cycles, faulted != 0)
 }
 
-/// Asks for the lines of a range, without waiting for them. `bytes` is a positive multiple of 64.
+/// Asks for the lines of a range, without waiting for them. `bytes` is a multiple of 64.
 ///
 /// # Safety
 ///
 /// The range is within one object: a prefetch can't fault, but nothing of others is to be touched.
 #[inline]
 pub(crate) unsafe fn prefetch(start: *const u8, bytes: usize) {
-    // SAFETY: a prefetch reads nothing that a program could see.
-    unsafe {
-        asm!(
-            "2:",
-            "prefetchnta [{start}]",
-            "add {start}, 64",
-            "sub {bytes}, 64",
-            "jnz 2b",
-            start = inout(reg) start => _,
-            bytes = inout(reg) bytes => _,
-            options(nostack, readonly),
-        );
+    for offset in (0..bytes).step_by(64) {
+        let line = start.wrapping_add(offset);
+        // SAFETY: a prefetch reads nothing that a program could see.
+        unsafe { asm!("prefetchnta [{}]", in(reg) line, options(nostack, preserves_flags, readonly)) };
     }
 }
 
-/// Throws the lines at `addresses` out of every cache. CLFLUSH is part of every x86-64.
+/// Throws the lines of a range out of every cache. CLFLUSH is part of every x86-64.
 ///
 /// # Safety
 ///
-/// The addresses are readable.
-pub(crate) unsafe fn flush(addresses: [*const u8; LINES]) {
-    for address in addresses {
+/// The range is readable, and starts with a line.
+pub(crate) unsafe fn flush(start: *const u8, bytes: usize) {
+    for offset in (0..bytes).step_by(64) {
+        let line = start.wrapping_add(offset);
         // SAFETY: flushing a line that can be read changes nothing that a program could see.
-        unsafe { asm!("clflush [{}]", "mfence", in(reg) address, options(nostack, preserves_flags)) };
+        unsafe { asm!("clflush [{}]", in(reg) line, options(nostack, preserves_flags)) };
     }
+    // SAFETY: waits for the flushes, and touches no register.
+    unsafe { asm!("mfence", options(nostack, preserves_flags)) };
 }
 
 /// The time-stamp counter, read whenever the CPU gets to it.
