@@ -8,7 +8,7 @@ use crate::chunk::{self, Yield};
 use crate::error::CopyError;
 use crate::extable::Fault;
 use crate::fence::FenceGuard;
-use crate::locality;
+use crate::locality::{self, Locality};
 use crate::page::{PAGE_SHIFT, PAGE_SIZE, Page, PageRange};
 use crate::pages::CopyOptions;
 use crate::policy::{Choice, Policy};
@@ -26,13 +26,15 @@ pub struct FolioPair {
 }
 
 impl FolioPair {
-    const fn bytes(&self) -> usize {
+    #[inline]
+    pub(crate) const fn bytes(&self) -> usize {
         self.nr_pages * PAGE_SIZE
     }
 
     /// Whether the ranges are what they must be, as far as that can be told without a branch: shorter than 4 GiB, in the
     /// lower half of the address space, on pages, and apart.
-    fn is_plainly_good(&self) -> bool {
+    #[inline]
+    pub(crate) fn is_plainly_good(&self) -> bool {
         let (dst, src) = (self.dst.addr(), self.src.addr());
         let small = (self.nr_pages < 1 << (32 - PAGE_SHIFT)) & ((dst | src) <= isize::MAX as usize);
         let aligned = (dst | src).is_multiple_of(PAGE_SIZE);
@@ -131,7 +133,10 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         // In registers, all of it: what a loop over pages keeps on the stack waits for the stores of the page before.
         let choose = |pair: &FolioPair| match named {
             Some(choice) => choice,
-            None => policy.choose_in_batch(locality, pair.bytes()),
+            None => match policy.few_pages(pair.bytes()) {
+                Some(choice) if locality != Locality::NonTemporal => choice,
+                _ => policy.choose(locality, pair.bytes()),
+            },
         };
         for pair in batch {
             admit(choose(pair))?;

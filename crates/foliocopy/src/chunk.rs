@@ -79,12 +79,30 @@ unsafe fn one<const MACHINE_CHECK_SAFE: bool>(
 ) -> Result<(), Fault> {
     // SAFETY: the caller's promises.
     unsafe {
-        if choice.first_page_tells() {
-            by_first_page::<MACHINE_CHECK_SAFE>(choice, dst, src, bytes)
-        } else if choice.primitive.is_non_temporal() {
-            fenced::<MACHINE_CHECK_SAFE>(choice.primitive, dst, src, bytes, choice.prefetch_distance)
-        } else {
-            by::<MACHINE_CHECK_SAFE>(choice.primitive, dst, src, bytes, 0)
+        match choice.primitive.is_non_temporal() {
+            true => fenced::<MACHINE_CHECK_SAFE>(choice.primitive, dst, src, bytes, choice.prefetch_distance),
+            false => few_pages::<MACHINE_CHECK_SAFE>(choice, dst, src, bytes),
+        }
+    }
+}
+
+/// One chunk through the cache, unless its first page tells otherwise.
+///
+/// # Safety
+///
+/// As [`copy`].
+#[inline(always)]
+pub(crate) unsafe fn few_pages<const MACHINE_CHECK_SAFE: bool>(
+    choice: Choice,
+    dst: *mut u8,
+    src: *const u8,
+    bytes: usize,
+) -> Result<(), Fault> {
+    // SAFETY: the caller's promises.
+    unsafe {
+        match choice.first_page_tells() {
+            true => by_first_page::<MACHINE_CHECK_SAFE>(choice, dst, src, bytes),
+            false => temporal::<MACHINE_CHECK_SAFE>(choice.primitive, dst, src, bytes),
         }
     }
 }
@@ -94,7 +112,7 @@ unsafe fn one<const MACHINE_CHECK_SAFE: bool>(
 ///
 /// # Safety
 ///
-/// As [`copy`]; the CPU has a time-stamp counter.
+/// As [`copy`]; there is a page at least, and the CPU has a time-stamp counter.
 #[inline(never)]
 unsafe fn by_first_page<const MACHINE_CHECK_SAFE: bool>(
     choice: Choice,
@@ -102,26 +120,25 @@ unsafe fn by_first_page<const MACHINE_CHECK_SAFE: bool>(
     src: *const u8,
     bytes: usize,
 ) -> Result<(), Fault> {
-    let first = bytes.min(PAGE_SIZE);
-    let rest = bytes - first;
+    let rest = bytes - PAGE_SIZE;
     let Some(clock) = Clock::usable() else {
         // SAFETY: the caller's promises.
-        return unsafe { by::<MACHINE_CHECK_SAFE>(choice.primitive, dst, src, bytes, 0) };
+        return unsafe { temporal::<MACHINE_CHECK_SAFE>(choice.primitive, dst, src, bytes) };
     };
     let as_in_l1 = choice.in_l1.unwrap_or(choice.primitive);
     let start = clock.now();
     // SAFETY: the first of the two parts of what the caller promised.
-    unsafe { by::<MACHINE_CHECK_SAFE>(as_in_l1, dst, src, first, 0) }
+    unsafe { temporal::<MACHINE_CHECK_SAFE>(as_in_l1, dst, src, PAGE_SIZE) }
         .map_err(|fault| Fault { bytes_left: fault.bytes_left + rest, ..fault })?;
     let cycles = clock.now().wrapping_sub(start);
     // SAFETY: the second of the two.
     unsafe {
-        let (dst, src) = (dst.add(first), src.add(first));
+        let (dst, src) = (dst.add(PAGE_SIZE), src.add(PAGE_SIZE));
         if clock.page_was_in_l1(cycles) {
-            return by::<MACHINE_CHECK_SAFE>(as_in_l1, dst, src, rest, 0);
+            return temporal::<MACHINE_CHECK_SAFE>(as_in_l1, dst, src, rest);
         }
         let Some(in_memory) = choice.in_memory.filter(|_| clock.page_was_far(cycles)) else {
-            return by::<MACHINE_CHECK_SAFE>(choice.primitive, dst, src, rest, 0);
+            return temporal::<MACHINE_CHECK_SAFE>(choice.primitive, dst, src, rest);
         };
         // What a loop would prefetch too late, and a `rep movs` not at all.
         arch::prefetch(src, rest.min(choice.prefetch_distance as usize));
@@ -129,7 +146,7 @@ unsafe fn by_first_page<const MACHINE_CHECK_SAFE: bool>(
         // went by the page alone, folios in the L3 would be thrown out of it one after the other (0.68 at 64 KiB).
         let past_the_cache = in_memory.is_non_temporal();
         if past_the_cache && clock.look::<MACHINE_CHECK_SAFE>(src, rest) != Residence::Memory {
-            return by::<MACHINE_CHECK_SAFE>(choice.primitive, dst, src, rest, 0);
+            return temporal::<MACHINE_CHECK_SAFE>(choice.primitive, dst, src, rest);
         }
         fenced::<MACHINE_CHECK_SAFE>(in_memory, dst, src, rest, choice.prefetch_distance)
     }
@@ -150,24 +167,23 @@ unsafe fn fenced<const MACHINE_CHECK_SAFE: bool>(
 ) -> Result<(), Fault> {
     let _fence = FenceGuard::new(primitive);
     // SAFETY: the caller's promises.
-    unsafe { by::<MACHINE_CHECK_SAFE>(primitive, dst, src, bytes, prefetch_distance as usize) }
+    unsafe { run::<MACHINE_CHECK_SAFE>(primitive, dst, src, bytes, prefetch_distance as usize, ptr::null()) }
 }
 
-/// One run of one primitive, without a fence.
+/// One run of one primitive whose stores need no fence.
 ///
 /// # Safety
 ///
 /// As [`copy`].
-#[inline]
-unsafe fn by<const MACHINE_CHECK_SAFE: bool>(
+#[inline(always)]
+pub(crate) unsafe fn temporal<const MACHINE_CHECK_SAFE: bool>(
     primitive: Primitive,
     dst: *mut u8,
     src: *const u8,
     bytes: usize,
-    prefetch_distance: usize,
 ) -> Result<(), Fault> {
     // SAFETY: the caller's promises.
-    unsafe { run::<MACHINE_CHECK_SAFE>(primitive, dst, src, bytes, prefetch_distance, ptr::null()) }
+    unsafe { run::<MACHINE_CHECK_SAFE>(primitive, dst, src, bytes, 0, ptr::null()) }
 }
 
 /// One run of one primitive, without a fence, that prefetches what comes `next`.

@@ -74,7 +74,7 @@ pub(crate) unsafe fn choose<const MACHINE_CHECK_SAFE: bool>(
     src: *const u8,
     bytes: usize,
 ) -> Choice {
-    if let (true, Some(choice)) = (locality != Locality::NonTemporal, policy.page(bytes)) {
+    if let (true, Some(choice)) = (locality != Locality::NonTemporal, policy.few_pages(bytes)) {
         return choice;
     }
     // SAFETY: the caller's promise.

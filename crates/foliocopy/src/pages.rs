@@ -6,10 +6,11 @@ mod mc;
 #[cfg(feature = "std")]
 pub use mc::{Skipped, copy_mc_folios, copy_mc_pages, copy_mc_pages_raw, copy_mc_pages_skipping};
 
+use crate::batch::FolioPair;
 use crate::chunk::{self, DEFAULT_CHUNK_BYTES, NoYield, Yield};
 use crate::error::CopyError;
 use crate::locality::{self, Locality};
-use crate::page::{Page, PageRange};
+use crate::page::Page;
 use crate::policy::{Choice, Policy};
 use crate::primitive::Primitive;
 
@@ -135,7 +136,7 @@ impl<'a, Y: Yield> CopyOptions<'a, Y> {
             return Err(CopyError::LengthMismatch { dst: dst.len(), src: src.len() });
         }
         // SAFETY: two slices of the same length, one of which is borrowed mutably.
-        unsafe { self.copy_checked(dst.into(), src.as_ptr()) }
+        unsafe { self.copy_pages_raw(dst.as_mut_ptr(), src.as_ptr(), src.len()) }
     }
 
     /// Copies `nr_pages` pages of 4096 bytes from `src` to `dst`.
@@ -155,12 +156,21 @@ impl<'a, Y: Yield> CopyOptions<'a, Y> {
         src: *const Page,
         nr_pages: usize,
     ) -> Result<(), CopyError> {
-        let (dst, source) = (PageRange::new(dst, nr_pages)?, PageRange::new(src.cast_mut(), nr_pages)?);
-        if dst.overlaps(source) {
-            return Err(CopyError::Overlap);
+        // A page or a few, first and by as little as can be: every store to the stack is one among those of the page,
+        // which are what it waits for.
+        let pair = FolioPair { dst, src, nr_pages };
+        let through_the_cache = self.primitive.is_none() && self.locality != Locality::NonTemporal;
+        if let (true, Some(policy)) = (through_the_cache && pair.is_plainly_good(), self.known_policy()) {
+            let few_pages = policy.few_pages(pair.bytes()).filter(|_| pair.bytes() <= self.chunk_bytes);
+            if let Some(choice) = few_pages {
+                // SAFETY: the ranges are pages and apart; the caller vouches for the memory.
+                let _ = unsafe { chunk::few_pages::<false>(choice, dst.cast(), src.cast(), pair.bytes()) };
+                return Ok(());
+            }
         }
-        // SAFETY: the ranges don't overlap; the caller vouches for the memory.
-        unsafe { self.copy_checked(dst, src) }
+        let Self { policy, locality, primitive, chunk_bytes, between_chunks } = self;
+        // SAFETY: the caller's promises.
+        unsafe { copy_range(policy, locality, primitive, chunk_bytes, between_chunks, pair) }
     }
 
     /// What decides, unless that is the host's policy and not worked out yet.
@@ -170,23 +180,6 @@ impl<'a, Y: Yield> CopyOptions<'a, Y> {
             Some(policy) => Some(policy),
             None => Policy::kept_host(),
         }
-    }
-
-    /// # Safety
-    ///
-    /// `src` is readable for as many pages as `dst` has, and `dst` is writable and elsewhere.
-    #[inline(always)]
-    unsafe fn copy_checked(self, dst: PageRange, src: *const Page) -> Result<(), CopyError> {
-        let Some(policy) = self.known_policy() else {
-            let Self { locality, primitive, chunk_bytes, between_chunks, .. } = self;
-            // SAFETY: the caller's promises.
-            return unsafe { copy_first(locality, primitive, chunk_bytes, between_chunks, dst, src) };
-        };
-        // SAFETY: the caller vouches for the source.
-        let choice = unsafe { self.choice::<false>(policy, src, dst.bytes())? };
-        // SAFETY: the caller's promises.
-        unsafe { self.run(choice, dst, src) };
-        Ok(())
     }
 
     /// # Safety
@@ -207,46 +200,38 @@ impl<'a, Y: Yield> CopyOptions<'a, Y> {
             }),
         }
     }
-
-    /// # Safety
-    ///
-    /// The choice suits the CPU, `src` is readable for as many pages as `dst` has, and `dst` is
-    /// writable and elsewhere.
-    #[inline]
-    unsafe fn run(self, choice: Choice, dst: PageRange, src: *const Page) {
-        let Self { chunk_bytes, between_chunks, .. } = self;
-        // SAFETY: the caller's promises. Without machine-check safety there is no fault to hear of.
-        let _ = unsafe {
-            chunk::copy::<false>(
-                choice,
-                dst.start().cast(),
-                src.cast(),
-                dst.bytes(),
-                chunk_bytes,
-                between_chunks,
-            )
-        };
-    }
 }
 
-/// The first copy of a process, with what the options hold. Out of line, and each option by itself: room on the stack for
-/// a policy, and options in memory, would cost every other copy of a page a twentieth.
+/// A copy with what the options hold, each by itself: in memory they would cost a copy of one page a twentieth.
 ///
 /// # Safety
 ///
-/// As [`CopyOptions::copy_checked`].
-#[cold]
+/// As [`copy_pages_raw`].
 #[inline(never)]
-unsafe fn copy_first<Y: Yield>(
+unsafe fn copy_range<Y: Yield>(
+    policy: Option<&Policy>,
     locality: Locality,
     primitive: Option<Primitive>,
     chunk_bytes: usize,
     between_chunks: Y,
-    dst: PageRange,
-    src: *const Page,
+    pair: FolioPair,
 ) -> Result<(), CopyError> {
-    let policy = Policy::host()?;
-    let options = CopyOptions { policy: Some(&policy), locality, primitive, chunk_bytes, between_chunks };
-    // SAFETY: the caller's promises.
-    unsafe { options.copy_checked(dst, src) }
+    let (dst, src) = pair.ranges()?;
+    let options = CopyOptions { policy, locality, primitive, chunk_bytes, between_chunks };
+    let host;
+    let policy = match options.known_policy() {
+        Some(policy) => policy,
+        None => {
+            host = Policy::host()?;
+            &host
+        }
+    };
+    let (dst, src, bytes) = (dst.start().cast(), src.start().cast_const(), dst.bytes());
+    // SAFETY: the caller vouches for the source.
+    let choice = unsafe { options.choice::<false>(policy, src, bytes)? };
+    // SAFETY: the choice is for this CPU, and the ranges don't overlap; the caller vouches for the memory. Without
+    // machine-check safety there is no fault to hear of.
+    let _ =
+        unsafe { chunk::copy::<false>(choice, dst, src.cast(), bytes, chunk_bytes, options.between_chunks) };
+    Ok(())
 }

@@ -418,6 +418,7 @@ impl Policy {
     pub fn forcing(self, primitive: Primitive) -> Result<Self, CopyError> {
         let forced = self.with_primitive(primitive)?;
         Ok(Self {
+            decisions: Decisions { page_up_to: 0, in_l1_up_to: 0, ..self.decisions },
             non_temporal_from: usize::MAX,
             middle: forced,
             page: forced,
@@ -471,28 +472,23 @@ impl Policy {
         if non_temporal {
             return if bytes < LONG_FROM { self.non_temporal } else { self.long_non_temporal };
         }
+        match self.few_pages(bytes) {
+            Some(choice) => choice,
+            None => self.temporal,
+        }
+    }
+
+    /// How to copy `bytes` bytes through the cache if they are a page or a few and nothing else was asked for: what
+    /// [`Policy::choose`] answers too, sooner.
+    #[inline]
+    pub(crate) const fn few_pages(&self, bytes: usize) -> Option<Choice> {
         if bytes <= self.decisions.page_up_to {
-            self.page
+            Some(self.page)
         } else if bytes <= self.decisions.in_l1_up_to {
-            self.short
+            Some(self.short)
         } else {
-            self.temporal
+            None
         }
-    }
-
-    /// How to copy one of the folios of a batch, of `bytes` bytes: as any, but short ones first.
-    #[inline]
-    pub(crate) fn choose_in_batch(&self, locality: Locality, bytes: usize) -> Choice {
-        match self.page(bytes) {
-            Some(choice) if locality != Locality::NonTemporal => choice,
-            _ => self.choose(locality, bytes),
-        }
-    }
-
-    /// How to copy `bytes` bytes if they are a page or few, unless past the cache.
-    #[inline]
-    pub(crate) const fn page(&self, bytes: usize) -> Option<Choice> {
-        if bytes <= self.decisions.page_up_to { Some(self.page) } else { None }
     }
 
     /// Whether a look at the source can change what [`Locality::Auto`] does with `bytes` bytes.

@@ -332,11 +332,13 @@ unsafe extern "C" fn by_policy<const SLOT: usize>(
     unsafe { copy(CopyOptions::new().policy(policy).locality(*locality), dst, src, bytes) }
 }
 
-/// Null where nothing was copied, which the verification of the cell then shows.
+/// Null where nothing was copied, which the verification of the cell then shows. Inlined as into any caller, whose
+/// options are known when it is compiled.
 ///
 /// # Safety
 ///
 /// As [`range`].
+#[inline(always)]
 unsafe fn copy(options: CopyOptions, dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void {
     // SAFETY: the caller's promises.
     match unsafe { options.copy_pages_raw(dst.cast::<Page>(), src.cast::<Page>(), bytes / PAGE_SIZE) } {

@@ -55,6 +55,10 @@ pub(crate) unsafe fn copy(
     prefetch_distance: usize,
     next: *const u8,
 ) {
+    if cfg!(not(foliocopy_kernel)) && primitive == Primitive::Portable {
+        // SAFETY: the caller's promises are those of `copy_nonoverlapping`.
+        return unsafe { ptr::copy_nonoverlapping(src, dst, bytes) };
+    }
     // SAFETY: the caller's promises; without machine-check safety nothing uses the recovery.
     unsafe { ranged::<false>(primitive, dst, src, bytes, prefetch_distance, next, ptr::null_mut()) };
 }
@@ -99,7 +103,7 @@ unsafe fn ranged<const MACHINE_CHECK_SAFE: bool>(
     if ahead != 0 {
         let prefetch = prefetch_distance as isize;
         // SAFETY: a part of what the caller promised.
-        let stopped = unsafe { run::<MACHINE_CHECK_SAFE>(primitive, dst, src, ahead, prefetch, recovery) };
+        let stopped = unsafe { run::<MACHINE_CHECK_SAFE>(dst, src, recovery, ahead, prefetch, primitive) };
         if MACHINE_CHECK_SAFE && stopped.bytes_left != 0 {
             return Stopped { bytes_left: stopped.bytes_left + (bytes - ahead), ..stopped };
         }
@@ -111,20 +115,20 @@ unsafe fn ranged<const MACHINE_CHECK_SAFE: bool>(
     let (dst, src) = unsafe { (dst.add(ahead), src.add(ahead)) };
     let prefetch = if next.is_null() { 0 } else { next.addr().wrapping_sub(src.addr()) as isize };
     // SAFETY: the rest of what the caller promised.
-    unsafe { run::<MACHINE_CHECK_SAFE>(primitive, dst, src, bytes - ahead, prefetch, recovery) }
+    unsafe { run::<MACHINE_CHECK_SAFE>(dst, src, recovery, bytes - ahead, prefetch, primitive) }
 }
 
-/// The loop of `primitive`. A `match`, since a kernel with retpolines pays for an indirect call; what it
-/// works on comes in registers, which for a page costs 2 ns less than in memory. Out of line, so that every loop is
-/// there once.
+/// The loop of `primitive`. A `match`, since a kernel with retpolines pays for an indirect call. Out of line, so that
+/// every loop is there once; what it works on comes in the very registers in which the loops want it, since a store to
+/// the stack costs as much as that of a line.
 #[inline(never)]
 unsafe fn run<const MACHINE_CHECK_SAFE: bool>(
-    primitive: Primitive,
     dst: *mut u8,
     src: *const u8,
+    recovery: *mut Recovery,
     bytes: usize,
     prefetch: isize,
-    recovery: *mut Recovery,
+    primitive: Primitive,
 ) -> Stopped {
     let work = Work { dst, src, bytes, prefetch, recovery };
     // SAFETY: the caller of each loop has promised what `Primitive::copy` asks for.
@@ -143,25 +147,15 @@ unsafe fn run<const MACHINE_CHECK_SAFE: bool>(
             Primitive::Avx512 => avx512::copy::<MACHINE_CHECK_SAFE>(work),
             #[cfg(not(foliocopy_kernel))]
             Primitive::Avx512Nt => avx512::copy_non_temporal::<MACHINE_CHECK_SAFE>(work),
-            #[cfg(not(foliocopy_kernel))]
-            Primitive::Portable => portable(work),
             // No policy for a kernel picks one of these.
             #[cfg(foliocopy_kernel)]
-            Primitive::Avx2
-            | Primitive::Avx2Nt
-            | Primitive::Avx512
-            | Primitive::Avx512Nt
-            | Primitive::Portable => movq::copy::<MACHINE_CHECK_SAFE>(work),
+            Primitive::Avx2 | Primitive::Avx2Nt | Primitive::Avx512 | Primitive::Avx512Nt => {
+                movq::copy::<MACHINE_CHECK_SAFE>(work)
+            }
+            // The compiler's, which `copy` doesn't come here for and `copy_mc` doesn't promise.
+            Primitive::Portable => movq::copy::<MACHINE_CHECK_SAFE>(work),
         }
     }
-}
-
-/// The compiler's own copy.
-#[cfg(not(foliocopy_kernel))]
-unsafe fn portable(work: Work) -> Stopped {
-    // SAFETY: the caller's promises are those of `copy_nonoverlapping`.
-    unsafe { ptr::copy_nonoverlapping(work.src, work.dst, work.bytes) };
-    Stopped { bytes_left: 0, trap: 0 }
 }
 
 /// Orders every weakly ordered store before it before every store after it.

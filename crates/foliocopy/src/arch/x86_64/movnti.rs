@@ -6,7 +6,8 @@ use super::{Stopped, Work};
 use crate::extable::may_fault;
 
 /// A line a turn, in two halves of four loads and four stores, as Linux's `__copy_user_nocache` does
-/// it. Memory fails by the line, so what is left at the start of the turn is exact.
+/// it. Memory fails by the line, so what is left at the start of the turn is exact. `rax` holds data, unless a fault
+/// leaves its number there: with a register more than are free to use, every other primitive would pay for saving it.
 #[inline]
 pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped {
     let (bytes_left, trap);
@@ -17,20 +18,20 @@ pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped
             ".balign 16",
             "2:",
             // First an instruction that may fault: it is the only one at which an emulator can be made to.
-            may_fault!("mov r8, [rsi]", "3f"),
-            "prefetchnta [rsi + {prefetch}]",
+            may_fault!("mov rax, [rsi]", "3f"),
+            "prefetchnta [rsi + r8]",
             may_fault!("mov r9, [rsi + 8]", "3f"),
             may_fault!("mov r10, [rsi + 16]", "3f"),
             may_fault!("mov r11, [rsi + 24]", "3f"),
-            may_fault!("movnti [rdi], r8", "3f"),
+            may_fault!("movnti [rdi], rax", "3f"),
             may_fault!("movnti [rdi + 8], r9", "3f"),
             may_fault!("movnti [rdi + 16], r10", "3f"),
             may_fault!("movnti [rdi + 24], r11", "3f"),
-            may_fault!("mov r8, [rsi + 32]", "3f"),
+            may_fault!("mov rax, [rsi + 32]", "3f"),
             may_fault!("mov r9, [rsi + 40]", "3f"),
             may_fault!("mov r10, [rsi + 48]", "3f"),
             may_fault!("mov r11, [rsi + 56]", "3f"),
-            may_fault!("movnti [rdi + 32], r8", "3f"),
+            may_fault!("movnti [rdi + 32], rax", "3f"),
             may_fault!("movnti [rdi + 40], r9", "3f"),
             may_fault!("movnti [rdi + 48], r10", "3f"),
             may_fault!("movnti [rdi + 56], r11", "3f"),
@@ -38,15 +39,15 @@ pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped
             "add rdi, 64",
             "sub rcx, 64",
             "jnz 2b",
+            "xor eax, eax",
             "3:",
             machine_check_safe = const MACHINE_CHECK_SAFE as u32,
-            prefetch = in(reg) work.prefetch,
             inout("rcx") work.bytes => bytes_left,
             inout("rdi") work.dst => _,
             inout("rsi") work.src => _,
-            inout("rax") 0_usize => trap,
+            out("rax") trap,
             in("rdx") work.recovery,
-            out("r8") _,
+            in("r8") work.prefetch,
             out("r9") _,
             out("r10") _,
             out("r11") _,
