@@ -130,7 +130,6 @@ impl<Y: Yield> CopyOptions<'_, Y> {
             // SAFETY: the caller vouches for the sources.
             None => unsafe { locality::settle::<MACHINE_CHECK_SAFE>(policy, self.locality, batch) },
         };
-        // In registers, all of it: what a loop over pages keeps on the stack waits for the stores of the page before.
         let choose = |pair: &FolioPair| match named {
             Some(choice) => choice,
             None => match policy.few_pages(pair.bytes()) {
@@ -144,36 +143,70 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         // One fence for the batch, on whichever way this ends. Where the pairs differ in what they are copied
         // by, they differ between temporal primitives.
         let _fence = batch.first().map(|pair| FenceGuard::new(choose(pair).primitive));
-        let mut since_yield = 0_usize;
-        for (index, pair) in batch.iter().enumerate() {
-            let (choice, bytes) = (choose(pair), pair.bytes());
+        let (mut done, mut since_yield) = (0, 0_usize);
+        while let [first, ..] = &batch[done..] {
+            let (choice, bytes) = (choose(first), first.bytes());
             if since_yield != 0 && since_yield.saturating_add(bytes) > self.chunk_bytes {
                 arch::store_fence();
                 self.between_chunks.yield_now();
                 since_yield = 0;
             }
-            since_yield = since_yield.saturating_add(bytes);
-            let (dst, src) = (pair.dst.cast(), pair.src.cast());
-            let copied = if !choice.first_page_tells() && bytes <= self.chunk_bytes {
-                let next = batch.get(index + 1).filter(|next| next.nr_pages != 0);
-                let distance =
-                    next.map_or(usize::MAX, FolioPair::bytes).min(choice.prefetch_distance as usize);
-                let next = next.map_or(ptr::null(), |next| next.src.cast());
-                // SAFETY: the caller's promises; the next source is at least as long as the distance.
-                unsafe { chunk::run::<MACHINE_CHECK_SAFE>(choice.primitive, dst, src, bytes, distance, next) }
-            } else {
+            let failed = if choice.first_page_tells() || bytes > self.chunk_bytes {
+                let (dst, src) = (first.dst.cast(), first.src.cast());
                 let between = || self.between_chunks.yield_now();
                 // SAFETY: the caller's promises.
-                unsafe {
+                let copied = unsafe {
                     chunk::copy::<MACHINE_CHECK_SAFE>(choice, dst, src, bytes, self.chunk_bytes, between)
-                }
+                };
+                done += 1;
+                since_yield = since_yield.saturating_add(bytes);
+                copied.err().map(|fault| (done - 1, fault))
+            } else {
+                let room = (self.chunk_bytes - since_yield) / bytes.max(1);
+                let same = |pair: &&FolioPair| pair.nr_pages == first.nr_pages;
+                let alike = batch[done..].iter().take(room.max(1)).take_while(same).count();
+                let pairs = &batch[done..done + alike];
+                let after = batch.get(done + alike).filter(|after| after.nr_pages >= first.nr_pages);
+                // SAFETY: the caller's promises; what comes after is at least as long.
+                let failed = unsafe { copy_alike::<MACHINE_CHECK_SAFE>(choice, bytes, pairs, after) };
+                done += alike;
+                since_yield += alike * bytes;
+                failed.map(|(index, fault)| (done - alike + index, fault))
             };
-            if let Err(fault) = copied {
-                return Ok(Some((index, fault)));
+            if failed.is_some() {
+                return Ok(failed);
             }
         }
         Ok(None)
     }
+}
+
+/// Copies pairs of `bytes` bytes each, one after the other, while the next source is prefetched; the one that faulted and
+/// how, if one did. A loop of its own, that fits the registers: what a loop over pages keeps on the stack waits behind
+/// the stores of the page before, a tenth of a page in the cache.
+///
+/// # Safety
+///
+/// As [`CopyOptions::run_batch`]; the pair `after` them is as long.
+#[inline(never)]
+unsafe fn copy_alike<const MACHINE_CHECK_SAFE: bool>(
+    choice: Choice,
+    bytes: usize,
+    pairs: &[FolioPair],
+    after: Option<&FolioPair>,
+) -> Option<(usize, Fault)> {
+    let distance = bytes.min(choice.prefetch_distance as usize);
+    for (index, pair) in pairs.iter().enumerate() {
+        let next = pairs.get(index + 1).or(after).map_or(ptr::null(), |next| next.src.cast());
+        let (dst, src) = (pair.dst.cast(), pair.src.cast());
+        // SAFETY: the caller's promises; the next source is as long as this one, hence as the distance.
+        let copied =
+            unsafe { chunk::run::<MACHINE_CHECK_SAFE>(choice.primitive, dst, src, bytes, distance, next) };
+        if let Err(fault) = copied {
+            return Some((index, fault));
+        }
+    }
+    None
 }
 
 /// Checks every pair, before anything is copied: first all of them at once and without a branch, which is a quarter of
