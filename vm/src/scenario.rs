@@ -2,6 +2,7 @@
 
 mod boot;
 mod garbage;
+mod guide;
 mod hwpoison;
 mod livepatch;
 mod load;
@@ -64,6 +65,7 @@ pub const ALL: &[&Scenario] = &[
     &livepatch::MIGRATE,
     &livepatch::RECOVERY,
     &livepatch::CYCLES,
+    &guide::GUIDE,
     &poison::POISON,
     &hwpoison::HWPOISON,
     &process::PROCESS,

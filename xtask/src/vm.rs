@@ -69,7 +69,7 @@ pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
     } else {
         args.scenarios.iter().map(|name| named(name)).collect::<Result<_>>()?
     };
-    let bench = Bench::prepare(shell, &args.kernel, shell_asked)?;
+    let bench = Bench::prepare(shell, &args.kernel)?;
     if shell_asked {
         return bench.boot(&Machine::ERMS, "shell").interact();
     }
@@ -99,7 +99,7 @@ fn named(name: &str) -> Result<&'static Scenario> {
 
 impl Bench {
     /// Fetches the kernel, builds what runs in it and packs it.
-    fn prepare(shell: &Shell, series: &str, with_shell: bool) -> Result<Self> {
+    fn prepare(shell: &Shell, series: &str) -> Result<Self> {
         let here = fs::canonicalize(shell.current_dir())?;
         let cache = here.join(".cache/vm");
         fs::create_dir_all(&cache)?;
@@ -116,13 +116,11 @@ impl Bench {
         for module in module::build(shell, &kernel, &runs)? {
             packing.program(&format!("lib/{}.ko", module.name), &module.file)?;
         }
-        if with_shell {
-            let root = cache.join("busybox");
-            if !root.join("bin/busybox").exists() {
-                Archive::of_this_machine(&cache)?.unpack(shell, &["busybox-static".to_owned()], &root)?;
-            }
-            packing.program("bin/busybox", &root.join("bin/busybox"))?;
+        let root = cache.join("busybox");
+        if !root.join("bin/busybox").exists() {
+            Archive::of_this_machine(&cache)?.unpack(shell, &["busybox-static".to_owned()], &root)?;
         }
+        packing.program("bin/busybox", &root.join("bin/busybox"))?;
         packing.finish()?;
         Ok(Self { image: kernel.image(), kernel, initramfs, runs })
     }

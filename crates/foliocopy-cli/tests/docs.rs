@@ -1,8 +1,8 @@
 //! Every command in README.md and docs/ is run here, so that none rots.
 //!
 //! A page's commands run in its own empty directory, in their order, with this build's `foliocopy` in front on PATH. A
-//! small script stands before it that makes measurements short and asks the commands that would change this machine
-//! (the kernel's module, page migration) for their help alone, which still refuses a misspelt option.
+//! small script stands before it that makes measurements short. What can't run here, [`ELSEWHERE`] names, with the test
+//! that runs it; of those, the words of `foliocopy` and of `cargo xtask` are checked here all the same.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -32,6 +32,7 @@ case "$command" in
       *' --profile '*) XDG_CONFIG_HOME=$PWD "$program" tune "${rest[@]}" ;;
       *) XDG_CONFIG_HOME=$PWD "$program" tune "${rest[@]}" --time 1ms --evict 1M ;;
     esac ;;
+  # It would change this machine. Its help is refused where an option is misspelt.
   kernel|migrate) "$program" "$command" "${rest[@]}" --help >/dev/null ;;
   *) "$program" "$command" "${rest[@]}" ;;
 esac
@@ -93,12 +94,21 @@ fn steps(page: &Path) -> Vec<Step> {
     steps
 }
 
+/// What doesn't run here, by page and start, and what runs it. The guest's scenario takes its commands from the page, and
+/// names those that it leaves to others.
+const ELSEWHERE: [(&str, &str, &str); 3] = [
+    ("README.md", "cargo xtask test", "it runs this test"),
+    ("KERNEL.md", "", "the virtual machine's scenario `guide` runs the page"),
+    ("UPSTREAM.md", "cargo xtask upstream", "it fetches Linux"),
+];
+
 impl Step {
-    /// Whether the command is one of those that another step of `cargo xtask test` runs, or that would run this test.
-    fn runs_elsewhere(&self) -> bool {
-        let elsewhere =
-            ["cargo xtask ", "sudo ", "make -C kmod", "git clone ", "apt install ", "apt-get install "];
-        elsewhere.iter().any(|start| self.command.starts_with(start))
+    /// Where the command runs if not here.
+    fn elsewhere(&self) -> Option<&'static str> {
+        let found = ELSEWHERE
+            .iter()
+            .find(|(page, start, _)| self.page.ends_with(page) && self.command.starts_with(start));
+        found.map(|(_, _, why)| *why)
     }
 
     /// As it runs here: what a fresh clone builds first is built already.
@@ -141,7 +151,7 @@ fn run(steps: &[Step]) {
 fn every_command_runs() {
     let mut commands = 0;
     for page in pages() {
-        let steps: Vec<Step> = steps(&page).into_iter().filter(|step| !step.runs_elsewhere()).collect();
+        let steps: Vec<Step> = steps(&page).into_iter().filter(|step| step.elsewhere().is_none()).collect();
         commands += steps.len();
         run(&steps);
     }
@@ -151,22 +161,92 @@ fn every_command_runs() {
 /// `sudo foliocopy kernel …` and `cargo xtask …`: their words exist, though they do not run here.
 #[test]
 fn what_runs_elsewhere_is_spelt_right() {
+    let mut elsewhere = 0;
     for page in pages() {
-        for step in steps(&page).iter().filter(|step| step.runs_elsewhere()) {
-            if step.command.starts_with("sudo foliocopy ") {
-                run(std::slice::from_ref(step));
-            }
-            if let Some(arguments) = step.command.strip_prefix("cargo xtask ") {
-                let status = Command::new(env!("CARGO"))
-                    .args(["run", "--quiet", "--package", "xtask", "--"])
-                    .args(arguments.split_whitespace())
-                    .arg("--help")
-                    .current_dir(repository())
-                    .output()
-                    .unwrap();
-                assert!(status.status.success(), "{}:{}: {}", step.page.display(), step.line, step.command);
+        for step in steps(&page) {
+            if let Some(why) = step.elsewhere() {
+                println!("not run here: {}:{}: {} ({why})", page.display(), step.line, step.command);
+                elsewhere += 1;
+                spelt_right(&step);
             }
         }
+    }
+    assert!(elsewhere > 15, "only {elsewhere} commands were found");
+}
+
+/// What the text says in passing is spelt right too; any other command than ours stands in a block, where it is run.
+#[test]
+fn commands_in_passing_are_spelt_right() {
+    const OTHERS: [&str; 9] = ["sudo", "make", "insmod", "rmmod", "modprobe", "dkms", "echo", "dmesg", "apt"];
+    let mut ours = 0;
+    for page in pages() {
+        for step in in_passing(&page) {
+            let (first, rest) = step.command.split_once(' ').unwrap_or((&step.command, ""));
+            let place = format!("{}:{}", page.display(), step.line);
+            assert!(
+                rest.is_empty() || !OTHERS.contains(&first),
+                "{place}: `{}` is run by no test: it stands in a block of `console`, after `$ `",
+                step.command
+            );
+            let is_ours = first == "foliocopy" && rest.starts_with(|c: char| c.is_ascii_lowercase());
+            if is_ours || step.command.starts_with("cargo xtask ") {
+                ours += 1;
+                spelt_right(&step);
+            }
+        }
+    }
+    assert!(ours > 10, "only {ours} commands were found");
+}
+
+/// What stands between two backquotes outside of blocks, each with the line on which it starts.
+fn in_passing(page: &Path) -> Vec<Step> {
+    let text = fs::read_to_string(page).unwrap();
+    let mut inside = false;
+    let prose = text.lines().map(|line| {
+        let fence = line.trim_start().starts_with("```");
+        inside ^= fence;
+        if inside || fence { "" } else { line }
+    });
+    let prose = prose.collect::<Vec<_>>().join("\n");
+    let mut line = 1;
+    let mut steps = Vec::new();
+    for (index, piece) in prose.split('`').enumerate() {
+        if index % 2 == 1 {
+            let command = piece.split_whitespace().collect::<Vec<_>>().join(" ");
+            steps.push(Step { page: page.to_owned(), line, command });
+        }
+        line += piece.matches('\n').count();
+    }
+    steps
+}
+
+/// The command, asked for its help: a misspelt word is refused.
+fn spelt_right(step: &Step) {
+    let command = step.command.split(" # ").next().unwrap().trim_end();
+    if let Some(arguments) = command.strip_prefix("cargo xtask ") {
+        let output = Command::new(env!("CARGO"))
+            .args(["run", "--quiet", "--package", "xtask", "--"])
+            .args(arguments.split_whitespace())
+            .arg("--help")
+            .current_dir(repository())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}:{}: {command}: {said}", step.page.display(), step.line);
+    } else if step.here().starts_with("foliocopy ") {
+        let command = format!("{command} --help");
+        run(&[Step { page: step.page.clone(), line: step.line, command }]);
+    }
+}
+
+/// A release must not leave the pages behind.
+#[test]
+fn the_module_package_has_this_version() {
+    let page = fs::read_to_string(repository().join("docs/KERNEL.md")).unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    for (name, separator) in [("kmod/build/foliocopy", '-'), ("dkms install foliocopy", '/')] {
+        let named = format!("{name}{separator}{version}");
+        assert!(page.contains(&named), "docs/KERNEL.md does not say {named}");
     }
 }
 

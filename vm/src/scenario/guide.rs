@@ -1,0 +1,125 @@
+//! The commands of docs/KERNEL.md, in the page's own words and order.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::{Ending, Scenario};
+use crate::guest::Guest;
+use crate::machine::Machine;
+
+pub(super) const GUIDE: Scenario = Scenario {
+    name: "guide",
+    proves: "the commands of docs/KERNEL.md do what the page says, with the modules where DKMS puts them, and undo it",
+    machine: Machine::ERMS.in_turns(),
+    limit: Duration::from_secs(300),
+    ending: Ending::Verdict,
+    run,
+};
+
+const PAGE: &str = include_str!("../../../docs/KERNEL.md");
+
+/// What the guest can't run, by how it starts, and why.
+const ELSEWHERE: [(&str, &str); 3] = [
+    ("make -C kmod", "`cargo xtask vm` builds by it, before the guest boots"),
+    ("sudo cp -r kmod/build/", "the guest has neither the sources nor a compiler"),
+    ("sudo dkms ", "the guest has neither DKMS nor a compiler"),
+];
+
+/// A folder as the page expects one: with the modules in it.
+const FOLDER: &str = "/tmp/guide";
+
+/// In front of the program: it measures for a moment only.
+const SHORT: &str = r#"#!/tmp/guide/bin/sh
+case "$1 $2" in
+  'migrate --total') exec /bin/foliocopy "$@" --folio 2M --nodes 0:1 --rounds 1 ;;
+  'migrate --stress') shift 3; exec /bin/foliocopy migrate --stress 3 --total 128M "$@" ;;
+  *) exec /bin/foliocopy "$@" ;;
+esac
+"#;
+
+/// Nobody but root is there.
+const SUDO: &str = "#!/tmp/guide/bin/sh\nexec \"$@\"\n";
+
+/// What stands after `$ ` in the page.
+fn commands() -> impl Iterator<Item = &'static str> {
+    PAGE.lines().filter_map(|line| line.strip_prefix("$ "))
+}
+
+/// Why a command runs somewhere else.
+fn elsewhere(command: &str) -> Option<&'static str> {
+    ELSEWHERE.iter().find(|(start, _)| command.starts_with(start)).map(|(_, why)| *why)
+}
+
+fn run(guest: &Guest) -> Result<()> {
+    furnish(guest)?;
+    for command in commands() {
+        match elsewhere(command) {
+            Some(why) => println!("# not here: {command} ({why})"),
+            None => shell(command)?,
+        }
+    }
+    for module in ["foliocopy", "foliocopy_livepatch"] {
+        ensure!(!Path::new("/sys/module").join(module).exists(), "the page leaves {module} loaded");
+    }
+    Ok(())
+}
+
+/// A small system around the program: a shell, modprobe, and the modules where DKMS puts them and in a folder.
+fn furnish(guest: &Guest) -> Result<()> {
+    let bin = Path::new(FOLDER).join("bin");
+    let release = guest.read("/proc/sys/kernel/osrelease")?;
+    let installed = Path::new("/lib/modules").join(release).join("updates/dkms");
+    for folder in [&bin, &installed] {
+        fs::create_dir_all(folder)?;
+    }
+    for module in ["foliocopy.ko", "foliocopy_livepatch.ko"] {
+        let built = Path::new("/lib").join(module);
+        symlink(&built, Path::new(FOLDER).join(module))?;
+        fs::copy(&built, installed.join(module))?;
+    }
+    for (name, script) in [("foliocopy", SHORT), ("sudo", SUDO)] {
+        let file = bin.join(name);
+        fs::write(&file, script)?;
+        fs::set_permissions(file, fs::Permissions::from_mode(0o755))?;
+    }
+    let links = Command::new("/bin/busybox").args(["--install", "-s"]).arg(&bin).status();
+    ensure!(links.context("/bin/busybox")?.success(), "busybox does not install its names");
+    shell("depmod")
+}
+
+/// Runs a command as a shell at the page's place would.
+fn shell(command: &str) -> Result<()> {
+    let output = Command::new("/tmp/guide/bin/sh")
+        .args(["-e", "-o", "pipefail", "-c", command])
+        .current_dir(FOLDER)
+        .env("PATH", "/tmp/guide/bin")
+        .stdin(Stdio::null())
+        .output()?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    println!("$ {command}\n{stdout}\n{stderr}");
+    ensure!(output.status.success(), "`{command}` of docs/KERNEL.md: {}: {stderr}", output.status);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_elsewhere_is_on_the_page_and_little() {
+        for (start, _) in ELSEWHERE {
+            assert!(commands().any(|command| command.starts_with(start)), "{start}");
+        }
+        assert!(commands().filter(|command| elsewhere(command).is_none()).count() >= 15);
+        assert!(
+            !commands().any(|command| command.ends_with('\\')),
+            "a command goes on, which nobody reads here"
+        );
+    }
+}
