@@ -76,8 +76,9 @@ impl Limits {
             column.set_cell_alignment(CellAlignment::Right);
         }
         format!(
-            "percent of the copy limit of one thread, as `foliocopy roofline` measured it on {}\n{table}\n",
-            self.0.started
+            "percent of the copy limit of one thread, as `foliocopy roofline` measured it on {}\n{}\n",
+            self.0.started,
+            table.trim_fmt()
         )
     }
 }

@@ -1,9 +1,26 @@
 //! What a measurement tells people.
 
+use std::fmt;
 use std::io::Write;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use foliocopy_measure::warning::Warning;
+
+/// Prints to standard output. It may be full or closed, where `println!` would panic.
+pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<()> {
+    let mut output = anstream::stdout().lock();
+    output.write_all(text.as_ref()).and_then(|()| output.flush()).context("can't write to standard output")
+}
+
+/// Prints a line of its own.
+pub(crate) fn line(text: impl fmt::Display) -> Result<()> {
+    print(format!("{text}\n"))
+}
+
+/// Says something beside the results, on standard error. Where that can't be written, nobody listens.
+pub(crate) fn note(text: impl fmt::Display) {
+    let _ = writeln!(anstream::stderr(), "{text}");
+}
 
 /// Where words go: results to standard output unless an export is there, warnings to standard error.
 pub(crate) struct Printer {
@@ -24,10 +41,9 @@ impl Printer {
     /// Prints what was asked for.
     pub(crate) fn result(&self, text: &str) -> Result<()> {
         match self.to_standard_error {
-            true => anstream::stderr().write_all(text.as_bytes())?,
-            false => anstream::stdout().write_all(text.as_bytes())?,
+            true => Ok(anstream::stderr().write_all(text.as_bytes())?),
+            false => print(text),
         }
-        Ok(())
     }
 
     /// Prints what explains it.
@@ -42,7 +58,7 @@ impl Printer {
         }
         let style = anstyle::AnsiColor::Yellow.on_default().bold();
         for warning in warnings {
-            anstream::eprintln!("{style}warning:{style:#} {warning} {}", warning.advice());
+            note(format_args!("{style}warning:{style:#} {warning} {}", warning.advice()));
         }
         Ok(())
     }

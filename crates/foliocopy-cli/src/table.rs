@@ -15,10 +15,20 @@ pub(crate) fn tables(results: &Results, width: Option<u16>) -> String {
         if width.is_some_and(|width| columns(&table) > usize::from(width)) {
             table = by_cell(results, &cells);
         }
-        text += &format!("{}\n{table}\n\n", heading(results, &situation));
+        text += &format!("{}\n{}\n\n", heading(results, &situation), trimmed(&table));
     }
     text.truncate(text.trim_end().len());
     text + "\n"
+}
+
+/// The table without the blanks at the ends of its lines, which stand before the escape that ends a colour.
+fn trimmed(table: &Table) -> String {
+    let trim = |line: &str| {
+        let is_escape = |end: &str| end.ends_with('m') && end.len() <= "\u{1b}[39m".len();
+        let end = line.rfind('\u{1b}').filter(|start| is_escape(&line[*start..])).unwrap_or(line.len());
+        format!("{}{}", line[..end].trim_end(), &line[end..])
+    };
+    table.lines().map(|line| trim(&line)).collect::<Vec<_>>().join("\n")
 }
 
 /// How wide a table is, without the escapes that colour it.

@@ -12,6 +12,7 @@ use foliocopy_measure::compare::{Change, Comparison, Difference, Measure, Pair, 
 use foliocopy_measure::result::{self, Cell, Results};
 
 use crate::exit::Exit;
+use crate::printer;
 
 /// What `foliocopy compare` takes.
 #[derive(clap::Args)]
@@ -85,11 +86,12 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     for (file, new) in &new {
         permit(&args.old, &old, file, new, &how)?;
     }
-    let mut output = anstream::stdout().lock();
+    let mut output = Vec::new();
     let mut good = true;
     for (file, new) in &new {
         good &= print(&mut output, (&args.old, &old), (file, new), &how)?;
     }
+    printer::print(output)?;
     Ok(if good { Exit::Good } else { Exit::Negative }.into())
 }
 
@@ -153,7 +155,7 @@ pub(crate) fn print(
         .filter(|pair| !how.changed || matches!(pair.change, Change::Faster | Change::Slower))
         .collect();
     if !shown.is_empty() {
-        writeln!(output, "{}\n", table(&shown, comparison.measure))?;
+        writeln!(output, "{}\n", table(&shown, comparison.measure).trim_fmt())?;
     }
     only(output, "only in the old results", &comparison.only_old)?;
     only(output, "only in the new results", &comparison.only_new)?;

@@ -1,12 +1,12 @@
 //! `foliocopy completions`: what a shell needs to complete our commands.
 
-use std::io;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap_complete::Shell;
 
 use crate::exit::Exit;
+use crate::printer;
 
 /// What `foliocopy completions` takes.
 #[derive(clap::Args)]
@@ -20,6 +20,6 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let mut program = crate::program();
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut program, "foliocopy", &mut script);
-    io::Write::write_all(&mut io::stdout().lock(), &script)?;
+    printer::print(script)?;
     Ok(Exit::Good.into())
 }

@@ -1,7 +1,6 @@
 //! `foliocopy info`: what this machine is, what it can run, and what is chosen on it.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -11,13 +10,13 @@ use foliocopy_measure::environment;
 use foliocopy_measure::result::{Environment, PolicyChoice};
 use serde::Serialize;
 
-use crate::exit::{self, Exit};
+use crate::exit::Exit;
 use crate::header;
+use crate::printer;
 use crate::profile::Standing;
 
 /// What `foliocopy info` takes.
 #[derive(clap::Args)]
-#[command(after_help = exit::HELP)]
 pub(crate) struct Args {
     /// Print JSON
     #[arg(long)]
@@ -85,7 +84,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         profile,
     };
     let text = if args.json { serde_json::to_string_pretty(&info)? + "\n" } else { text(&info) };
-    anstream::stdout().write_all(text.as_bytes())?;
+    printer::print(text)?;
     Ok(Exit::Good.into())
 }
 
@@ -98,7 +97,7 @@ fn text(info: &Info) -> String {
             let _ = writeln!(text, "distances from node {}: {}", node.id, row.join(" "));
         }
     }
-    let _ = writeln!(text, "\n{}", primitives(&info.primitives));
+    let _ = writeln!(text, "\n{}", primitives(&info.primitives).trim_fmt());
     let _ = writeln!(
         text,
         "\nWhat copy_pages chooses in a process:\n{}",

@@ -1,6 +1,5 @@
 //! `foliocopy selftest`: are copies right on this machine, and do they stop at bad memory?
 
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -10,6 +9,7 @@ use foliocopy::{Policy, Primitive, sigbus};
 
 use crate::exit::Exit;
 use crate::interrupt::Interrupt;
+use crate::printer;
 use crate::selftest::{Bench, Mismatch, Outcome, plain, safe};
 
 /// What `foliocopy selftest` takes.
@@ -67,10 +67,9 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         }
     }
 
-    let mut out = anstream::stdout();
-    writeln!(out, "{cpu}\n\n{}\n", findings.table())?;
+    printer::line(format_args!("{cpu}\n\n{}\n", findings.table().trim_fmt()))?;
     for (primitive, check, mismatch) in &findings.mismatches {
-        writeln!(out, "{primitive}, {check}: {mismatch}")?;
+        printer::line(format_args!("{primitive}, {check}: {mismatch}"))?;
     }
     let seconds = started.elapsed().as_secs_f32();
     let Findings { checked, right, mismatches, .. } = &findings;
@@ -83,7 +82,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             (format!("all right: {checked} primitives, {right} copies, in {seconds:.1} s"), Exit::Good)
         }
     };
-    writeln!(out, "{verdict}")?;
+    printer::line(verdict)?;
     Ok(exit.into())
 }
 

@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use super::debugfs::{ENGINE, require_root};
 use super::module;
 use crate::exit::Exit;
+use crate::printer;
 
 /// What `foliocopy kernel load` takes.
 #[derive(clap::Args)]
@@ -20,10 +21,10 @@ pub(crate) struct LoadArgs {
 pub(super) fn load(args: LoadArgs) -> Result<ExitCode> {
     require_root("loading a module is for root")?;
     match module::load(ENGINE, args.modules.as_deref())? {
-        true => anstream::println!(
+        true => printer::line(format_args!(
             "{ENGINE} is loaded; nothing copies with it yet but its own bench and self-test"
-        ),
-        false => anstream::println!("{ENGINE} was loaded already"),
+        ))?,
+        false => printer::line(format_args!("{ENGINE} was loaded already"))?,
     }
     super::status::run()
 }
@@ -31,13 +32,13 @@ pub(super) fn load(args: LoadArgs) -> Result<ExitCode> {
 pub(super) fn unload() -> Result<ExitCode> {
     require_root("unloading a module is for root")?;
     if !module::is_loaded(ENGINE) {
-        anstream::println!("{ENGINE} is not loaded");
+        printer::line(format_args!("{ENGINE} is not loaded"))?;
         return Ok(Exit::Good.into());
     }
     if module::is_loaded("foliocopy_livepatch") {
-        bail!("the livepatch uses it: `foliocopy kernel patch off` unloads both");
+        bail!("the livepatch uses it: `foliocopy kernel patch off` first");
     }
     module::unload(ENGINE)?;
-    anstream::println!("{ENGINE} is unloaded");
+    printer::line(format_args!("{ENGINE} is unloaded"))?;
     Ok(Exit::Good.into())
 }

@@ -15,6 +15,7 @@ use clap::{Subcommand, ValueEnum};
 use super::module;
 use crate::exit::Exit;
 use crate::interrupt::Interrupt;
+use crate::printer;
 
 const ENGINE: &str = "foliocopy";
 const LIVEPATCH: &str = "foliocopy_livepatch";
@@ -89,12 +90,12 @@ enum Ended {
 fn on(args: &Transition) -> Result<ExitCode> {
     check_machine()?;
     if state()? == State::On {
-        anstream::println!("the kernel is patched already");
+        printer::line("the kernel is patched already")?;
         return Ok(Exit::Good.into());
     }
     let others = other_livepatches();
     if !others.is_empty() {
-        anstream::eprintln!("note: other livepatches are there: {}", others.join(", "));
+        printer::note(format_args!("note: other livepatches are there: {}", others.join(", ")));
     }
     let interrupt = Interrupt::catch().context("can't catch signals")?;
     let loaded_engine = module::load(ENGINE, args.modules.as_deref())?;
@@ -106,7 +107,7 @@ fn on(args: &Transition) -> Result<ExitCode> {
     }
     let ended = wait(args.timeout, &interrupt, || Ok(state()? == State::On))?;
     if ended == Ended::Done {
-        anstream::println!("folio_copy() and folio_mc_copy() are foliocopy's");
+        printer::line("folio_copy() and folio_mc_copy() are foliocopy's")?;
         return Ok(Exit::Good.into());
     }
     // As it was found. Going back has the tasks that have not come along already.
@@ -124,7 +125,7 @@ fn on(args: &Transition) -> Result<ExitCode> {
         module::unload(ENGINE)?;
     }
     if ended == Ended::Interrupted {
-        anstream::eprintln!("interrupted: the kernel is as it was");
+        printer::note("interrupted: the kernel is as it was");
         return Ok(Exit::Interrupted.into());
     }
     bail!(
@@ -138,7 +139,7 @@ fn off(args: &Transition) -> Result<ExitCode> {
     if state()? == State::Off {
         // Its transition may be over without anybody having unloaded it.
         module::unload(LIVEPATCH)?;
-        anstream::println!("the kernel is not patched");
+        printer::line("the kernel is not patched")?;
         return Ok(Exit::Good.into());
     }
     let interrupt = Interrupt::catch().context("can't catch signals")?;
@@ -146,9 +147,9 @@ fn off(args: &Transition) -> Result<ExitCode> {
     let ended = wait(args.timeout, &interrupt, || Ok(state()? == State::Off))?;
     if ended == Ended::Done {
         module::unload(LIVEPATCH)?;
-        anstream::println!(
+        printer::line(format_args!(
             "folio_copy() and folio_mc_copy() are the kernel's own; {ENGINE}.ko stays loaded and does nothing"
-        );
+        ))?;
         return Ok(Exit::Good.into());
     }
     let waiting = describe(&tasks_behind());
@@ -158,7 +159,7 @@ fn off(args: &Transition) -> Result<ExitCode> {
         wait(args.timeout.max(Duration::from_secs(60)), &interrupted_again, || Ok(state()? == State::On))?;
     ensure!(back == Ended::Done, "the kernel is between both: run `foliocopy kernel patch off` again");
     if ended == Ended::Interrupted {
-        anstream::eprintln!("interrupted: the kernel is patched as before");
+        printer::note("interrupted: the kernel is patched as before");
         return Ok(Exit::Interrupted.into());
     }
     bail!(
@@ -220,7 +221,7 @@ fn wait(timeout: Duration, interrupt: &Interrupt, so: impl Fn() -> Result<bool>)
         if started.elapsed() >= PATIENCE {
             let waiting = describe(&tasks_behind());
             if waiting != shown {
-                anstream::eprintln!("{:3} s: waiting for {waiting}", started.elapsed().as_secs());
+                printer::note(format_args!("{:3} s: waiting for {waiting}", started.elapsed().as_secs()));
                 shown = waiting;
             }
         }
@@ -293,7 +294,7 @@ fn set_method(method: Method) -> Result<ExitCode> {
 
 fn status() -> Result<ExitCode> {
     if !Path::new(LIVEPATCHES).exists() {
-        anstream::println!("livepatch:         this kernel has no livepatching (CONFIG_LIVEPATCH)");
+        printer::line("livepatch:         this kernel has no livepatching (CONFIG_LIVEPATCH)")?;
         return Ok(Exit::Good.into());
     }
     let text = match state()? {
@@ -302,24 +303,24 @@ fn status() -> Result<ExitCode> {
         State::TurningOn => format!("turning on, behind are {}", describe(&tasks_behind())),
         State::TurningOff => format!("turning off, behind are {}", describe(&tasks_behind())),
     };
-    anstream::println!("livepatch:         {text}");
+    printer::line(format_args!("livepatch:         {text}"))?;
     let shown = [
         ("method:", parameter(LIVEPATCH, "method")),
         ("nontemporal nodes:", parameter(ENGINE, "nontemporal_nodes")),
     ];
     for (name, value) in shown {
         if let Some(value) = value {
-            anstream::println!("{name:<19}{value}");
+            printer::line(format_args!("{name:<19}{value}"))?;
         }
     }
     let others = other_livepatches();
     if !others.is_empty() {
-        anstream::println!("other livepatches: {}", others.join(", "));
+        printer::line(format_args!("other livepatches: {}", others.join(", ")))?;
     }
     match fs::read_to_string("/sys/kernel/debug/foliocopy/counters") {
-        Ok(counters) => anstream::print!("counters:\n{}", indented(&counters)),
+        Ok(counters) => printer::print(format!("counters:\n{}", indented(&counters)))?,
         Err(_) if module::is_loaded(ENGINE) => {
-            anstream::println!("counters:          in debugfs, which only root may read");
+            printer::line("counters:          in debugfs, which only root may read")?;
         }
         Err(_) => {}
     }

@@ -7,12 +7,13 @@ use anyhow::{Context, Result, bail};
 
 use super::debugfs;
 use crate::exit::Exit;
+use crate::printer;
 
 pub(super) fn run() -> Result<ExitCode> {
     let file = debugfs::folder()?.join("selftest");
     let report =
         fs::read_to_string(&file).with_context(|| format!("the self-test can't run ({})", file.display()))?;
-    anstream::print!("{report}");
+    printer::print(&report)?;
     match failures(&report) {
         Some(0) => Ok(Exit::Good.into()),
         Some(_) => Ok(Exit::Negative.into()),

@@ -1,7 +1,7 @@
 //! `foliocopy kernel status`: what the module is, how it copies and what it has copied.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -10,13 +10,20 @@ use anyhow::{Context, Result};
 use super::debugfs::{self, ENGINE};
 use super::module;
 use crate::exit::Exit;
+use crate::printer;
 
 /// In the order in which they matter.
 const PARAMETERS: [&str; 5] =
     ["primitive_temporal", "primitive_nontemporal", "nontemporal_nodes", "chunk_bytes", "sampling"];
 
 pub(super) fn run() -> Result<ExitCode> {
-    let mut output = io::stdout().lock();
+    let mut output = Vec::new();
+    describe(&mut output)?;
+    printer::print(output)?;
+    Ok(Exit::Good.into())
+}
+
+fn describe(output: &mut Vec<u8>) -> Result<()> {
     if !module::is_loaded(ENGINE) {
         writeln!(output, "{ENGINE}: not loaded (`foliocopy kernel load` does that, as root)")?;
         let release =
@@ -25,7 +32,7 @@ pub(super) fn run() -> Result<ExitCode> {
         let headers = format!("/lib/modules/{release}/build");
         let there = if Path::new(&headers).exists() { "are there" } else { "are missing: install them" };
         writeln!(output, "headers to build it for Linux {release} ({headers}): {there}")?;
-        return Ok(Exit::Good.into());
+        return Ok(());
     }
     let module = Path::new("/sys/module").join(ENGINE);
     let version = fs::read_to_string(module.join("version")).unwrap_or_default();
@@ -48,5 +55,5 @@ pub(super) fn run() -> Result<ExitCode> {
         }
         Err(missing) => writeln!(output, "policy and counters can't be shown: {missing:#}")?,
     }
-    Ok(Exit::Good.into())
+    Ok(())
 }

@@ -69,7 +69,7 @@ pub(super) fn text(measured: &Measured, nodes: &Nodes) -> String {
         for column in drawn.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        let _ = writeln!(text, "{}\n{drawn}", table.title);
+        let _ = writeln!(text, "{}\n{}", table.title, drawn.trim_fmt());
         for reason in reasons {
             let _ = writeln!(text, "{reason}");
         }
