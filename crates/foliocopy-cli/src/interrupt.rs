@@ -1,13 +1,20 @@
 //! Ctrl-C: the first ends the work well, the second at once.
 
 use std::io;
+use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::flag;
+use signal_hook::iterator::Signals;
 
 use crate::exit::Exit;
+
+/// Signals that come sooner than this after the first are the first: `timeout` sends its own to the process and to the
+/// group that it is in.
+const ONCE: Duration = Duration::from_millis(300);
 
 /// Whether somebody wants us to stop.
 #[derive(Clone, Debug)]
@@ -17,11 +24,18 @@ impl Interrupt {
     /// Catches SIGINT, SIGTERM and SIGHUP from now on.
     pub(crate) fn catch() -> io::Result<Self> {
         let interrupted = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
-            // In this order: the shutdown sees the flag as the signal before this one left it.
-            flag::register_conditional_shutdown(signal, Exit::Interrupted as i32, Arc::clone(&interrupted))?;
-            flag::register(signal, Arc::clone(&interrupted))?;
-        }
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+        let flag = Arc::clone(&interrupted);
+        // It sleeps in read(2) until there is one.
+        thread::Builder::new().name("signals".into()).spawn(move || {
+            let mut first = None;
+            for _ in signals.forever() {
+                if first.get_or_insert_with(Instant::now).elapsed() >= ONCE {
+                    process::exit(Exit::Interrupted as i32);
+                }
+                flag.store(true, Ordering::Relaxed);
+            }
+        })?;
         Ok(Self(interrupted))
     }
 

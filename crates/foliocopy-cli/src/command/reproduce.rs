@@ -7,8 +7,10 @@ mod rfc;
 mod show;
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -16,10 +18,12 @@ use clap::ValueEnum;
 use foliocopy_measure::result::{self, Cache, Results};
 use foliocopy_measure::size::Size;
 use foliocopy_measure::topology::Topology;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::exit::Exit;
 use crate::interrupt::Interrupt;
 use crate::output_file::OutputFile;
+use crate::printer;
 use rfc::{Function, Memory, Row, TABLES, Table};
 
 /// What `foliocopy reproduce` takes.
@@ -156,7 +160,7 @@ impl Bench {
         pairs
     }
 
-    fn run(&self, nodes: &Nodes, time: Duration, file: &Path) -> Result<Results> {
+    fn run(&self, nodes: &Nodes, time: Duration, file: &Path, interrupt: &Interrupt) -> Result<Results> {
         let program = std::env::current_exe().context("can't find this program to run its bench")?;
         let list = |of: Vec<String>| of.join(",");
         let mut command = Command::new(program);
@@ -173,8 +177,20 @@ impl Bench {
         command.args(["--rounds", &ROUNDS.to_string(), "--time", &format!("{}ms", time.as_millis())]);
         command.args(["--force", "--export-json"]).arg(file);
         // Its progress bar and its warnings are for the user, its tables are not.
-        command.stdout(std::process::Stdio::null());
-        let status = command.status().context("can't run the bench")?;
+        command.stdout(Stdio::null());
+        // Out of the terminal's reach: it is told once, by us, whoever was signalled and how.
+        let mut bench = command.process_group(0).spawn().context("can't run the bench")?;
+        let mut told = false;
+        let status = loop {
+            if let Some(status) = bench.try_wait().context("can't wait for the bench")? {
+                break status;
+            }
+            if interrupt.is_set() && !told {
+                kill_process(Pid::from_child(&bench), Signal::INT).context("can't interrupt the bench")?;
+                told = true;
+            }
+            thread::sleep(Duration::from_millis(20));
+        };
         // 1 is its verdict on foliocopy, which is not what is asked here.
         match status.code() {
             Some(0 | 1 | 130) => Ok(result::read(file)?),
@@ -224,7 +240,6 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         );
     }
     let nodes = Nodes::of(&Topology::detect());
-    // The benches get the signal too, end early and well, and leave what they have.
     let interrupt = Interrupt::catch().context("can't catch signals")?;
     let cases = |bench: &Bench| (bench.folios.len() * bench.pairs(&nodes).len()) as u32;
     let all: u32 = BENCHES.iter().map(cases).sum();
@@ -234,14 +249,14 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             break;
         }
         let time = args.time * cases(bench) / all;
-        measured.0.push((bench, bench.run(&nodes, time, file)?));
+        measured.0.push((bench, bench.run(&nodes, time, file, &interrupt)?));
     }
     if measured.0.is_empty() {
         return Ok(Exit::Interrupted.into());
     }
     let to_standard_output = args.export_markdown.as_deref() == Some(Path::new("-"));
     if !to_standard_output {
-        print!("{}", show::text(&measured, &nodes));
+        printer::print(show::text(&measured, &nodes))?;
     }
     if let Some(output) = markdown {
         output.write(show::markdown(&measured, &nodes).as_bytes())?;

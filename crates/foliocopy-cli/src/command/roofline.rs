@@ -18,7 +18,7 @@ use crate::exit::Exit;
 use crate::export::ExportArgs;
 use crate::header;
 use crate::interrupt::Interrupt;
-use crate::printer::Printer;
+use crate::printer::{self, Printer};
 use crate::progress::Progress;
 
 /// What `foliocopy roofline` takes.
@@ -66,9 +66,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     progress.finish();
     let (cells, complete) = measured?;
     if cells.is_empty() {
-        anstream::eprintln!("interrupted before a round was complete: nothing to show");
+        printer::note("interrupted before a round was complete: nothing to show");
         return Ok(Exit::Interrupted.into());
     }
+    let after: Vec<Warning> = (!complete).then_some(Warning::Interrupted).into_iter().collect();
     let mut results = Results {
         schema_version: SCHEMA_VERSION,
         program: concat!("foliocopy ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -85,11 +86,12 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             seed: plan.seed,
             ..Parameters::default()
         },
-        warnings: before.iter().map(ToString::to_string).collect(),
+        warnings: before.iter().chain(&after).map(ToString::to_string).collect(),
         cells,
     };
     results.rate();
     printer.result(&tables(&results))?;
+    printer.warn(&after)?;
     exports.write(&results)?;
     Ok(if complete { Exit::Good } else { Exit::Interrupted }.into())
 }
@@ -193,8 +195,10 @@ fn tables(results: &Results) -> String {
             }),
         );
         text += &format!(
-            "{who}: limits in GB/s, median of the rounds; a copied byte counts once\n{limits}\n\n\
-             {who}: percent of the copy limit, within the round [95 %]\n{standing}\n\n"
+            "{who}: limits in GB/s, median of the rounds; a copied byte counts once\n{}\n\n\
+             {who}: percent of the copy limit, within the round [95 %]\n{}\n\n",
+            limits.trim_fmt(),
+            standing.trim_fmt()
         );
     }
     text.truncate(text.trim_end().len());
