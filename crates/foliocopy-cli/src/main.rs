@@ -17,31 +17,47 @@ mod table;
 use std::io;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches, Parser};
 
 use crate::exit::Exit;
 
 /// Copies memory in pages and folios, as fast as this CPU allows, and measures it
 #[derive(Parser)]
-#[command(name = "foliocopy", version, after_help = exit::HELP, propagate_version = true)]
+#[command(name = "foliocopy", version, propagate_version = true)]
 struct Cli {
     #[command(subcommand)]
     command: command::Command,
 }
 
-/// The program's definition, for what is generated from it.
+/// The program's definition, for what is parsed by it and generated from it.
 fn program() -> clap::Command {
-    Cli::command()
+    throughout(Cli::command())
+}
+
+/// What holds for every command.
+fn throughout(command: clap::Command) -> clap::Command {
+    let help = match command.get_after_help() {
+        Some(own) => format!("{own}\n\n{}", exit::HELP),
+        None => exit::HELP.to_owned(),
+    };
+    // A negative number is refused as a value, by what its option takes, and not as an option that nobody knows.
+    let number = |arg: clap::Arg| match arg.get_action().takes_values() {
+        true => arg.allow_negative_numbers(true),
+        false => arg,
+    };
+    command.after_help(help).mut_args(number).mut_subcommands(throughout)
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command.run() {
+    let matches = program().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match cli.command.run() {
         Ok(code) => code,
         // Whoever reads us has seen enough (`foliocopy info | head`).
         Err(error) if is_broken_pipe(&error) => Exit::Good.into(),
         Err(error) => {
             let style = anstyle::AnsiColor::Red.on_default().bold();
-            anstream::eprintln!("{style}error:{style:#} {error:#}");
+            printer::note(format_args!("{style}error:{style:#} {error:#}"));
             Exit::CannotRun.into()
         }
     }

@@ -16,6 +16,18 @@ fn help_documents_the_exit_codes() {
 }
 
 #[test]
+fn every_command_documents_them() {
+    for command in ["compare", "migrate", "report", "roofline", "kernel bench", "kernel patch on", "tune"] {
+        let arguments = command.split(' ').chain(["--help"]);
+        foliocopy().args(arguments).assert().success().stdout(contains("Exit codes:"));
+    }
+    // Its own words are wrapped like all others.
+    let help = foliocopy().args(["migrate", "--help"]).output().unwrap().stdout;
+    let help = String::from_utf8(help).unwrap();
+    assert!(help.contains("needs root.\n\nExit codes:") && !help.contains("the method\nthat"), "{help}");
+}
+
+#[test]
 fn an_unknown_subcommand_is_a_usage_error() {
     foliocopy().arg("benhc").assert().code(2).stderr(contains("benhc"));
 }

@@ -26,11 +26,11 @@ use foliocopy_measure::warning::Warning;
 use foliocopy_measure::{affinity, environment, eviction};
 
 use crate::command::compare::{self, Bounds, How};
-use crate::exit::{self, Exit};
+use crate::exit::Exit;
 use crate::export::ExportArgs;
 use crate::interrupt::Interrupt;
 use crate::percent_of_limit::Limits;
-use crate::printer::Printer;
+use crate::printer::{self, Printer};
 use crate::progress::Progress;
 use crate::{header, table};
 use nodes::NodeChoice;
@@ -53,7 +53,6 @@ const TIME: Duration = Duration::from_secs(40);
 
 /// What `foliocopy bench` takes.
 #[derive(clap::Args)]
-#[command(after_help = exit::HELP)]
 pub(crate) struct Args {
     /// Add a contender: a primitive (rep_movsb, movnti, …), page:PRIMITIVE for page by page, foliocopy:temporal,
     /// foliocopy:non_temporal, foliocopy-mc (the machine-check-safe copy), kernel:temporal, kernel:non_temporal, limit
@@ -250,7 +249,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let outcome = outcome?;
     let shares = activity.and_then(|activity| activity.shares());
     if outcome.cells.is_empty() {
-        anstream::eprintln!("interrupted before a round was complete: nothing to show");
+        printer::note("interrupted before a round was complete: nothing to show");
         return Ok(Exit::Interrupted.into());
     }
     results.started = humantime::format_rfc3339_seconds(started).to_string();

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap_mangen::Man;
 
-use crate::exit::{self, Exit};
+use crate::exit::Exit;
 use crate::output_file::OutputFile;
 
 /// What `foliocopy man` takes.
@@ -40,12 +40,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
 
 /// The page of `command`, and those of its subcommands.
 fn collect(command: &clap::Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
-    // The program's own page has the exit codes from its help.
-    let page = match command.get_after_help() {
-        Some(_) => command.clone(),
-        None => command.clone().after_help(exit::HELP),
-    };
-    let man = Man::new(page).manual("foliocopy");
+    let man = Man::new(command.clone()).manual("foliocopy");
     let mut text = Vec::new();
     man.render(&mut text)?;
     pages.push((man.get_filename(), text));

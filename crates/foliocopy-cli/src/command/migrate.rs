@@ -23,7 +23,7 @@ use crate::command::bench::nodes::{self, NodeChoice};
 use crate::exit::Exit;
 use crate::export::ExportArgs;
 use crate::interrupt::Interrupt;
-use crate::printer::Printer;
+use crate::printer::{self, Printer};
 use crate::progress::Progress;
 use crate::{header, table};
 
@@ -42,8 +42,8 @@ const GUARD: &str = "--put-settings-back";
 /// What `foliocopy migrate` takes.
 #[derive(clap::Args)]
 #[command(after_help = "\
-It sets the switches of transparent huge pages for each size, and, where foliocopy_livepatch.ko is loaded, the method
-that the kernel copies by, to compare both in shuffled order. A second process puts all of them back, however this one
+It sets the switches of transparent huge pages for each size, and, where foliocopy_livepatch.ko is loaded, the method \
+that the kernel copies by, to compare both in shuffled order. A second process puts all of them back, however this one \
 ends. Setting them, and counting folios, needs root.")]
 pub(crate) struct Args {
     /// Bytes of a folio, 4K (base pages) to 2M
@@ -141,7 +141,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Err(error) => return negative_or_cannot_run(error),
     };
     if outcome.cells.is_empty() {
-        anstream::eprintln!("interrupted before a round was complete: nothing to show");
+        printer::note("interrupted before a round was complete: nothing to show");
         return Ok(Exit::Interrupted.into());
     }
     let shares = activity.and_then(|activity| activity.shares());
@@ -192,7 +192,7 @@ fn negative_or_cannot_run(error: MigrateError) -> Result<ExitCode> {
         return Err(error.into());
     }
     let style = anstyle::AnsiColor::Red.on_default().bold();
-    anstream::eprintln!("{style}wrong:{style:#} {error}");
+    printer::note(format_args!("{style}wrong:{style:#} {error}"));
     Ok(Exit::Negative.into())
 }
 

@@ -19,17 +19,16 @@ use foliocopy_measure::tune::{self, Settings, TuneError};
 use foliocopy_measure::warning::Warning;
 use foliocopy_measure::{affinity, environment, eviction};
 
-use crate::exit::{self, Exit};
+use crate::exit::Exit;
 use crate::header;
 use crate::interrupt::Interrupt;
 use crate::output_file::OutputFile;
-use crate::printer::Printer;
+use crate::printer::{self, Printer};
 use crate::profile;
 use crate::progress::Progress;
 
 /// What `foliocopy tune` takes.
 #[derive(clap::Args)]
-#[command(after_help = exit::HELP)]
 pub(crate) struct Args {
     /// Write the profile to FILE (`-` for standard output) [default: foliocopy/profile.toml in $XDG_CONFIG_HOME or
     /// ~/.config]
@@ -111,7 +110,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     progress.finish();
     let tuned = match tuned {
         Err(TuneError::Interrupted) => {
-            anstream::eprintln!("interrupted: half a measurement decides nothing, so nothing was written");
+            printer::note("interrupted: half a measurement decides nothing, so nothing was written");
             return Ok(Exit::Interrupted.into());
         }
         tuned => tuned?,

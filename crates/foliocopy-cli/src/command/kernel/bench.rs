@@ -19,10 +19,10 @@ use foliocopy_measure::{affinity, environment, eviction};
 
 use super::debugfs;
 use crate::command::bench::nodes::{self, NodeChoice};
-use crate::exit::{self, Exit};
+use crate::exit::Exit;
 use crate::export::ExportArgs;
 use crate::interrupt::Interrupt;
-use crate::printer::Printer;
+use crate::printer::{self, Printer};
 use crate::progress::Progress;
 use crate::{header, table};
 
@@ -46,7 +46,6 @@ const MOST_CONTENDERS: usize = 16;
 
 /// What `foliocopy kernel bench` takes.
 #[derive(clap::Args)]
-#[command(after_help = exit::HELP)]
 pub(crate) struct Args {
     /// Add a contender: a primitive that kernels may use (rep_movsb, rep_movsq, movq, movnti, movdir64b) for a folio in
     /// one piece, page:PRIMITIVE for page by page, -mc after it for the machine-check-safe variant
@@ -149,7 +148,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     progress.finish();
     let outcome = outcome?;
     if outcome.cells.is_empty() {
-        anstream::eprintln!("interrupted before a round was complete: nothing to show");
+        printer::note("interrupted before a round was complete: nothing to show");
         return Ok(Exit::Interrupted.into());
     }
     let mut results = Results {
