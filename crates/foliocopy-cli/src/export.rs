@@ -7,10 +7,10 @@ pub(crate) mod markdown;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use foliocopy_measure::result::Results;
 
-use crate::output_file::OutputFile;
+use crate::output_file::{self, OutputFile};
 
 /// The files that a measurement is asked to write.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -53,13 +53,7 @@ impl ExportArgs {
         ];
         let asked: Vec<(&Path, Form)> =
             forms.into_iter().filter_map(|(path, form)| Some((path.as_deref()?, form))).collect();
-        for (index, (path, _)) in asked.iter().enumerate() {
-            ensure!(
-                asked[..index].iter().all(|(other, _)| other != path),
-                "two exports go to `{}`: give each its own file",
-                path.display()
-            );
-        }
+        output_file::each_its_own(asked.iter().map(|(path, _)| *path))?;
         let to_standard_output = asked.iter().any(|(path, _)| *path == Path::new("-"));
         let files = asked.into_iter().map(|(path, form)| Ok((OutputFile::create(path, self.force)?, form)));
         Ok(Exports { files: files.collect::<Result<_>>()?, to_standard_output })

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tempfile::NamedTempFile;
 
 /// Where output goes.
@@ -50,8 +50,8 @@ impl OutputFile {
         match self.kind {
             Kind::StandardOutput => {
                 let mut output = io::stdout().lock();
-                output.write_all(content)?;
-                output.flush()?;
+                let written = output.write_all(content).and_then(|()| output.flush());
+                written.context("can't write to standard output")?;
             }
             Kind::Special(mut file) => file.write_all(content).with_context(|| cannot_write(&self.path))?,
             Kind::Regular { mut temporary, force } => {
@@ -66,6 +66,16 @@ impl OutputFile {
         }
         Ok(())
     }
+}
+
+/// Refuses two outputs to one file.
+pub(crate) fn each_its_own<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    let mut seen = Vec::new();
+    for path in paths {
+        ensure!(!seen.contains(&path), "two outputs go to `{}`: give each its own file", path.display());
+        seen.push(path);
+    }
+    Ok(())
 }
 
 fn temporary_beside(path: &Path) -> Result<NamedTempFile> {

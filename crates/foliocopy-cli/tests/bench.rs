@@ -267,6 +267,9 @@ fn bad_input_is_refused_before_anything_runs() {
         (&["--total", "8000000T", "--cache", "cold"], "are available"),
         (&["--evict", "1000000T"], "are available"),
         (&["--rounds", "0"], "0 is not in 1.."),
+        (&["--rounds", "-1"], "invalid value '-1' for '--rounds"),
+        (&["--folio", "-4096"], "`-4096` is not a size"),
+        (&["--threshold", "-5"], "a percentage is a number from 0"),
         (&["--time", "soon"], "--time"),
         (&["--cache", "lukewarm"], "cold, hot, both, mixed"),
         (&["--cpu", "4095"], "CPU 4095 can't be used"),
@@ -299,6 +302,8 @@ fn bad_input_is_refused_before_anything_runs() {
         assert!(error.contains(message), "{arguments:?}: {error}");
         assert!(output.stdout.is_empty(), "{arguments:?}");
         assert!(!error.contains("panicked"), "{error}");
+        let reason = &error.trim_end()[error.trim_end().rfind(": ").unwrap()..];
+        assert_eq!(error.matches(reason).count(), 1, "said twice: {error}");
     }
 }
 

@@ -42,6 +42,17 @@ fn hostile_names_stay_text() {
 }
 
 #[test]
+fn two_outputs_do_not_share_a_file() {
+    let directory = tempfile::tempdir().unwrap();
+    for place in ["-".into(), directory.path().join("both")] {
+        let outputs = ["-o".as_ref(), place.as_os_str(), "--export-lkml".as_ref(), place.as_os_str()];
+        let refused = foliocopy().arg("report").arg(schema_1()).args(outputs).assert().code(2).stdout("");
+        refused.stderr(predicate::str::contains("give each its own file"));
+    }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn schema_version_1_is_read_for_ever() {
     let directory = tempfile::tempdir().unwrap();
     let page = directory.path().join("report.html");

@@ -73,7 +73,7 @@ pub enum ContenderError {
     )]
     Unknown(String),
     /// This CPU, or what the mask left of it, can't run the primitive.
-    #[error("contender `{name}` can't run here: {source}")]
+    #[error("contender `{name}` can't run here")]
     Unavailable {
         /// The contender.
         name: String,
@@ -90,7 +90,7 @@ pub enum ContenderError {
     )]
     Malformed(String),
     /// The library can't be loaded.
-    #[error("can't load contender `{name}`: {source}")]
+    #[error("can't load contender `{name}`")]
     Library {
         /// The contender.
         name: String,
@@ -98,7 +98,7 @@ pub enum ContenderError {
         source: libloading::Error,
     },
     /// The library lacks the symbol.
-    #[error("can't find `{symbol}` for contender `{name}`: {source}")]
+    #[error("can't find `{symbol}` for contender `{name}`")]
     Symbol {
         /// The contender.
         name: String,

@@ -271,7 +271,8 @@ impl fmt::Display for Warning {
                 )
             }
             Self::FewRounds { rounds, needed } => {
-                write!(f, "{rounds} rounds can't tell a difference in so many cells; it takes {needed}.")
+                let noun = if *rounds == 1 { "round" } else { "rounds" };
+                write!(f, "{rounds} {noun} can't tell a difference in so many cells; it takes {needed}.")
             }
             Self::Interrupted => write!(f, "The measurement was interrupted and is incomplete."),
         }

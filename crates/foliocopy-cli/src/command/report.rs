@@ -9,7 +9,7 @@ use foliocopy_measure::result::{self, Results};
 
 use crate::exit::Exit;
 use crate::export::lkml;
-use crate::output_file::OutputFile;
+use crate::output_file::{self, OutputFile};
 use crate::report::{self, Machine};
 
 /// What `foliocopy report` takes.
@@ -44,6 +44,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let results = args.files.iter().map(|file| result::read(file)).collect::<Result<Vec<_>, _>>()?;
     let machines = name(&args.files, &results);
 
+    let single = [&args.outputs.output, &args.outputs.export_lkml];
+    output_file::each_its_own(single.into_iter().flatten().map(PathBuf::as_path))?;
     // Everything is rendered and proved writable before the first file is put in place.
     let mut outputs: Vec<(OutputFile, String)> = Vec::new();
     if let Some(path) = &args.outputs.output {

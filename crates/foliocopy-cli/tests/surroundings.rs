@@ -1,0 +1,166 @@
+//! What the program runs in: outputs that are full or closed, signals that come in pairs, terminals.
+
+use std::fs;
+use std::fs::File;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use foliocopy_measure::result;
+
+mod results;
+
+/// Every command that prints something and takes little time for it.
+fn commands() -> Vec<Vec<String>> {
+    let fixture = results::schema_1();
+    let fixture = fixture.to_str().unwrap();
+    [
+        "bench --folio 4K --total 64K --rounds 2 --evict 1M".to_owned(),
+        "info".into(),
+        "info --json".into(),
+        format!("compare {fixture} {fixture}"),
+        format!("report {fixture} -o -"),
+        format!("report {fixture} --export-lkml -"),
+        "roofline --rounds 1 --memory 1M --threads 1".into(),
+        "reproduce rfc --time 1s".into(),
+        "selftest rep_movsb".into(),
+        "completions zsh".into(),
+        "kernel status".into(),
+        "kernel patch status".into(),
+        // Refused, which is said on standard error.
+        "compare nonexistent.json nonexistent.json".into(),
+    ]
+    .iter()
+    .map(|command| command.split(' ').map(str::to_owned).collect())
+    .collect()
+}
+
+fn foliocopy() -> Command {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin("foliocopy"));
+    for variable in ["FOLIOCOPY_MASK", "FOLIOCOPY_PRIMITIVE", "FOLIOCOPY_PROFILE"] {
+        command.env_remove(variable);
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+fn is_refused(command: &[String]) -> bool {
+    command.iter().any(|word| word == "nonexistent.json")
+}
+
+fn full() -> File {
+    File::options().write(true).open("/dev/full").unwrap()
+}
+
+#[test]
+fn a_full_output_is_an_error_and_no_panic() {
+    for command in commands() {
+        let output = foliocopy().args(&command).stdout(full()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{command:?}: {said}");
+        assert!(!said.contains("panicked"), "{command:?}: {said}");
+        let refused = is_refused(&command);
+        assert!(
+            refused || said.contains("can't write to standard output: No space left"),
+            "{command:?}: {said}"
+        );
+    }
+}
+
+#[test]
+fn where_nobody_can_be_told_the_work_goes_on() {
+    for command in commands() {
+        let output = foliocopy().args(&command).stderr(full()).output().unwrap();
+        let refused = is_refused(&command);
+        assert_eq!(output.status.code(), Some(if refused { 2 } else { 0 }), "{command:?}");
+    }
+}
+
+#[test]
+fn whoever_reads_may_stop() {
+    for command in commands() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = foliocopy().args(&command).stdout(writer).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        let refused = is_refused(&command);
+        assert_eq!(output.status.code(), Some(if refused { 2 } else { 0 }), "{command:?}: {said}");
+        assert!(!said.contains("panicked"), "{command:?}: {said}");
+    }
+}
+
+#[test]
+fn lines_end_where_their_words_do() {
+    for command in commands() {
+        let output = foliocopy().args(&command).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        // What clap makes is clap's.
+        if command[0] != "completions" {
+            let padded = text.lines().find(|line| line.ends_with(' '));
+            assert_eq!(padded, None, "{command:?}");
+        }
+    }
+}
+
+/// Starts it and waits until it has caught its signals: it measures by then.
+fn started(arguments: &str, directory: &Path) -> Child {
+    let child = foliocopy()
+        .args(arguments.split(' '))
+        .current_dir(directory)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    child
+}
+
+/// Ends it by these signals in a row.
+fn ended(child: Child, signals: &[&str]) -> Output {
+    let kill = signals.iter().map(|signal| format!("kill -{signal} {};", child.id())).collect::<String>();
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    child.wait_with_output().unwrap()
+}
+
+/// `timeout` signals a process twice: by itself, and with the group that both are in.
+#[test]
+fn a_signal_that_comes_twice_at_once_is_one() {
+    for _ in 0..3 {
+        let here = tempfile::tempdir().unwrap();
+        let bench = "bench --folio 4K --cache hot --time 10m --evict 2M --export-json results.json";
+        let output = ended(started(bench, here.path()), &["INT", "INT"]);
+        assert_eq!(output.status.code(), Some(130));
+        assert!(!result::read(&here.path().join("results.json")).unwrap().complete);
+    }
+}
+
+#[test]
+fn an_interrupted_roofline_says_so() {
+    let here = tempfile::tempdir().unwrap();
+    let roofline = "roofline --rounds 100000 --memory 1M --threads 1 --export-json limits.json";
+    let output = ended(started(roofline, here.path()), &["TERM"]);
+    assert_eq!(output.status.code(), Some(130));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("limits in GB/s"));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("interrupted and is incomplete"));
+    let limits = result::read(&here.path().join("limits.json")).unwrap();
+    assert!(!limits.complete && limits.warnings.iter().any(|warning| warning.contains("interrupted")));
+}
+
+/// The signal reaches the bench that runs at the time, though it was sent to this process alone.
+#[test]
+fn an_interrupted_reproduction_shows_what_it_has() {
+    let here = tempfile::tempdir().unwrap();
+    let reproduce = "reproduce rfc --time 10m --keep kept --export-markdown rfc.md";
+    let output = ended(started(reproduce, here.path()), &["INT"]);
+    assert_eq!(output.status.code(), Some(130), "{:?}", output.status.signal());
+    assert!(
+        String::from_utf8(output.stdout).unwrap().contains("Interrupted: some benches were not measured")
+    );
+    assert!(fs::read_to_string(here.path().join("rfc.md")).unwrap().contains("interrupted"));
+    assert!(!result::read(&here.path().join("kept/rfc-cold.json")).unwrap().complete);
+    let mut left: Vec<_> =
+        fs::read_dir(here.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["kept", "rfc.md"]);
+}
