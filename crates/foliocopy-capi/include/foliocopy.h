@@ -5,21 +5,20 @@
  * Made of the sources by cbindgen. Functions that answer an int answer 0 or a negative errno:
  *
  *   -EINVAL      a pointer is null or not aligned to a page, the ranges overlap, a value is not one of
- *                its enum, or FOLIOCOPY_MASK or FOLIOCOPY_PRIMITIVE in the environment says something
- *                unknown
+ *                its enum, a number of threads is 0, or FOLIOCOPY_MASK, FOLIOCOPY_PRIMITIVE or
+ *                FOLIOCOPY_PROFILE in the environment says something that can't be done
  *   -EOVERFLOW   a range is longer than the address space
  *   -EOPNOTSUPP  this CPU can't run what FOLIOCOPY_PRIMITIVE names, or a fault would not be survived
  *
- * and then nothing was copied. All of them may be called from any thread.
+ * and then nothing was copied. All of them may be called from any thread. Parameters stand in this order:
+ * what is copied, how, and what is filled in, where a null pointer means that nobody asks.
  */
 
 #ifndef FOLIOCOPY_H
 #define FOLIOCOPY_H
 
-#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 /**
  * Where a copy leaves the destination.
@@ -148,8 +147,9 @@ extern "C" {
 
 /**
  * Copies nr_pairs scattered pairs of ranges as one piece of work. No destination may overlap any other
- * range of the batch. Where a pair is not what it must be, nothing is copied, and its index is stored in
- * what failed_pair points to unless that is null.
+ * range of the batch. Whatever is refused, nothing is copied, and what failed_pair points to, unless that
+ * is null, becomes the index of the first pair that is not what it must be, or nr_pairs where it is not a
+ * pair that is wrong.
  *
  * # Safety
  *
@@ -159,8 +159,7 @@ extern "C" {
 int foliocopy_copy_folios(const struct foliocopy_folio_pair *pairs, size_t nr_pairs, size_t *failed_pair);
 
 /**
- * Copies like foliocopy_copy_folios, and leaves the destinations where it is told to. Nothing is stored in
- * what failed_pair points to where it is the locality that is wrong.
+ * Copies like foliocopy_copy_folios, and leaves the destinations where it is told to.
  *
  * # Safety
  *
@@ -192,6 +191,16 @@ int foliocopy_copy_pages_locality(void *dst,
                                   const void *src,
                                   size_t nr_pages,
                                   enum foliocopy_locality locality);
+
+/**
+ * Copies like foliocopy_copy_pages with up to nr_threads threads, of which the caller's is one: gigabyte
+ * folios, the memory of a guest. Each gets 16 MiB at least, so that a shorter range is the caller's alone.
+ *
+ * # Safety
+ *
+ * As `foliocopy_copy_pages`.
+ */
+int foliocopy_copy_pages_parallel(void *dst, const void *src, size_t nr_pages, size_t nr_threads);
 
 /**
  * The version of the library: "0.1.0".
@@ -280,13 +289,13 @@ void foliocopy_sigbus_handled_by_caller(void);
 /**
  * Called from a handler of SIGBUS (SA_SIGINFO) with its three arguments: whether the signal is a fault of
  * a copy of ours, which then goes on when the handler returns. Otherwise nothing was changed.
- * Async-signal-safe.
+ * Async-signal-safe. info is the handler's siginfo_t, a type that strict C doesn't have.
  *
  * # Safety
  *
  * The arguments are what the kernel gave the handler.
  */
-bool foliocopy_sigbus_try_handle(int signal, const siginfo_t *info, void *context);
+bool foliocopy_sigbus_try_handle(int signal, const void *info, void *context);
 
 #ifdef __cplusplus
 }  // extern "C"

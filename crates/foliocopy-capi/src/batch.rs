@@ -4,7 +4,7 @@ use core::ffi::{c_int, c_void};
 use core::mem::{MaybeUninit, offset_of};
 use core::slice;
 
-use foliocopy::{BatchError, CopyOptions};
+use foliocopy::{BatchError, CopyError, CopyOptions};
 
 use crate::copy::Locality;
 use crate::errno;
@@ -28,8 +28,9 @@ const _: () = {
 };
 
 /// Copies nr_pairs scattered pairs of ranges as one piece of work. No destination may overlap any other
-/// range of the batch. Where a pair is not what it must be, nothing is copied, and its index is stored in
-/// what failed_pair points to unless that is null.
+/// range of the batch. Whatever is refused, nothing is copied, and what failed_pair points to, unless that
+/// is null, becomes the index of the first pair that is not what it must be, or nr_pairs where it is not a
+/// pair that is wrong.
 ///
 /// # Safety
 ///
@@ -45,8 +46,7 @@ pub unsafe extern "C" fn foliocopy_copy_folios(
     unsafe { copy(pairs, nr_pairs, foliocopy::Locality::Auto, failed_pair) }
 }
 
-/// Copies like foliocopy_copy_folios, and leaves the destinations where it is told to. Nothing is stored in
-/// what failed_pair points to where it is the locality that is wrong.
+/// Copies like foliocopy_copy_folios, and leaves the destinations where it is told to.
 ///
 /// # Safety
 ///
@@ -58,10 +58,12 @@ pub unsafe extern "C" fn foliocopy_copy_folios_locality(
     locality: MaybeUninit<Locality>,
     failed_pair: *mut usize,
 ) -> c_int {
-    match Locality::of(locality) {
-        // SAFETY: the caller's promises.
-        Some(locality) => unsafe { copy(pairs, nr_pairs, locality, failed_pair) },
-        None => -libc::EINVAL,
+    // SAFETY: the caller's promises.
+    unsafe {
+        match Locality::of(locality) {
+            Some(locality) => copy(pairs, nr_pairs, locality, failed_pair),
+            None => answer(Err((nr_pairs, -libc::EINVAL)), failed_pair),
+        }
     }
 }
 
@@ -79,9 +81,17 @@ unsafe fn copy(
     unsafe {
         let copied = batch(pairs, nr_pairs, |batch| match options.copy_folios(batch) {
             Ok(()) => Ok(()),
-            Err(BatchError { index, error }) => Err((index, errno::of(error))),
+            Err(BatchError { index, error }) => Err((at_fault(&error, index, nr_pairs), errno::of(error))),
         });
         answer(copied, failed_pair)
+    }
+}
+
+/// The pair that is wrong, or `nr_pairs` where none is: the engine names the first one then.
+pub(crate) fn at_fault(error: &CopyError, index: usize, nr_pairs: usize) -> usize {
+    match error {
+        CopyError::Misaligned { .. } | CopyError::Overflow { .. } | CopyError::Overlap => index,
+        _ => nr_pairs,
     }
 }
 
@@ -99,7 +109,7 @@ pub(crate) unsafe fn batch(
         return Ok(());
     }
     if pairs.is_null() {
-        return Err((0, -libc::EINVAL));
+        return Err((nr_pairs, -libc::EINVAL));
     }
     // SAFETY: the caller's promise; the two types are laid out alike, as asserted above.
     let pairs = unsafe { slice::from_raw_parts(pairs.cast::<foliocopy::FolioPair>(), nr_pairs) };

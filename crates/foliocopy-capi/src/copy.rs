@@ -2,6 +2,7 @@
 
 use core::ffi::{c_int, c_uint, c_void};
 use core::mem::MaybeUninit;
+use core::num::NonZeroUsize;
 
 use foliocopy::CopyOptions;
 
@@ -67,6 +68,29 @@ pub unsafe extern "C" fn foliocopy_copy_pages_locality(
         // SAFETY: the caller's promises.
         Some(locality) => unsafe { copy(dst, src, nr_pages, locality) },
         None => -libc::EINVAL,
+    }
+}
+
+/// Copies like foliocopy_copy_pages with up to nr_threads threads, of which the caller's is one: gigabyte
+/// folios, the memory of a guest. Each gets 16 MiB at least, so that a shorter range is the caller's alone.
+///
+/// # Safety
+///
+/// As `foliocopy_copy_pages`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn foliocopy_copy_pages_parallel(
+    dst: *mut c_void,
+    src: *const c_void,
+    nr_pages: usize,
+    nr_threads: usize,
+) -> c_int {
+    let Some(threads) = NonZeroUsize::new(nr_threads).filter(|_| !is_null(dst, src, nr_pages)) else {
+        return -libc::EINVAL;
+    };
+    // SAFETY: the caller's promises.
+    match unsafe { foliocopy::copy_pages_parallel(dst.cast(), src.cast(), nr_pages, threads) } {
+        Ok(()) => 0,
+        Err(error) => errno::of(error),
     }
 }
 

@@ -4,7 +4,7 @@ use core::ffi::{c_int, c_void};
 
 use foliocopy::{BatchError, CopyMcError, PageRange};
 
-use crate::batch::{FolioPair, answer, batch};
+use crate::batch::{FolioPair, answer, at_fault, batch};
 use crate::copy::is_null;
 use crate::errno;
 
@@ -130,7 +130,13 @@ pub unsafe extern "C" fn foliocopy_copy_mc_folios(
     unsafe {
         let copied = batch(pairs, nr_pairs, |batch| match foliocopy::copy_mc_folios(batch) {
             Ok(()) => Ok(()),
-            Err(BatchError { index, error: failed }) => Err((index, fail(failed, error))),
+            Err(BatchError { index, error: failed }) => {
+                let index = match &failed {
+                    CopyMcError::Memory(_) => index,
+                    CopyMcError::Refused(refused) => at_fault(refused, index, nr_pairs),
+                };
+                Err((index, fail(failed, error)))
+            }
         });
         answer(copied, failed_pair)
     }

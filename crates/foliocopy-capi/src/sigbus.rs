@@ -37,7 +37,7 @@ pub unsafe extern "C" fn foliocopy_sigbus_handled_by_caller() {
 
 /// Called from a handler of SIGBUS (SA_SIGINFO) with its three arguments: whether the signal is a fault of
 /// a copy of ours, which then goes on when the handler returns. Otherwise nothing was changed.
-/// Async-signal-safe.
+/// Async-signal-safe. info is the handler's siginfo_t, a type that strict C doesn't have.
 ///
 /// # Safety
 ///
@@ -45,9 +45,9 @@ pub unsafe extern "C" fn foliocopy_sigbus_handled_by_caller() {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn foliocopy_sigbus_try_handle(
     signal: c_int,
-    info: *const libc::siginfo_t,
+    info: *const c_void,
     context: *mut c_void,
 ) -> bool {
     // SAFETY: the caller's promise.
-    unsafe { sigbus::try_handle(signal, info, context) }
+    unsafe { sigbus::try_handle(signal, info.cast(), context) }
 }

@@ -80,7 +80,7 @@ fn compile(name: &str, how: &[String]) -> PathBuf {
 
 /// Runs every part of the program.
 fn check(program: &Path) {
-    for part in ["copies", "refusals", "faults", "batches", "own"] {
+    for part in ["copies", "parallel", "refusals", "faults", "batches", "own"] {
         run(Command::new(program).arg(part).env("LD_LIBRARY_PATH", library()));
     }
 }
@@ -135,11 +135,66 @@ fn the_library_exports_what_the_header_declares() {
     assert_eq!(exported, declared);
 }
 
+/// Whatever dialect a program is in, it has nothing to define or include before.
 #[test]
-fn the_header_is_c_plus_plus_too() {
+fn the_header_stands_alone_in_strict_c_and_c_plus_plus() {
+    for (language, standards) in
+        [("c", ["c99", "c11", "c17", "gnu17"]), ("c++", ["c++11", "c++17", "c++20", "gnu++17"])]
+    {
+        for standard in standards {
+            run(Command::new("cc")
+                .args(["-Wall", "-Wextra", "-pedantic", "-Werror", "-fsyntax-only", "-x", language])
+                .arg(format!("-std={standard}"))
+                .arg(source("include/foliocopy.h")));
+        }
+    }
+}
+
+/// As a runtime in C++ has it that owns SIGBUS.
+#[test]
+fn a_program_in_c_plus_plus_copies() {
+    const PROGRAM: &str = r#"
+#include <foliocopy.h>
+#include <csignal>
+#include <cstring>
+#include <new>
+
+struct alignas(4096) Page { unsigned char bytes[4096]; };
+
+static void handler(int signal, siginfo_t *info, void *context)
+{
+	if (!foliocopy_sigbus_try_handle(signal, info, context))
+		std::raise(SIGABRT);
+}
+
+int main()
+{
+	struct sigaction action = {};
+	action.sa_sigaction = handler;
+	action.sa_flags = SA_SIGINFO;
+	if (sigaction(SIGBUS, &action, nullptr) != 0)
+		return 1;
+	foliocopy_sigbus_handled_by_caller();
+	Page *src = new Page[2](), *dst = new Page[2]();
+	std::memset(src, 7, 2 * sizeof(Page));
+	foliocopy_memory_error error;
+	if (foliocopy_copy_mc_pages(dst, src, 2, &error) != 0 || std::memcmp(dst, src, 2 * sizeof(Page)) != 0)
+		return 2;
+	const foliocopy_folio_pair pair = { dst, src, 1 };
+	return -foliocopy_copy_folios_locality(&pair, 1, FOLIOCOPY_LOCALITY_TEMPORAL, nullptr);
+}
+"#;
+    let file = PREFIX.join("program.cpp");
+    fs::write(&file, PROGRAM).unwrap();
+    let program = PREFIX.join("in-c-plus-plus");
     run(Command::new("c++")
-        .args(["-std=c++11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-x", "c++"])
-        .arg(source("include/foliocopy.h")));
+        .args(["-std=c++17", "-Wall", "-Wextra", "-pedantic", "-Werror"])
+        .args(pkg_config(&["--cflags"]))
+        .arg(file)
+        .args(pkg_config(&["--libs"]))
+        .arg("-o")
+        .arg(&program));
+    run(Command::new(program).env("LD_LIBRARY_PATH", library()));
 }
 
 /// The C of the user's guide compiles against the header as it stands.
