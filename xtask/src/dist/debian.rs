@@ -9,7 +9,8 @@ use super::{Built, Tree};
 
 /// Packs `built` below `directory` and returns the package's path.
 pub(super) fn package(shell: &Shell, directory: &Path, built: &Built, epoch: &str) -> Result<PathBuf> {
-    let version = env!("CARGO_PKG_VERSION");
+    let version = concat!(env!("CARGO_PKG_VERSION"), "-1");
+    let maintainer = maintainer(shell)?;
     let architecture = cmd!(shell, "dpkg --print-architecture").read()?;
     let multiarch = cmd!(shell, "dpkg-architecture --query DEB_HOST_MULTIARCH")
         .read()
@@ -20,14 +21,16 @@ pub(super) fn package(shell: &Shell, directory: &Path, built: &Built, epoch: &st
     Tree::new(&root.join("usr"), &libraries).fill(shell, built)?;
 
     let documents = root.join("usr/share/doc/foliocopy");
-    shell.write_file(documents.join("copyright"), COPYRIGHT)?;
+    shell.write_file(documents.join("copyright"), copyright(shell)?)?;
     for license in ["LICENSE-MIT", "LICENSE-APACHE"] {
         shell.remove_path(documents.join(license))?;
     }
-    // Debian's name for the changes of a program that is packaged by its own authors.
-    let changelog = documents.join("changelog");
-    cmd!(shell, "mv").arg(documents.join("CHANGELOG.md")).arg(&changelog).quiet().run()?;
-    cmd!(shell, "gzip --no-name --best {changelog}").quiet().run()?;
+    // The program's changes and the package's.
+    let changelogs = [documents.join("changelog"), documents.join("changelog.Debian")];
+    cmd!(shell, "mv").arg(documents.join("CHANGELOG.md")).arg(&changelogs[0]).quiet().run()?;
+    shell.write_file(&changelogs[1], changelog(shell, version, &maintainer)?)?;
+    cmd!(shell, "gzip --no-name --best {changelogs...}").quiet().run()?;
+    shell.write_file(root.join("usr/share/lintian/overrides/foliocopy"), OVERRIDES)?;
 
     let depends = depends(shell, directory, &root, &libraries)?;
     let installed = cmd!(shell, "du --summarize --apparent-size --block-size=1024 {root}").read()?;
@@ -40,7 +43,7 @@ pub(super) fn package(shell: &Shell, directory: &Path, built: &Built, epoch: &st
             "Package: foliocopy\n\
              Version: {version}\n\
              Architecture: {architecture}\n\
-             Maintainer: The foliocopy developers <foliocopy@localhost>\n\
+             Maintainer: {maintainer}\n\
              Installed-Size: {installed}\n\
              Depends: {depends}\n\
              Section: utils\n\
@@ -50,6 +53,11 @@ pub(super) fn package(shell: &Shell, directory: &Path, built: &Built, epoch: &st
               cleanly at poisoned memory, and measures itself. Holds the program, the C\n \
               library with its header, manual pages and completions.\n"
         ),
+    )?;
+    // What a package needs that holds a program linked with the library.
+    shell.write_file(
+        control.join("shlibs"),
+        format!("libfoliocopy 0 foliocopy (>= {})\n", env!("CARGO_PKG_VERSION")),
     )?;
     // The linker's cache learns of the library after every change.
     shell.write_file(control.join("triggers"), "activate-noawait ldconfig\n")?;
@@ -84,15 +92,55 @@ fn depends(shell: &Shell, directory: &Path, root: &Path, libraries: &str) -> Res
     Ok(depends.trim().to_owned())
 }
 
-const COPYRIGHT: &str = "\
-Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
-Upstream-Name: foliocopy
+/// Who answers for the package: DEBFULLNAME and DEBEMAIL, as Debian's tools have it, else the author of the commit.
+fn maintainer(shell: &Shell) -> Result<String> {
+    match (shell.var("DEBFULLNAME"), shell.var("DEBEMAIL")) {
+        (Ok(name), Ok(mail)) => Ok(format!("{name} <{mail}>")),
+        _ => cmd!(shell, "git log -1").arg("--format=%an <%ae>").quiet().read().context(
+            "git can't say who made the commit: set DEBFULLNAME and DEBEMAIL to name the package's maintainer",
+        ),
+    }
+}
 
-Files: *
-Copyright: The foliocopy developers
-License: MIT or Apache-2.0
+/// Debian's changelog, with the one entry that a package of a commit has.
+fn changelog(shell: &Shell, version: &str, maintainer: &str) -> Result<String> {
+    let log = |format: &str| cmd!(shell, "git log -1").arg(format!("--format={format}")).quiet().read();
+    let (commit, date) = (log("%h")?, log("%cD")?);
+    Ok(format!(
+        "foliocopy ({version}) unstable; urgency=medium\n\n  * Made of commit {commit}.\n\n -- {maintainer}  {date}\n"
+    ))
+}
 
-License: MIT or Apache-2.0
- Either the MIT licence or the Apache License, version 2.0, at your option.
- On Debian systems the latter is in /usr/share/common-licenses/Apache-2.0.
+/// What the tree's licences say, in Debian's form. It has no copy of the MIT licence to refer to.
+fn copyright(shell: &Shell) -> Result<String> {
+    let license = shell.read_file("LICENSE-MIT")?;
+    let holder = license
+        .lines()
+        .find_map(|line| line.strip_prefix("Copyright (c) "))
+        .context("LICENSE-MIT names no holder of the copyright")?;
+    let text = license
+        .trim_end()
+        .lines()
+        .map(|line| if line.is_empty() { " .\n".into() } else { format!(" {line}\n") });
+    Ok(format!(
+        "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\
+         Upstream-Name: foliocopy\n\n\
+         Files: *\n\
+         Copyright: {holder}\n\
+         License: MIT or Apache-2.0\n\n\
+         License: MIT or Apache-2.0\n \
+          The Apache License, version 2.0, which Debian systems have in\n \
+          /usr/share/common-licenses/Apache-2.0, or, at your option, this one:\n \
+          .\n{}",
+        text.collect::<String>()
+    ))
+}
+
+/// Where lintian's rules are for packages of another kind.
+const OVERRIDES: &str = "\
+# One small package has the program, the library and what it takes to link with it.
+foliocopy: link-to-shared-library-in-wrong-package
+foliocopy: package-name-doesnt-match-sonames
+# It goes to no archive that has a bug for it.
+foliocopy: initial-upload-closes-no-bugs
 ";

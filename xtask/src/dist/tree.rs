@@ -23,7 +23,7 @@ impl Tree {
     pub(super) fn fill(&self, shell: &Shell, built: &Built) -> Result<()> {
         shell.remove_path(&self.prefix)?;
         self.install(shell, "755", &built.program, "bin/foliocopy")?;
-        cmd!(shell, "strip --strip-unneeded").arg(self.prefix.join("bin/foliocopy")).quiet().run()?;
+        strip(shell, "--strip-unneeded", &self.prefix.join("bin/foliocopy"))?;
         self.libraries(shell, built)?;
         self.install(
             shell,
@@ -60,13 +60,9 @@ impl Tree {
         let directory = &self.libraries;
         self.install(shell, "644", &built.shared_library, &format!("{directory}/{full}"))?;
         self.install(shell, "644", &built.static_library, &format!("{directory}/libfoliocopy.a"))?;
-        let library = self.prefix.join(directory).join(&full);
-        cmd!(shell, "strip --strip-unneeded {library}").quiet().run()?;
+        strip(shell, "--strip-unneeded", &self.prefix.join(directory).join(&full))?;
         // Debugging information of the whole standard library would be most of the archive.
-        cmd!(shell, "strip --strip-debug")
-            .arg(self.prefix.join(directory).join("libfoliocopy.a"))
-            .quiet()
-            .run()?;
+        strip(shell, "--strip-debug", &self.prefix.join(directory).join("libfoliocopy.a"))?;
         for link in [SONAME, "libfoliocopy.so"] {
             cmd!(shell, "ln --symbolic {full}").arg(self.prefix.join(directory).join(link)).quiet().run()?;
         }
@@ -91,6 +87,11 @@ impl Tree {
         let to = self.prefix.join(to);
         Ok(cmd!(shell, "install -D --mode={mode} {from} {to}").quiet().run()?)
     }
+}
+
+/// Takes away what nobody needs who runs it or links with it.
+fn strip(shell: &Shell, what: &str, file: &Path) -> Result<()> {
+    Ok(cmd!(shell, "strip {what} --remove-section=.comment --remove-section=.note {file}").quiet().run()?)
 }
 
 fn file_name(path: &Path) -> String {
