@@ -4,7 +4,7 @@
 use comfy_table::{Attribute, Cell as Field, CellAlignment, Color, ContentArrangement, Table, presets};
 use foliocopy_measure::result::{Cell, Results, Situation};
 use foliocopy_measure::size::Size;
-use foliocopy_measure::statistics::rounds_needed;
+use foliocopy_measure::verdict::{Judge, Standing};
 
 /// The tables of all cells, those that differ in folio and contender alone in one, each under its heading. At most
 /// `width` columns wide where one is given and that is possible.
@@ -149,25 +149,17 @@ fn throughput(results: &Results, cell: &Cell) -> String {
     }
 }
 
-/// Where a cell stands against the baseline, by its corrected interval.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    Faster,
-    Even,
-    Slower,
-}
-
 /// The ratio with its interval at 95 %, marked where the corrected one excludes 1. `None` for the baseline itself.
 fn speed_up(results: &Results, cell: &Cell) -> Option<(String, Standing)> {
     let ratio = cell.ratio_to_baseline.filter(|_| cell.contender != results.parameters.baseline)?;
     if results.environment.emulated {
         return None;
     }
-    let decided = cell.samples_gbps.len() >= rounds_needed(results.tests());
-    let (standing, mark) = match ratio.corrected() {
-        interval if decided && interval.is_above(1.0) => (Standing::Faster, " ▲"),
-        interval if decided && interval.is_below(1.0) => (Standing::Slower, " ▼"),
-        _ => (Standing::Even, ""),
+    let standing = Judge::of(results).standing(cell)?;
+    let mark = match standing {
+        Standing::Faster => " ▲",
+        Standing::Slower => " ▼",
+        Standing::Even | Standing::Undecided => "",
     };
     let interval = ratio.interval;
     Some((format!("{:.2} [{:.2}, {:.2}]{mark}", interval.median, interval.low, interval.high), standing))
@@ -176,7 +168,7 @@ fn speed_up(results: &Results, cell: &Cell) -> Option<(String, Standing)> {
 fn paint(field: Field, standing: Standing) -> Field {
     match standing {
         Standing::Faster => field.fg(Color::Green),
-        Standing::Even => field,
+        Standing::Even | Standing::Undecided => field,
         Standing::Slower => field.fg(Color::Red),
     }
 }

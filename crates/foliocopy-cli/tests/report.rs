@@ -41,6 +41,27 @@ fn hostile_names_stay_text() {
     }
 }
 
+/// As the terminal: what so few rounds show is no verdict, whatever their intervals.
+#[test]
+fn too_few_rounds_decide_nothing() {
+    let decided = results::page(&[results::one_machine()]);
+    assert!(decided.contains(" ▲</span>") && decided.contains(">faster</td>"));
+    let mut results = results::one_machine();
+    for cell in &mut results.cells {
+        cell.samples_gbps.truncate(3);
+    }
+    results.rate();
+    let page = results::page(&[results]);
+    assert!(
+        page.contains("too few rounds to tell it from per-page") && page.contains(">too few rounds</td>")
+    );
+    for word in ["No cell is slower", " ▲</span>", " ▼</span>", ">faster</td>", ">slower</td>"] {
+        assert!(!page.contains(word), "{word}");
+    }
+    let bars = page.matches("<rect class=\"bar").count();
+    assert!(bars > 0 && bars == page.matches("<rect class=\"bar undecided").count());
+}
+
 #[test]
 fn two_outputs_do_not_share_a_file() {
     let directory = tempfile::tempdir().unwrap();
@@ -83,11 +104,15 @@ fn limits_are_drawn_over_working_sets() {
 fn several_files_stand_side_by_side() {
     let page = results::page(&[results::one_machine(), results::many_nodes()]);
     for present in
-        ["on 2 machines", "foliocopy on each machine, cache cold", "Zen 3", "Zen 5", "from node", "differ"]
+        ["on 2 machines", "foliocopy side by side, cache cold", "Zen 3", "Zen 5", "from node", "differ"]
     {
         assert!(page.contains(present) || present == "from node", "{present}");
     }
     assert!(page.contains("The run was interrupted"));
+
+    // One machine twice is no two machines.
+    let page = results::page(&[results::one_machine(), results::one_machine()]);
+    assert!(page.contains(", 2 runs</h1>") && !page.contains("2 machines"));
 }
 
 #[test]

@@ -5,6 +5,43 @@ use std::fmt;
 use crate::result::{Cache, Cell, Results, Situation};
 use crate::statistics::{Bootstrap, CONFIDENCE, Interval, rounds_needed};
 
+/// Where a cell stands against the baseline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The corrected interval lies above 1.
+    Faster,
+    /// It holds 1.
+    Even,
+    /// It lies below 1.
+    Slower,
+    /// There are too few rounds for it to exclude 1 by anything but chance.
+    Undecided,
+}
+
+/// Says where the cells of one run stand.
+#[derive(Clone, Copy, Debug)]
+pub struct Judge {
+    needed: usize,
+}
+
+impl Judge {
+    /// For the cells of these.
+    pub fn of(results: &Results) -> Self {
+        Self { needed: rounds_needed(results.tests()) }
+    }
+
+    /// `None` where the cell was held against no baseline.
+    pub fn standing(self, cell: &Cell) -> Option<Standing> {
+        let corrected = cell.ratio_to_baseline?.corrected();
+        Some(match cell.samples_gbps.len() {
+            rounds if rounds < self.needed => Standing::Undecided,
+            _ if corrected.is_above(1.0) => Standing::Faster,
+            _ if corrected.is_below(1.0) => Standing::Slower,
+            _ => Standing::Even,
+        })
+    }
+}
+
 /// Where one contender stands against the baseline.
 #[derive(Clone, Debug)]
 pub struct Verdict<'a> {
@@ -40,22 +77,21 @@ impl<'a> Verdict<'a> {
             undecided: 0,
             geometric_means: vec![],
         };
-        let needed = rounds_needed(results.tests());
+        let judge = Judge::of(results);
         let mut groups: Vec<(Option<Cache>, Vec<Vec<f64>>)> = vec![];
         // A neighbour's speed is no copy's.
         let copies = |situation: &Situation<'_>| !situation.dimensions.contains_key("victim");
         for (_, cells) in results.situations().into_iter().filter(|(situation, _)| copies(situation)) {
             let find = |name: &str| cells.iter().copied().find(|cell| cell.contender == name);
             let (Some(cell), Some(base)) = (find(contender), find(baseline)) else { continue };
-            let Some(ratio) = cell.ratio_to_baseline else { continue };
+            let Some(standing) = judge.standing(cell) else { continue };
             let ratios = cell.ratios_to(base);
             verdict.cells += 1;
-            if ratios.len() < needed {
-                verdict.undecided += 1;
-            } else if ratio.corrected().is_below(1.0) {
-                verdict.slower.push(cell);
-            } else if ratio.corrected().is_above(1.0) {
-                verdict.faster.push(cell);
+            match standing {
+                Standing::Undecided => verdict.undecided += 1,
+                Standing::Slower => verdict.slower.push(cell),
+                Standing::Faster => verdict.faster.push(cell),
+                Standing::Even => {}
             }
             match groups.iter_mut().find(|(cache, _)| *cache == cell.cache) {
                 Some((_, group)) => group.push(ratios),
@@ -72,6 +108,11 @@ impl<'a> Verdict<'a> {
         (verdict.cells > 0).then_some(verdict)
     }
 
+    /// Whether there were too few rounds to tell anything.
+    pub fn is_open(&self) -> bool {
+        self.undecided == self.cells
+    }
+
     /// Whether no cell is slower than the baseline.
     pub fn is_good(&self) -> bool {
         self.slower.is_empty()
@@ -83,7 +124,7 @@ impl<'a> Verdict<'a> {
 impl fmt::Display for Verdict<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.contender)?;
-        if self.undecided == self.cells {
+        if self.is_open() {
             write!(f, "too few rounds to tell it from {}", self.baseline)?;
         } else if self.is_good() {
             write!(f, "no cell slower than the kernel's copy ({})", self.baseline)?;

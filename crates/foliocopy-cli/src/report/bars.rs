@@ -31,7 +31,7 @@ pub(super) struct Bar {
     /// Whose look it has.
     pub(super) contender: String,
     pub(super) ratio: Interval,
-    /// Whether the interval excludes 1: such a bar is solid, the others are pale.
+    /// Whether it is faster or slower: such a bar is solid, the others are pale.
     pub(super) decided: bool,
 }
 
@@ -95,7 +95,7 @@ pub(super) fn draw(
         (rows)
         line.axis x1=(at(across.place(1.0))) x2=(at(across.place(1.0))) y1=(top) y2=(at(bottom)) {}
         text.middle x=(at((left + RIGHT) / 2.0)) y=(at(bottom + 31.0)) {
-            "1 = " (reference) "; pale: the interval includes 1"
+            "1 = " (reference) "; pale: may be chance"
         }
         @if hidden > 0 {
             text.middle x=(at((left + RIGHT) / 2.0)) y=(at(bottom + 46.0)) { (hidden) " more sizes are in the table" }

@@ -63,7 +63,7 @@ pub(super) fn table(machines: &[Machine<'_>]) -> Markup {
         div.scroll tabindex="0" role="region" aria-label="Environment" {
             table.facts {
                 @if machines.len() > 1 {
-                    caption { "Rows in bold differ from machine to machine." }
+                    caption { "Rows in bold differ." }
                     thead { tr { th.text scope="col" { "" } @for machine in machines { th.text scope="col" { (machine.name) } } } }
                 }
                 tbody {

@@ -2,6 +2,7 @@
 
 use foliocopy_measure::result::Cell;
 use foliocopy_measure::size::Size;
+use foliocopy_measure::verdict::{Judge, Standing};
 use maud::{Markup, html};
 
 use super::bars::{self, Bar, Group, Range};
@@ -82,13 +83,17 @@ impl<'a> Figures<'a> {
 
     fn speed_up(&self, panel: &Panel<'_>) -> Option<Chart> {
         let baseline = panel.machine.results.parameters.baseline.as_str();
+        let judge = Judge::of(panel.machine.results);
         let groups: Vec<Group> = panel
             .sizes()
             .into_iter()
             .map(|bytes| {
                 let cells =
                     panel.contenders().into_iter().filter_map(|contender| panel.cell(contender, bytes));
-                Group { heading: prose(bytes), bars: cells.filter_map(|cell| bar(cell, baseline)).collect() }
+                Group {
+                    heading: prose(bytes),
+                    bars: cells.filter_map(|cell| bar(cell, baseline, judge)).collect(),
+                }
             })
             .filter(|group| !group.bars.is_empty())
             .collect();
@@ -129,9 +134,9 @@ impl<'a> Figures<'a> {
         let bars = charts.iter().flat_map(|(_, groups)| groups).flat_map(|group| &group.bars);
         let range = Range::of(bars.map(|bar| bar.ratio));
         let draw = |(kind, groups): &(&Panel<'_>, Vec<Group>)| {
-            let title = format!("foliocopy on each machine, {}", kind.heading(false));
-            let subtitle = "speed-up over the machine's own baseline; right is better".into();
-            bars::draw(title, subtitle, "the machine's own baseline", groups, range, &self.looks)
+            let title = format!("foliocopy side by side, {}", kind.heading(false));
+            let subtitle = "speed-up, each over its own baseline; right is better".into();
+            bars::draw(title, subtitle, "its own baseline", groups, range, &self.looks)
         };
         charts.iter().map(draw).collect()
     }
@@ -147,7 +152,7 @@ impl<'a> Figures<'a> {
         let group = |bytes| {
             let bars = panels.iter().filter_map(|panel| {
                 let baseline = &panel.machine.results.parameters.baseline;
-                let bar = bar(panel.cell("foliocopy", bytes)?, baseline)?;
+                let bar = bar(panel.cell("foliocopy", bytes)?, baseline, Judge::of(panel.machine.results))?;
                 Some(Bar { label: panel.machine.name.clone(), ..bar })
             });
             Group { heading: prose(bytes), bars: bars.collect() }
@@ -311,9 +316,9 @@ fn points(panel: &Panel<'_>, contender: &str) -> Vec<(u64, f64)> {
     cells.map(|cell| (cell.folio_bytes, cell.median_gbps)).collect()
 }
 
-fn bar(cell: &Cell, baseline: &str) -> Option<Bar> {
+fn bar(cell: &Cell, baseline: &str, judge: Judge) -> Option<Bar> {
     let ratio = cell.ratio_to_baseline.filter(|_| cell.contender != baseline)?;
-    let decided = ratio.corrected().is_below(1.0) || ratio.corrected().is_above(1.0);
+    let decided = matches!(judge.standing(cell), Some(Standing::Faster | Standing::Slower));
     Some(Bar {
         label: cell.contender.clone(),
         contender: cell.contender.clone(),

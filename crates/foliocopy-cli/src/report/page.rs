@@ -12,10 +12,7 @@ use super::tables;
 /// The report of `machines` (at least one) as one HTML document that refers to nothing outside itself.
 pub(crate) fn page(machines: &[Machine<'_>]) -> String {
     let figures = Figures::new(machines);
-    let title = match machines {
-        [machine] => format!("Page copies on {}", environment::cpu(machine.results)),
-        _ => format!("Page copies on {} machines", machines.len()),
-    };
+    let title = title(machines);
     let nodes = figures.nodes();
     let style = [include_str!("tokens.css"), include_str!("page.css"), include_str!("chart.css")].concat();
     html! {
@@ -104,6 +101,17 @@ pub(crate) fn page(machines: &[Machine<'_>]) -> String {
     .into_string()
 }
 
+fn title(machines: &[Machine<'_>]) -> String {
+    let mut cpus: Vec<String> = machines.iter().map(|machine| environment::cpu(machine.results)).collect();
+    cpus.dedup();
+    match (machines.len(), &cpus[..]) {
+        (1, [cpu]) => format!("Page copies on {cpu}"),
+        // It may be one machine at several times, or several that are alike.
+        (runs, [cpu]) => format!("Page copies on {cpu}, {runs} runs"),
+        (machines, _) => format!("Page copies on {machines} machines"),
+    }
+}
+
 fn subtitle(machines: &[Machine<'_>]) -> Markup {
     let cells: usize = machines.iter().map(|machine| machine.results.cells.len()).sum();
     html! {
@@ -145,7 +153,9 @@ fn card(machine: &Machine<'_>, named: bool) -> Markup {
                         dd { (verdict.faster.len()) " / " (verdict.slower.len()) small { "of " (verdict.cells) " cells" } }
                     }
                 }
-                @if verdict.is_good() {
+                @if verdict.is_open() {
+                    p { strong { "There were too few rounds to tell it from " (verdict.baseline) "." } }
+                } @else if verdict.is_good() {
                     p.good { strong { "No cell is slower than " (verdict.baseline) "." } }
                 } @else {
                     p.bad { strong { "Slower than " (verdict.baseline) " in " (verdict.slower.len()) " of " (verdict.cells) " cells:" } " "

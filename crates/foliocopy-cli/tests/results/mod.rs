@@ -12,9 +12,9 @@ pub(crate) fn schema_1() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/schema-1.json")
 }
 
-/// What the default bench gives: the five contenders over ten folio sizes.
+/// What the default bench gives: the five contenders over ten folio sizes, with rounds enough to tell.
 pub(crate) fn one_machine() -> Results {
-    made_up(&["per-page", "per-page-mc", "rfc", "rfc-mc", "foliocopy"], 10, &[(0, 0)], 11)
+    made_up(&["per-page", "per-page-mc", "rfc", "rfc-mc", "foliocopy"], 10, &[(0, 0)], 21)
 }
 
 /// As many contenders as somebody who compares every memcpy has.
