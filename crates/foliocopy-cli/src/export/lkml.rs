@@ -188,7 +188,13 @@ fn wrap(text: &mut String, bullet: &str, paragraph: &str) {
     let indent = " ".repeat(bullet.chars().count());
     let mut line = bullet.to_owned();
     let mut empty = true;
-    for word in paragraph.split_whitespace() {
+    // A path may be longer than a line, and has no better place to be broken.
+    let room = COLUMNS - indent.len();
+    let pieces = paragraph.split_whitespace().flat_map(|word| {
+        let letters: Vec<char> = word.chars().collect();
+        letters.chunks(room).map(String::from_iter).collect::<Vec<_>>()
+    });
+    for word in pieces {
         if !empty && line.chars().count() + 1 + word.chars().count() > COLUMNS {
             let _ = writeln!(text, "{line}");
             line = indent.clone();
@@ -197,7 +203,7 @@ fn wrap(text: &mut String, bullet: &str, paragraph: &str) {
         if !empty {
             line.push(' ');
         }
-        line.push_str(word);
+        line.push_str(&word);
         empty = false;
     }
     let _ = writeln!(text, "{line}");
@@ -207,6 +213,15 @@ fn wrap(text: &mut String, bullet: &str, paragraph: &str) {
 mod tests {
     use super::*;
     use std::path::Path;
+
+    #[test]
+    fn what_is_longer_than_a_line_is_broken() {
+        let mut text = String::new();
+        wrap(&mut text, "  - ", &format!("a {} b", "/ü".repeat(90)));
+        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
+        assert_eq!(text.matches('ü').count(), 90);
+        assert_eq!(text.lines().last(), Some("    ".to_owned() + &"/ü".repeat(22) + " b").as_deref());
+    }
 
     fn fixture() -> Results {
         let text = include_bytes!("../../tests/fixtures/schema-1.json");
