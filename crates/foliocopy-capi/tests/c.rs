@@ -197,15 +197,23 @@ int main()
     run(Command::new(program).env("LD_LIBRARY_PATH", library()));
 }
 
-/// The C of the user's guide compiles against the header as it stands.
+/// The C of the user's guide, built by the command that stands below it and by a stricter one.
 #[test]
 fn the_guide_compiles() {
     let page = fs::read_to_string(source("../../docs/surviving-bad-memory.md")).unwrap();
     let (_, rest) = page.split_once("```c\n").expect("the page has C in it");
-    let file = PREFIX.join("guide.c");
-    fs::write(&file, rest.split("```").next().unwrap()).unwrap();
-    run(Command::new("cc")
-        .args(["-Wall", "-Wextra", "-Werror", "-c", "-o", "/dev/null"])
-        .args(pkg_config(&["--cflags"]))
-        .arg(file));
+    let here = PREFIX.join("guide");
+    fs::create_dir_all(&here).unwrap();
+    fs::write(here.join("save.c"), rest.split("```").next().unwrap()).unwrap();
+    let commands: Vec<&str> = rest.lines().filter_map(|line| line.strip_prefix("$ cc ")).collect();
+    assert_eq!(commands.len(), 1);
+    for flags in ["", "-std=c11 -Wall -Wextra -pedantic -Werror "] {
+        run(Command::new("sh")
+            .args(["-c", &format!("cc {flags}{}", commands[0])])
+            .current_dir(&here)
+            .env("PKG_CONFIG_PATH", library().join("pkgconfig")));
+    }
+    assert!(
+        run(Command::new("nm").arg("-D").arg(here.join("libsave.so"))).contains("foliocopy_copy_mc_pages")
+    );
 }
