@@ -21,10 +21,16 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// What each says to people.
+pub(crate) const MEANINGS: [(Exit, &str); 4] = [
+    (Exit::Good, "it did what was asked"),
+    (Exit::Negative, "the verdict is negative: something is slower than it should be, or a copy was wrong"),
+    (Exit::CannotRun, "bad input or usage, or this machine can't run it"),
+    (Exit::Interrupted, "interrupted; what had been measured until then was printed"),
+];
+
 /// For `--help`.
-pub(crate) const HELP: &str = "\
-Exit codes:
-  0    it did what was asked
-  1    the verdict is negative: something is slower than it should be, or a copy was wrong
-  2    bad input or usage, or this machine can't run it
-  130  interrupted; what had been measured until then was printed";
+pub(crate) fn help() -> String {
+    let codes = MEANINGS.map(|(exit, meaning)| format!("\n  {:<5}{meaning}", exit as u8));
+    format!("Exit codes:{}", codes.concat())
+}

@@ -29,16 +29,16 @@ struct Cli {
     command: command::Command,
 }
 
-/// The program's definition, for what is parsed by it and generated from it.
+/// The program's definition, for what is generated from it.
 fn program() -> clap::Command {
-    throughout(Cli::command())
+    Cli::command()
 }
 
-/// What holds for every command.
+/// What holds for every command where it is parsed.
 fn throughout(command: clap::Command) -> clap::Command {
     let help = match command.get_after_help() {
-        Some(own) => format!("{own}\n\n{}", exit::HELP),
-        None => exit::HELP.to_owned(),
+        Some(own) => format!("{own}\n\n{}", exit::help()),
+        None => exit::help(),
     };
     // A negative number is refused as a value, by what its option takes, and not as an option that nobody knows.
     let number = |arg: clap::Arg| match arg.get_action().takes_values() {
@@ -49,7 +49,7 @@ fn throughout(command: clap::Command) -> clap::Command {
 }
 
 fn main() -> ExitCode {
-    let matches = program().get_matches();
+    let matches = throughout(program()).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match cli.command.run() {
         Ok(code) => code,

@@ -60,9 +60,12 @@ fn every_subcommand_has_a_page_that_is_sound() {
         let page = directory.path().join(format!("foliocopy-{name}.1"));
         let text = fs::read_to_string(&page).unwrap_or_else(|_| panic!("no page for {name}"));
         assert!(text.contains(".SH NAME") && text.contains(".SH SYNOPSIS"), "{name}");
+        assert!(text.contains(".SH \"EXIT STATUS\"\n.TP\n\\fB0\\fR\nit did what was asked\n"), "{name}");
+        let source = format!("\" \" \"foliocopy {}\" ", env!("CARGO_PKG_VERSION"));
+        assert!(text.contains(&source), "{name}: {text}");
     }
     let main = fs::read_to_string(directory.path().join("foliocopy.1")).unwrap();
-    assert!(main.contains("Exit codes") && main.contains("foliocopy\\-compare(1)"));
+    assert!(main.contains("foliocopy\\-compare(1)"));
     // A page that exists is not overwritten.
     foliocopy().args(["man", "--output"]).arg(directory.path()).assert().code(2);
     foliocopy().args(["man", "--force", "--output"]).arg(directory.path()).assert().success();

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
 
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::output_file::OutputFile;
 
 /// What `foliocopy man` takes.
@@ -38,11 +39,26 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     Ok(Exit::Good.into())
 }
 
+/// What the pages are of.
+const SOURCE: &str = concat!("foliocopy ", env!("CARGO_PKG_VERSION"));
+
+/// The section that every page has.
+fn exit_status() -> Roff {
+    let mut section = Roff::new();
+    section.control("SH", ["EXIT STATUS"]);
+    for (exit, meaning) in exit::MEANINGS {
+        section.control("TP", []).text([bold((exit as u8).to_string())]).text([roman(meaning)]);
+    }
+    section
+}
+
 /// The page of `command`, and those of its subcommands.
 fn collect(command: &clap::Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
-    let man = Man::new(command.clone()).manual("foliocopy");
+    // An empty date would let the next words slip into its place.
+    let man = Man::new(command.clone()).manual("foliocopy").source(SOURCE).date(" ");
     let mut text = Vec::new();
     man.render(&mut text)?;
+    exit_status().to_writer(&mut text)?;
     pages.push((man.get_filename(), text));
     let public = |command: &&clap::Command| command.get_name() != "help" && !command.is_hide_set();
     command.get_subcommands().filter(public).try_for_each(|command| collect(command, pages))
