@@ -18,7 +18,7 @@ enum Kind {
     /// `-`.
     StandardOutput,
     /// Written beside its final place and renamed when whole.
-    Regular { temporary: NamedTempFile, force: bool },
+    Regular { force: bool },
     /// A device or pipe that exists already, such as /dev/null.
     Special(std::fs::File),
 }
@@ -39,7 +39,11 @@ impl OutputFile {
                 Ok(metadata) if !metadata.is_file() => Kind::Special(
                     std::fs::OpenOptions::new().write(true).open(path).with_context(|| cannot_write(path))?,
                 ),
-                _ => Kind::Regular { temporary: temporary_beside(path)?, force },
+                _ => {
+                    // The proof goes at once: nothing is left of a run that is killed.
+                    temporary_beside(path)?;
+                    Kind::Regular { force }
+                }
             }
         };
         Ok(Self { path: path.to_owned(), kind })
@@ -54,7 +58,8 @@ impl OutputFile {
                 written.context("can't write to standard output")?;
             }
             Kind::Special(mut file) => file.write_all(content).with_context(|| cannot_write(&self.path))?,
-            Kind::Regular { mut temporary, force } => {
+            Kind::Regular { force } => {
+                let mut temporary = temporary_beside(&self.path)?;
                 temporary.write_all(content).with_context(|| cannot_write(&self.path))?;
                 let persisted = if force {
                     temporary.persist(&self.path)
@@ -112,17 +117,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("out.json");
         let output = OutputFile::create(&path, false).unwrap();
-        assert!(!path.exists());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
         output.write(b"{}").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"{}");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn dropping_it_leaves_nothing_behind() {
-        let directory = tempfile::tempdir().unwrap();
-        drop(OutputFile::create(&directory.path().join("out.json"), false).unwrap());
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -136,6 +136,15 @@ fn a_signal_that_comes_twice_at_once_is_one() {
 }
 
 #[test]
+fn nothing_is_left_of_what_is_killed() {
+    let here = tempfile::tempdir().unwrap();
+    let bench = "bench --folio 4K --cache hot --time 10m --evict 2M --export-json results.json";
+    let output = ended(started(bench, here.path()), &["KILL"]);
+    assert_eq!(output.status.signal(), Some(9));
+    assert_eq!(fs::read_dir(here.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn an_interrupted_roofline_says_so() {
     let here = tempfile::tempdir().unwrap();
     let roofline = "roofline --rounds 100000 --memory 1M --threads 1 --export-json limits.json";
