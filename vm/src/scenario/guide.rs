@@ -24,11 +24,15 @@ pub(super) const GUIDE: Scenario = Scenario {
 const PAGE: &str = include_str!("../../../docs/KERNEL.md");
 
 /// What the guest can't run, by how it starts, and why.
-const ELSEWHERE: [(&str, &str); 3] = [
+const ELSEWHERE: [(&str, &str); 4] = [
     ("make -C kmod", "`cargo xtask vm` builds by it, before the guest boots"),
-    ("sudo cp -r kmod/build/", "the guest has neither the sources nor a compiler"),
-    ("sudo dkms ", "the guest has neither DKMS nor a compiler"),
+    ("sudo apt-get install ", DKMS),
+    ("sudo cp -r kmod/build/", DKMS),
+    ("sudo dkms ", DKMS),
 ];
+
+/// It has a compiler, headers and the archive, which the guest lacks.
+const DKMS: &str = "`cargo xtask dist --test` does it in a clean root";
 
 /// A folder as the page expects one: with the modules in it.
 const FOLDER: &str = "/tmp/guide";
