@@ -114,6 +114,11 @@ impl Kernel {
         })
     }
 
+    /// Whether modules for it are built with this machine's own tools.
+    pub(crate) fn is_built_here(&self) -> bool {
+        matches!(self.tools, Tools::OfThisMachine)
+    }
+
     /// The image that QEMU boots.
     pub(crate) fn image(&self) -> PathBuf {
         let boot = self.root.join("boot").join(format!("vmlinuz-{}", self.release));

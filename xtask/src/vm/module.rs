@@ -27,8 +27,10 @@ pub(crate) fn build(shell: &Shell, kernel: &Kernel, folder: &Path) -> Result<Vec
     let foliocopy = folder.join("kmod");
     copy(shell, &package, &foliocopy, |_, contents| contents)?;
     make(shell, kernel, folder, "kmod", None)?;
-    // As a developer does, in the repository.
-    make(shell, kernel, &shell.current_dir(), "kmod", None)?;
+    // As a developer does, in the repository. The chroot has no Rust.
+    if kernel.is_built_here() {
+        make(shell, kernel, &shell.current_dir(), "kmod", None)?;
+    }
 
     // Entries of another type, to show what the type is for.
     let plain = folder.join("kmod-plain-type");
