@@ -240,17 +240,6 @@ fn spelt_right(step: &Step) {
     }
 }
 
-/// A release must not leave the pages behind.
-#[test]
-fn the_module_package_has_this_version() {
-    let page = fs::read_to_string(repository().join("docs/KERNEL.md")).unwrap();
-    let version = env!("CARGO_PKG_VERSION");
-    for (name, separator) in [("kmod/build/foliocopy", '-'), ("dkms install foliocopy", '/')] {
-        let named = format!("{name}{separator}{version}");
-        assert!(page.contains(&named), "docs/KERNEL.md does not say {named}");
-    }
-}
-
 #[test]
 fn links_between_pages_lead_somewhere() {
     for page in pages() {
