@@ -133,7 +133,7 @@ fn card(machine: &Machine<'_>, named: bool) -> Markup {
     let verdict = Verdict::of(results, "foliocopy");
     html! {
         section.card {
-            h3 {
+            h2 {
                 @if named { (machine.name) }
                 @else if is_roofline(results) { "Limits" }
                 @else { "foliocopy against " (results.parameters.baseline) }
@@ -180,7 +180,7 @@ fn warnings(machines: &[Machine<'_>]) -> Markup {
             @let results = machine.results;
             @if !results.warnings.is_empty() || !results.complete {
                 section.card.note {
-                    h3 { "Doubtful" @if machines.len() > 1 { ": " (machine.name) } }
+                    h2 { "Doubtful" @if machines.len() > 1 { ": " (machine.name) } }
                     ul {
                         @if !results.complete { li { "The run was interrupted: these are the figures that it had until then." } }
                         @for warning in &results.warnings { li { (code(warning)) } }

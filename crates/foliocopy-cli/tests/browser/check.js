@@ -9,6 +9,13 @@ addEventListener("load", () => {
 
   for (const details of document.querySelectorAll("details")) details.open = true;
 
+  // Whoever hears the page goes by its headings: none is skipped on the way down.
+  let level = 0;
+  for (const heading of document.querySelectorAll("h1, h2, h3, h4")) {
+    if (heading.tagName[1] - level > 1) wrong.push(`${name(heading)} is a level too deep`);
+    level = Number(heading.tagName[1]);
+  }
+
   const ids = [...document.querySelectorAll("[id]")].map(element => element.id);
   for (const id of ids.filter((id, index) => ids.indexOf(id) !== index)) wrong.push(`the id ${id} stands twice`);
   for (const link of document.querySelectorAll("a[href]"))
