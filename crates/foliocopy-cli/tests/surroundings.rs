@@ -105,6 +105,10 @@ fn lines_end_where_their_words_do() {
 
 /// Starts it and waits until it has caught its signals: it measures by then.
 fn started(arguments: &str, directory: &Path) -> Child {
+    started_since(Duration::from_secs(3), arguments, directory)
+}
+
+fn started_since(time: Duration, arguments: &str, directory: &Path) -> Child {
     let child = foliocopy()
         .args(arguments.split(' '))
         .current_dir(directory)
@@ -112,7 +116,7 @@ fn started(arguments: &str, directory: &Path) -> Child {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_secs(2));
+    std::thread::sleep(time);
     child
 }
 
@@ -172,4 +176,12 @@ fn an_interrupted_reproduction_shows_what_it_has() {
         fs::read_dir(here.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["kept", "rfc.md"]);
+
+    // Too early for anything new: what an earlier run kept is not this one's.
+    let again = "reproduce rfc --time 10m --keep kept --export-markdown rfc.md --force";
+    let child = started_since(Duration::from_millis(300), again, here.path());
+    let output = ended(child, &["INT"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("nothing to show") || said.contains("interrupted and is incomplete"), "{said}");
 }

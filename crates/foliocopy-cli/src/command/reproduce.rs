@@ -160,7 +160,14 @@ impl Bench {
         pairs
     }
 
-    fn run(&self, nodes: &Nodes, time: Duration, file: &Path, interrupt: &Interrupt) -> Result<Results> {
+    /// What it measured; `None` where it was interrupted before there was anything.
+    fn run(
+        &self,
+        nodes: &Nodes,
+        time: Duration,
+        file: &Path,
+        interrupt: &Interrupt,
+    ) -> Result<Option<Results>> {
         let program = std::env::current_exe().context("can't find this program to run its bench")?;
         let list = |of: Vec<String>| of.join(",");
         let mut command = Command::new(program);
@@ -178,6 +185,9 @@ impl Bench {
         command.args(["--force", "--export-json"]).arg(file);
         // Its progress bar and its warnings are for the user, its tables are not.
         command.stdout(Stdio::null());
+        // One of an earlier run may be there still.
+        let written = || fs::metadata(file).and_then(|file| file.modified()).ok();
+        let before = written();
         // Out of the terminal's reach: it is told once, by us, whoever was signalled and how.
         let mut bench = command.process_group(0).spawn().context("can't run the bench")?;
         let mut told = false;
@@ -189,11 +199,13 @@ impl Bench {
                 kill_process(Pid::from_child(&bench), Signal::INT).context("can't interrupt the bench")?;
                 told = true;
             }
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(100));
         };
         // 1 is its verdict on foliocopy, which is not what is asked here.
         match status.code() {
-            Some(0 | 1 | 130) => Ok(result::read(file)?),
+            Some(0 | 1 | 130) if written() != before => Ok(Some(result::read(file)?)),
+            // It may have been told before it could listen.
+            Some(130) | None if told => Ok(None),
             _ => bail!("the bench `{}` failed ({status})", self.name),
         }
     }
@@ -249,9 +261,13 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             break;
         }
         let time = args.time * cases(bench) / all;
-        measured.0.push((bench, bench.run(&nodes, time, file, &interrupt)?));
+        match bench.run(&nodes, time, file, &interrupt)? {
+            Some(results) => measured.0.push((bench, results)),
+            None => break,
+        }
     }
     if measured.0.is_empty() {
+        printer::note("interrupted before a round was complete: nothing to show");
         return Ok(Exit::Interrupted.into());
     }
     let to_standard_output = args.export_markdown.as_deref() == Some(Path::new("-"));
