@@ -37,6 +37,19 @@ fn every_shell_completes_every_subcommand() {
 }
 
 #[test]
+fn every_shell_takes_its_completions() {
+    let directory = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = directory.path().join(shell);
+        fs::write(&script, foliocopy().args(["completions", shell]).output().unwrap().stdout).unwrap();
+        match Command::new(shell).arg("-n").arg(script).output() {
+            Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr)),
+            Err(missing) => println!("not checked: the completions for {shell}: {missing}"),
+        }
+    }
+}
+
+#[test]
 fn bash_completes_a_subcommand_for_real() {
     let directory = tempfile::tempdir().unwrap();
     let script = directory.path().join("foliocopy");
