@@ -40,10 +40,12 @@ fn throughout(command: clap::Command) -> clap::Command {
         Some(own) => format!("{own}\n\n{}", exit::help()),
         None => exit::help(),
     };
-    // A negative number is refused as a value, by what its option takes, and not as an option that nobody knows.
-    let number = |arg: clap::Arg| match arg.get_action().takes_values() {
-        true => arg.allow_negative_numbers(true),
-        false => arg,
+    // A negative number, size or duration is refused as a value, by what its option takes, and not as an option that
+    // nobody knows.
+    let number = |arg: clap::Arg| match arg.get_value_names() {
+        Some([name]) if ["SIZE", "DURATION"].contains(&name.as_str()) => arg.allow_hyphen_values(true),
+        _ if arg.get_action().takes_values() => arg.allow_negative_numbers(true),
+        _ => arg,
     };
     command.after_help(help).mut_args(number).mut_subcommands(throughout)
 }

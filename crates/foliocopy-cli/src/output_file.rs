@@ -75,12 +75,22 @@ impl OutputFile {
 
 /// Refuses two outputs to one file.
 pub(crate) fn each_its_own<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<()> {
-    let mut seen = Vec::new();
+    let mut seen: Vec<&Path> = Vec::new();
     for path in paths {
-        ensure!(!seen.contains(&path), "two outputs go to `{}`: give each its own file", path.display());
+        ensure!(
+            !seen.iter().any(|other| is_same(path, other)),
+            "two outputs go to `{}`: give each its own file",
+            path.display()
+        );
         seen.push(path);
     }
     Ok(())
+}
+
+/// Whether two paths name one place, however they are written.
+pub(crate) fn is_same(path: &Path, other: &Path) -> bool {
+    let place = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path));
+    path == other || matches!((place(path), place(other)), (Ok(one), Ok(two)) if one == two)
 }
 
 fn temporary_beside(path: &Path) -> Result<NamedTempFile> {

@@ -70,7 +70,22 @@ fn two_outputs_do_not_share_a_file() {
         let refused = foliocopy().arg("report").arg(schema_1()).args(outputs).assert().code(2).stdout("");
         refused.stderr(predicate::str::contains("give each its own file"));
     }
+    // However it is written.
+    let outputs = ["-o", "both", "--export-lkml", "./both", "--force"];
+    let mut command = foliocopy();
+    command.arg("report").arg(schema_1()).args(outputs).current_dir(&directory);
+    command.assert().code(2).stderr(predicate::str::contains("give each its own file"));
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn results_are_not_overwritten_by_their_report() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::copy(schema_1(), directory.path().join("results.json")).unwrap();
+    let mut command = foliocopy();
+    command.args(["report", "results.json", "--force", "-o", "./results.json"]).current_dir(&directory);
+    command.assert().code(2).stderr(predicate::str::contains("name another file"));
+    assert_eq!(fs::read(directory.path().join("results.json")).unwrap(), fs::read(schema_1()).unwrap());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use foliocopy_measure::result::{self, Results};
 
 use crate::exit::Exit;
@@ -45,7 +45,15 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let machines = name(&args.files, &results);
 
     let single = [&args.outputs.output, &args.outputs.export_lkml];
-    output_file::each_its_own(single.into_iter().flatten().map(PathBuf::as_path))?;
+    let single = || single.into_iter().flatten().map(PathBuf::as_path);
+    output_file::each_its_own(single())?;
+    for output in single() {
+        ensure!(
+            !args.files.iter().any(|file| output_file::is_same(file, output)),
+            "`{}` holds results of which the report is made: name another file",
+            output.display()
+        );
+    }
     // Everything is rendered and proved writable before the first file is put in place.
     let mut outputs: Vec<(OutputFile, String)> = Vec::new();
     if let Some(path) = &args.outputs.output {
