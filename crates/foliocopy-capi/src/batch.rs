@@ -90,12 +90,14 @@ unsafe fn copy(
 /// The pair that is wrong, or `nr_pairs` where none is: the engine names the first one then.
 pub(crate) fn at_fault(error: &CopyError, index: usize, nr_pairs: usize) -> usize {
     match error {
-        CopyError::Misaligned { .. } | CopyError::Overflow { .. } | CopyError::Overlap => index,
+        CopyError::Null | CopyError::Misaligned { .. } | CopyError::Overflow { .. } | CopyError::Overlap => {
+            index
+        }
         _ => nr_pairs,
     }
 }
 
-/// Runs `copy` over the pairs, unless one has a null in it.
+/// Runs `copy` over the pairs.
 ///
 /// # Safety
 ///
@@ -112,12 +114,7 @@ pub(crate) unsafe fn batch(
         return Err((nr_pairs, -libc::EINVAL));
     }
     // SAFETY: the caller's promise; the two types are laid out alike, as asserted above.
-    let pairs = unsafe { slice::from_raw_parts(pairs.cast::<foliocopy::FolioPair>(), nr_pairs) };
-    let null = |pair: &foliocopy::FolioPair| pair.nr_pages != 0 && (pair.dst.is_null() || pair.src.is_null());
-    match pairs.iter().position(null) {
-        Some(index) => Err((index, -libc::EINVAL)),
-        None => copy(pairs),
-    }
+    copy(unsafe { slice::from_raw_parts(pairs.cast::<foliocopy::FolioPair>(), nr_pairs) })
 }
 
 /// Says which pair failed, and why.

@@ -107,9 +107,6 @@ unsafe fn copy(
     nr_pages: usize,
     locality: foliocopy::Locality,
 ) -> c_int {
-    if is_null(dst, src, nr_pages) {
-        return -libc::EINVAL;
-    }
     let options = CopyOptions::new().locality(locality);
     // SAFETY: the caller's promises.
     match unsafe { options.copy_pages_raw(dst.cast(), src.cast(), nr_pages) } {

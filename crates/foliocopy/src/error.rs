@@ -17,6 +17,8 @@ pub enum CopyError {
         /// Pages in the source.
         src: usize,
     },
+    /// There is something to copy, and source or destination is null.
+    Null,
     /// A range does not start where it must.
     Misaligned {
         /// Where it starts.
@@ -51,6 +53,7 @@ impl fmt::Display for CopyError {
             Self::LengthMismatch { dst, src } => {
                 write!(formatter, "the destination has {dst} pages and the source {src}: they must be equal")
             }
+            Self::Null => formatter.write_str("source or destination is null"),
             Self::Misaligned { address, alignment } => {
                 write!(formatter, "address {address:#x} is not a multiple of {alignment}")
             }

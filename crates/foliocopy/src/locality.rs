@@ -103,7 +103,7 @@ unsafe fn choose_longer<const MACHINE_CHECK_SAFE: bool>(
     policy.choose_seen(locality, bytes, residence)
 }
 
-/// What [`Locality::Auto`] is for a batch, after one look at lines of four of its sources; any other locality
+/// What [`Locality::Auto`] is for a batch of so many pages, after one look at lines of four of its sources; any other locality
 /// is itself.
 ///
 /// # Safety
@@ -113,9 +113,9 @@ pub(crate) unsafe fn settle<const MACHINE_CHECK_SAFE: bool>(
     policy: &Policy,
     locality: Locality,
     batch: &[FolioPair],
+    nr_pages: usize,
 ) -> Locality {
-    let bytes =
-        batch.iter().map(|pair| pair.nr_pages).fold(0, usize::saturating_add).saturating_mul(PAGE_SIZE);
+    let bytes = nr_pages.saturating_mul(PAGE_SIZE);
     if locality != Locality::Auto || !policy.looks(bytes) {
         return locality;
     }

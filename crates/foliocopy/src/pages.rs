@@ -28,8 +28,8 @@ pub fn copy_pages(dst: &mut [Page], src: &[Page]) -> Result<(), CopyError> {
 ///
 /// # Errors
 ///
-/// [`CopyError::Misaligned`], [`CopyError::Overflow`] or [`CopyError::Overlap`] where the ranges are
-/// not what they must be, or what [`Policy::host`] answers. Nothing has been copied then.
+/// [`CopyError::Null`], [`CopyError::Misaligned`], [`CopyError::Overflow`] or [`CopyError::Overlap`] where the
+/// ranges are not what they must be, or what [`Policy::host`] answers. Nothing has been copied then.
 ///
 /// # Safety
 ///

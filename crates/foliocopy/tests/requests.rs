@@ -33,6 +33,18 @@ fn misaligned_ranges() {
 }
 
 #[test]
+fn null_is_refused_where_there_is_something_to_copy() {
+    let mut page = Page::filled(1);
+    let (null, page) = (std::ptr::null_mut(), &raw mut page);
+    // SAFETY: refused before anything is touched, which is what is tested, or nothing is copied.
+    unsafe {
+        assert_eq!(copy_pages_raw(null, page, 1), Err(CopyError::Null));
+        assert_eq!(copy_pages_raw(page, null, 1), Err(CopyError::Null));
+        assert_eq!(copy_pages_raw(null, null, 0), Ok(()));
+    }
+}
+
+#[test]
 fn page_counts_that_overflow() {
     for nr_pages in [usize::MAX, usize::MAX / PAGE_SIZE, usize::MAX / PAGE_SIZE + 1, 1 << 52] {
         assert_eq!(refused(0, 4 * PAGE_SIZE, nr_pages), CopyError::Overflow { nr_pages });
