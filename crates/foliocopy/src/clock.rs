@@ -35,6 +35,7 @@ mod x86_64 {
         cached_up_to: u64,
         page_in_l1_up_to: u64,
         page_near_up_to: u64,
+        page_far_from: u64,
     }
 
     impl Clock {
@@ -68,11 +69,12 @@ mod x86_64 {
             let usable = 0 < cached && cached < INTERCEPTED && cached < flushed;
             usable.then(|| {
                 let in_l1 = copies_of_scratch(false).into_iter().min().unwrap_or(0);
-                let in_memory = median(&copies_of_scratch(true));
+                let to_memory = median(&copies_of_scratch(true)).saturating_sub(in_l1);
                 Self {
                     cached_up_to: cached.midpoint(flushed),
                     page_in_l1_up_to: in_l1 + in_l1 / 2,
-                    page_near_up_to: in_l1 + in_memory.saturating_sub(in_l1) / 4,
+                    page_near_up_to: in_l1 + to_memory / 4,
+                    page_far_from: in_l1 + to_memory,
                 }
             })
         }
@@ -102,8 +104,16 @@ mod x86_64 {
         /// Zen 5 that is 200 cycles, which copies in the L2 need at their 99th percentile, those in the L3 in the median,
         /// and those in memory hardly ever.
         #[inline]
-        pub(crate) fn page_was_far(&self, cycles: u64) -> bool {
+        pub(crate) fn page_was_beyond_l2(&self, cycles: u64) -> bool {
             cycles > self.page_near_up_to
+        }
+
+        /// Whether it took so long as only one in memory does: longer than half of these. Two thirds of the way there were
+        /// tried: with the source in the L3 and the destination in memory copies take as long, and went past the cache
+        /// one after the other.
+        #[inline]
+        pub(crate) fn page_was_in_memory(&self, cycles: u64) -> bool {
+            cycles > self.page_far_from
         }
 
         /// Now, roughly: without fences, which cost more than a page in the L1.
@@ -299,7 +309,11 @@ mod unknown {
             match *self {}
         }
 
-        pub(crate) fn page_was_far(&self, _: u64) -> bool {
+        pub(crate) fn page_was_beyond_l2(&self, _: u64) -> bool {
+            match *self {}
+        }
+
+        pub(crate) fn page_was_in_memory(&self, _: u64) -> bool {
             match *self {}
         }
 
