@@ -11,7 +11,7 @@ use crate::fence::FenceGuard;
 use crate::locality::{self, Locality};
 use crate::page::{PAGE_SHIFT, PAGE_SIZE, Page, PageRange};
 use crate::pages::CopyOptions;
-use crate::policy::{Choice, Policy};
+use crate::policy::Choice;
 
 /// One pair of ranges in a batch: a folio, or any other run of pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,14 +121,8 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         nr_pages: usize,
         admit: impl Fn(Choice) -> Result<(), CopyError>,
     ) -> Result<Option<(usize, Fault)>, CopyError> {
-        let host;
-        let policy = match self.known_policy() {
-            Some(policy) => policy,
-            None => {
-                host = Policy::host()?;
-                &host
-            }
-        };
+        let mut own = None;
+        let policy = self.policy_or(&mut own)?;
         let named = self.primitive.map(|primitive| policy.with_primitive(primitive)).transpose()?;
         let locality = match named {
             Some(_) => self.locality,

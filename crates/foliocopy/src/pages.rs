@@ -173,9 +173,20 @@ impl<'a, Y: Yield> CopyOptions<'a, Y> {
         unsafe { copy_range(policy, locality, primitive, chunk_bytes, between_chunks, pair) }
     }
 
-    /// What decides, unless that is the host's policy and not worked out yet.
+    /// What decides; the host's policy, the first time it is asked for, is put into `own`.
+    pub(crate) fn policy_or<'p>(&self, own: &'p mut Option<Policy>) -> Result<&'p Policy, CopyError>
+    where
+        'a: 'p,
+    {
+        match self.known_policy() {
+            Some(policy) => Ok(policy),
+            None => Ok(own.insert(Policy::host()?)),
+        }
+    }
+
+    /// What decides, unless that is the host's policy and not worked out yet: what leaves no room for one on the stack.
     #[inline]
-    pub(crate) fn known_policy(&self) -> Option<&'a Policy> {
+    fn known_policy(&self) -> Option<&'a Policy> {
         match self.policy {
             Some(policy) => Some(policy),
             None => Policy::kept_host(),
@@ -218,14 +229,8 @@ unsafe fn copy_range<Y: Yield>(
 ) -> Result<(), CopyError> {
     let (dst, src) = pair.ranges()?;
     let options = CopyOptions { policy, locality, primitive, chunk_bytes, between_chunks };
-    let host;
-    let policy = match options.known_policy() {
-        Some(policy) => policy,
-        None => {
-            host = Policy::host()?;
-            &host
-        }
-    };
+    let mut own = None;
+    let policy = options.policy_or(&mut own)?;
     let (dst, src, bytes) = (dst.start().cast(), src.start().cast_const(), dst.bytes());
     // SAFETY: the caller vouches for the source.
     let choice = unsafe { options.choice::<false>(policy, src, bytes)? };

@@ -6,7 +6,7 @@ use crate::chunk::{self, Yield};
 use crate::error::{CopyError, Unsupported};
 use crate::memory_error::{CopyMcError, MemoryError, Side};
 use crate::page::{PAGE_SIZE, Page, PageRange};
-use crate::policy::{Choice, Policy};
+use crate::policy::Choice;
 use crate::sigbus;
 
 /// Copies `src` to `dst`, and stops at memory that can't be read or written: poisoned memory, or a
@@ -248,13 +248,10 @@ impl<Y: Yield> CopyOptions<'_, Y> {
             return Err(CopyError::Overlap);
         }
         sigbus::ensure().map_err(CopyError::Unsupported)?;
+        let mut own = None;
+        let policy = self.policy_or(&mut own)?;
         // SAFETY: the caller vouches for the source, and its faults are caught.
-        let choose = |policy| unsafe { self.choice::<true>(policy, src.start(), src.bytes()) };
-        let choice = match self.known_policy() {
-            Some(policy) => choose(policy)?,
-            None => choose(&Policy::host()?)?,
-        };
-        machine_check_safe(choice)
+        machine_check_safe(unsafe { self.choice::<true>(policy, src.start(), src.bytes())? })
     }
 
     /// # Safety
