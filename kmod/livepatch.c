@@ -163,24 +163,13 @@ static const char * __init may_need_copy_mc_fragile(void)
 	return NULL;
 }
 
-static int copy_by_method(struct folio *dst, struct folio *src)
+static int livepatch_folio_mc_copy(struct folio *dst, struct folio *src)
 {
 	if (READ_ONCE(method) == METHOD_STOCK)
 		return stock_folio_mc_copy(dst, src);
 	if (use_copy_mc_to_kernel)
 		return batched_folio_mc_copy(dst, src);
 	return foliocopy_folio_mc_copy(dst, src);
-}
-
-#ifdef FOLIOCOPY_HOLD
-#include "hold.h"
-#else
-#define copy_held copy_by_method
-#endif
-
-static int livepatch_folio_mc_copy(struct folio *dst, struct folio *src)
-{
-	return copy_held(dst, src);
 }
 
 static struct klp_func functions[] = {

@@ -1,63 +1,67 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Loading this opens a window for a machine check: one folio is copied over and over with interrupts off, so that a #MC
- * injected into CPU 0 lands in the copy. What came of it is in the module's parameters. A test's tool: it keeps a CPU
- * busy for seconds.
+ * A folio to be poisoned. Loading this makes two and says where they are; writing to `copy` copies one to the other, and
+ * what came of it is in the other parameters. A test's tool.
  */
-#include <linux/cpumask.h>
-#include <linux/delay.h>
 #include <linux/gfp.h>
 #include <linux/io.h>
-#include <linux/ktime.h>
 #include <linux/mm.h>
 #include <linux/module.h>
-#include <linux/sched.h>
+#include <linux/string.h>
 #include "foliocopy.h"
+
+#define CANARY	0xcc
 
 static uint order;
 module_param(order, uint, 0444);
 
+static ulong physical;
+module_param(physical, ulong, 0444);
+MODULE_PARM_DESC(physical, "Where the source starts");
+
 static int result;
 module_param(result, int, 0444);
 
-static ulong pfn;
-module_param(pfn, ulong, 0444);
+static ulong copied;
+module_param(copied, ulong, 0444);
+MODULE_PARM_DESC(copied, "How many bytes of the destination are the source's; nothing was written behind them");
 
-static ulong copies;
-module_param(copies, ulong, 0444);
+static struct folio *src, *dst;
+
+/* Never the canary, and not the same in any two lines that lie near each other. */
+static u8 byte(size_t at)
+{
+	return (at + at / 64 + at / PAGE_SIZE) % CANARY;
+}
+
+static int copy_set(const char *value, const struct kernel_param *param)
+{
+	size_t bytes = folio_size(src), at;
+	u8 *to = folio_address(dst);
+
+	memset(to, CANARY, bytes);
+	result = foliocopy_folio_mc_copy(dst, src);
+	for (at = 0; at < bytes && to[at] == byte(at); at++)
+		;
+	copied = at;
+	return memchr_inv(to + at, CANARY, bytes - at) ? -EIO : 0;
+}
+
+static const struct kernel_param_ops copy_ops = { .set = copy_set };
+module_param_cb(copy, &copy_ops, NULL, 0200);
 
 static int __init machine_check_init(void)
 {
-	struct page *src = alloc_pages(GFP_KERNEL | __GFP_COMP, order);
-	struct page *dst = alloc_pages(GFP_KERNEL | __GFP_COMP, order);
-	unsigned long flags, end;
-	int error;
+	size_t at;
 
+	/* Neither is ever freed: the source is poisoned, if all goes well. */
+	src = folio_alloc(GFP_KERNEL, order);
+	dst = folio_alloc(GFP_KERNEL, order);
 	if (!src || !dst)
 		return -ENOMEM;
-	error = set_cpus_allowed_ptr(current, cpumask_of(0));
-	if (error)
-		return error;
-	memset(page_address(src), 0x5a, PAGE_SIZE << order);
-	pfn = page_to_pfn(src);
-
-	/* The host waits for this line, and then a little. A console may be written by a thread, which takes interrupts. */
-	pr_info("foliocopy_machine_check: inject at %#llx\n", (u64)page_to_phys(src));
-	msleep(50);
-	local_irq_save(flags);
-	/* Not asked often, so that nearly all of the time is spent in copies. */
-	for (end = ktime_get_ns() + 4 * NSEC_PER_SEC; !result && ktime_get_ns() < end;) {
-		unsigned long stop = copies + max(256UL >> order, 1UL);
-
-		while (!result && copies < stop) {
-			result = foliocopy_folio_mc_copy(page_folio(dst), page_folio(src));
-			copies++;
-		}
-	}
-	local_irq_restore(flags);
-
-	/* Neither folio is freed: the source is poisoned, if all went well. */
-	set_cpus_allowed_ptr(current, cpu_possible_mask);
+	for (at = 0; at < folio_size(src); at++)
+		((u8 *)folio_address(src))[at] = byte(at);
+	physical = PFN_PHYS(folio_pfn(src));
 	return 0;
 }
 module_init(machine_check_init);
@@ -67,5 +71,5 @@ static void __exit machine_check_exit(void)
 }
 module_exit(machine_check_exit);
 
-MODULE_DESCRIPTION("Copies a folio until a machine check hits it");
+MODULE_DESCRIPTION("Copies a folio that may be poisoned");
 MODULE_LICENSE("GPL");

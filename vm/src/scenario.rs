@@ -6,7 +6,7 @@ mod guide;
 mod hwpoison;
 mod livepatch;
 mod load;
-pub mod machine_check;
+mod machine_check;
 mod parameters;
 mod poison;
 mod process;
@@ -39,11 +39,8 @@ pub struct Scenario {
 pub enum Ending {
     /// The guest's verdict.
     Verdict,
-    /// The kernel panics of a machine check, at an instruction of a function whose name starts with one of these.
-    MachineCheckPanic {
-        /// As the kernel writes it, after a brace.
-        inside: &'static [&'static str],
-    },
+    /// The kernel panics of the machine check, at the instruction at which it was raised.
+    MachineCheckPanic,
 }
 
 /// Every scenario, in the order in which they are run.

@@ -64,45 +64,38 @@ pub(super) const RECOVERY: Scenario = Scenario {
 /// The livepatch, applied.
 pub(super) struct Patched<'a> {
     guest: &'a Guest,
-    name: &'static str,
     module: Option<Module>,
 }
 
 impl<'a> Patched<'a> {
     /// Loads it and waits until every task runs it.
     pub(super) fn apply(guest: &'a Guest) -> Result<Self> {
-        Self::apply_module(guest, "foliocopy_livepatch")
-    }
-
-    /// The same with another module that is one.
-    pub(super) fn apply_module(guest: &'a Guest, name: &'static str) -> Result<Self> {
-        let module = guest.load(name, "")?;
-        let patched = Self { guest, name, module: Some(module) };
-        let transition = patched.state("transition");
-        wait(Duration::from_secs(60), || Ok(guest.read(&transition)? == "0"))
+        let module = guest.load("foliocopy_livepatch", "")?;
+        let patched = Self { guest, module: Some(module) };
+        wait(Duration::from_secs(60), || Ok(guest.read(Self::state("transition"))? == "0"))
             .context("not every task took the patch")?;
-        ensure!(guest.read(patched.state("enabled"))? == "1", "the patch is not enabled");
+        ensure!(guest.read(Self::state("enabled"))? == "1", "the patch is not enabled");
         Ok(patched)
     }
 
     /// A file of the livepatch in sysfs.
-    fn state(&self, name: &str) -> String {
-        format!("/sys/kernel/livepatch/{}/{name}", self.name)
+    fn state(name: &str) -> String {
+        format!("/sys/kernel/livepatch/foliocopy_livepatch/{name}")
     }
 
     /// A parameter of the module.
-    pub(super) fn parameter(&self, name: &str) -> String {
-        format!("/sys/module/{}/parameters/{name}", self.name)
+    fn parameter(name: &str) -> String {
+        format!("/sys/module/foliocopy_livepatch/parameters/{name}")
     }
 
     /// Switches between the stock way and ours.
     pub(super) fn method(&self, method: &str) -> Result<()> {
-        self.guest.write(self.parameter("method"), method)
+        self.guest.write(Self::parameter("method"), method)
     }
 
     /// Takes it away, and leaves nothing of it.
     pub(super) fn revert(mut self) -> Result<()> {
-        let enabled = self.state("enabled");
+        let enabled = Self::state("enabled");
         self.guest.write(&enabled, "0")?;
         wait(Duration::from_secs(60), || Ok(!Path::new(&enabled).exists()))
             .context("not every task left the patch")?;
@@ -342,7 +335,7 @@ fn program(_guest: &Guest) -> Result<()> {
 fn recovery(guest: &Guest) -> Result<()> {
     let module = guest.load("foliocopy", "")?;
     let patch = Patched::apply(guest)?;
-    let used = guest.read(patch.parameter("use_copy_mc_to_kernel"))?;
+    let used = guest.read(Patched::parameter("use_copy_mc_to_kernel"))?;
     ensure!(used == "Y", "with mce=recovery use_copy_mc_to_kernel is {used}");
     // The contract holds, with no chunk smaller than the folio.
     guest.load("foliocopy_contract", "yields_large=0")?.unload()?;

@@ -38,16 +38,15 @@ pub(crate) fn reached_init(console: &[String]) -> bool {
     console.iter().any(|line| line.contains("Run /init as init process"))
 }
 
-/// The physical address at which the guest wants a machine check, if that line asks for one.
-pub(crate) fn injection(line: &str) -> Option<u64> {
-    let (_, address) = line.split_once("foliocopy_machine_check: inject at 0x")?;
-    u64::from_str_radix(address.trim(), 16).ok()
-}
-
-/// Where the kernel says that a fatal machine check hit it, with the name of the function in braces.
+/// The line in which the kernel says where a machine check hit it that it panics of, if one did.
 pub(crate) fn machine_check_panic(console: &[String]) -> Option<&str> {
     console.iter().find(|line| line.contains("Kernel panic") && line.contains("machine check"))?;
     console.iter().map(String::as_str).find(|line| line.contains("[Hardware Error]") && line.contains("RIP "))
+}
+
+/// Whether such a line names that instruction: `RIP 10:<ffffffffc0401234> {function+0x12/0x34}`.
+pub(crate) fn is_at(hit: &str, instruction: u64) -> bool {
+    hit.contains(&format!("<{instruction:016x}>"))
 }
 
 #[cfg(test)]
@@ -65,9 +64,14 @@ mod tests {
     }
 
     #[test]
-    fn a_request_for_a_machine_check_is_read() {
-        let line = "[    3.1] foliocopy_machine_check: inject at 0x1a2b3000";
-        assert_eq!(injection(line), Some(0x1a2b_3000));
-        assert_eq!(injection("[    3.1] foliocopy: through the cache: rep_movsb"), None);
+    fn the_instruction_of_a_panic_is_read() {
+        let line = |text: &str| text.to_owned();
+        let hit =
+            "[    3.1] mce: [Hardware Error]: RIP 10:<ffffffffc0401234> {foliocopy_engine_copy+0x12/0x34}";
+        let panic = line("[    3.2] Kernel panic - not syncing: Fatal local machine check");
+        assert_eq!(machine_check_panic(&[line(hit)]), None);
+        assert_eq!(machine_check_panic(&[line(hit), panic]), Some(hit));
+        assert!(is_at(hit, 0xffff_ffff_c040_1234));
+        assert!(!is_at(hit, 0xffff_ffff_c040_1235));
     }
 }

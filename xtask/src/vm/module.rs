@@ -47,20 +47,16 @@ pub(crate) fn build(shell: &Shell, kernel: &Kernel, folder: &Path) -> Result<Vec
     copy_file(&package.join("foliocopy.h"), &machine_check.join("foliocopy.h"), |contents| contents)?;
     make(shell, kernel, folder, "machine_check", Some("kmod"))?;
 
-    let livepatch = folder.join("livepatch");
-    copy(shell, Path::new("vm/livepatch"), &livepatch, |_, contents| contents)?;
-    for file in ["foliocopy.h", "livepatch.c"] {
-        copy_file(&package.join(file), &livepatch.join(file), |contents| contents)?;
-    }
-    make(shell, kernel, folder, "livepatch", Some("kmod"))?;
+    let contract = folder.join("contract");
+    copy(shell, Path::new("vm/contract"), &contract, |_, contents| contents)?;
+    make(shell, kernel, folder, "contract", None)?;
 
     Ok(vec![
         Module { name: "foliocopy", file: foliocopy.join("foliocopy.ko") },
         Module { name: "foliocopy-plain-type", file: plain.join("foliocopy.ko") },
         Module { name: "foliocopy_machine_check", file: machine_check.join("foliocopy_machine_check.ko") },
         Module { name: "foliocopy_livepatch", file: foliocopy.join("foliocopy_livepatch.ko") },
-        Module { name: "foliocopy_livepatch_hold", file: livepatch.join("foliocopy_livepatch_hold.ko") },
-        Module { name: "foliocopy_contract", file: livepatch.join("foliocopy_contract.ko") },
+        Module { name: "foliocopy_contract", file: contract.join("foliocopy_contract.ko") },
     ])
 }
 

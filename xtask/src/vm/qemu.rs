@@ -2,17 +2,18 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
-use foliocopy_vm::Machine;
 use foliocopy_vm::machine::NODES;
+use foliocopy_vm::{Machine, Poison};
 use xshell::{Shell, cmd};
+
+use super::poison;
 
 /// The program.
 const QEMU: &str = "qemu-system-x86_64";
@@ -73,16 +74,17 @@ impl Boot<'_> {
     pub(crate) fn start(&self, folder: &Path) -> Result<Running> {
         fs::create_dir_all(folder)?;
         let port = folder.join("port");
-        let monitor = folder.join("monitor");
+        let debugger = folder.join("debugger");
         let mut command = self.command();
         command.args(["-serial", "stdio", "-serial", &format!("file:{}", port.display())]);
-        command.args(["-monitor", &format!("unix:{},server=on,wait=off", monitor.display())]);
+        command.args(["-gdb", &format!("unix:{},server=on,wait=off", debugger.display())]);
         let mut process = command
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {QEMU}"))?;
+        let mut console = process.stdin.take().expect("stdin is piped");
         let (sender, lines) = channel();
         // QEMU's own complaints belong in the same record as the guest's console.
         let stdout = process.stdout.take().expect("stdout is piped");
@@ -98,7 +100,17 @@ impl Boot<'_> {
                 }
             });
         }
-        Ok(Running { process, lines, port, monitor })
+        let (poisons, requests) = channel();
+        let (raising, raised) = channel();
+        thread::spawn(move || {
+            if let Err(error) = poison::spread(&debugger, &requests, &mut console, &raising) {
+                // A guest that waits fails by it. Nobody listens any more where the machine is off.
+                let _ = writeln!(console, "{error:#}");
+                let _ = raising.send(Err(error));
+            }
+            let _ = fs::remove_file(&debugger);
+        });
+        Ok(Running { process, lines, port, poisons, raised })
     }
 
     /// Boots it with this terminal as its console.
@@ -115,7 +127,8 @@ pub(crate) struct Running {
     process: Child,
     lines: Receiver<String>,
     port: PathBuf,
-    monitor: PathBuf,
+    poisons: Sender<Poison>,
+    raised: Receiver<Result<u64>>,
 }
 
 /// What comes next from a running machine.
@@ -138,25 +151,15 @@ impl Running {
         }
     }
 
-    /// Injects a machine check into CPU 0: an uncorrected, recoverable error that a data load consumed (MCA error
-    /// code 0x134, SDM volume 3, 17.9) at a physical address. RIPV and EIPV are set, without which an error in the
-    /// kernel can't be survived.
-    pub(crate) fn inject_machine_check(&self, address: u64) -> Result<()> {
-        let mut monitor = UnixStream::connect(&self.monitor).context("QEMU's monitor does not answer")?;
-        writeln!(monitor, "mce 0 9 0xbd80000000000134 0xf {address:#x} 0x8c")?;
-        // It reads no further command from a connection that was closed: wait for its next prompt after the echo.
-        monitor.set_read_timeout(Some(Duration::from_secs(10)))?;
-        let mut answer = Vec::new();
-        let mut piece = [0; 512];
-        while answer.windows(6).filter(|six| six == b"(qemu)").count() < 2 {
-            match monitor.read(&mut piece) {
-                Ok(0) => break,
-                Ok(bytes) => answer.extend_from_slice(&piece[..bytes]),
-                // The guest may have panicked, and QEMU be gone.
-                Err(_) => break,
-            }
-        }
-        Ok(())
+    /// Poisons a line of its memory, and tells it so on its console.
+    pub(crate) fn poison(&self, poison: Poison) {
+        // It fails where QEMU is gone, and then the machine is off.
+        let _ = self.poisons.send(poison);
+    }
+
+    /// The instructions at which machine checks were raised so far; an error is the last.
+    pub(crate) fn raised(&self) -> Vec<Result<u64>> {
+        self.raised.try_iter().collect()
     }
 
     /// What the guest wrote to its second serial port.
@@ -170,6 +173,5 @@ impl Drop for Running {
         // Both fail only where the process is gone already.
         let _ = self.process.kill();
         let _ = self.process.wait();
-        let _ = fs::remove_file(&self.monitor);
     }
 }

@@ -1,0 +1,90 @@
+//! The running kernel's exception tables: the instructions that may fail without harm, as `/proc/kcore` shows them.
+
+use std::fs;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use anyhow::{Context, Result, ensure};
+use object::read::elf::{FileHeader, ProgramHeader};
+use object::{LittleEndian, Object, ObjectSection, elf};
+
+use crate::guest::Guest;
+
+/// Bytes of an entry: three numbers of 32 bits, the first of which is the instruction's distance from itself.
+const ENTRY: usize = 12;
+
+/// The instructions of a loaded module's entries; `file` is what it was loaded from.
+pub fn of_module(guest: &Guest, name: &str, file: &str) -> Result<Vec<u64>> {
+    let start = guest.read(format!("/sys/module/{name}/sections/__ex_table"))?;
+    let start = u64::from_str_radix(start.trim_start_matches("0x"), 16)?;
+    let contents = fs::read(file).with_context(|| format!("cannot read {file}"))?;
+    let section =
+        object::File::parse(&*contents)?.section_by_name("__ex_table").map(|section| section.size());
+    instructions(start, section.with_context(|| format!("{file} has no exception table"))? as usize)
+}
+
+/// The instructions of the kernel's own entries in the function of that name.
+pub fn of_function(guest: &Guest, name: &str) -> Result<Vec<u64>> {
+    let symbols = guest.read("/proc/kallsyms")?;
+    let function = symbol(&symbols, name)?;
+    let mut after: Vec<u64> = addresses(&symbols).map(|(address, _)| address).collect();
+    after.retain(|address| *address > function);
+    let end = after.into_iter().min().unwrap_or(u64::MAX);
+    let (start, stop) = (symbol(&symbols, "__start___ex_table")?, symbol(&symbols, "__stop___ex_table")?);
+    let mut found = instructions(start, (stop - start) as usize)?;
+    found.retain(|instruction| (function..end).contains(instruction));
+    ensure!(!found.is_empty(), "{name}() has no entry in the kernel's exception table");
+    Ok(found)
+}
+
+/// Where the kernel has all memory mapped: `page_offset_base`, which is another at each boot.
+pub fn direct_map(guest: &Guest) -> Result<u64> {
+    let base = symbol(&guest.read("/proc/kallsyms")?, "page_offset_base")?;
+    let mut bytes = [0; 8];
+    read_kernel(base, &mut bytes)?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+fn instructions(start: u64, bytes: usize) -> Result<Vec<u64>> {
+    let mut table = vec![0; bytes];
+    read_kernel(start, &mut table)?;
+    let instruction = |(index, entry): (usize, &[u8; ENTRY])| {
+        let distance = i32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
+        (start + (index * ENTRY) as u64).wrapping_add_signed(distance.into())
+    };
+    let (entries, []) = table.as_chunks() else { anyhow::bail!("{bytes} bytes are no exception table") };
+    Ok(entries.iter().enumerate().map(instruction).collect())
+}
+
+/// Reads the kernel's memory.
+fn read_kernel(address: u64, bytes: &mut [u8]) -> Result<()> {
+    let kcore = File::open("/proc/kcore")?;
+    // The headers: a file header and a few dozen program headers.
+    let mut start = [0; 4096];
+    let length = kcore.read_at(&mut start, 0)?;
+    let header = elf::FileHeader64::<LittleEndian>::parse(&start[..length])?;
+    let segments = header.program_headers(LittleEndian, &start[..length])?;
+    let offset = segments.iter().find_map(|segment| {
+        let into = address.checked_sub(segment.p_vaddr(LittleEndian))?;
+        let holds = into + bytes.len() as u64 <= segment.p_memsz(LittleEndian);
+        holds.then(|| segment.p_offset(LittleEndian) + into)
+    });
+    let offset = offset.with_context(|| format!("/proc/kcore does not show {address:#x}"))?;
+    kcore
+        .read_exact_at(bytes, offset)
+        .with_context(|| format!("cannot read the kernel's memory at {address:#x}"))
+}
+
+fn symbol(symbols: &str, name: &str) -> Result<u64> {
+    let found = addresses(symbols).find(|(_, other)| *other == name);
+    Ok(found.with_context(|| format!("the kernel has no symbol {name}"))?.0)
+}
+
+/// Address and name of each line of `/proc/kallsyms`.
+fn addresses(symbols: &str) -> impl Iterator<Item = (u64, &str)> {
+    symbols.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let address = u64::from_str_radix(words.next()?, 16).ok()?;
+        Some((address, words.nth(1)?))
+    })
+}
