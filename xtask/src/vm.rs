@@ -5,7 +5,7 @@ mod chroot;
 mod console;
 mod debugger;
 mod initramfs;
-mod kernel;
+pub(crate) mod kernel;
 mod module;
 mod poison;
 mod qemu;
@@ -32,7 +32,7 @@ const TAIL: usize = 60;
 const ATTEMPTS: u32 = 6;
 
 /// The kernel that is tested when none is named: the long-term series that current Debian offers.
-const SERIES: &str = "6.12";
+pub(crate) const SERIES: &str = "6.12";
 
 /// What `cargo xtask vm` takes.
 #[derive(clap::Args)]
@@ -102,7 +102,7 @@ impl Bench {
     /// Fetches the kernel, builds what runs in it and packs it.
     fn prepare(shell: &Shell, series: &str) -> Result<Self> {
         let here = fs::canonicalize(shell.current_dir())?;
-        let cache = here.join(".cache/vm");
+        let cache = here.join(kernel::CACHE);
         fs::create_dir_all(&cache)?;
         qemu::ensure_installed(shell)?;
         let kernel = Kernel::fetch(shell, series, &cache)?;

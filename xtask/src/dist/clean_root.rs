@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use xshell::{Shell, cmd};
 
 use super::{Dist, SONAME};
+use crate::vm::{self, kernel::Kernel};
 
 /// A root made by debootstrap.
 struct CleanRoot<'a> {
@@ -39,6 +40,7 @@ pub(super) fn test(shell: &Shell, dist: &Dist) -> Result<()> {
     root.run("dpkg --purge foliocopy")?;
     let left = root.read("find /usr -name '*foliocopy*'")?;
     ensure!(left.is_empty(), "removing the package left these behind:\n{left}");
+    root.test_dkms()?;
     Ok(shell.remove_path(&root.path)?)
 }
 
@@ -110,6 +112,51 @@ impl<'a> CleanRoot<'a> {
             "the C program is not linked with {SONAME}: {linked}"
         );
         ensure!(self.read("/tmp/copies")? == "copied", "the C program copied wrongly");
+        Ok(())
+    }
+
+    /// The kernel modules as docs/KERNEL.md has them installed: by Debian's dkms, for a Debian kernel with its headers.
+    fn test_dkms(&self) -> Result<()> {
+        let shell = self.shell;
+        let release = Kernel::newest_release(shell, vm::SERIES)?;
+        eprintln!("installing the modules for Linux {release} by dkms");
+        // The kernel may be from another suite than the root: it needs all of this machine's sources.
+        for sources in ["sources.list", "sources.list.d"] {
+            let (from, to) = (Path::new("/etc/apt").join(sources), self.path.join("etc/apt"));
+            if from.exists() {
+                cmd!(shell, "cp --recursive {from} {to}").quiet().run()?;
+            }
+        }
+        self.run(&format!(
+            "apt-get -qq update && apt-get -qq install --no-install-recommends dkms linux-headers-{release}"
+        ))?;
+
+        cmd!(shell, "make --no-print-directory -C kmod package").quiet().ignore_stdout().run()?;
+        let (version, sources) = (env!("CARGO_PKG_VERSION"), self.path.join("usr/src"));
+        cmd!(shell, "cp --recursive kmod/build/foliocopy-{version} {sources}").quiet().run()?;
+        self.run(&format!("dkms install foliocopy/{version} -k {release}"))?;
+
+        let status = self.read(&format!("dkms status foliocopy/{version} -k {release}"))?;
+        ensure!(status.ends_with(": installed"), "dkms says of what it has installed: {status}");
+        for (module, needs) in [("foliocopy", ""), ("foliocopy_livepatch", "foliocopy")] {
+            // By its name: depmod knows it.
+            let field =
+                |field| self.read(&format!("modinfo --set-version {release} --field {field} {module}"));
+            ensure!(field("filename")?.contains("/updates/dkms/"), "{module} is in {}", field("filename")?);
+            ensure!(field("version")? == version, "{module} is of version {}", field("version")?);
+            ensure!(field("license")? == "GPL", "{module} is under {}", field("license")?);
+            ensure!(field("depends")? == needs, "{module} depends on {}", field("depends")?);
+            let magic = field("vermagic")?;
+            ensure!(magic.split(' ').next() == Some(&release), "{module} is for {magic}");
+        }
+        ensure!(
+            self.read(&format!("modinfo --set-version {release} --field livepatch foliocopy_livepatch"))?
+                == "Y"
+        );
+
+        self.run(&format!("dkms remove foliocopy/{version} --all"))?;
+        let left = self.read("find /lib/modules /var/lib/dkms -name '*foliocopy*'")?;
+        ensure!(left.is_empty(), "dkms left these behind:\n{left}");
         Ok(())
     }
 

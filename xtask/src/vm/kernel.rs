@@ -14,6 +14,9 @@ use super::chroot::{self, Chroot};
 /// The flavour that is booted: built for virtual machines, with every driver the guest needs built in.
 const FLAVOUR: &str = "-cloud-amd64";
 
+/// Where kernels, and what is known of the archive, are kept.
+pub(crate) const CACHE: &str = ".cache/vm";
+
 /// An unpacked kernel.
 pub(crate) struct Kernel {
     /// Its release, as `uname -r` says it.
@@ -49,6 +52,13 @@ impl Kernel {
         let mirror = Archive::of_this_machine(cache)?.mirror(shell)?;
         let chroot = Chroot::bootstrapped(shell, cache, &mirror)?;
         Self { root: chroot.root.clone(), release, tools: Tools::Chroot(chroot) }.unpacked(shell, &archive)
+    }
+
+    /// The newest release of a series that the suites of this machine offer.
+    pub(crate) fn newest_release(shell: &Shell, series: &str) -> Result<String> {
+        let cache = shell.current_dir().join(CACHE);
+        let release = newest_offered(shell, &Archive::of_this_machine(&cache)?, series)?;
+        release.with_context(|| format!("the suites of this machine offer no kernel {series} ({FLAVOUR})"))
     }
 
     fn unpacked(self, shell: &Shell, archive: &Archive) -> Result<Self> {
