@@ -55,6 +55,7 @@ pub const ALL: &[&Scenario] = &[
     &selftest::NEITHER,
     &selftest::FSRM,
     &selftest::RECOVERY,
+    &selftest::HOSTED,
     &machine_check::RECOVERED,
     &machine_check::PLAIN_TYPE,
     &livepatch::CONTRACT,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::{Ending, Scenario};
-use crate::guest::{DEBUGFS, Guest};
+use crate::guest::{DEBUGFS, Guest, Module};
 use crate::machine::Machine;
 
 /// What they have in common.
@@ -62,9 +62,19 @@ pub(super) const RECOVERY: Scenario = Scenario {
     ..SELFTEST
 };
 
-/// Runs the self-test, and has the policy copy some folios, which must be by `primitive`.
+pub(super) const HOSTED: Scenario = Scenario {
+    name: "selftest-hosted",
+    proves: "the same with an engine that was compiled for the target of Linux programs, without their vector registers",
+    run: |guest| check(guest, guest.load_file("foliocopy", "/lib/foliocopy-hosted.ko", "")?, "rep_movsb"),
+    ..SELFTEST
+};
+
 fn run(guest: &Guest, primitive: &str) -> Result<()> {
-    let module = guest.load("foliocopy", "")?;
+    check(guest, guest.load("foliocopy", "")?, primitive)
+}
+
+/// Runs the self-test, and has the policy copy some folios, which must be by `primitive`.
+fn check(guest: &Guest, module: Module, primitive: &str) -> Result<()> {
     let report = guest.read(format!("{DEBUGFS}/selftest"))?;
     println!("{report}");
     let summary = report.lines().last().context("the self-test says nothing")?;

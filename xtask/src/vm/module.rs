@@ -22,8 +22,12 @@ pub(crate) struct Module {
 
 /// Builds every module for `kernel` below `folder`.
 pub(crate) fn build(shell: &Shell, kernel: &Kernel, folder: &Path) -> Result<Vec<Module>> {
-    cmd!(shell, "make --no-print-directory -C kmod package").quiet().ignore_stdout().run()?;
-    let package = package(shell)?;
+    // The engine as it is compiled where rustc has no bare-metal target.
+    let hosted = folder.join("kmod-hosted");
+    copy(shell, &package(shell, &["TARGET=x86_64-unknown-linux-gnu"])?, &hosted, |_, contents| contents)?;
+    make(shell, kernel, folder, "kmod-hosted", None)?;
+
+    let package = package(shell, &[])?;
     let foliocopy = folder.join("kmod");
     copy(shell, &package, &foliocopy, |_, contents| contents)?;
     make(shell, kernel, folder, "kmod", None)?;
@@ -53,6 +57,7 @@ pub(crate) fn build(shell: &Shell, kernel: &Kernel, folder: &Path) -> Result<Vec
 
     Ok(vec![
         Module { name: "foliocopy", file: foliocopy.join("foliocopy.ko") },
+        Module { name: "foliocopy-hosted", file: hosted.join("foliocopy.ko") },
         Module { name: "foliocopy-plain-type", file: plain.join("foliocopy.ko") },
         Module { name: "foliocopy_machine_check", file: machine_check.join("foliocopy_machine_check.ko") },
         Module { name: "foliocopy_livepatch", file: foliocopy.join("foliocopy_livepatch.ko") },
@@ -74,8 +79,9 @@ fn with_plain_type(assembly: &str) -> String {
     plain
 }
 
-/// The folder that `make package` has just filled.
-fn package(shell: &Shell) -> Result<PathBuf> {
+/// Makes the package, and says where.
+fn package(shell: &Shell, variables: &[&str]) -> Result<PathBuf> {
+    cmd!(shell, "make --no-print-directory -C kmod package {variables...}").quiet().ignore_stdout().run()?;
     let entries = shell.read_dir("kmod/build")?;
     let mut folders = entries.into_iter().filter(|entry| {
         entry.is_dir()
