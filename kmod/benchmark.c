@@ -228,6 +228,13 @@ static int parse(struct benchmark *bench, char *request)
 	return 0;
 }
 
+/* Lets others run. Any signal ends a benchmark, which may take long. */
+static bool is_interrupted(void)
+{
+	cond_resched();
+	return signal_pending(current);
+}
+
 static int allocate(struct benchmark *bench)
 {
 	gfp_t gfp = GFP_KERNEL | __GFP_THISNODE | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
@@ -254,9 +261,8 @@ static int allocate(struct benchmark *bench)
 		if (!bench->src[i] || !bench->dst[i])
 			return refuse(bench, -ENOMEM, "node %d has no free folio of order %u any more",
 				      bench->src[i] ? bench->dst_nid : bench->src_nid, bench->order);
-		if (fatal_signal_pending(current))
+		if (is_interrupted())
 			return -EINTR;
-		cond_resched();
 	}
 	return 0;
 }
@@ -355,7 +361,8 @@ static int verify(struct benchmark *bench)
 
 		for (word = 0; word < folio_size(bench->src[i]) / sizeof(u64); word++)
 			words[word] = ((u64)i << 40 | word) * 0x9e3779b97f4a7c15ULL;
-		cond_resched();
+		if (is_interrupted())
+			return -EINTR;
 	}
 	for (contender = 0; contender < bench->nr_contenders; contender++) {
 		for (i = 0; i < bench->nr_folios; i++) {
@@ -367,9 +374,8 @@ static int verify(struct benchmark *bench)
 			if (error || memcmp(folio_address(dst), folio_address(src), folio_size(src)))
 				return refuse(bench, -EIO, "%s copied wrongly (%d)",
 					      bench->contenders[contender].name, error);
-			if (fatal_signal_pending(current))
+			if (is_interrupted())
 				return -EINTR;
-			cond_resched();
 		}
 	}
 	return 0;
@@ -388,7 +394,8 @@ static void evict(struct benchmark *bench)
 
 static int copy_all(struct benchmark *bench, const struct contender *one, unsigned int passes)
 {
-	unsigned int i;
+	/* After each 32 MiB, a power of two of folios. */
+	unsigned int turn = max(SZ_32M >> (bench->order + PAGE_SHIFT), 1) - 1, i;
 
 	while (passes--) {
 		for (i = 0; i < bench->nr_folios; i++) {
@@ -397,10 +404,11 @@ static int copy_all(struct benchmark *bench, const struct contender *one, unsign
 
 			if (error)
 				return error;
+			if ((i & turn) == turn && is_interrupted())
+				return -EINTR;
 		}
-		if (signal_pending(current))
+		if (is_interrupted())
 			return -EINTR;
-		cond_resched();
 	}
 	return 0;
 }

@@ -4,6 +4,7 @@
  * (fast strings turned off) or the kernel's own quirks took away counts as missing.
  */
 #include <linux/cpufeature.h>
+#include <linux/mutex.h>
 #include "internal.h"
 
 static u32 vendor(void)
@@ -24,9 +25,13 @@ static u32 vendor(void)
 	}
 }
 
-/* Once, by whoever comes first while the module loads. */
+/*
+ * Once, by whoever comes first: a parameter on the command line, the module's init, or a parameter that is written while
+ * that has yet to run.
+ */
 void foliocopy_cpu_init(void)
 {
+	static DEFINE_MUTEX(lock);
 	static bool done;
 	struct foliocopy_cpu cpu = {
 		.vendor = vendor(),
@@ -35,9 +40,9 @@ void foliocopy_cpu_init(void)
 		.stepping = boot_cpu_data.x86_stepping,
 	};
 
+	mutex_lock(&lock);
 	if (done)
-		return;
-	done = true;
+		goto unlock;
 	if (boot_cpu_has(X86_FEATURE_ERMS))
 		cpu.features |= FOLIOCOPY_ERMS;
 	if (boot_cpu_has(X86_FEATURE_FSRM))
@@ -50,4 +55,7 @@ void foliocopy_cpu_init(void)
 	if (boot_cpu_has(X86_FEATURE_TSC) && boot_cpu_has(X86_FEATURE_RDTSCP))
 		cpu.features |= FOLIOCOPY_TSC;
 	foliocopy_engine_init(&cpu);
+	done = true;
+unlock:
+	mutex_unlock(&lock);
 }

@@ -41,8 +41,9 @@ enum foliocopy_locality {
 /* How copies of pages are made. */
 struct foliocopy_method {
 	u32 locality;
-	/* The index of a primitive; FOLIOCOPY_BY_POLICY leaves it to the policy. */
-	s32 primitive;
+	/* The index of a primitive for each locality that it may come to; FOLIOCOPY_BY_POLICY leaves it to the policy. */
+	s32 temporal;
+	s32 non_temporal;
 	/* Bytes between two yields. */
 	size_t chunk_bytes;
 };

@@ -217,8 +217,9 @@ unsafe extern "C" {
 struct Method {
     /// `enum foliocopy_locality`.
     locality: u32,
-    /// The index of a primitive; -1 leaves it to the policy.
-    primitive: i32,
+    /// The index of a primitive for each locality that it may come to; -1 leaves it to the policy.
+    temporal: i32,
+    non_temporal: i32,
     /// Bytes between two yields.
     chunk_bytes: usize,
 }
@@ -232,15 +233,15 @@ struct Kernel {
 
 impl Kernel {
     fn new(method: &Method, from_pfn: u64, nr_pages: u64) -> Self {
-        let (policy, bytes) = (policy(method.primitive), bytes(nr_pages));
         let mut locality = locality(method.locality);
         if locality == Locality::Auto {
             let src = foliocopy_platform_address(from_pfn).cast_const().cast();
             // SAFETY: the caller's source, and a kernel that catches the faults of loads with table entries.
-            let seen = unsafe { choose::<true>(policy, locality, src, bytes) }.primitive;
+            let seen = unsafe { choose::<true>(policy(-1), locality, src, bytes(nr_pages)) }.primitive;
             locality = if seen.is_non_temporal() { Locality::NonTemporal } else { Locality::Temporal };
         }
-        Self { policy, locality, chunk_bytes: method.chunk_bytes }
+        let forced = if locality == Locality::NonTemporal { method.non_temporal } else { method.temporal };
+        Self { policy: policy(forced), locality, chunk_bytes: method.chunk_bytes }
     }
 
     /// The primitive that copies of so many pages are made with.

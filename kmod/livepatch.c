@@ -34,7 +34,8 @@ static int method_set(const char *value, const struct kernel_param *param)
 	int asked = sysfs_match_string(method_names, value);
 
 	if (asked < 0) {
-		pr_err("%s: `%.32s` is neither foliocopy nor stock\n", param->name, value);
+		pr_err("%s: `%.*s` is neither foliocopy nor stock\n", param->name, (int)min(strcspn(value, "\n"), 32UL),
+		       value);
 		return -EINVAL;
 	}
 	WRITE_ONCE(method, asked);

@@ -98,7 +98,7 @@ static int chunk_set(const char *value, const struct kernel_param *param)
 	if (error || bytes < PAGE_SIZE || bytes % PAGE_SIZE) {
 		pr_err("%s: `%.*s` is not a positive multiple of %lu bytes\n", param->name,
 		       (int)min_t(size_t, trimmed(value), 32), value, PAGE_SIZE);
-		return error ?: -EINVAL;
+		return -EINVAL;
 	}
 	WRITE_ONCE(chunk_bytes, bytes);
 	return 0;
@@ -121,12 +121,13 @@ static int nodes_set(const char *value, const struct kernel_param *param)
 		return 0;
 	}
 	if (!(length == 4 && !strncmp(value, "none", 4))) {
-		if (length >= sizeof(list))
-			return -EINVAL;
-		memcpy(list, value, length);
-		list[length] = '\0';
-		if (!length || nodelist_parse(list, nodes) || nodes_empty(nodes)) {
-			pr_err("%s: `%.32s` is not auto, none or a list of nodes such as 0,2-3\n", param->name, list);
+		bool fits = length && length < sizeof(list);
+
+		if (fits)
+			strscpy(list, value, length + 1);
+		if (!fits || nodelist_parse(list, nodes) || nodes_empty(nodes)) {
+			pr_err("%s: `%.*s` is not auto, none or a list of nodes such as 0,2-3\n", param->name,
+			       (int)min_t(size_t, length, 32), value);
 			return -EINVAL;
 		}
 		for_each_node_mask(nid, nodes) {
@@ -178,11 +179,10 @@ static enum foliocopy_locality locality(int dst_nid)
 /* How a copy to that node is made, as of now. */
 struct foliocopy_method foliocopy_method_for(int dst_nid)
 {
-	enum foliocopy_locality wanted = locality(dst_nid);
-
 	return (struct foliocopy_method) {
-		.locality = wanted,
-		.primitive = READ_ONCE(*(wanted == FOLIOCOPY_NON_TEMPORAL ? &primitive_nontemporal : &primitive_temporal)),
+		.locality = locality(dst_nid),
+		.temporal = READ_ONCE(primitive_temporal),
+		.non_temporal = READ_ONCE(primitive_nontemporal),
 		.chunk_bytes = preempt_model_preemptible() ? SIZE_MAX : READ_ONCE(chunk_bytes),
 	};
 }

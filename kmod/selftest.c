@@ -71,7 +71,7 @@ static const char *path_name(bool safe)
 /* Real folios: every order, every pair of nodes, by the folio layer of this kernel. */
 static void test_folios(struct selftest *test, struct page *src, struct page *dst, bool safe)
 {
-	struct foliocopy_method method = { .primitive = test->primitive, .chunk_bytes = LARGEST_BYTES / 8 };
+	struct foliocopy_method method = { .temporal = test->primitive, .chunk_bytes = LARGEST_BYTES / 8 };
 	unsigned int order;
 
 	for (order = 0; order <= LARGEST_ORDER; order++) {

@@ -150,7 +150,8 @@ impl Plan {
         };
         let refused = |reason: String| KernelBenchError::Refused { reason, case: case.to_string() };
         let mut file = OpenOptions::new().read(true).write(true).open(&path).map_err(io)?;
-        if let Err(source) = file.write_all(self.request(case).as_bytes()) {
+        // In one piece, as the module takes it, and not again where a signal ended it.
+        if let Err(source) = file.write(self.request(case).as_bytes()) {
             return match (source.kind(), reason(&mut file)) {
                 (io::ErrorKind::Interrupted, _) => Ok(false),
                 (_, Some(reason)) => Err(refused(reason)),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
+use rustix::io::Errno;
 
 use super::{Ending, Scenario};
 use crate::guest::Guest;
@@ -34,6 +35,12 @@ const GOOD: &[(&str, &str, &str)] = &[
     ("primitive_nontemporal", "auto", "auto"),
 ];
 
+/// Longer than any list of nodes is taken.
+const LONG: &str = match std::str::from_utf8(&[b'0'; 300]) {
+    Ok(long) => long,
+    Err(_) => unreachable!(),
+};
+
 /// Parameter, value, and what the log says of it.
 const BAD: &[(&str, &str, &str)] = &[
     (
@@ -48,12 +55,14 @@ const BAD: &[(&str, &str, &str)] = &[
     ("chunk_bytes", "0", "`0` is not a positive multiple of 4096"),
     ("chunk_bytes", "4097", "`4097` is not a positive multiple of 4096"),
     ("chunk_bytes", "-4096", "`-4096` is not a positive multiple of 4096"),
+    ("chunk_bytes", "18446744073709551616", "`18446744073709551616` is not a positive multiple of 4096"),
     ("chunk_bytes", "much", "`much` is not a positive multiple of 4096"),
     ("nontemporal_nodes", "3", "there is no node 3; online are 0-2"),
     ("nontemporal_nodes", "0,17", "there is no node 17; online are 0-2"),
     ("nontemporal_nodes", "2-0", "`2-0` is not auto, none or a list of nodes"),
     ("nontemporal_nodes", "left", "`left` is not auto, none or a list of nodes"),
     ("nontemporal_nodes", "\n", "`` is not auto, none or a list of nodes"),
+    ("nontemporal_nodes", LONG, "is not auto, none or a list of nodes"),
     ("nontemporal_nodes", "99999999", "`99999999` is not auto, none or a list of nodes"),
 ];
 
@@ -69,7 +78,7 @@ fn run(guest: &Guest) -> Result<()> {
         let before = guest.read(file(name))?;
         let logged = guest.log_of(|| match guest.write(file(name), value) {
             Ok(()) => bail!("{name}={value:?} was accepted"),
-            Err(_) => Ok(()),
+            Err(error) => is_invalid(&error),
         })?;
         ensure!(logged.contains(reason), "{name}={value:?} was refused with {logged:?}, without {reason:?}");
         let after = guest.read(file(name))?;
@@ -99,7 +108,7 @@ fn run(guest: &Guest) -> Result<()> {
     for (name, value, reason) in BAD.iter().filter(|(_, value, _)| *value != "\n") {
         let logged = guest.log_of(|| match guest.load("foliocopy", &format!("{name}={value}")) {
             Ok(_) => bail!("loaded with {name}={value}"),
-            Err(_) => Ok(()),
+            Err(error) => is_invalid(&error),
         })?;
         ensure!(logged.contains(reason), "loading with {name}={value} was refused with {logged:?}");
     }
@@ -112,6 +121,14 @@ fn run(guest: &Guest) -> Result<()> {
     guest.write("/sys/devices/system/cpu/cpu1/online", "1")?;
     copies(guest, 1, "rep_movsb")?;
     module.unload()
+}
+
+/// Whether it is `EINVAL`.
+fn is_invalid(error: &anyhow::Error) -> Result<()> {
+    let written = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+    let loaded = error.downcast_ref::<Errno>().map(|errno| errno.raw_os_error());
+    ensure!(written.or(loaded) == Some(libc::EINVAL), "refused otherwise than with EINVAL: {error:#}");
+    Ok(())
 }
 
 /// Has folios copied to a node, which must be by that primitive and no other.
