@@ -37,13 +37,12 @@ const LINE: usize = 1344;
 
 fn run(guest: &Guest) -> Result<()> {
     guest.write("/proc/sys/kernel/numa_balancing", "0")?;
-    // The kernel's worker then runs where the move does, and never beside it.
-    let mut cpus = CpuSet::new();
-    cpus.set(0);
-    sched_setaffinity(None, &cpus)?;
+    before_the_worker(guest)?;
 
     // What copies where the CPU has ERMS, in the kernel as in the livepatch's stock method.
     let of_kernel = exception_table::of_function(guest, "copy_mc_enhanced_fast_string")?;
+    // The first machine check of a boot does more than later ones: it taints the kernel, and lets the worker in between.
+    poisoned_move(guest, 1, 0, &of_kernel)?;
     let unpatched = accounts(guest, &of_kernel)?;
 
     let module = guest.load("foliocopy", "")?;
@@ -68,6 +67,22 @@ fn run(guest: &Guest) -> Result<()> {
     ensure!(memory.move_to(0, 1)? == Some(1), "the next folio did not move");
     patch.revert()?;
     module.unload()
+}
+
+/// Keeps the kernel's worker of memory failures waiting until a move is over: it runs on the CPU that took the machine check,
+/// and what it finds there depends on whether the folio is still isolated for migration or back in place.
+fn before_the_worker(guest: &Guest) -> Result<()> {
+    // For as long as it takes: the kernel would take the CPU from us after 0.95 s.
+    guest.write("/proc/sys/kernel/sched_rt_runtime_us", "-1")?;
+    let mut cpus = CpuSet::new();
+    cpus.set(0);
+    sched_setaffinity(None, &cpus)?;
+    let priority = libc::sched_param { sched_priority: 1 };
+    // SAFETY: this thread's own scheduling.
+    match unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const priority) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()).context("sched_setscheduler"),
+    }
 }
 
 fn same(method: &str, accounts: &[String], unpatched: &[String]) -> Result<()> {
