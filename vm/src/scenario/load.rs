@@ -1,9 +1,12 @@
 //! The module comes and goes.
 
+use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use rustix::io::Errno;
+use rustix::system::delete_module;
 
 use super::{Ending, Scenario};
 use crate::guest::{DEBUGFS, Guest};
@@ -11,7 +14,7 @@ use crate::machine::Machine;
 
 pub(super) const LOAD: Scenario = Scenario {
     name: "load",
-    proves: "the module loads and unloads 50 times and leaves nothing behind",
+    proves: "the module loads and unloads 50 times, leaves nothing behind, and stays while a file of its is open",
     machine: Machine::ERMS,
     limit: Duration::from_secs(180),
     ending: Ending::Verdict,
@@ -26,5 +29,12 @@ fn run(guest: &Guest) -> Result<()> {
         module.unload()?;
         ensure!(!Path::new(DEBUGFS).exists(), "the unloaded module left {DEBUGFS} behind");
     }
-    Ok(())
+    let module = guest.load("foliocopy", "")?;
+    for name in ["counters", "policy", "selftest", "benchmark"] {
+        let file = File::open(format!("{DEBUGFS}/{name}")).with_context(|| name.to_owned())?;
+        let unloaded = delete_module(c"foliocopy", 0);
+        ensure!(unloaded == Err(Errno::AGAIN), "unloading while {name} is open gives {unloaded:?}");
+        drop(file);
+    }
+    module.unload()
 }
