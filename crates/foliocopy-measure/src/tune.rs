@@ -270,7 +270,10 @@ impl Tuner<'_> {
         let gains: Vec<_> = trial.gains_with_read(non_temporal).collect();
         let threshold = threshold::decide(self.policy.decisions().non_temporal_from, &gains);
         self.process.non_temporal_from = threshold;
-        self.kernel.non_temporal_from = threshold;
+        // It was measured with the process's loop, which gains more than a kernel's by passing the cache.
+        if self.process.non_temporal.is_kernel() {
+            self.kernel.non_temporal_from = threshold;
+        }
         Ok(())
     }
 

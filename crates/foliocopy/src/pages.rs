@@ -174,6 +174,7 @@ impl<'a, Y: Yield> CopyOptions<'a, Y> {
     }
 
     /// What decides; the host's policy, the first time it is asked for, is put into `own`.
+    #[inline]
     pub(crate) fn policy_or<'p>(&self, own: &'p mut Option<Policy>) -> Result<&'p Policy, CopyError>
     where
         'a: 'p,

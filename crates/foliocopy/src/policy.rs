@@ -44,9 +44,10 @@ impl Choice {
 
     /// Whether whatever it comes to has a machine-check-safe variant.
     #[cfg(feature = "std")]
+    #[inline]
     pub(crate) fn is_machine_check_safe(&self) -> bool {
-        let all = [Some(self.primitive), self.in_l1, self.in_memory];
-        all.into_iter().flatten().all(Primitive::is_machine_check_safe)
+        let safe = |other: Option<Primitive>| other.is_none_or(Primitive::is_machine_check_safe);
+        self.primitive.is_machine_check_safe() & safe(self.in_l1) & safe(self.in_memory)
     }
 
     /// Why it was chosen, in a few words: what the kernel module logs, which can't use `Display`.

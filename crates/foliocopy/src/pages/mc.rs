@@ -239,7 +239,7 @@ impl<Y: Yield> CopyOptions<'_, Y> {
     /// # Safety
     ///
     /// As [`copy_mc_pages`], for the source.
-    #[inline]
+    #[inline(always)]
     unsafe fn mc_choice(&self, dst: PageRange, src: PageRange) -> Result<Choice, CopyError> {
         if dst.nr_pages() != src.nr_pages() {
             return Err(CopyError::LengthMismatch { dst: dst.nr_pages(), src: src.nr_pages() });
@@ -291,6 +291,7 @@ impl<Y: Yield> CopyOptions<'_, Y> {
 }
 
 /// The choice, if a fault in it can be survived.
+#[inline(always)]
 fn machine_check_safe(choice: Choice) -> Result<Choice, CopyError> {
     match choice.is_machine_check_safe() {
         true => Ok(choice),
