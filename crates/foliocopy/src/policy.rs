@@ -205,8 +205,9 @@ impl Tuning {
     /// against 1.22.
     ///
     /// From 64 KiB the first page decides between `rep movsb` and AVX-512 past the cache: in memory 64 and 128 KiB have
-    /// 1.36 and 1.38 for 1.22 and 1.24, and with one read of the destination 1.08 for 1.15; in the cache it costs 2 %
-    /// where a look costs 5. 32 KiB would have 1.31 for 1.19.
+    /// 1.33 and 1.36 for 1.22 and 1.25 (`results/zen5/cold-peers.json`), and with one read of the destination 1.14 and
+    /// 1.16 for 1.15 and 1.16 (`results/zen5/then-read.json`); in the cache it costs 2 % where a look costs 5. 32 KiB would
+    /// have 1.31 for 1.19.
     ///
     /// Past the cache, 16, 64, 256 KiB and 2 MiB: AVX-512 with AVX2 the same within 0.01 1.16, 1.34,
     /// 1.44, 1.49 without a prefetch; 1.25, 1.35, 1.36, 1.40 with one 1024 bytes ahead; 1.35, 1.36, 1.38,
@@ -238,8 +239,8 @@ impl Tuning {
 /// From this length on [`Locality::Auto`] copies past the cache what is not in it, unless the microarchitecture has
 /// another. The copy alone gains 1.2 from there on. Copy and one read of the destination together,
 /// non-temporal against temporal, with the source in memory: on Zen 3 0.65 at 4 KiB, 0.85 at 16 KiB, 0.94
-/// at 64 KiB, 1.03 to 1.10 at 256 KiB; on Zen 5 0.84, 0.95, 0.86 and 0.89 at those lengths and 0.86 at 2
-/// MiB (`results/zen5/then-read.json`), where it stays at or above `rep movsq` page by page (1.00, 1.04).
+/// at 64 KiB, 1.03 to 1.10 at 256 KiB; on Zen 5 0.92 at 4 KiB and 0.98 to 1.03 from 16 KiB to 2 MiB
+/// (`results/zen5/then-read.json`).
 const NON_TEMPORAL_FROM: usize = 256 << 10;
 
 /// From this length on a look at the source tells where it is, for shorter copies the time of the first page: a look
