@@ -5,7 +5,6 @@
 //! that runs it; of those, the words of `foliocopy` and of `cargo xtask` are checked here all the same.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -122,8 +121,12 @@ fn run(steps: &[Step]) {
     let program = home.path().join("bin/foliocopy");
     fs::create_dir(home.path().join("bin")).unwrap();
     let script = format!("#!/bin/bash\nprogram={}\n{SHORT}", env!("CARGO_BIN_EXE_foliocopy"));
-    fs::write(&program, script).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let written = home.path().join("script");
+    fs::write(&written, script).unwrap();
+    // By another process: a child that another test starts meanwhile would inherit what this one has open, and a program
+    // that somebody may write can't be run (ETXTBSY).
+    let installed = Command::new("install").arg("--mode=755").arg(&written).arg(&program).status().unwrap();
+    assert!(installed.success());
     let directory = home.path().join("here");
     fs::create_dir(&directory).unwrap();
     let path = format!("{}:{}", home.path().join("bin").display(), std::env::var("PATH").unwrap());

@@ -31,15 +31,23 @@ impl FolioPair {
         self.nr_pages * PAGE_SIZE
     }
 
-    /// Whether the ranges are what they must be, as far as that can be told without a branch: shorter than 4 GiB, in the
-    /// lower half of the address space and not at its start, on pages, and apart.
+    /// Whether the ranges are what they must be, as far as that can be told without a branch.
     #[inline]
     pub(crate) fn is_plainly_good(&self) -> bool {
+        self.doubts() == 0
+    }
+
+    /// What speaks against that, as bits: that the ranges are not shorter than 4 GiB, in the lower half of the address space
+    /// and not at its start, on pages, and apart. None is set where all of it is so; gathered over a batch, they are tested
+    /// once.
+    #[inline]
+    fn doubts(&self) -> usize {
+        const SIGN: usize = !(usize::MAX >> 1);
         let (dst, src) = (self.dst.addr(), self.src.addr());
-        let small = (self.nr_pages < 1 << (32 - PAGE_SHIFT)) & ((dst | src) <= isize::MAX as usize);
-        let somewhere = (dst != 0) & (src != 0);
-        let aligned = (dst | src).is_multiple_of(PAGE_SIZE);
-        small & somewhere & aligned & (dst.abs_diff(src) >= self.nr_pages << PAGE_SHIFT)
+        let bytes = self.nr_pages << PAGE_SHIFT;
+        let low_or_high = dst | src | dst.wrapping_sub(1) | src.wrapping_sub(1);
+        let near = dst.abs_diff(src).wrapping_sub(bytes);
+        ((low_or_high | near) & SIGN) | ((dst | src) % PAGE_SIZE) | (self.nr_pages >> (32 - PAGE_SHIFT))
     }
 
     /// Destination and source, checked.
@@ -103,14 +111,14 @@ impl<Y: Yield> CopyOptions<'_, Y> {
     ///
     /// As [`copy_folios`].
     pub unsafe fn copy_folios(self, batch: &[FolioPair]) -> Result<(), BatchError<CopyError>> {
-        let nr_pages = check(batch)?;
+        let checked = check(batch)?;
         let refused = |error| BatchError { index: 0, error };
         // SAFETY: the caller vouches for every pair.
-        unsafe { self.run_batch::<false>(batch, nr_pages, |_| Ok(())) }.map_err(refused)?;
+        unsafe { self.run_batch::<false>(batch, checked, |_| Ok(())) }.map_err(refused)?;
         Ok(())
     }
 
-    /// Copies the pairs, which are checked and have so many pages together; the pair that faulted and how, if one did.
+    /// Copies the pairs, of which it was `checked` what they are; the pair that faulted and how, if one did.
     ///
     /// # Safety
     ///
@@ -118,7 +126,7 @@ impl<Y: Yield> CopyOptions<'_, Y> {
     pub(crate) unsafe fn run_batch<const MACHINE_CHECK_SAFE: bool>(
         mut self,
         batch: &[FolioPair],
-        nr_pages: usize,
+        checked: Checked,
         admit: impl Fn(Choice) -> Result<(), CopyError>,
     ) -> Result<Option<(usize, Fault)>, CopyError> {
         let mut own = None;
@@ -127,7 +135,9 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         let locality = match named {
             Some(_) => self.locality,
             // SAFETY: the caller vouches for the sources.
-            None => unsafe { locality::settle::<MACHINE_CHECK_SAFE>(policy, self.locality, batch, nr_pages) },
+            None => unsafe {
+                locality::settle::<MACHINE_CHECK_SAFE>(policy, self.locality, batch, checked.nr_pages)
+            },
         };
         let choose = |pair: &FolioPair| match named {
             Some(choice) => choice,
@@ -136,7 +146,8 @@ impl<Y: Yield> CopyOptions<'_, Y> {
                 _ => policy.choose(locality, pair.bytes()),
             },
         };
-        for pair in batch {
+        let kinds = if checked.alike { &batch[..batch.len().min(1)] } else { batch };
+        for pair in kinds {
             admit(choose(pair))?;
         }
         // One fence for the batch, on whichever way this ends. Where the pairs differ in what they are copied
@@ -162,8 +173,11 @@ impl<Y: Yield> CopyOptions<'_, Y> {
                 copied.err().map(|fault| (done - 1, fault))
             } else {
                 let room = (self.chunk_bytes - since_yield) / bytes.max(1);
-                let same = |pair: &&FolioPair| pair.nr_pages == first.nr_pages;
-                let alike = batch[done..].iter().take(room.max(1)).take_while(same).count();
+                let fitting = &batch[done..][..room.max(1).min(batch.len() - done)];
+                let alike = match checked.alike {
+                    true => fitting.len(),
+                    false => fitting.iter().take_while(|pair| pair.nr_pages == first.nr_pages).count(),
+                };
                 let pairs = &batch[done..done + alike];
                 let after = batch.get(done + alike).filter(|after| after.nr_pages >= first.nr_pages);
                 // SAFETY: the caller's promises; what comes after is at least as long.
@@ -208,20 +222,31 @@ unsafe fn copy_alike<const MACHINE_CHECK_SAFE: bool>(
     None
 }
 
-/// Checks every pair, before anything is copied, and counts their pages: first all of them at once and without a branch,
-/// which is a quarter of what it takes one by one, and 3 % of a batch of pages in the cache.
-pub(crate) fn check(batch: &[FolioPair]) -> Result<usize, BatchError<CopyError>> {
-    let (mut good, mut nr_pages) = (true, 0_usize);
+/// What a check has found out about a batch that is what it must be.
+#[derive(Clone, Copy)]
+pub(crate) struct Checked {
+    /// How many pages all pairs have together.
+    nr_pages: usize,
+    /// Whether all are of one length.
+    alike: bool,
+}
+
+/// Checks every pair, before anything is copied: first all of them at once and without a branch. What a batch of pages in
+/// the cache can gain is a tenth, and one by one the check would take a third of that.
+pub(crate) fn check(batch: &[FolioPair]) -> Result<Checked, BatchError<CopyError>> {
+    let first = batch.first().map_or(0, |pair| pair.nr_pages);
+    let (mut doubts, mut differences, mut nr_pages) = (0, 0, 0_usize);
     for pair in batch {
-        good &= pair.is_plainly_good();
+        doubts |= pair.doubts();
+        differences |= pair.nr_pages ^ first;
         nr_pages = nr_pages.wrapping_add(pair.nr_pages);
     }
-    if !good {
+    if doubts != 0 {
         nr_pages = 0;
         for (index, pair) in batch.iter().enumerate() {
             pair.ranges().map_err(|error| BatchError { index, error })?;
             nr_pages = nr_pages.saturating_add(pair.nr_pages);
         }
     }
-    Ok(nr_pages)
+    Ok(Checked { nr_pages, alike: differences == 0 })
 }

@@ -188,7 +188,10 @@ fn a_setuid_program_ignores_the_variables() {
     std::fs::create_dir(&folder).expect("a folder of our own");
     std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o755)).unwrap();
     let program = folder.join("report");
-    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    // By another process: a child that another test starts meanwhile would inherit what this one has open, and a program
+    // that somebody may write can't be run (ETXTBSY).
+    let copied = Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&program).status().unwrap();
+    assert!(copied.success());
     let reported = |mode| {
         std::fs::set_permissions(&program, PermissionsExt::from_mode(mode)).unwrap();
         let output = Command::new(&program)

@@ -218,13 +218,13 @@ impl<Y: Yield> CopyOptions<'_, Y> {
     /// As [`copy_mc_folios`].
     pub unsafe fn copy_mc_folios(self, batch: &[FolioPair]) -> Result<(), BatchError<CopyMcError>> {
         let refused = |error: CopyError| BatchError { index: 0, error: error.into() };
-        let nr_pages = batch::check(batch)
+        let checked = batch::check(batch)
             .map_err(|BatchError { index, error }| BatchError { index, error: error.into() })?;
         sigbus::ensure().map_err(|unsupported| refused(CopyError::Unsupported(unsupported)))?;
         let admit = |choice| machine_check_safe(choice).map(drop);
         // SAFETY: the caller vouches for every pair, and its faults are caught.
         let Some((index, fault)) =
-            unsafe { self.run_batch::<true>(batch, nr_pages, admit) }.map_err(refused)?
+            unsafe { self.run_batch::<true>(batch, checked, admit) }.map_err(refused)?
         else {
             return Ok(());
         };
