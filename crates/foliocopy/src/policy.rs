@@ -110,8 +110,8 @@ pub struct Decisions {
     /// The longest copy that may be `in_l1`, in bytes; 0 where none is.
     #[cfg_attr(feature = "profile", serde(default))]
     pub in_l1_up_to: usize,
-    /// The longest of these of which, if the first page turns out to be in memory, the rest is prefetched before it is
-    /// copied, in bytes; 0 where none is.
+    /// How much of the rest of one of these is prefetched before it is copied, if the first page turns out to be in
+    /// memory, in bytes; 0 where nothing is.
     #[cfg_attr(feature = "profile", serde(default))]
     pub prefetch_up_to: usize,
     /// For copies past the cache.
@@ -149,7 +149,7 @@ struct Tuning {
     page_up_to: usize,
     /// The longest copy for which the L1 is large enough, in bytes.
     short_up_to: usize,
-    /// The longest copy of which the rest is prefetched if the first page was in memory, in bytes.
+    /// How much of the rest is prefetched if the first page was in memory, in bytes.
     prefetch_up_to: usize,
     /// What stores past the cache fastest, best first.
     non_temporal: &'static [Primitive],
@@ -195,8 +195,8 @@ impl Tuning {
     ///
     /// Short copies: with both buffers in the L1 AVX-512 has 1.85 at 4 KiB and 1.89 at 16 KiB, AVX2 1.10
     /// and 1.21, `rep movsb` 1.00 and 1.15. Out of the L1 4 and 8 KiB are the same by AVX-512 (scattered in the caches
-    /// 1.11 and 1.09 for 1.00 and 1.05, in memory 1.03 and 1.05 for 1.04 and 1.08), and 1.42 if the page is read
-    /// next, since `rep movsb` leaves it farther away; at 16 KiB `rep movsb` wins: in the L2 1.12 against 0.90, in memory
+    /// 1.11 and 1.09 for 1.00 and 1.05, in memory 1.03 and 1.05 for 1.04 and 1.08, a page and one read of it 1.03 for
+    /// 1.00: `results/zen5/then-read.json`); at 16 KiB `rep movsb` wins: in the L2 1.12 against 0.90, in memory
     /// 1.11 against 0.93. So there the first page tells, and if it was in memory the rest is prefetched at once before
     /// `rep movsb`: 1.59 in the L1, 1.20 in memory. Rejected: no such prefetch (1.06 in memory), pages prefetched one by
     /// one (1.02), the destination prefetched too (1.07), the first page by `rep movsb` (1.33 in the L1, 1.21 in
