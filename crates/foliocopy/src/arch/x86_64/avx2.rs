@@ -5,6 +5,25 @@ use core::arch::asm;
 use super::{Stopped, Work};
 use crate::extable::may_fault;
 
+/// Where a loop over whole pages prefetches while it copies one: `r8` plus the offset of the line for the first 56 lines,
+/// `r9` plus it for the last eight. `r10` is the prefetch of its [`Work`] and `r11` what comes after the range.
+///
+/// Eight lines ahead within the page and, at its end, in the next one or what comes after; a whole page ahead where there
+/// is something after.
+macro_rules! prefetched_next {
+    () => {
+        "lea r9, [rsi + 4096]
+        cmp rcx, 8192
+        cmovb r9, r11
+        mov r8, r9
+        test r10, r10
+        jnz 6f
+        lea r8, [rsi + 512]
+        sub r9, 3584
+        6:"
+    };
+}
+
 /// Whole pages without a loop inside, then a line a turn: see [`super::avx512::copy`], of which this
 /// is the narrower twin.
 #[inline]

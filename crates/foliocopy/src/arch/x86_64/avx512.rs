@@ -5,17 +5,42 @@ use core::arch::asm;
 use super::{Stopped, Work};
 use crate::extable::may_fault;
 
+/// The page at `rsi` to the page at `rdi`, four lines at once, with something before each four. A fault lands at the label `3:`.
+macro_rules! page {
+    ($($before:literal),* $(,)?) => {
+        concat!(
+            ".irp line, 0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60\n",
+            $($before, "\n",)*
+            may_fault!("vmovdqa64 zmm0, [rsi + 64 * \\line]", "3f"), "\n",
+            may_fault!("vmovdqa64 zmm1, [rsi + 64 * \\line + 64]", "3f"), "\n",
+            may_fault!("vmovdqa64 zmm2, [rsi + 64 * \\line + 128]", "3f"), "\n",
+            may_fault!("vmovdqa64 zmm3, [rsi + 64 * \\line + 192]", "3f"), "\n",
+            may_fault!("vmovdqa64 [rdi + 64 * \\line], zmm0", "3f"), "\n",
+            may_fault!("vmovdqa64 [rdi + 64 * \\line + 64], zmm1", "3f"), "\n",
+            may_fault!("vmovdqa64 [rdi + 64 * \\line + 128], zmm2", "3f"), "\n",
+            may_fault!("vmovdqa64 [rdi + 64 * \\line + 192], zmm3", "3f"), "\n",
+            ".endr\n",
+            "add rsi, 4096\n",
+            "add rdi, 4096\n",
+            "sub rcx, 4096\n",
+            "cmp rcx, 4096",
+        )
+    };
+}
+
 /// Whole pages without a loop inside, then a line a turn.
 ///
 /// A rolled loop of the same loads and stores trains the prefetchers that go by the address of the
 /// instruction: they run on past the end of the page. On Zen 5 with pages scattered over 512 KiB in
 /// the L2 that costs half: 0.78 of `rep movsq` for the loop of four lines a turn, 1.35 for the whole
 /// page; with a page in the L1 both give 1.85. Half a page a turn lies between (1.14), and prefetching
-/// the page first gains nothing (1.27; 1.38 with the page in the L1). A prefetch eight lines ahead is worth its cost:
-/// with the page in memory 1.03 against 0.98, in the L1 1.85 against 1.79; sixteen ahead 1.01, the destination too 1.03
-/// and 1.41. At the end of a page it goes on with the next one (8 KiB in memory: 1.05 against 1.03), after the last at the
-/// start of the range. Where another range comes next the prefetch is a page ahead: 512 scattered pages in the L3 then have
-/// 1.13 for 1.12, in memory 1.08 for 1.03.
+/// the page first gains nothing (1.27; 1.38 with the page in the L1).
+///
+/// Lines 8 to 39 of a page are prefetched eight ahead, and at its end the first eight of the next one, after the last those
+/// of the first. With the page in memory that has 1.05, in the L1 1.88; without any 1.03 and 1.86, every line eight ahead
+/// 1.06 and 1.77, every second line 1.03 and 1.88, sixteen ahead 1.01, and the destination too 1.03 and 1.41. Where another
+/// range comes next all of a page is prefetched while the one before is copied: 512 scattered pages in the L3 then have 1.13
+/// for 1.12, in memory 1.08 for 1.03.
 ///
 /// Four loads go before their four stores. Pairs of load and store are 0.84 of that from the L2 on,
 /// but the loads that are done when the next one faults are not stored yet: so a fault in a page lands
@@ -29,35 +54,40 @@ pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped
         asm!(
             "cmp rcx, 4096",
             "jb 3f",
+            "test r10, r10",
+            "jnz 6f",
             ".balign 64",
             "2:",
-            prefetched_next!(),
-            ".irp line, 0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60",
-            ".if \\line < 56",
-            "prefetcht0 [r8 + 64 * \\line]",
-            "prefetcht0 [r8 + 64 * \\line + 64]",
-            "prefetcht0 [r8 + 64 * \\line + 128]",
-            "prefetcht0 [r8 + 64 * \\line + 192]",
-            ".else",
-            "prefetcht0 [r9 + 64 * \\line]",
-            "prefetcht0 [r9 + 64 * \\line + 64]",
-            "prefetcht0 [r9 + 64 * \\line + 128]",
-            "prefetcht0 [r9 + 64 * \\line + 192]",
-            ".endif",
-            may_fault!("vmovdqa64 zmm0, [rsi + 64 * \\line]", "3f"),
-            may_fault!("vmovdqa64 zmm1, [rsi + 64 * \\line + 64]", "3f"),
-            may_fault!("vmovdqa64 zmm2, [rsi + 64 * \\line + 128]", "3f"),
-            may_fault!("vmovdqa64 zmm3, [rsi + 64 * \\line + 192]", "3f"),
-            may_fault!("vmovdqa64 [rdi + 64 * \\line], zmm0", "3f"),
-            may_fault!("vmovdqa64 [rdi + 64 * \\line + 64], zmm1", "3f"),
-            may_fault!("vmovdqa64 [rdi + 64 * \\line + 128], zmm2", "3f"),
-            may_fault!("vmovdqa64 [rdi + 64 * \\line + 192], zmm3", "3f"),
-            ".endr",
-            "add rsi, 4096",
-            "add rdi, 4096",
-            "sub rcx, 4096",
-            "cmp rcx, 4096",
+            "lea r9, [rsi + 4096]",
+            "cmp rcx, 8192",
+            "cmovb r9, r11",
+            page!(
+                ".if \\line < 32",
+                "prefetcht0 [rsi + 64 * \\line + 512]",
+                "prefetcht0 [rsi + 64 * \\line + 576]",
+                "prefetcht0 [rsi + 64 * \\line + 640]",
+                "prefetcht0 [rsi + 64 * \\line + 704]",
+                ".elseif \\line >= 56",
+                "prefetcht0 [r9 + 64 * (\\line - 56)]",
+                "prefetcht0 [r9 + 64 * (\\line - 56) + 64]",
+                "prefetcht0 [r9 + 64 * (\\line - 56) + 128]",
+                "prefetcht0 [r9 + 64 * (\\line - 56) + 192]",
+                ".endif",
+            ),
             "jae 2b",
+            "jmp 3f",
+            ".balign 64",
+            "6:",
+            "lea r9, [rsi + 4096]",
+            "cmp rcx, 8192",
+            "cmovb r9, r11",
+            page!(
+                "prefetcht0 [r9 + 64 * \\line]",
+                "prefetcht0 [r9 + 64 * \\line + 64]",
+                "prefetcht0 [r9 + 64 * \\line + 128]",
+                "prefetcht0 [r9 + 64 * \\line + 192]",
+            ),
+            "jae 6b",
             "3:",
             "test rcx, rcx",
             "jz 5f",
@@ -76,7 +106,6 @@ pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped
             inout("rsi") work.src => _,
             inout("rax") 0_usize => trap,
             in("rdx") work.recovery,
-            out("r8") _,
             out("r9") _,
             in("r10") work.prefetch,
             in("r11") work.src.wrapping_offset(work.prefetch),
