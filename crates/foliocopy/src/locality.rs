@@ -135,6 +135,11 @@ const PREFETCHED_BYTES: usize = 1024;
 /// Looks where the `bytes` bytes from `src` on are: loads four lines, spread over the range, all at
 /// once, and takes the time. Loaded one by one they told the same and cost a hot 256 KiB copy 4 %.
 ///
+/// Ranges of 2 MiB and more are looked at in up to four parts, and are in memory if each of them is. One line that others have thrown out
+/// of a shared cache must not send the rest there, for a copy past the cache leaves the source in memory too, so that the next
+/// one is: with one look 4 MiB in the cache had 1.04 of `rep movsq` where 1.10 was to be had, 8 MiB 0.78 of `rep movsb`
+/// (Zen 5, an L3 of 32 MiB).
+///
 /// # Safety
 ///
 /// The range is at least a page long and readable, or with `MACHINE_CHECK_SAFE` somebody catches its
@@ -144,6 +149,14 @@ unsafe fn look<const MACHINE_CHECK_SAFE: bool>(cpu: &Cpu, src: *const u8, bytes:
     let Some(clock) = Clock::of(cpu) else { return Residence::Unknown };
     // SAFETY: a page is longer than that.
     unsafe { arch::prefetch(src, PREFETCHED_BYTES) };
-    // SAFETY: the caller vouches for the range, the clock for the counter.
-    unsafe { clock.look::<MACHINE_CHECK_SAFE>(src, bytes) }
+    let parts = (bytes >> 20).clamp(1, 4);
+    for part in 0..parts {
+        // SAFETY: the caller vouches for the range, of which these are parts of a page at least, the clock for the counter.
+        let residence =
+            unsafe { clock.look::<MACHINE_CHECK_SAFE>(src.add(part * (bytes / parts)), bytes / parts) };
+        if residence != Residence::Memory {
+            return residence;
+        }
+    }
+    Residence::Memory
 }
