@@ -43,7 +43,7 @@ const THROUGH: [u64; 5] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 2 << 20];
 /// Those of which the first page may tell how the rest is copied.
 const FEW_PAGES: [u64; 3] = [8 << 10, 16 << 10, 32 << 10];
 /// Where passing the cache may begin.
-const THRESHOLDS: [u64; 6] = [64 << 10, 128 << 10, 256 << 10, 512 << 10, 1 << 20, 2 << 20];
+const THRESHOLDS: [u64; 7] = [32 << 10, 64 << 10, 128 << 10, 256 << 10, 512 << 10, 1 << 20, 2 << 20];
 
 /// How many cases an observer hears of at most.
 pub const CASES: usize = PAST.len() + 4 * THROUGH.len() + 2 * FEW_PAGES.len() + THRESHOLDS.len() + PAST.len();

@@ -4,7 +4,9 @@
 mod x86_64;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86_64::look::{LINES as LOOK_LINES, flush, latency, latency_mc, prefetch, time_stamp};
+pub(crate) use x86_64::look::{
+    LINES as LOOK_LINES, flush, glance, latency, latency_mc, prefetch, time_stamp,
+};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::{copy, copy_mc, store_fence};
 

@@ -161,7 +161,7 @@ impl<Y: Yield> CopyOptions<'_, Y> {
                 self.between_chunks.yield_now();
                 since_yield = 0;
             }
-            let failed = if choice.first_page_tells() || bytes > self.chunk_bytes {
+            let failed = if choice.is_open() || bytes > self.chunk_bytes {
                 let (dst, src) = (first.dst.cast(), first.src.cast());
                 let between = || self.between_chunks.yield_now();
                 // SAFETY: the caller's promises.

@@ -19,7 +19,6 @@ mod x86_64 {
     use crate::once::Once;
     use crate::page::{PAGE_SIZE, Page};
     use crate::primitive::Primitive;
-
     /// Above this a reading of the counter is not an instruction but an exit to a hypervisor.
     const INTERCEPTED: u64 = 500;
 
@@ -35,7 +34,7 @@ mod x86_64 {
         cached_up_to: u64,
         page_in_l1_up_to: u64,
         page_near_up_to: u64,
-        page_far_from: u64,
+        glance_near_up_to: u32,
     }
 
     impl Clock {
@@ -74,7 +73,7 @@ mod x86_64 {
                     cached_up_to: cached.midpoint(flushed),
                     page_in_l1_up_to: in_l1 + in_l1 / 2,
                     page_near_up_to: in_l1 + to_memory / 4,
-                    page_far_from: in_l1 + to_memory,
+                    glance_near_up_to: calibrate_glance(),
                 }
             })
         }
@@ -102,24 +101,38 @@ mod x86_64 {
 
         /// Whether it took longer than one within the L2 does: more than a quarter of the way from the L1 to memory. On
         /// Zen 5 that is 200 cycles, which copies in the L2 need at their 99th percentile, those in the L3 in the median,
-        /// and those in memory hardly ever.
+        /// and those in memory hardly ever. Source and destination are not told apart.
         #[inline]
         pub(crate) fn page_was_beyond_l2(&self, cycles: u64) -> bool {
             cycles > self.page_near_up_to
         }
 
-        /// Whether it took so long as only one in memory does: longer than half of these. Two thirds of the way there were
-        /// tried: with the source in the L3 and the destination in memory copies take as long, and went past the cache
-        /// one after the other.
-        #[inline]
-        pub(crate) fn page_was_in_memory(&self, cycles: u64) -> bool {
-            cycles > self.page_far_from
-        }
-
         /// Now, roughly: without fences, which cost more than a page in the L1.
-        #[inline]
+        #[inline(always)]
         pub(crate) fn now(&self) -> u64 {
             arch::time_stamp()
+        }
+
+        /// Where the range is, by a glance that prefetches the first `prefetched` bytes, a multiple of 512 and not 0.
+        ///
+        /// # Safety
+        ///
+        /// The range is at least two pages long and readable, or with `MACHINE_CHECK_SAFE` somebody catches its faults.
+        #[inline(always)]
+        pub(crate) unsafe fn glance<const MACHINE_CHECK_SAFE: bool>(
+            &self,
+            src: *const u8,
+            bytes: usize,
+            prefetched: usize,
+        ) -> Residence {
+            let mut recovery = Recovery { dst: src.addr(), src: src.addr(), bytes, signal: None };
+            let recovery = if MACHINE_CHECK_SAFE { &raw mut recovery } else { ptr::null_mut() };
+            // SAFETY: the caller's promise, and a recovery that lives as long as the loads.
+            match unsafe { arch::glance::<MACHINE_CHECK_SAFE>(src, bytes, prefetched, recovery) } {
+                None => Residence::Unknown,
+                Some(cycles) if cycles <= self.glance_near_up_to => Residence::Cached,
+                Some(_) => Residence::Memory,
+            }
         }
 
         /// Where the range is, by how long loads of four of its lines take, all at once.
@@ -210,18 +223,23 @@ mod x86_64 {
         median(&looks)
     }
 
-    /// The middle one in size. Sorting would be shorter, but core's sorts can panic, and then a kernel's object has
-    /// an undefined symbol.
+    /// The middle one in size.
     fn median(looks: &[u64; ROUNDS]) -> u64 {
-        let is_median = |look: &&u64| {
+        quantile(looks, ROUNDS / 2)
+    }
+
+    /// The one that has so many below it in size. Sorting would be shorter, but core's sorts can panic, and then a kernel's
+    /// object has an undefined symbol.
+    fn quantile(looks: &[u64; ROUNDS], rank: usize) -> u64 {
+        let has_rank = |look: &&u64| {
             let (mut below, mut up_to) = (0, 0);
             for other in looks {
                 below += usize::from(other < *look);
                 up_to += usize::from(other <= *look);
             }
-            below <= ROUNDS / 2 && ROUNDS / 2 < up_to
+            below <= rank && rank < up_to
         };
-        looks.iter().find(is_median).copied().unwrap_or(u64::MAX)
+        looks.iter().find(has_rank).copied().unwrap_or(u64::MAX)
     }
 
     /// How long copies of a page take from the L1 to the L1, or from memory to memory, by the loop that is there on
@@ -240,6 +258,37 @@ mod x86_64 {
             *copy = arch::time_stamp().wrapping_sub(start);
         }
         copies
+    }
+
+    /// Up to how many cycles a glance was at a cache: five eighths of the way from the L1 to a fast one at memory, which is less
+    /// than the fastest hundredth of these need. Everything is cached where the two are not apart: a glance counts on a
+    /// scheduler that it fills.
+    fn calibrate_glance() -> u32 {
+        let in_l1 = median(&glances_at_scratch(false));
+        let in_memory = quantile(&glances_at_scratch(true), ROUNDS / 4);
+        let between = in_memory.saturating_sub(in_l1);
+        if between > 2 * in_l1 { (in_l1 + between / 8 * 5) as u32 } else { u32::MAX }
+    }
+
+    /// How long a glance takes at lines in the L1, or at lines that were flushed.
+    fn glances_at_scratch(flush: bool) -> [u64; ROUNDS] {
+        let start: *const u8 = SCRATCH.0.get().cast();
+        let mut glances = [0; ROUNDS];
+        for glance in &mut glances {
+            // Of nothing too, it waits for what came before.
+            // SAFETY: two pages of ours.
+            unsafe { arch::flush(start, if flush { 2 * PAGE_SIZE } else { 0 }) };
+            *glance = glance_at(start);
+        }
+        glances
+    }
+
+    /// Out of line, so that the loop above is not unrolled: then the time would be that of fetching code from memory.
+    #[inline(never)]
+    fn glance_at(start: *const u8) -> u64 {
+        // SAFETY: two pages of ours.
+        let cycles = unsafe { arch::glance::<false>(start, 2 * PAGE_SIZE, PAGE_SIZE, ptr::null_mut()) };
+        cycles.map_or(u64::MAX, u64::from)
     }
 
     /// Whether the process has asked for SIGSEGV at every reading of the counter (`prctl(2)`,
@@ -263,7 +312,7 @@ mod x86_64 {
         use super::*;
 
         #[test]
-        fn the_median_is_what_sorting_puts_in_the_middle() {
+        fn a_quantile_is_what_sorting_puts_there() {
             let mut looks = [0; ROUNDS];
             for seed in 1..200u64 {
                 for (index, look) in looks.iter_mut().enumerate() {
@@ -272,7 +321,9 @@ mod x86_64 {
                 }
                 let mut sorted = looks;
                 sorted.sort_unstable();
-                assert_eq!(median(&looks), sorted[ROUNDS / 2], "{looks:?}");
+                for (rank, look) in sorted.iter().enumerate() {
+                    assert_eq!(quantile(&looks, rank), *look, "{looks:?}");
+                }
             }
         }
     }
@@ -313,11 +364,16 @@ mod unknown {
             match *self {}
         }
 
-        pub(crate) fn page_was_in_memory(&self, _: u64) -> bool {
+        pub(crate) fn now(&self) -> u64 {
             match *self {}
         }
 
-        pub(crate) fn now(&self) -> u64 {
+        pub(crate) unsafe fn glance<const MACHINE_CHECK_SAFE: bool>(
+            &self,
+            _: *const u8,
+            _: usize,
+            _: usize,
+        ) -> Residence {
             match *self {}
         }
 

@@ -164,7 +164,7 @@ impl<'a, Y: Yield> CopyOptions<'a, Y> {
             let few_pages = policy.few_pages(pair.bytes()).filter(|_| pair.bytes() <= self.chunk_bytes);
             if let Some(choice) = few_pages {
                 // SAFETY: the ranges are pages and apart; the caller vouches for the memory.
-                let _ = unsafe { chunk::few_pages::<false>(choice, dst.cast(), src.cast(), pair.bytes()) };
+                let _ = unsafe { chunk::through_the_cache::<false>(choice, dst.cast(), src.cast(), pair.bytes()) };
                 return Ok(());
             }
         }

@@ -28,17 +28,18 @@ pub struct Choice {
     /// How far ahead of the loads of `in_memory`, or else of `primitive`, the source is prefetched, in bytes; 0 where
     /// it isn't.
     pub prefetch_distance: u32,
-    /// How to copy what follows the first page, if that shows that source and destination are in the L1.
+    /// How to copy the first page, and what follows it if the time shows that source and destination are in the L1.
     pub in_l1: Option<Primitive>,
-    /// The same if it shows that they are in memory.
+    /// How to copy what follows if it shows that they are in memory; without an `in_l1` the whole, if a glance shows that the
+    /// source is.
     pub in_memory: Option<Primitive>,
     reason: Reason,
 }
 
 impl Choice {
-    /// Whether the time that the first page takes tells how the rest is copied.
+    /// Whether something has to tell where the source is before all of it is copied.
     #[inline]
-    pub const fn first_page_tells(&self) -> bool {
+    pub const fn is_open(&self) -> bool {
         self.in_l1.is_some() || self.in_memory.is_some()
     }
 
@@ -143,7 +144,7 @@ impl Decisions {
 /// What measurement has shown of a microarchitecture beyond the plain rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Tuning {
-    /// The vector loops that copy a page best, and more of them if they are in the L1; best first.
+    /// The vector loops that copy a page best, and a few in the L1; best first.
     short: &'static [Primitive],
     /// The longest copy for which that holds wherever source and destination are, in bytes.
     page_up_to: usize,
@@ -193,21 +194,23 @@ impl Tuning {
 
     /// Zen 5, an EPYC 9005 in a guest; ratios to `rep movsq` page by page.
     ///
-    /// Short copies: with both buffers in the L1 AVX-512 has 1.85 at 4 KiB and 1.89 at 16 KiB, AVX2 1.10
-    /// and 1.21, `rep movsb` 1.00 and 1.15. Out of the L1 4 and 8 KiB are the same by AVX-512 (scattered in the caches
-    /// 1.11 and 1.09 for 1.00 and 1.05, in memory 1.03 and 1.05 for 1.04 and 1.08, a page and one read of it 1.03 for
-    /// 1.00: `results/zen5/then-read.json`); at 16 KiB `rep movsb` wins: in the L2 1.12 against 0.90, in memory
-    /// 1.11 against 0.93. So there the first page tells, and if it was in memory the rest is prefetched at once before
-    /// `rep movsb`: 1.59 in the L1, 1.20 in memory. Rejected: no such prefetch (1.06 in memory), pages prefetched one by
+    /// Short copies: with both buffers in the L1 AVX-512 has 1.88 at 4 KiB and 1.84 at 16 KiB, AVX2 1.10
+    /// and 1.21, `rep movsb` 1.00 and 1.13. Out of the L1 4 and 8 KiB are the same by AVX-512 (scattered in the caches
+    /// 1.11 and 1.09 for 1.00 and 1.05, in memory 1.05 and 1.06 for 1.01 and 1.07, a page and one read of it 1.03 for
+    /// 1.00); at 16 KiB `rep movsb` wins: in the L3 1.21 against 1.03, in memory
+    /// 1.11 against 1.01. So there the first page tells, and if it was in memory the rest is prefetched at once before
+    /// `rep movsb`: 1.54 in the L1, 1.17 in memory. Rejected: no such prefetch (1.06 in memory), pages prefetched one by
     /// one (1.02), the destination prefetched too (1.07), the first page by `rep movsb` (1.33 in the L1, 1.21 in
-    /// memory), half and half (1.31 and 0.94), a look at the source before the copy (1.20 and 0.92), and a prefetch
-    /// without asking (1.15 in memory, 0.67 in the L1). From 32 KiB on it gains nothing: 1.18 against 1.19, 64 KiB 1.16
-    /// against 1.22.
+    /// memory), half and half (1.31 and 0.94), a prefetch without asking (1.15 in memory, 0.67 in the L1), and a look or a
+    /// glance at the source before the copy (1.20 and 0.92, 1.43 and 0.98): `rep movsb` that waits for nobody overlaps from
+    /// one copy to the next. A glance and then past the cache has 1.22 in memory, but with one read of the destination 0.94
+    /// where the first page has 1.09. From 32 KiB on the first page gains nothing: 1.18 against 1.19.
     ///
-    /// From 64 KiB the first page decides between `rep movsb` and AVX-512 past the cache: in memory 64 and 128 KiB have
-    /// 1.33 and 1.36 for 1.22 and 1.25 (`results/zen5/cold-peers.json`), and with one read of the destination 1.14 and
-    /// 1.16 for 1.15 and 1.16 (`results/zen5/then-read.json`); in the cache it costs 2 % where a look costs 5. 32 KiB would
-    /// have 1.31 for 1.19.
+    /// From 32 KiB a glance decides between `rep movsb` and AVX-512 past the cache: in memory 32, 64 and 128 KiB have
+    /// 1.30, 1.32 and 1.36 for 1.19, 1.22 and 1.25, of 1.39, 1.37 and 1.39 past the cache unasked. In the cache it costs
+    /// them 1 to 2 %, where a look costs 64 KiB 5. The time of the first page instead had 1.31 and 1.36 for 64 and 128 KiB and
+    /// needed a look as well, since it tells a destination in memory, where a copy past the cache leaves it, from a source
+    /// there by nothing (0.68 for folios in the L3).
     ///
     /// Past the cache, 16, 64, 256 KiB and 2 MiB: AVX-512 with AVX2 the same within 0.01 1.16, 1.34,
     /// 1.44, 1.49 without a prefetch; 1.25, 1.35, 1.36, 1.40 with one 1024 bytes ahead; 1.35, 1.36, 1.38,
@@ -223,7 +226,7 @@ impl Tuning {
         prefetch_up_to: 16 << 10,
         non_temporal: &[Primitive::Avx512Nt, Primitive::Avx2Nt, Primitive::Movnti],
         prefetch_distance: 4096,
-        non_temporal_from: 64 << 10,
+        non_temporal_from: 32 << 10,
         long_prefetch_distance: 8192,
     };
 
@@ -243,12 +246,17 @@ impl Tuning {
 /// (`results/zen5/then-read.json`).
 const NON_TEMPORAL_FROM: usize = 256 << 10;
 
-/// From this length on a look at the source tells where it is, for shorter copies the time of the first page: a look
-/// costs 25 ns, which is 5 % of 64 KiB in the cache and 1 % of this, and sees four places instead of one.
-const LOOK_FROM: usize = 256 << 10;
+/// From this length on a look at the source tells where it is, for shorter copies a glance: a look costs 25 ns, which is
+/// 5 % of 64 KiB in the cache and 1 % of this, and works on every CPU.
+pub(crate) const LOOK_FROM: usize = 256 << 10;
+
+/// How much of the source a glance prefetches, in bytes: while it waits for memory, that has nothing else to do, and in the
+/// cache it costs. On Zen 5 32 and 64 KiB in memory have 1.25 and 1.29 of `rep movsq` page by page with 8 lines, 1.28 and 1.30
+/// with 32, 1.30 and 1.32 with 64, and no more with 96 or 112; in the cache 1.13 and 1.21 with 64, 1.12 and 1.19 with 112.
+pub(crate) const GLANCE_PREFETCHES: usize = 64 * 64;
 
 /// From this length on the long prefetch distance is the better one, in bytes: see [`Tuning::ZEN_5`].
-const LONG_FROM: usize = 128 << 10;
+pub(crate) const LONG_FROM: usize = 128 << 10;
 
 /// What [`Policy::host`] has worked out.
 static HOST: Once<Result<Policy, CopyError>> = Once::new();
@@ -266,13 +274,21 @@ pub struct Policy {
     decisions: Decisions,
     /// As in the decisions; `usize::MAX` is never, so that a copy compares once.
     non_temporal_from: usize,
-    /// For [`Locality::Auto`] below [`LOOK_FROM`].
-    middle: Choice,
     page: Choice,
     short: Choice,
     temporal: Choice,
+    glanced: Glanced,
     non_temporal: Choice,
     long_non_temporal: Choice,
+}
+
+/// For [`Locality::Auto`] where a glance tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Glanced {
+    /// Up to [`LONG_FROM`].
+    middle: Choice,
+    /// Up to [`LOOK_FROM`].
+    long: Choice,
 }
 
 impl Policy {
@@ -322,6 +338,7 @@ impl Policy {
         let tells_time = cpu.has(Features::TSC);
         let in_l1 = if tells_time { decisions.in_l1 } else { None };
         let prefetches = in_l1.is_some() && decisions.prefetch_up_to != 0;
+        let in_memory = if tells_time { Some(decisions.non_temporal) } else { None };
         Self {
             cpu,
             registers,
@@ -331,11 +348,6 @@ impl Policy {
                 Some(bytes) => bytes,
                 None => usize::MAX,
             },
-            middle: Choice {
-                in_memory: if tells_time { Some(decisions.non_temporal) } else { None },
-                prefetch_distance: long_distance & !63,
-                ..temporal
-            },
             page: choice(decisions.page, reasons.page, distance),
             short: Choice {
                 in_l1,
@@ -344,6 +356,10 @@ impl Policy {
                 ..temporal
             },
             temporal,
+            glanced: Glanced {
+                middle: Choice { in_memory, prefetch_distance: distance & !63, ..temporal },
+                long: Choice { in_memory, prefetch_distance: long_distance & !63, ..temporal },
+            },
             non_temporal: choice(decisions.non_temporal, reasons.non_temporal, distance),
             long_non_temporal: choice(decisions.non_temporal, reasons.non_temporal, long_distance),
         }
@@ -422,10 +438,10 @@ impl Policy {
         Ok(Self {
             decisions: Decisions { page_up_to: 0, in_l1_up_to: 0, ..self.decisions },
             non_temporal_from: usize::MAX,
-            middle: forced,
             page: forced,
             short: forced,
             temporal: forced,
+            glanced: Glanced { middle: forced, long: forced },
             non_temporal: forced,
             long_non_temporal: forced,
             ..self
@@ -464,24 +480,26 @@ impl Policy {
             (Locality::NonTemporal, _) => true,
             (Locality::Temporal, _) | (Locality::Auto, Residence::Cached) => false,
             (Locality::Auto, Residence::Memory) => past_the_cache,
-            (Locality::Auto, Residence::Unknown) => {
-                if past_the_cache && bytes < LOOK_FROM {
-                    return self.middle;
-                }
-                self.exceeds_caches(bytes)
-            }
+            (Locality::Auto, Residence::Unknown) => self.exceeds_caches(bytes),
         };
         if non_temporal {
             return if bytes < LONG_FROM { self.non_temporal } else { self.long_non_temporal };
         }
+        let glances = matches!((locality, residence), (Locality::Auto, Residence::Unknown));
         match self.few_pages(bytes) {
             Some(choice) => choice,
+            None if glances && past_the_cache && bytes < LOOK_FROM => {
+                if bytes < LONG_FROM {
+                    self.glanced.middle
+                } else {
+                    self.glanced.long
+                }
+            }
             None => self.temporal,
         }
     }
 
-    /// How to copy `bytes` bytes through the cache if they are a page or a few and nothing else was asked for: what
-    /// [`Policy::choose`] answers too, sooner.
+    /// How to copy `bytes` bytes through the cache if they are a page or a few: what [`Policy::choose`] answers too, sooner.
     #[inline]
     pub(crate) const fn few_pages(&self, bytes: usize) -> Option<Choice> {
         if bytes <= self.decisions.page_up_to {
@@ -597,7 +615,8 @@ impl fmt::Display for Choice {
         if let Some(primitive) = self.in_memory {
             write!(formatter, "; {primitive}")?;
             ahead(formatter)?;
-            write!(formatter, " if it was in memory")?;
+            let it = if self.in_l1.is_some() { "it was" } else { "the source is" };
+            write!(formatter, " if {it} in memory")?;
         }
         Ok(())
     }
@@ -688,9 +707,9 @@ mod tests {
     }
 
     #[test]
-    fn of_a_few_pages_the_first_tells() {
-        let chosen = |cpu, pages: usize| {
-            let choice = Policy::new(cpu, Registers::Vector).choose(Locality::Auto, pages * PAGE_SIZE);
+    fn the_first_page_or_a_glance_tells_of_what_is_too_short_for_a_look() {
+        let chosen = |cpu, locality, pages: usize| {
+            let choice = Policy::new(cpu, Registers::Vector).choose(locality, pages * PAGE_SIZE);
             (choice.primitive, choice.in_l1, choice.in_memory)
         };
         let (avx2, avx512, rep_movsb) = (Primitive::Avx2, Primitive::Avx512, Primitive::RepMovsb);
@@ -700,28 +719,43 @@ mod tests {
             (3, (rep_movsb, Some(avx512), Some(rep_movsb))),
             (4, (rep_movsb, Some(avx512), Some(rep_movsb))),
             (5, (rep_movsb, None, None)),
-            (15, (rep_movsb, None, None)),
-            (16, (rep_movsb, None, Some(Primitive::Avx512Nt))),
-            (63, (rep_movsb, None, Some(Primitive::Avx512Nt))),
-            (64, (rep_movsb, None, None)),
+            (7, (rep_movsb, None, None)),
         ] {
-            assert_eq!(chosen(ZEN_5, pages), expected, "{pages} pages");
+            assert_eq!(chosen(ZEN_5, Locality::Auto, pages), expected, "{pages} pages");
+            assert_eq!(chosen(ZEN_5, Locality::Temporal, pages), expected, "{pages} pages");
         }
+        for pages in [8, 63] {
+            let glanced = (rep_movsb, None, Some(Primitive::Avx512Nt));
+            assert_eq!(chosen(ZEN_5, Locality::Auto, pages), glanced, "{pages} pages");
+            assert_eq!(chosen(ZEN_5, Locality::Temporal, pages), (rep_movsb, None, None), "{pages} pages");
+        }
+        assert_eq!(chosen(ZEN_5, Locality::Auto, 64), (rep_movsb, None, None), "a look tells");
         let without = ZEN_5.without(Features::TSC);
-        assert_eq!(chosen(without, 4), (rep_movsb, None, None), "nothing to tell the time by");
-        assert_eq!(chosen(without, 16), (rep_movsb, None, None), "nothing to tell the time by");
+        for pages in [4, 16] {
+            let expected = (rep_movsb, None, None);
+            assert_eq!(chosen(without, Locality::Auto, pages), expected, "nothing to tell the time by");
+        }
         let zen_3 = Cpu { features: ZEN_3.features | Features::TSC, ..ZEN_3 };
-        assert_eq!(chosen(zen_3, 1), (avx2, None, None));
-        assert_eq!(chosen(zen_3, 2), (rep_movsb, Some(avx2), None), "no prefetch was measured there");
-        assert_eq!(chosen(zen_3, 16), (rep_movsb, None, None));
-        assert_eq!(chosen(ZEN_4, 4), (rep_movsb, None, None), "not measured");
+        assert_eq!(chosen(zen_3, Locality::Auto, 1), (avx2, None, None));
+        assert_eq!(
+            chosen(zen_3, Locality::Auto, 2),
+            (rep_movsb, Some(avx2), None),
+            "no prefetch was measured there"
+        );
+        assert_eq!(chosen(zen_3, Locality::Auto, 16), (rep_movsb, None, None));
+        assert_eq!(chosen(ZEN_4, Locality::Auto, 4), (rep_movsb, None, None), "not measured");
+        let distance = |pages: usize| {
+            Policy::new(ZEN_5, Registers::Vector).choose(Locality::Auto, pages * PAGE_SIZE).prefetch_distance
+        };
+        assert_eq!([4, 31, 32, 63].map(distance), [16384, 4096, 8192, 8192]);
     }
 
     #[test]
     fn a_look_decides_from_the_threshold_on() {
         use Primitive::*;
-        assert_eq!(chosen(ZEN_5, Locality::Auto, 20 * KIB), (RepMovsb, RepMovsb));
-        assert_eq!(chosen(ZEN_5, Locality::Auto, 64 * KIB - 4096), (RepMovsb, RepMovsb));
+        assert_eq!(chosen(ZEN_5, Locality::Auto, 8 * KIB), (Avx512, Avx512));
+        assert_eq!(chosen(ZEN_5, Locality::Auto, 32 * KIB - 4096), (RepMovsb, RepMovsb));
+        assert_eq!(chosen(ZEN_5, Locality::Auto, 32 * KIB), (RepMovsb, Avx512Nt));
         assert_eq!(chosen(ZEN_5, Locality::Auto, 64 * KIB), (RepMovsb, Avx512Nt));
         assert_eq!(chosen(ZEN_5.without(VECTORS), Locality::Auto, 64 * KIB), (RepMovsb, RepMovsb));
         assert_eq!(chosen(ZEN_5.without(VECTORS), Locality::Auto, 256 * KIB), (RepMovsb, Movnti));
@@ -840,6 +874,10 @@ mod tests {
             explained(ZEN_5, Locality::Auto, 16 * KIB),
             "rep_movsb, since the CPU has ERMS; avx512 if the first page was in the L1; rep_movsb prefetching 16384 \
              bytes ahead if it was in memory"
+        );
+        assert_eq!(
+            explained(ZEN_5, Locality::Auto, 32 * KIB),
+            "rep_movsb, since the CPU has ERMS; avx512_nt prefetching 4096 bytes ahead if the source is in memory"
         );
         assert_eq!(
             explained(SKYLAKE, Locality::Auto, MIB),
