@@ -4,7 +4,7 @@ use core::ffi::{c_int, c_uint, c_void};
 use core::mem::MaybeUninit;
 use core::num::NonZeroUsize;
 
-use foliocopy::CopyOptions;
+use foliocopy::{CopyOptions, PAGE_SIZE};
 
 use crate::errno;
 
@@ -102,6 +102,24 @@ pub extern "C" fn foliocopy_version() -> *const core::ffi::c_char {
 
 #[inline(always)]
 unsafe fn copy(
+    dst: *mut c_void,
+    src: *const c_void,
+    nr_pages: usize,
+    locality: foliocopy::Locality,
+) -> c_int {
+    match foliocopy::shortcut(dst.cast(), src.cast(), nr_pages, locality) {
+        // SAFETY: the caller's promises, and ranges that are what they must be.
+        Some(copy) => unsafe { copy(dst.cast(), src.cast(), nr_pages * PAGE_SIZE) },
+        // SAFETY: the caller's promises.
+        None => unsafe { copy_any(dst, src, nr_pages, locality) },
+    }
+}
+
+/// Out of line, so that what it keeps on the stack is not kept for a copy of one page; and of the C ABI, through which nothing
+/// unwinds, so that a function may end with a jump to it.
+#[expect(improper_ctypes_definitions, reason = "nobody calls it from C")]
+#[inline(never)]
+unsafe extern "C" fn copy_any(
     dst: *mut c_void,
     src: *const c_void,
     nr_pages: usize,

@@ -92,7 +92,7 @@ unsafe fn one<const MACHINE_CHECK_SAFE: bool>(
 ///
 /// As [`copy`].
 #[inline(always)]
-pub(crate) unsafe fn through_the_cache<const MACHINE_CHECK_SAFE: bool>(
+unsafe fn through_the_cache<const MACHINE_CHECK_SAFE: bool>(
     choice: Choice,
     dst: *mut u8,
     src: *const u8,
@@ -109,7 +109,8 @@ pub(crate) unsafe fn through_the_cache<const MACHINE_CHECK_SAFE: bool>(
 }
 
 /// Lets the first page tell where source and destination are: it is copied by `in_l1`, and by the time that took the rest
-/// is copied as suits the L1, the caches beyond, or memory; through the cache, whichever it is.
+/// is copied as suits the L1, the caches beyond, or memory; through the cache, whichever it is. `shortcut` does the same for the
+/// choices of one microarchitecture.
 ///
 /// # Safety
 ///
@@ -147,7 +148,7 @@ unsafe fn by_first_page<const MACHINE_CHECK_SAFE: bool>(
     }
 }
 
-/// Lets a glance at the source tell how it is copied.
+/// Lets a glance at the source tell how it is copied. `shortcut` does the same for the choices of one microarchitecture.
 ///
 /// # Safety
 ///

@@ -37,6 +37,8 @@ mod pages;
 mod parallel;
 mod policy;
 mod primitive;
+#[cfg(all(target_arch = "x86_64", not(foliocopy_kernel)))]
+mod shortcut;
 
 #[cfg(feature = "std")]
 mod environment;
@@ -59,6 +61,8 @@ pub use error::{CopyError, UnknownName, Unsupported};
 pub use extable::Fault;
 pub use locality::{Locality, Residence};
 pub use page::{PAGE_SHIFT, PAGE_SIZE, Page, PageRange};
+#[doc(hidden)]
+pub use pages::shortcut;
 pub use pages::{CopyOptions, copy_pages, copy_pages_raw};
 #[cfg(feature = "std")]
 pub use parallel::{copy_pages_parallel, threads_for};

@@ -1,5 +1,7 @@
 //! The range: checked, and copied the way the policy or the caller chose.
 
+use core::ffi::c_int;
+
 #[cfg(feature = "std")]
 mod mc;
 
@@ -39,6 +41,22 @@ pub fn copy_pages(dst: &mut [Page], src: &[Page]) -> Result<(), CopyError> {
 pub unsafe fn copy_pages_raw(dst: *mut Page, src: *const Page, nr_pages: usize) -> Result<(), CopyError> {
     // SAFETY: the caller keeps the same promises.
     unsafe { CopyOptions::new().copy_pages_raw(dst, src, nr_pages) }
+}
+
+/// The function that copies these pages and answers 0, if nothing has to be decided for them but which: for a C library, which
+/// may end with a jump to it. Nothing for pages that are not what [`copy_pages_raw`] asks for.
+#[doc(hidden)]
+#[inline(always)]
+pub fn shortcut(
+    dst: *mut Page,
+    src: *const Page,
+    nr_pages: usize,
+    locality: Locality,
+) -> Option<unsafe extern "C" fn(*mut u8, *const u8, usize) -> c_int> {
+    #[cfg(all(target_arch = "x86_64", not(foliocopy_kernel)))]
+    return crate::shortcut::find(FolioPair { dst, src, nr_pages }, locality);
+    #[cfg(not(all(target_arch = "x86_64", not(foliocopy_kernel))))]
+    return None;
 }
 
 /// A copy with more said about it.
@@ -156,15 +174,12 @@ impl<'a, Y: Yield> CopyOptions<'a, Y> {
         src: *const Page,
         nr_pages: usize,
     ) -> Result<(), CopyError> {
-        // A page or a few, first and by as little as can be: every store to the stack is one among those of the page,
-        // which are what it waits for.
         let pair = FolioPair { dst, src, nr_pages };
-        let through_the_cache = self.primitive.is_none() && self.locality != Locality::NonTemporal;
-        if let (true, Some(policy)) = (through_the_cache && pair.is_plainly_good(), self.known_policy()) {
-            let few_pages = policy.few_pages(pair.bytes()).filter(|_| pair.bytes() <= self.chunk_bytes);
-            if let Some(choice) = few_pages {
+        if self.policy.is_none() && self.primitive.is_none() {
+            let shortcut = shortcut(dst, src, nr_pages, self.locality);
+            if let Some(copy) = shortcut.filter(|_| pair.bytes() <= self.chunk_bytes) {
                 // SAFETY: the ranges are pages and apart; the caller vouches for the memory.
-                let _ = unsafe { chunk::through_the_cache::<false>(choice, dst.cast(), src.cast(), pair.bytes()) };
+                unsafe { copy(dst.cast(), src.cast(), pair.bytes()) };
                 return Ok(());
             }
         }

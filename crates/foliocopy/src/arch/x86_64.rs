@@ -6,6 +6,8 @@ use core::ptr;
 mod avx2;
 #[cfg(not(foliocopy_kernel))]
 mod avx512;
+#[cfg(not(foliocopy_kernel))]
+pub(crate) mod direct;
 pub(crate) mod look;
 mod movdir64b;
 mod movnti;

@@ -1,0 +1,93 @@
+//! The loops as functions of their own, for copies that nothing stands between: what they end with, and what they keep on
+//! the stack, is one more store among those of a page, which are what it waits for.
+
+use core::ffi::c_int;
+use core::ptr;
+
+use super::{Work, avx2, avx512, look, movq, rep_movs, store_fence};
+use crate::primitive::Primitive;
+
+/// Copies `bytes` bytes, a multiple of 64, from the second address to the first, and answers 0: so a function of the C ABI
+/// may end with a jump here.
+///
+/// # Safety
+///
+/// As [`Primitive::copy`].
+pub(crate) type Direct = unsafe extern "C" fn(*mut u8, *const u8, usize) -> c_int;
+
+/// The loop of a primitive that goes through the cache.
+pub(crate) fn through_the_cache(primitive: Primitive) -> Option<Direct> {
+    match primitive {
+        Primitive::RepMovsb => Some(rep_movsb),
+        Primitive::RepMovsq => Some(rep_movsq),
+        Primitive::Movq => Some(movq),
+        Primitive::Avx2 => Some(avx2),
+        Primitive::Avx512 => Some(avx512),
+        _ => None,
+    }
+}
+
+const fn plain(dst: *mut u8, src: *const u8, bytes: usize) -> Work {
+    Work { dst, src, bytes, prefetch: 0, recovery: ptr::null_mut() }
+}
+
+#[inline(always)]
+pub(crate) unsafe extern "C" fn rep_movsb(dst: *mut u8, src: *const u8, bytes: usize) -> c_int {
+    // SAFETY: the caller's promises; without machine-check safety nothing uses the recovery, here and below.
+    unsafe { rep_movs::movsb::<false>(plain(dst, src, bytes)) };
+    0
+}
+
+unsafe extern "C" fn rep_movsq(dst: *mut u8, src: *const u8, bytes: usize) -> c_int {
+    // SAFETY: as above.
+    unsafe { rep_movs::movsq::<false>(plain(dst, src, bytes)) };
+    0
+}
+
+unsafe extern "C" fn movq(dst: *mut u8, src: *const u8, bytes: usize) -> c_int {
+    // SAFETY: as above.
+    unsafe { movq::copy::<false>(plain(dst, src, bytes)) };
+    0
+}
+
+unsafe extern "C" fn avx2(dst: *mut u8, src: *const u8, bytes: usize) -> c_int {
+    // SAFETY: as above.
+    unsafe { avx2::copy::<false>(plain(dst, src, bytes)) };
+    0
+}
+
+#[inline(always)]
+pub(crate) unsafe extern "C" fn avx512(dst: *mut u8, src: *const u8, bytes: usize) -> c_int {
+    // SAFETY: as above.
+    unsafe { avx512::copy::<false>(plain(dst, src, bytes)) };
+    0
+}
+
+/// AVX-512 past the cache with a fence, `distance` bytes prefetched ahead, of which the first `prefetched` are already.
+///
+/// # Safety
+///
+/// As [`Primitive::copy`].
+#[inline(always)]
+pub(crate) unsafe fn past_the_cache(
+    dst: *mut u8,
+    src: *const u8,
+    bytes: usize,
+    distance: usize,
+    prefetched: usize,
+) -> c_int {
+    let distance = bytes.min(distance);
+    let seen = distance.min(prefetched);
+    let ahead = bytes - distance;
+    // SAFETY: the range in two parts, of which the first prefetches the second.
+    unsafe {
+        look::prefetch(src.add(seen), distance - seen);
+        if ahead != 0 {
+            let work = Work { prefetch: distance as isize, ..plain(dst, src, ahead) };
+            avx512::copy_non_temporal::<false>(work);
+        }
+        avx512::copy_non_temporal::<false>(plain(dst.add(ahead), src.add(ahead), distance));
+    }
+    store_fence();
+    0
+}
