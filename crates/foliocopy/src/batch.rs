@@ -209,6 +209,18 @@ unsafe fn copy_alike<const MACHINE_CHECK_SAFE: bool>(
     after: Option<&FolioPair>,
 ) -> Option<(usize, Fault)> {
     let distance = bytes.min(choice.prefetch_distance as usize);
+    #[cfg(all(target_arch = "x86_64", not(foliocopy_kernel)))]
+    if let (false, 0, Some(copy)) = (MACHINE_CHECK_SAFE, distance, arch::before_next(choice.primitive)) {
+        let mut rest = pairs;
+        while let [pair, others @ ..] = rest {
+            // The last one's own source again, where nothing comes after.
+            let next = others.first().or(after).unwrap_or(pair).src;
+            // SAFETY: the caller's promises; the next source is as long as this one.
+            unsafe { copy(pair.dst.cast(), pair.src.cast(), bytes, next.cast()) };
+            rest = others;
+        }
+        return None;
+    }
     for (index, pair) in pairs.iter().enumerate() {
         let next = pairs.get(index + 1).or(after).map_or(ptr::null(), |next| next.src.cast());
         let (dst, src) = (pair.dst.cast(), pair.src.cast());

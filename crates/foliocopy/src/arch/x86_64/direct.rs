@@ -27,6 +27,32 @@ pub(crate) fn through_the_cache(primitive: Primitive) -> Option<Direct> {
     }
 }
 
+/// The same, with a part of the range that comes next prefetched meanwhile.
+pub(crate) type DirectBefore = unsafe extern "C" fn(*mut u8, *const u8, usize, next: *const u8) -> c_int;
+
+/// The loop of a primitive that goes through the cache and prefetches what comes next.
+pub(crate) fn before_next(primitive: Primitive) -> Option<DirectBefore> {
+    match primitive {
+        Primitive::Avx2 => Some(avx2_before),
+        Primitive::Avx512 => Some(avx512_before),
+        _ => None,
+    }
+}
+
+unsafe extern "C" fn avx2_before(dst: *mut u8, src: *const u8, bytes: usize, next: *const u8) -> c_int {
+    let prefetch = next.addr().wrapping_sub(src.addr()) as isize;
+    // SAFETY: as below, and a next range that is as long.
+    unsafe { avx2::copy::<false>(Work { prefetch, ..plain(dst, src, bytes) }) };
+    0
+}
+
+unsafe extern "C" fn avx512_before(dst: *mut u8, src: *const u8, bytes: usize, next: *const u8) -> c_int {
+    let prefetch = next.addr().wrapping_sub(src.addr()) as isize;
+    // SAFETY: as above.
+    unsafe { avx512::copy::<false>(Work { prefetch, ..plain(dst, src, bytes) }) };
+    0
+}
+
 const fn plain(dst: *mut u8, src: *const u8, bytes: usize) -> Work {
     Work { dst, src, bytes, prefetch: 0, recovery: ptr::null_mut() }
 }
