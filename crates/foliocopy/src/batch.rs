@@ -32,6 +32,7 @@ impl FolioPair {
     }
 
     /// Whether the ranges are what they must be, as far as that can be told without a branch.
+    #[cfg(all(target_arch = "x86_64", not(foliocopy_kernel)))]
     #[inline]
     pub(crate) fn is_plainly_good(&self) -> bool {
         self.doubts() == 0

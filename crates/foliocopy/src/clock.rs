@@ -114,11 +114,13 @@ mod x86_64 {
         }
 
         /// Up to how many cycles [`Clock::page_was_in_l1`], and up to how many it was not [`Clock::page_was_beyond_l2`].
+        #[cfg(not(foliocopy_kernel))]
         pub(crate) fn page_limits(&self) -> (u64, u64) {
             (self.page_in_l1_up_to, self.page_near_up_to)
         }
 
         /// Up to how many cycles a glance was at a cache.
+        #[cfg(not(foliocopy_kernel))]
         pub(crate) fn glance_near_up_to(&self) -> u32 {
             self.glance_near_up_to
         }

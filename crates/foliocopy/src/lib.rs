@@ -39,6 +39,9 @@ mod policy;
 mod primitive;
 #[cfg(all(target_arch = "x86_64", not(foliocopy_kernel)))]
 mod shortcut;
+#[cfg(not(all(target_arch = "x86_64", not(foliocopy_kernel))))]
+#[path = "shortcut/none.rs"]
+mod shortcut;
 
 #[cfg(feature = "std")]
 mod environment;

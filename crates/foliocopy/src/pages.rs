@@ -53,10 +53,7 @@ pub fn shortcut(
     nr_pages: usize,
     locality: Locality,
 ) -> Option<unsafe extern "C" fn(*mut u8, *const u8, usize) -> c_int> {
-    #[cfg(all(target_arch = "x86_64", not(foliocopy_kernel)))]
-    return crate::shortcut::find(FolioPair { dst, src, nr_pages }, locality);
-    #[cfg(not(all(target_arch = "x86_64", not(foliocopy_kernel))))]
-    return None;
+    crate::shortcut::find(FolioPair { dst, src, nr_pages }, locality)
 }
 
 /// A copy with more said about it.

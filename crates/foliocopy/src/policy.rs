@@ -403,7 +403,6 @@ impl Policy {
             None => {
                 let host = Self::of_environment();
                 HOST.keep(host);
-                #[cfg(all(target_arch = "x86_64", not(foliocopy_kernel)))]
                 if let Ok(host) = &host {
                     crate::shortcut::keep(host);
                 }
