@@ -1,5 +1,6 @@
 //! The program `foliocopy`.
 
+mod budget;
 mod command;
 mod exit;
 mod export;

@@ -272,6 +272,7 @@ fn bad_input_is_refused_before_anything_runs() {
         (&["--time", "-3s"], "invalid value '-3s' for '--time"),
         (&["--threshold", "-5"], "a percentage is a number from 0"),
         (&["--time", "soon"], "--time"),
+        (&["--time", "0s"], "nothing can be measured in no time"),
         (&["--cache", "lukewarm"], "cold, hot, both, mixed"),
         (&["--cpu", "4095"], "CPU 4095 can't be used"),
         (&["--cpu", "first"], "`first` is no CPU"),

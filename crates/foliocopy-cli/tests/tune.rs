@@ -126,6 +126,12 @@ fn what_can_not_be_done_is_said_before_anything_runs() {
     let refused = |arguments: &[&str], reason: &str| {
         short(&home).args(arguments).assert().code(2).stderr(contains(reason)).stdout("");
     };
+    foliocopy(&home)
+        .args(["tune", "--time", "0s"])
+        .assert()
+        .code(2)
+        .stderr(contains("in no time"))
+        .stdout("");
     refused(&["--output", "/nonexistent/profile.toml"], "can't write `/nonexistent/profile.toml`");
     refused(&["--output", "-", "--emit", "kernel"], "--output FILE");
     refused(&["--cpu", "99999"], "CPU 99999 can't be used");

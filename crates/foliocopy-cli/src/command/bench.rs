@@ -25,6 +25,7 @@ use foliocopy_measure::verdict::Verdict;
 use foliocopy_measure::warning::Warning;
 use foliocopy_measure::{affinity, environment, eviction};
 
+use crate::budget;
 use crate::command::compare::{self, Bounds, How};
 use crate::exit::Exit;
 use crate::export::ExportArgs;
@@ -73,7 +74,7 @@ pub(crate) struct Args {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
     /// A budget that decides the rounds, such as 90s or 5m
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = budget::parse)]
     time: Option<Duration>,
     /// The CPU to copy on, or none for any [default: the last that is allowed]
     #[arg(long, value_name = "N")]

@@ -19,6 +19,7 @@ use foliocopy_measure::verdict::Verdict;
 use foliocopy_measure::warning::Warning;
 use foliocopy_measure::{affinity, environment};
 
+use crate::budget;
 use crate::command::bench::nodes::{self, NodeChoice};
 use crate::exit::Exit;
 use crate::export::ExportArgs;
@@ -64,7 +65,7 @@ pub(crate) struct Args {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
     /// A budget that decides the rounds, such as 90s or 5m
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = budget::parse)]
     time: Option<Duration>,
     /// The CPU to call from [default: the last of the first source node]
     #[arg(long, value_name = "N")]

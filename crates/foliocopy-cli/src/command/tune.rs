@@ -19,6 +19,7 @@ use foliocopy_measure::tune::{self, Settings, TuneError};
 use foliocopy_measure::warning::Warning;
 use foliocopy_measure::{affinity, environment, eviction};
 
+use crate::budget;
 use crate::exit::Exit;
 use crate::header;
 use crate::interrupt::Interrupt;
@@ -38,7 +39,7 @@ pub(crate) struct Args {
     #[arg(long)]
     force: bool,
     /// About how long to measure, such as 90s or 5m
-    #[arg(long, value_name = "DURATION", default_value = "90s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "90s", value_parser = budget::parse)]
     time: Duration,
     /// Print instead of writing a profile: the parameters of the kernel module, as modprobe.d(5) takes them
     #[arg(long, value_enum, value_name = "FORM")]
