@@ -5,8 +5,11 @@ use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use rustix::io::Errno;
 use rustix::system::{delete_module, finit_module};
 
 /// Where the module's files are.
@@ -99,9 +102,20 @@ impl Guest {
 impl Module {
     /// Unloads it.
     pub fn unload(self) -> Result<()> {
+        self.unload_within(Duration::ZERO)
+    }
+
+    /// Unloads it once nobody uses it: the kernel lets go of a livepatch in a worker, after its sysfs files are gone.
+    pub fn unload_within(self, limit: Duration) -> Result<()> {
         let name = self.name;
         std::mem::forget(self);
-        delete_module(&CString::new(name)?, 0).with_context(|| format!("cannot unload {name}"))?;
+        let name_for_kernel = CString::new(name)?;
+        let deadline = Instant::now() + limit;
+        while let Err(error) = delete_module(&name_for_kernel, 0) {
+            let waits = error == Errno::AGAIN && Instant::now() < deadline;
+            ensure!(waits, "cannot unload {name}: {error}");
+            thread::sleep(Duration::from_millis(20));
+        }
         ensure!(!Path::new(&format!("/sys/module/{name}")).exists(), "{name} is still there after unloading");
         Ok(())
     }

@@ -99,7 +99,7 @@ impl<'a> Patched<'a> {
         self.guest.write(&enabled, "0")?;
         wait(Duration::from_secs(60), || Ok(!Path::new(&enabled).exists()))
             .context("not every task left the patch")?;
-        self.module.take().context("loaded")?.unload()
+        self.module.take().context("loaded")?.unload_within(Duration::from_secs(10))
     }
 }
 
