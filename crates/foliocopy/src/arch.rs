@@ -4,7 +4,9 @@
 mod x86_64;
 
 #[cfg(all(target_arch = "x86_64", not(foliocopy_kernel)))]
-pub(crate) use x86_64::direct::{Direct, avx512, before_next, past_the_cache, rep_movsb, through_the_cache};
+pub(crate) use x86_64::direct::{
+    Direct, avx512, avx512_page_timed, before_next, past_the_cache, rep_movsb, through_the_cache,
+};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::look::{
     LINES as LOOK_LINES, flush, glance, latency, latency_mc, prefetch, time_stamp,

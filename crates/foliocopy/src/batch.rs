@@ -47,8 +47,15 @@ impl FolioPair {
         let (dst, src) = (self.dst.addr(), self.src.addr());
         let bytes = self.nr_pages << PAGE_SHIFT;
         let low_or_high = dst | src | dst.wrapping_sub(1) | src.wrapping_sub(1);
-        let near = dst.abs_diff(src).wrapping_sub(bytes);
-        ((low_or_high | near) & SIGN) | ((dst | src) % PAGE_SIZE) | (self.nr_pages >> (32 - PAGE_SHIFT))
+        // The destination ends behind the start of the source, and starts before its end: two signs of distances, of
+        // lower halves, where an absolute value has to compare.
+        let (ends_behind, starts_before) = (
+            !(dst.wrapping_sub(1).wrapping_sub(src).wrapping_add(bytes)),
+            dst.wrapping_sub(src).wrapping_sub(bytes),
+        );
+        ((low_or_high | (ends_behind & starts_before)) & SIGN)
+            | ((dst | src) % PAGE_SIZE)
+            | (self.nr_pages >> (32 - PAGE_SHIFT))
     }
 
     /// Destination and source, checked.
@@ -262,4 +269,35 @@ pub(crate) fn check(batch: &[FolioPair]) -> Result<Checked, BatchError<CopyError
         }
     }
     Ok(Checked { nr_pages, alike: differences == 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use core::ptr;
+
+    use super::*;
+
+    /// Without a branch or with them: what has no doubts is what it must be, and nothing else but what is out of the ordinary.
+    #[test]
+    fn doubts_are_what_the_thorough_check_refuses() {
+        const HIGH: usize = !(usize::MAX >> 1);
+        let page = |number: usize| number * PAGE_SIZE;
+        let addresses = [0, 1, page(1), page(2), page(3) + 64, page(5), page(1000), HIGH - PAGE_SIZE];
+        for (dst, src) in addresses.iter().flat_map(|dst| addresses.map(|src| (*dst, src))) {
+            for nr_pages in [0, 1, 2, 3, 4, 5, 900, 1000, (1 << 20) - 1] {
+                let (dst, src) = (ptr::without_provenance_mut(dst), ptr::without_provenance(src));
+                let pair = FolioPair { dst, src, nr_pages };
+                let refused = pair.ranges().is_err() || pair.dst.is_null() || pair.src.is_null();
+                assert_eq!(pair.doubts() != 0, refused, "{pair:?}");
+            }
+        }
+        let at = |dst: usize, src: usize, nr_pages| FolioPair {
+            dst: ptr::without_provenance_mut(dst),
+            src: ptr::without_provenance(src),
+            nr_pages,
+        };
+        for unusual in [at(HIGH, page(1), 1), at(page(1), HIGH, 1), at(page(1 << 21), page(1), 1 << 20)] {
+            assert!(unusual.doubts() != 0, "{unusual:?}");
+        }
+    }
 }

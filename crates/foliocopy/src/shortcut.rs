@@ -129,12 +129,9 @@ impl Glance {
 ///
 /// As [`Direct`], for a length that [`find`] has found this function for.
 unsafe extern "C" fn by_first_page(dst: *mut u8, src: *const u8, bytes: usize) -> c_int {
-    let start = arch::time_stamp();
     // SAFETY: the caller's promises; there is a page at least.
-    unsafe { arch::avx512(dst, src, PAGE_SIZE) };
-    let cycles = arch::time_stamp().wrapping_sub(start);
-    // SAFETY: what is left of it.
-    let (dst, src, rest) = unsafe { (dst.add(PAGE_SIZE), src.add(PAGE_SIZE), bytes - PAGE_SIZE) };
+    let (dst, src, cycles) = unsafe { arch::avx512_page_timed(dst, src) };
+    let (rest, cycles) = (bytes - PAGE_SIZE, u64::from(cycles));
     let FirstPage { in_l1_up_to, near_up_to, prefetch_up_to, .. } = FirstPage::kept();
     // SAFETY: as above, and a CPU that has what its policy has chosen.
     unsafe {

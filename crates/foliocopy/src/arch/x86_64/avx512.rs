@@ -47,7 +47,17 @@ macro_rules! page {
 /// at the loop over lines, which finds the line exactly.
 #[inline]
 pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped {
-    let (bytes_left, trap);
+    // SAFETY: the caller's promises.
+    unsafe { copy_to_end::<MACHINE_CHECK_SAFE>(work).0 }
+}
+
+/// The same, with where the destination and the source end, or where it stopped: for who goes on there and would have to keep
+/// the start meanwhile.
+#[inline(always)]
+pub(super) unsafe fn copy_to_end<const MACHINE_CHECK_SAFE: bool>(
+    work: Work,
+) -> (Stopped, *mut u8, *const u8) {
+    let (bytes_left, trap, dst, src);
     // SAFETY: the caller vouches for both ranges, whose start and length are multiples of 64, and for a
     // CPU that has the instructions.
     unsafe {
@@ -102,8 +112,8 @@ pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped
             "vzeroupper",
             machine_check_safe = const MACHINE_CHECK_SAFE as u32,
             inout("rcx") work.bytes => bytes_left,
-            inout("rdi") work.dst => _,
-            inout("rsi") work.src => _,
+            inout("rdi") work.dst => dst,
+            inout("rsi") work.src => src,
             inout("rax") 0_usize => trap,
             in("rdx") work.recovery,
             out("r9") _,
@@ -116,7 +126,7 @@ pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped
             options(nostack),
         );
     }
-    Stopped { bytes_left, trap }
+    (Stopped { bytes_left, trap }, dst, src)
 }
 
 /// A line a turn past the cache, each with a prefetch. Memory fails by the line, so what is left at the

@@ -5,6 +5,7 @@ use core::ffi::c_int;
 use core::ptr;
 
 use super::{Work, avx2, avx512, look, movq, rep_movs, store_fence};
+use crate::page::PAGE_SIZE;
 use crate::primitive::Primitive;
 
 /// Copies `bytes` bytes, a multiple of 64, from the second address to the first, and answers 0: so a function of the C ABI
@@ -87,6 +88,20 @@ pub(crate) unsafe extern "C" fn avx512(dst: *mut u8, src: *const u8, bytes: usiz
     // SAFETY: as above.
     unsafe { avx512::copy::<false>(plain(dst, src, bytes)) };
     0
+}
+
+/// A page by AVX-512: its end in the destination and in the source, and the cycles of the time-stamp counter that it took,
+/// roughly.
+///
+/// # Safety
+///
+/// As [`Primitive::copy`]; and the counter may be read.
+#[inline(always)]
+pub(crate) unsafe fn avx512_page_timed(dst: *mut u8, src: *const u8) -> (*mut u8, *const u8, u32) {
+    let start = look::time_stamp() as u32;
+    // SAFETY: the caller's promises.
+    let (_, dst, src) = unsafe { avx512::copy_to_end::<false>(plain(dst, src, PAGE_SIZE)) };
+    (dst, src, (look::time_stamp() as u32).wrapping_sub(start))
 }
 
 /// AVX-512 past the cache with a fence, `distance` bytes prefetched ahead, of which the first `prefetched` are already.

@@ -88,8 +88,8 @@ unsafe fn timed<const MACHINE_CHECK_SAFE: bool>(
 ///
 /// A fence that waits for the loads costs a short copy more than it tells: 16 KiB in the L1 have 1.31 to 1.41 of `rep movsq`
 /// page by page with `lfence` before the second reading, 1.52 with `rdtscp` for it, 1.60 with neither. Instead 104 tests of the
-/// loaded value fill the scheduler, so that the second reading is not dispatched before the value is there. Zen 5 has room for
-/// 88: 80 tests do it, 64 tell nothing. In the 26-cycle steps of a guest's counter the answer is 26 to 52 in the L1, up to 78 in
+/// loaded value fill the scheduler, so that the second reading is not dispatched before the value is there: on Zen 5 80 do
+/// it, and 64 tell nothing. In the 26-cycle steps of a guest's counter the answer is 26 to 52 in the L1, up to 78 in
 /// the L2, 182 at the 95th percentile in the L3, and 312 at the first in memory. Whoever calibrates sees whether it works on
 /// his CPU. All of it is five lines of code, since what has to be fetched counts as well.
 ///
