@@ -90,7 +90,7 @@ impl<E: core::error::Error> core::error::Error for BatchError<E> {}
 /// Copies scattered ranges as one piece of work: one look at where the sources are, the next source
 /// prefetched while this one is copied, one fence at the end.
 ///
-/// 512 scattered pages in memory, against `rep movsq` page by page on Zen 5: 1.63
+/// 512 scattered pages in memory, against `rep movsq` page by page on Zen 5: 1.64
 /// (`results/zen5/scatter.json`). In a trial of the loops alone prefetching the next page made 1.70 of 1.20.
 ///
 /// # Errors

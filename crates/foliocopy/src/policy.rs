@@ -242,8 +242,8 @@ impl Tuning {
 /// From this length on [`Locality::Auto`] copies past the cache what is not in it, unless the microarchitecture has
 /// another. The copy alone gains 1.2 from there on. Copy and one read of the destination together,
 /// non-temporal against temporal, with the source in memory: on Zen 3 0.65 at 4 KiB, 0.85 at 16 KiB, 0.94
-/// at 64 KiB, 1.03 to 1.10 at 256 KiB; on Zen 5 0.92 at 4 KiB and 0.98 to 1.03 from 16 KiB to 2 MiB
-/// (`results/zen5/then-read.json`).
+/// at 64 KiB, 1.03 to 1.10 at 256 KiB; on Zen 5 0.94 at 4 KiB and 0.99 to 1.04 from 16 KiB to 2 MiB
+/// (`results/zen5/then-read.json`), 0.89 to 0.91 in an hour in which nobody else used the last-level cache.
 const NON_TEMPORAL_FROM: usize = 256 << 10;
 
 /// From this length on a look at the source tells where it is, for shorter copies a glance: a look costs 25 ns, which is

@@ -15,7 +15,7 @@ use crate::sigbus;
 /// The bytes before the error are the source's, nothing outside the destination is written, and the
 /// next copy on the thread works. It is the copy of [`copy_pages`](crate::copy_pages) with a table beside
 /// it: as fast from 16 KiB up in memory and from 64 KiB up in the cache (Zen 5). Before that shows what a copy asks first,
-/// whether the handler still stands: a page has 0.90 of it in memory and 0.83 in the L1
+/// whether the handler still stands: a page has 0.91 of it in memory and 0.76 in the L1
 /// (`results/zen5/machine-check-safe.json`). How faults get here, and what they mean for the rest of the program:
 /// [`sigbus`].
 ///
