@@ -5,7 +5,8 @@ mod x86_64;
 
 #[cfg(all(target_arch = "x86_64", not(foliocopy_kernel)))]
 pub(crate) use x86_64::direct::{
-    Direct, avx512, avx512_page_timed, before_next, past_the_cache, rep_movsb, through_the_cache,
+    Direct, avx512, avx512_page_timed, before_next, on_vectors_of, past_the_cache, rep_movsb,
+    through_the_cache,
 };
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::look::{
@@ -19,3 +20,10 @@ mod portable;
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) use portable::{copy, copy_mc, prefetch, store_fence};
+
+/// Does the work as it is: there are no vectors to compile it for, in a kernel or where nothing is known of any.
+#[cfg(not(all(target_arch = "x86_64", not(foliocopy_kernel))))]
+#[inline(always)]
+pub(crate) fn on_vectors_of<R>(_: &crate::policy::Policy, work: impl FnOnce() -> R) -> R {
+    work()
+}

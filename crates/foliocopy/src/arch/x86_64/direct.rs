@@ -6,6 +6,7 @@ use core::ptr;
 
 use super::{Work, avx2, avx512, look, movq, rep_movs, store_fence};
 use crate::page::PAGE_SIZE;
+use crate::policy::Policy;
 use crate::primitive::Primitive;
 
 /// Copies `bytes` bytes, a multiple of 64, from the second address to the first, and answers 0: so a function of the C ABI
@@ -131,4 +132,18 @@ pub(crate) unsafe fn past_the_cache(
     }
     store_fence();
     0
+}
+
+/// Does the work compiled for the widest vectors that the policy lets a copy use.
+#[inline(always)]
+pub(crate) fn on_vectors_of<R>(policy: &Policy, work: impl FnOnce() -> R) -> R {
+    #[target_feature(enable = "avx512f")]
+    fn on_avx512<R>(work: impl FnOnce() -> R) -> R {
+        work()
+    }
+    match policy.decisions().page {
+        // SAFETY: a policy decides for no primitive that the CPU lacks.
+        Primitive::Avx512 => unsafe { on_avx512(work) },
+        _ => work(),
+    }
 }
