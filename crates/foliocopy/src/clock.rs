@@ -19,6 +19,7 @@ mod x86_64 {
     use crate::once::Once;
     use crate::page::{PAGE_SIZE, Page};
     use crate::primitive::Primitive;
+
     /// Above this a reading of the counter is not an instruction but an exit to a hypervisor.
     const INTERCEPTED: u64 = 500;
 

@@ -194,17 +194,18 @@ impl Tuning {
 
     /// Zen 5, an EPYC 9005 in a guest; ratios to `rep movsq` page by page.
     ///
-    /// Short copies: with both buffers in the L1 AVX-512 has 1.88 at 4 KiB and 1.84 at 16 KiB, AVX2 1.10
-    /// and 1.21, `rep movsb` 1.00 and 1.13. Out of the L1 4 and 8 KiB are the same by AVX-512 (scattered in the caches
-    /// 1.11 and 1.09 for 1.00 and 1.05, in memory 1.05 and 1.06 for 1.01 and 1.07, a page and one read of it 1.03 for
-    /// 1.00); at 16 KiB `rep movsb` wins: in the L3 1.21 against 1.03, in memory
-    /// 1.11 against 1.01. So there the first page tells, and if it was in memory the rest is prefetched at once before
-    /// `rep movsb`: 1.54 in the L1, 1.17 in memory. Rejected: no such prefetch (1.06 in memory), pages prefetched one by
-    /// one (1.02), the destination prefetched too (1.07), the first page by `rep movsb` (1.33 in the L1, 1.21 in
-    /// memory), half and half (1.31 and 0.94), a prefetch without asking (1.15 in memory, 0.67 in the L1), and a look or a
-    /// glance at the source before the copy (1.20 and 0.92, 1.43 and 0.98): `rep movsb` that waits for nobody overlaps from
-    /// one copy to the next. A glance and then past the cache has 1.22 in memory, but with one read of the destination 0.94
-    /// where the first page has 1.09. From 32 KiB on the first page gains nothing: 1.18 against 1.19.
+    /// Short copies: with both buffers in the L1 AVX-512 has 1.88 at 4 KiB and 1.84 at 16 KiB, AVX2 1.10 and 1.21, `rep
+    /// movsb` 1.00 and 1.13. Out of the L1 4 and 8 KiB are the same by AVX-512 (scattered in the caches 1.11 and 1.09 for
+    /// 1.00 and 1.05, in memory 1.05 and 1.06 for 1.01 and 1.07, a page and one read of it 1.03 for 1.00); at 16 KiB `rep
+    /// movsb` wins: in the L3 1.21 against 1.03, in memory 1.11 against 1.01. So there the first page tells, and if it was
+    /// in memory the rest is prefetched at once before `rep movsb`: 1.57 in the L1, 1.18 in memory. Rejected: no such
+    /// prefetch (1.06 in memory), pages prefetched one by one (1.02), the destination prefetched too (1.07), the first page
+    /// by `rep movsb` (1.33 in the L1, 1.21 in memory), half and half (1.31 and 0.94), a prefetch without asking (1.15 in
+    /// memory, 0.67 in the L1), the time of the page's last 44 lines alone, which hides a reading of the counter behind the
+    /// stores of the first and tells less (1.66 and 1.15), and a look or a glance at the source before the copy (1.20 and
+    /// 0.92, 1.43 and 0.98): `rep movsb` that waits for nobody overlaps from one copy to the next. A glance and then past
+    /// the cache has 1.22 in memory, but with one read of the destination 0.94 where the first page has 1.09. From 32 KiB
+    /// on the first page gains nothing: 1.18 against 1.19.
     ///
     /// From 32 KiB a glance decides between `rep movsb` and AVX-512 past the cache: in memory 32, 64 and 128 KiB have
     /// 1.30, 1.32 and 1.36 for 1.19, 1.22 and 1.25, of 1.39, 1.37 and 1.39 past the cache unasked. In the cache it costs
