@@ -271,8 +271,8 @@ fn gather(batch: &[FolioPair]) -> Gathered {
     gathered
 }
 
-/// Checks every pair, before anything is copied: first all of them at once and without a branch, eight abreast where the CPU can.
-/// What a batch of pages in the cache can gain is a tenth, of which the check would take a third one by one.
+/// Checks every pair, before anything is copied: first all of them at once and without a branch, eight abreast where the
+/// CPU can. What a batch of pages in the cache can gain is a tenth, of which the check would take a third one by one.
 pub(crate) fn check(batch: &[FolioPair]) -> Result<Checked, BatchError<CopyError>> {
     let Gathered { doubts, differences, mut nr_pages } = match Policy::kept_host() {
         Some(host) => arch::on_vectors_of(host, || gather(batch)),

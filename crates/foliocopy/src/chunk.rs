@@ -109,8 +109,8 @@ unsafe fn through_the_cache<const MACHINE_CHECK_SAFE: bool>(
 }
 
 /// Lets the first page tell where source and destination are: it is copied by `in_l1`, and by the time that took the rest
-/// is copied as suits the L1, the caches beyond, or memory; through the cache, whichever it is. `shortcut` does the same for the
-/// choices of one microarchitecture.
+/// is copied as suits the L1, the caches beyond, or memory; through the cache, whichever it is. `shortcut` does the same
+/// for the choices of one microarchitecture.
 ///
 /// # Safety
 ///

@@ -136,10 +136,10 @@ const PREFETCHED_BYTES: usize = 1024;
 /// Looks where the `bytes` bytes from `src` on are: loads four lines, spread over the range, all at
 /// once, and takes the time. Loaded one by one they told the same and cost a hot 256 KiB copy 4 %.
 ///
-/// Ranges of 2 MiB and more are looked at in up to four parts, and batches too, and are in memory if each of them is. One line that others have thrown out
-/// of a shared cache must not send the rest there, for a copy past the cache leaves the source in memory too, so that the next
-/// one is: with one look 4 MiB in the cache had 1.04 of `rep movsq` where 1.10 was to be had, 8 MiB 0.78 of `rep movsb`
-/// (Zen 5, an L3 of 32 MiB).
+/// Ranges of 2 MiB and more are looked at in up to four parts, and batches too, and are in memory if each of them is. One
+/// line that others have thrown out of a shared cache must not send the rest there, for a copy past the cache leaves the
+/// source in memory too, so that the next one is: with one look 4 MiB in the cache had 1.04 of `rep movsq` where 1.10 was
+/// to be had, 8 MiB 0.78 of `rep movsb` (Zen 5, an L3 of 32 MiB).
 ///
 /// # Safety
 ///

@@ -5,7 +5,8 @@ use core::arch::asm;
 use super::{Stopped, Work};
 use crate::extable::may_fault;
 
-/// The page at `rsi` to the page at `rdi`, four lines at once, with something before each four. A fault lands at the label `3:`.
+/// The page at `rsi` to the page at `rdi`, four lines at once, with something before each four. A fault lands at the
+/// label `3:`.
 macro_rules! page {
     ($($before:literal),* $(,)?) => {
         concat!(
