@@ -275,7 +275,8 @@ fn gather(batch: &[FolioPair]) -> Gathered {
 /// CPU can. What a batch of pages in the cache can gain is a tenth, of which the check would take a third one by one.
 pub(crate) fn check(batch: &[FolioPair]) -> Result<Checked, BatchError<CopyError>> {
     let Gathered { doubts, differences, mut nr_pages } = match Policy::kept_host() {
-        Some(host) => arch::on_vectors_of(host, || gather(batch)),
+        // SAFETY: a policy decides for no primitive that its CPU lacks, and this is the host's.
+        Some(host) => unsafe { arch::on_vectors_of(host.decisions().page, || gather(batch)) },
         None => gather(batch),
     };
     if doubts != 0 {

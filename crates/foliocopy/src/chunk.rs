@@ -80,7 +80,14 @@ unsafe fn one<const MACHINE_CHECK_SAFE: bool>(
     // SAFETY: the caller's promises.
     unsafe {
         match choice.primitive.is_non_temporal() {
-            true => past_the_cache::<MACHINE_CHECK_SAFE>(choice.primitive, dst, src, bytes, choice, 0),
+            true => past_the_cache::<MACHINE_CHECK_SAFE>(
+                choice.primitive,
+                dst,
+                src,
+                bytes,
+                choice.prefetch_distance,
+                0,
+            ),
             false => through_the_cache::<MACHINE_CHECK_SAFE>(choice, dst, src, bytes),
         }
     }
@@ -168,7 +175,8 @@ unsafe fn by_glance<const MACHINE_CHECK_SAFE: bool>(
     unsafe {
         match choice.in_memory.filter(|_| residence == Residence::Memory) {
             Some(in_memory) => {
-                past_the_cache::<MACHINE_CHECK_SAFE>(in_memory, dst, src, bytes, choice, GLANCE_PREFETCHES)
+                let distance = choice.prefetch_distance;
+                past_the_cache::<MACHINE_CHECK_SAFE>(in_memory, dst, src, bytes, distance, GLANCE_PREFETCHES)
             }
             None => temporal::<MACHINE_CHECK_SAFE>(choice.primitive, dst, src, bytes),
         }
@@ -182,15 +190,15 @@ unsafe fn by_glance<const MACHINE_CHECK_SAFE: bool>(
 ///
 /// As [`copy`].
 #[inline(never)]
-unsafe fn past_the_cache<const MACHINE_CHECK_SAFE: bool>(
+pub(crate) unsafe fn past_the_cache<const MACHINE_CHECK_SAFE: bool>(
     primitive: Primitive,
     dst: *mut u8,
     src: *const u8,
     bytes: usize,
-    choice: Choice,
+    prefetch_distance: u32,
     prefetched: usize,
 ) -> Result<(), Fault> {
-    let distance = bytes.min(choice.prefetch_distance as usize);
+    let distance = bytes.min(prefetch_distance as usize);
     let seen = distance.min(prefetched);
     let _fence = FenceGuard::new(primitive);
     // SAFETY: the caller's promises, and of the source a part.

@@ -38,6 +38,8 @@ mod x86_64 {
         glance_near_up_to: u32,
     }
 
+    static CALIBRATED: Once<Option<Clock>> = Once::new();
+
     impl Clock {
         /// The clock of this CPU, calibrated once; nothing where the counter is missing, forbidden,
         /// intercepted or stands still.
@@ -52,11 +54,16 @@ mod x86_64 {
         /// The clock of a CPU that is known to have the counter. Nothing while another thread calibrates it.
         #[inline]
         pub(crate) fn usable() -> Option<&'static Self> {
-            static CALIBRATED: Once<Option<Clock>> = Once::new();
             if CALIBRATED.get().is_none() {
                 CALIBRATED.keep_with(Clock::calibrate);
             }
             CALIBRATED.get()?.as_ref()
+        }
+
+        /// Whether the answer of [`Clock::of`] will not change: no other thread is calibrating.
+        #[cfg(not(foliocopy_kernel))]
+        pub(crate) fn is_settled(cpu: &Cpu) -> bool {
+            !cpu.has(Features::TSC) || Self::usable().is_some() || CALIBRATED.get().is_some()
         }
 
         #[cold]
@@ -273,12 +280,14 @@ mod x86_64 {
         copies
     }
 
+    fn calibrate_glance() -> u32 {
+        glance_near_up_to(median(&glances_at_scratch(false)), quantile(&glances_at_scratch(true), ROUNDS / 4))
+    }
+
     /// Up to how many cycles a glance was at a cache: five eighths of the way from the L1 to a fast one at memory, which is less
     /// than the fastest hundredth of these need. Everything is cached where the two are not apart: a glance counts on a
     /// scheduler that it fills.
-    fn calibrate_glance() -> u32 {
-        let in_l1 = median(&glances_at_scratch(false));
-        let in_memory = quantile(&glances_at_scratch(true), ROUNDS / 4);
+    fn glance_near_up_to(in_l1: u64, in_memory: u64) -> u32 {
         let between = in_memory.saturating_sub(in_l1);
         if between > 2 * in_l1 { (in_l1 + between / 8 * 5) as u32 } else { u32::MAX }
     }
@@ -323,6 +332,15 @@ mod x86_64 {
     #[cfg(test)]
     mod tests {
         use super::*;
+
+        /// A scheduler that is larger than what fills it, or a counter that tells nothing, must not send everything to memory.
+        #[test]
+        fn glances_that_tell_nothing_find_everything_cached() {
+            assert_eq!(glance_near_up_to(26, 390), 251);
+            for (in_l1, in_memory) in [(26, 26), (26, 78), (52, 26), (0, 0), (400, 390)] {
+                assert_eq!(glance_near_up_to(in_l1, in_memory), u32::MAX, "{in_l1} {in_memory}");
+            }
+        }
 
         #[test]
         fn a_quantile_is_what_sorting_puts_there() {

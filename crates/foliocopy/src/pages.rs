@@ -244,6 +244,9 @@ unsafe fn copy_range<Y: Yield>(
     let options = CopyOptions { policy, locality, primitive, chunk_bytes, between_chunks };
     let mut own = None;
     let policy = options.policy_or(&mut own)?;
+    if options.policy.is_none() {
+        crate::shortcut::keep(policy);
+    }
     let (dst, src, bytes) = (dst.start().cast(), src.start().cast_const(), dst.bytes());
     // SAFETY: the caller vouches for the source.
     let choice = unsafe { options.choice::<false>(policy, src, bytes)? };

@@ -404,9 +404,6 @@ impl Policy {
             None => {
                 let host = Self::of_environment();
                 HOST.keep(host);
-                if let Ok(host) = &host {
-                    crate::shortcut::keep(host);
-                }
                 host
             }
         }

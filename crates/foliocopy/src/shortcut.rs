@@ -9,6 +9,7 @@ use core::ptr;
 
 use crate::arch::{self, Direct};
 use crate::batch::FolioPair;
+use crate::chunk;
 use crate::clock::Clock;
 use crate::locality::Locality;
 use crate::once::Once;
@@ -22,8 +23,8 @@ struct Shortcuts {
     /// Anything but [`Locality::NonTemporal`] is copied by `page` up to this length, in bytes.
     page_up_to: usize,
     page: Direct,
-    first_page: FirstPage,
-    glance: Glance,
+    first_page: Option<FirstPage>,
+    glance: Option<Glance>,
 }
 
 /// What [`by_first_page`] copies, and how; lengths in bytes, times in cycles.
@@ -41,9 +42,11 @@ struct Glance {
     from: usize,
     below: usize,
     near_up_to: u32,
-    prefetch_distance: usize,
+    near: Direct,
+    in_memory: Primitive,
+    prefetch_distance: u32,
     /// For what is as long as [`LONG_FROM`].
-    long_prefetch_distance: usize,
+    long_prefetch_distance: u32,
 }
 
 static SHORTCUTS: Once<Shortcuts> = Once::new();
@@ -59,67 +62,64 @@ pub(crate) fn find(pair: FolioPair, locality: Locality) -> Option<Direct> {
     match locality {
         Locality::NonTemporal => None,
         _ if bytes <= *page_up_to => Some(*page),
-        _ if bytes <= first_page.up_to => Some(by_first_page),
-        Locality::Auto if glance.from <= bytes && bytes < glance.below => Some(by_glance),
+        _ if first_page.is_some_and(|first_page| bytes <= first_page.up_to) => Some(by_first_page),
+        Locality::Auto if glance.is_some_and(|glance| glance.from <= bytes && bytes < glance.below) => {
+            Some(by_glance)
+        }
         _ => None,
     }
 }
 
-/// Keeps what the host's policy comes to.
-pub(crate) fn keep(policy: &Policy) {
-    let Decisions { page, page_up_to, .. } = *policy.decisions();
-    if let (Some(page), None) = (arch::through_the_cache(page), SHORTCUTS.get()) {
-        let first_page = FirstPage::of(policy).unwrap_or(FirstPage::NEVER);
-        let glance = Glance::of(policy).unwrap_or(Glance::NEVER);
+/// Keeps what the host's policy comes to, unless it is kept, or another thread calibrates the clock just now: whoever takes the
+/// long way next tries again.
+pub(crate) fn keep(host: &Policy) {
+    if SHORTCUTS.get().is_some() {
+        return;
+    }
+    let Decisions { page, page_up_to, .. } = *host.decisions();
+    if let (true, Some(page)) = (Clock::is_settled(host.cpu()), arch::through_the_cache(page)) {
+        let (first_page, glance) = (FirstPage::of(host), Glance::of(host));
         SHORTCUTS.keep(Shortcuts { page_up_to, page, first_page, glance });
     }
 }
 
 impl FirstPage {
-    const NEVER: Self = Self { up_to: 0, in_l1_up_to: 0, near_up_to: u64::MAX, prefetch_up_to: 0 };
-
     /// Nothing where the policy decides for other primitives than the function has.
     fn of(policy: &Policy) -> Option<Self> {
         let up_to = policy.decisions().in_l1_up_to;
         let Choice { primitive, in_l1, in_memory, prefetch_distance, .. } =
             policy.choose(Locality::Temporal, up_to);
         let ours = (Primitive::RepMovsb, Some(Primitive::Avx512), Some(Primitive::RepMovsb));
-        let clock = Clock::of(policy.cpu()).filter(|_| (primitive, in_l1, in_memory) == ours)?;
+        let clock = Clock::of(policy.cpu())?;
+        if (primitive, in_l1, in_memory) != ours {
+            return None;
+        }
         let (in_l1_up_to, near_up_to) = clock.page_limits();
         Some(Self { up_to, in_l1_up_to, near_up_to, prefetch_up_to: prefetch_distance as usize })
-    }
-
-    #[inline(always)]
-    fn kept() -> &'static Self {
-        SHORTCUTS.get().map_or(&Self::NEVER, |shortcuts| &shortcuts.first_page)
     }
 }
 
 impl Glance {
-    const NEVER: Self =
-        Self { from: 1, below: 0, near_up_to: u32::MAX, prefetch_distance: 0, long_prefetch_distance: 0 };
-
-    /// Nothing where the policy decides for other primitives than the function has.
+    /// Nothing where the policy decides otherwise, or by what no function is a loop of.
     fn of(policy: &Policy) -> Option<Self> {
         let decisions = policy.decisions();
         let longest = |below: usize| policy.choose(Locality::Auto, below - PAGE_SIZE);
         let (middle, long) = (longest(LONG_FROM), longest(LOOK_FROM));
-        let ours = (Primitive::RepMovsb, None, Some(Primitive::Avx512Nt));
-        let are_ours =
-            [middle, long].iter().all(|choice| (choice.primitive, choice.in_l1, choice.in_memory) == ours);
-        let clock = Clock::of(policy.cpu()).filter(|_| are_ours)?;
+        let primitives = |choice: Choice| (choice.primitive, choice.in_l1, choice.in_memory);
+        let clock = Clock::of(policy.cpu())?;
+        let (near, None, Some(in_memory)) = primitives(middle) else { return None };
+        if primitives(long) != primitives(middle) {
+            return None;
+        }
         Some(Self {
             from: decisions.non_temporal_from?.max(decisions.in_l1_up_to + PAGE_SIZE),
             below: LOOK_FROM,
             near_up_to: clock.glance_near_up_to(),
-            prefetch_distance: middle.prefetch_distance as usize,
-            long_prefetch_distance: long.prefetch_distance as usize,
+            near: arch::through_the_cache(near)?,
+            in_memory,
+            prefetch_distance: middle.prefetch_distance,
+            long_prefetch_distance: long.prefetch_distance,
         })
-    }
-
-    #[inline(always)]
-    fn kept() -> &'static Self {
-        SHORTCUTS.get().map_or(&Self::NEVER, |shortcuts| &shortcuts.glance)
     }
 }
 
@@ -132,20 +132,22 @@ unsafe extern "C" fn by_first_page(dst: *mut u8, src: *const u8, bytes: usize) -
     // SAFETY: the caller's promises; there is a page at least.
     let (dst, src, cycles) = unsafe { arch::avx512_page_timed(dst, src) };
     let (rest, cycles) = (bytes - PAGE_SIZE, u64::from(cycles));
-    let FirstPage { in_l1_up_to, near_up_to, prefetch_up_to, .. } = FirstPage::kept();
+    let first_page = SHORTCUTS.get().and_then(|shortcuts| shortcuts.first_page.as_ref());
     // SAFETY: as above, and a CPU that has what its policy has chosen.
     unsafe {
-        if cycles <= *in_l1_up_to {
-            return arch::avx512(dst, src, rest);
-        }
-        if cycles > *near_up_to {
-            arch::prefetch(src, rest.min(*prefetch_up_to));
+        match first_page {
+            Some(first_page) if cycles <= first_page.in_l1_up_to => return arch::avx512(dst, src, rest),
+            Some(first_page) if cycles > first_page.near_up_to => {
+                arch::prefetch(src, rest.min(first_page.prefetch_up_to));
+            }
+            // Nobody comes here before there is one.
+            Some(_) | None => (),
         }
         arch::rep_movsb(dst, src, rest)
     }
 }
 
-/// What `chunk` does by a glance, for the primitives by which Zen 5 does it.
+/// What `chunk` does by a glance, with nothing of it on the stack before the loop of what is near.
 ///
 /// # Safety
 ///
@@ -153,59 +155,89 @@ unsafe extern "C" fn by_first_page(dst: *mut u8, src: *const u8, bytes: usize) -
 unsafe extern "C" fn by_glance(dst: *mut u8, src: *const u8, bytes: usize) -> c_int {
     // SAFETY: the caller's promises; there are two pages at least.
     let cycles = unsafe { arch::glance::<false>(src, bytes, GLANCE_PREFETCHES, ptr::null_mut()) };
-    let Glance { near_up_to, prefetch_distance, long_prefetch_distance, .. } = Glance::kept();
-    if cycles.is_none_or(|cycles| cycles <= *near_up_to) {
-        // SAFETY: the caller's promises.
-        return unsafe { arch::rep_movsb(dst, src, bytes) };
+    match SHORTCUTS.get().and_then(|shortcuts| shortcuts.glance.as_ref()) {
+        Some(glance) if cycles.is_some_and(|cycles| cycles > glance.near_up_to) => {
+            // SAFETY: the caller's promises.
+            unsafe { past_the_cache(dst, src, bytes, glance) }
+        }
+        // SAFETY: the caller's promises, and a CPU that has what its policy has chosen.
+        Some(glance) => unsafe { (glance.near)(dst, src, bytes) },
+        // SAFETY: the caller's promises; nobody comes here before there are shortcuts.
+        None => unsafe { arch::rep_movsb(dst, src, bytes) },
     }
+}
+
+/// # Safety
+///
+/// As [`by_glance`], which has prefetched.
+#[inline(never)]
+unsafe extern "C" fn past_the_cache(dst: *mut u8, src: *const u8, bytes: usize, glance: &Glance) -> c_int {
+    let Glance { in_memory, prefetch_distance, long_prefetch_distance, .. } = *glance;
     let distance = if bytes < LONG_FROM { prefetch_distance } else { long_prefetch_distance };
-    // SAFETY: the caller's promises, and a CPU that has what its policy has chosen.
-    unsafe { arch::past_the_cache(dst, src, bytes, *distance, GLANCE_PREFETCHES) }
+    // SAFETY: the caller's promises, and a CPU that has what its policy has chosen. Without machine-check safety there is no
+    // fault to hear of.
+    let _ =
+        unsafe { chunk::past_the_cache::<false>(in_memory, dst, src, bytes, distance, GLANCE_PREFETCHES) };
+    0
 }
 
 #[cfg(test)]
 mod tests {
     extern crate std;
 
-    use std::vec;
     use std::vec::Vec;
+    use std::{format, vec};
 
     use super::*;
     use crate::cpu::{Cpu, Features};
     use crate::page::Page;
     use crate::policy::Registers;
 
+    /// The host's policy, once its shortcuts are kept: other tests may be calibrating the clock.
+    fn settled_host() -> Policy {
+        let host = Policy::host().unwrap();
+        while SHORTCUTS.get().is_none() {
+            keep(&host);
+            std::thread::yield_now();
+        }
+        host
+    }
+
     /// What the functions copy, whatever the first page or a glance tells: with the source in the cache and in memory.
     #[test]
     fn every_length_is_copied_and_nothing_else() {
-        let policy = Policy::host().unwrap();
-        assert_eq!(SHORTCUTS.get().is_some(), arch::through_the_cache(policy.decisions().page).is_some());
+        let host = settled_host();
+        let kept = SHORTCUTS.get().unwrap();
+        assert_eq!(kept.first_page.is_some(), FirstPage::of(&host).is_some());
+        assert_eq!(kept.glance.is_some(), Glance::of(&host).is_some());
         let source: Vec<Page> = (0..70_u8).map(Page::filled).collect();
+        let untouched = Page::filled(0xee);
+        let mut destination = vec![untouched; 70];
         for nr_pages in 1..=68 {
-            for locality in Locality::ALL {
-                for flush in [false, true] {
-                    let mut destination = vec![Page::filled(0xee); 70];
-                    let (dst, src) = (&raw mut destination[1], &raw const source[2]);
-                    let Some(copy) = find(FolioPair { dst, src, nr_pages }, *locality) else { continue };
-                    if flush {
-                        // SAFETY: the source, and it starts with a page.
-                        unsafe { arch::flush(src.cast(), nr_pages * PAGE_SIZE) };
-                    }
-                    // SAFETY: as many pages of two vectors.
-                    assert_eq!(unsafe { copy(dst.cast(), src.cast(), nr_pages * PAGE_SIZE) }, 0);
-                    let (before, rest) = destination.split_at(1);
-                    let (copied, after) = rest.split_at(nr_pages);
-                    assert!(copied == &source[2..2 + nr_pages], "{nr_pages} pages {locality} {flush}");
-                    let untouched = before.iter().chain(after).all(|page| *page == Page::filled(0xee));
-                    assert!(untouched, "{nr_pages} pages {locality} {flush}");
+            // Again and again, so that a first page may be in the L1.
+            let repeats = if nr_pages <= 4 { 50 } else { 2 };
+            let ways = Locality::ALL.iter().flat_map(|one| [(*one, false), (*one, true)]);
+            for (locality, flush) in ways.flat_map(|way| [way].repeat(repeats)) {
+                destination.fill(untouched);
+                let (dst, src) = (&raw mut destination[1], &raw const source[2]);
+                let Some(copy) = find(FolioPair { dst, src, nr_pages }, locality) else { continue };
+                if flush {
+                    // SAFETY: the source, and it starts with a page.
+                    unsafe { arch::flush(src.cast(), nr_pages * PAGE_SIZE) };
                 }
+                // SAFETY: as many pages of two vectors.
+                assert_eq!(unsafe { copy(dst.cast(), src.cast(), nr_pages * PAGE_SIZE) }, 0);
+                let context = format!("{nr_pages} pages {locality} {flush}");
+                assert!(destination[1..=nr_pages] == source[2..2 + nr_pages], "{context}");
+                let beside = destination[..1].iter().chain(&destination[1 + nr_pages..]);
+                assert!(beside.clone().all(|page| *page == untouched), "{context}");
             }
         }
     }
 
     #[test]
     fn bad_pairs_are_left_to_the_long_way() {
-        Policy::host().unwrap();
+        settled_host();
         let mut pages = vec![Page::zeroed(); 4];
         let start = pages.as_mut_ptr();
         let bad = [
@@ -224,9 +256,10 @@ mod tests {
         }
     }
 
-    /// The functions have their primitives built in: for other decisions there is none.
+    /// One function has its primitives built in, and the other leaves what has no loop of its own.
     #[test]
-    fn other_decisions_have_no_shortcut() {
+    fn the_policy_says_from_which_length_on_there_is_a_shortcut() {
+        settled_host();
         let policy = Policy::new(Cpu::detect(), Registers::Vector);
         let shortest = |policy: &Policy| {
             let glance = Glance::of(policy).map(|glance| glance.from);
@@ -240,7 +273,10 @@ mod tests {
         assert_eq!(shortest(&no_clock), (None, None));
         let decisions = *policy.decisions();
         let another = Decisions { temporal: Primitive::Movq, non_temporal_from: Some(64 << 10), ..decisions };
-        assert_eq!(shortest(&policy.deciding(another).unwrap()), (None, None));
+        let glances = Clock::of(policy.cpu()).map(|_| 64 << 10);
+        assert_eq!(shortest(&policy.deciding(another).unwrap()), (None, glances));
+        let unknown = Decisions { temporal: Primitive::Movnti, ..another };
+        assert_eq!(shortest(&policy.deciding(unknown).unwrap()), (None, None));
         if decisions.in_l1 == Some(Primitive::Avx512) && Clock::of(policy.cpu()).is_some() {
             let later = Decisions { non_temporal_from: Some(64 << 10), ..decisions };
             assert_eq!(shortest(&policy.deciding(later).unwrap()), (Some(16 << 10), Some(64 << 10)));

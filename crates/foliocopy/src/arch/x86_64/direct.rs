@@ -4,9 +4,8 @@
 use core::ffi::c_int;
 use core::ptr;
 
-use super::{Work, avx2, avx512, look, movq, rep_movs, store_fence};
+use super::{Work, avx2, avx512, look, movq, rep_movs};
 use crate::page::PAGE_SIZE;
-use crate::policy::Policy;
 use crate::primitive::Primitive;
 
 /// Copies `bytes` bytes, a multiple of 64, from the second address to the first, and answers 0: so a function of the C ABI
@@ -103,48 +102,4 @@ pub(crate) unsafe fn avx512_page_timed(dst: *mut u8, src: *const u8) -> (*mut u8
     // SAFETY: the caller's promises.
     let (_, dst, src) = unsafe { avx512::copy_to_end::<false>(plain(dst, src, PAGE_SIZE)) };
     (dst, src, (look::time_stamp() as u32).wrapping_sub(start))
-}
-
-/// AVX-512 past the cache with a fence, `distance` bytes prefetched ahead, of which the first `prefetched` are already.
-///
-/// # Safety
-///
-/// As [`Primitive::copy`].
-#[inline(always)]
-pub(crate) unsafe fn past_the_cache(
-    dst: *mut u8,
-    src: *const u8,
-    bytes: usize,
-    distance: usize,
-    prefetched: usize,
-) -> c_int {
-    let distance = bytes.min(distance);
-    let seen = distance.min(prefetched);
-    let ahead = bytes - distance;
-    // SAFETY: the range in two parts, of which the first prefetches the second.
-    unsafe {
-        look::prefetch(src.add(seen), distance - seen);
-        if ahead != 0 {
-            let work = Work { prefetch: distance as isize, ..plain(dst, src, ahead) };
-            avx512::copy_non_temporal::<false>(work);
-        }
-        avx512::copy_non_temporal::<false>(plain(dst.add(ahead), src.add(ahead), distance));
-    }
-    store_fence();
-    0
-}
-
-/// Does the work compiled for the widest vectors that the policy copies pages by: what costs a batch of 512 pages 1.2 ns a page
-/// with those of every x86-64 costs 0.2.
-#[inline(always)]
-pub(crate) fn on_vectors_of<R>(policy: &Policy, work: impl FnOnce() -> R) -> R {
-    #[target_feature(enable = "avx512f")]
-    fn on_avx512<R>(work: impl FnOnce() -> R) -> R {
-        work()
-    }
-    match policy.decisions().page {
-        // SAFETY: a policy decides for no primitive that the CPU lacks.
-        Primitive::Avx512 => unsafe { on_avx512(work) },
-        _ => work(),
-    }
 }
