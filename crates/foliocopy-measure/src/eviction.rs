@@ -1,4 +1,5 @@
-//! Making caches cold: the lines to be copied flushed, and a buffer larger than all caches read through.
+//! Making caches cold: the lines to be copied flushed, and a buffer larger than all caches read through. And making part of
+//! them hot again.
 //!
 //! Reading alone is not enough. A last-level cache that keeps what was used twice keeps a destination that somebody has
 //! read after the copy: on Zen 5, after 128 MiB had been streamed through 32 MiB, copies into such a destination ran
@@ -10,6 +11,11 @@ use crate::memory::{Mapping, MemoryError, MemoryKind};
 
 /// What the RFC's benchmark streams through the L3 before each cold copy.
 pub const RFC_BYTES: u64 = 128 << 20;
+
+/// How often memory is read until it is in the cache. A last-level cache that a stream has just gone through doesn't keep what
+/// is read once: on Zen 5 (32 MiB), after an eviction, 13 % of 2 MiB, 54 % of 8 MiB and 76 % of 16 MiB were still in memory
+/// after one reading, 9, 37 and 12 % after two, 5, 0.3 and 0.8 % after four, 2, 0 and 0.5 % after eight.
+const WARMING_READS: usize = 8;
 
 /// The line size of every x86-64 CPU so far.
 const LINE: usize = 64;
@@ -48,6 +54,13 @@ pub fn read_lines(memory: &[u8]) {
         sum = sum.wrapping_add(u64::from(line[0]));
     }
     black_box(sum);
+}
+
+/// Brings memory into the cache, all of it, where that is large enough.
+pub fn warm<'a>(memory: impl Iterator<Item = &'a [u8]> + Clone) {
+    for _ in 0..WARMING_READS {
+        memory.clone().for_each(read_lines);
+    }
 }
 
 /// Writes every line of `memory` back and puts it out of every cache, where the CPU has an instruction for that.

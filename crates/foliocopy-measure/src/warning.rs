@@ -51,8 +51,8 @@ pub enum Warning {
     NumaBalancing,
     /// Latencies can't be sampled.
     TimeStampCounter(&'static str),
-    /// What should be cold is not much slower to load than what is hot.
-    NotCold {
+    /// What should be cold is not much slower to load than what should be hot.
+    ColdLikeHot {
         /// Median latency of cold lines, in cycles.
         cold: f64,
         /// Median latency of hot lines, in cycles.
@@ -152,19 +152,14 @@ impl Warning {
         if let Some(folio_bytes) = hot().filter(|cell| !fits(cell)).map(|cell| cell.folio_bytes).min() {
             warnings.push(Self::NotHot { folio_bytes });
         }
-        let latency = |cache| {
-            let cells = results.cells.iter().filter(|cell| cell.cache == Some(cache));
-            let cells = cells.filter(|cell| cache == Cache::Cold || fits(cell));
-            let samples: Vec<f64> = cells
-                .flat_map(|cell| cell.latency_cycles.iter().flatten())
-                .map(|cycles| f64::from(*cycles))
-                .collect();
-            median(&samples)
-        };
-        if let (Some(cold), Some(hot)) = (latency(Cache::Cold), latency(Cache::Hot))
+        let middle =
+            |samples: &mut dyn Iterator<Item = u32>| median(&samples.map(f64::from).collect::<Vec<_>>());
+        let cold = middle(&mut results.cells.iter().flat_map(Cell::cold_latencies));
+        let hot = middle(&mut results.cells.iter().filter(|cell| fits(cell)).flat_map(Cell::hot_latencies));
+        if let (Some(cold), Some(hot)) = (cold, hot)
             && cold < COLD_FACTOR * hot
         {
-            warnings.push(Self::NotCold { cold, hot });
+            warnings.push(Self::ColdLikeHot { cold, hot });
         }
         let needed = rounds_needed(results.tests());
         if let Some(rounds) = results.cells.iter().map(|cell| cell.samples_gbps.len()).min()
@@ -204,7 +199,9 @@ impl Warning {
             Self::TimeStampCounter(_) => {
                 "Cold is not proved; compare the cold and the hot throughput.".into()
             }
-            Self::NotCold { .. } => "Raise --evict.".into(),
+            Self::ColdLikeHot { .. } => {
+                "Raise --evict if the cold ones are fast, lower --total if the hot ones are slow.".into()
+            }
             Self::NotHot { .. } => "Read these rows as copies between cache and memory.".into(),
             Self::FewRounds { needed, .. } => format!("Use --rounds {needed} or more, or a longer --time."),
             Self::FolioSize { .. } => {
@@ -257,10 +254,10 @@ impl fmt::Display for Warning {
             Self::TimeStampCounter(reason) => {
                 write!(f, "The time-stamp counter can't be used: {reason}.")
             }
-            Self::NotCold { cold, hot } => {
+            Self::ColdLikeHot { cold, hot } => {
                 write!(
                     f,
-                    "Cold lines took {cold:.0} cycles to load and hot ones {hot:.0}: cold was not cold."
+                    "Cold lines took {cold:.0} cycles to load, hot ones {hot:.0}: the two don't differ."
                 )
             }
             Self::NotHot { folio_bytes } => {
@@ -343,10 +340,19 @@ mod tests {
         results.environment.cpu.caches[0].bytes -= 1;
         let not_hot = Warning::NotHot { folio_bytes: 64 << 10 };
         assert!(Warning::about_cells(&results, MemoryKind::Thp).contains(&not_hot));
-        for expected in ["50 % of the thp memory", "75 %", "cold was not cold", "3 rounds", "incomplete"] {
+        for expected in ["50 % of the thp memory", "75 %", "the two don't differ", "3 rounds", "incomplete"] {
             assert!(text.contains(expected), "{text}");
         }
         assert!(warnings[0].advice().contains("transparent_hugepage/enabled"));
+        results.environment.cpu.caches.clear();
+        results.cells.truncate(1);
+        results.cells[0].cache = Some(Cache::Mixed);
+        for (latencies, alike) in [([50, 300, 60, 290], false), ([280, 300, 60, 290], true)] {
+            results.cells[0].latency_cycles = vec![latencies.to_vec()];
+            let warnings = Warning::about_cells(&results, MemoryKind::Thp);
+            let warned = warnings.iter().any(|warning| matches!(warning, Warning::ColdLikeHot { .. }));
+            assert_eq!(warned, alike, "{latencies:?}: hot and cold lines in turn");
+        }
         assert!(
             !Warning::about_cells(&results, MemoryKind::Anon)
                 .iter()

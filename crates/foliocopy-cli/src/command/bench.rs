@@ -140,7 +140,7 @@ enum CacheChoice {
     Hot,
     /// Cold and hot in turn
     Both,
-    /// Random hot and cold folios in bursts of 1 to 64
+    /// Random hot and cold folios in bursts of 1 to 64, at most a quarter of them
     Mixed,
 }
 

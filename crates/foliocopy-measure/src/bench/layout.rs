@@ -5,7 +5,7 @@ use foliocopy::{FolioPair, PAGE_SIZE};
 
 use super::Case;
 use crate::contender::Copier;
-use crate::eviction::{flush_lines, read_lines};
+use crate::eviction::{self, flush_lines, read_lines};
 use crate::memory::{Mapping, MemoryError, MemoryKind, PMD_BYTES};
 use crate::result::MemoryGiven;
 
@@ -113,17 +113,15 @@ impl Layout {
         (0..self.pairs.len()).for_each(|index| read_lines(self.destination(index)));
     }
 
-    /// Reads source and destination of the folios that `chosen` says.
-    pub(super) fn warm(&self, mut chosen: impl FnMut(usize) -> bool) {
-        for index in (0..self.pairs.len()).filter(|index| chosen(*index)) {
-            read_lines(self.source(index));
-            read_lines(self.destination(index));
-        }
+    /// Brings source and destination of the folios that `chosen` says into the cache.
+    pub(super) fn warm(&self, chosen: impl Fn(usize) -> bool) {
+        let folios = (0..self.pairs.len()).filter(|index| chosen(*index));
+        eviction::warm(folios.flat_map(|index| [self.source(index), self.destination(index)]));
     }
 
-    /// Puts source and destination out of every cache.
-    pub(super) fn flush(&self) {
-        for index in 0..self.pairs.len() {
+    /// Puts source and destination of the folios that `chosen` says out of every cache.
+    pub(super) fn flush(&self, chosen: impl Fn(usize) -> bool) {
+        for index in (0..self.pairs.len()).filter(|index| chosen(*index)) {
             flush_lines(self.source(index));
             flush_lines(self.destination(index));
         }

@@ -1,8 +1,8 @@
 //! Takes the samples of one case: prepares the caches, times a run, proves the state of the caches.
 
 use std::sync::Barrier;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{iter, thread};
 
 use fastrand::Rng;
 use foliocopy::{FolioPair, PAGE_SIZE};
@@ -12,10 +12,14 @@ use super::layout::{self, Layout};
 use super::{BenchError, Case, Crew, Plan, Then};
 use crate::affinity;
 use crate::contender::{Contender, Copier, Kind};
-use crate::eviction::{EvictionBuffer, read_lines};
+use crate::eviction::{self, EvictionBuffer, read_lines};
 use crate::latency;
 use crate::memory::{Mapping, MemoryError, MemoryKind};
 use crate::result::{Cache, MemoryGiven};
+
+/// The most folios in a row that are all hot or all cold, where the cache is mixed; a quarter of the folios if that is less, or
+/// a few large ones would all be hot in one round and all cold in the next.
+const LONGEST_BURST: usize = 64;
 
 /// What one contender did in one round.
 pub(super) struct Sample {
@@ -92,16 +96,7 @@ impl<'a> Sampler<'a> {
     /// Changes the order of the folios, and which of them are hot.
     pub(super) fn shuffle(&mut self, rng: &mut Rng) {
         self.layouts.iter_mut().for_each(|layout| layout.shuffle(rng));
-        let mut hot = rng.bool();
-        let mut burst = 0;
-        for folio in &mut self.hot {
-            if burst == 0 {
-                hot = !hot;
-                burst = rng.usize(1..=64);
-            }
-            burst -= 1;
-            *folio = hot;
-        }
+        choose_hot(&mut self.hot, rng);
     }
 
     /// What the system really gave.
@@ -146,29 +141,19 @@ impl<'a> Sampler<'a> {
 
     fn sample_one(&mut self, copier: Copier, rng: &mut Rng) -> Sample {
         if self.case.cache != Cache::Hot {
-            self.layouts[0].flush();
+            self.layouts[0].flush(|_| true);
             self.eviction.evict();
         }
         let victim_before = self.victim.as_ref().map(|victim| {
-            read_lines(victim.as_slice());
-            read_lines(victim.as_slice());
+            eviction::warm(iter::once(victim.as_slice()));
             gbps(victim.bytes(), timed(|| read_lines(victim.as_slice())))
         });
         self.warm_code(copier);
         let layout = &mut self.layouts[0];
         let repeats = prepare(layout, self.case, copier, &self.hot);
         let latencies = match self.plan.counter.hertz() {
-            Some(_) if self.case.cache != Cache::Mixed => {
-                let lines = (0..latency::SAMPLES).map(|sample| {
-                    let index = rng.usize(..layout.folios());
-                    let folio =
-                        if sample % 2 == 0 { layout.source(index) } else { layout.destination(index) };
-                    let line = rng.usize(..folio.len() / 64) * 64;
-                    latency::sample(folio, [line].into_iter(), self.case.cache == Cache::Cold)
-                });
-                lines.flatten().collect()
-            }
-            _ => Vec::new(),
+            Some(_) => sample_latencies(layout, self.case.cache, &self.hot, rng),
+            None => Vec::new(),
         };
         layout.warm_list(copier);
         let bytes = layout.bytes() * repeats;
@@ -205,7 +190,7 @@ impl<'a> Sampler<'a> {
                         // Where it may not, it runs wherever the scheduler puts it.
                         let _ = affinity::pin(cpus[index % cpus.len()]);
                         if case.cache != Cache::Hot {
-                            layout.flush();
+                            layout.flush(|_| true);
                             eviction.evict();
                         }
                         let repeats = prepare(layout, case, copier, hot);
@@ -261,6 +246,21 @@ fn lay_out(plan: &Plan, case: &Case, rng: &mut Rng) -> Result<Vec<Layout>, Memor
     (0..case.crew.threads()).map(|_| Layout::new(case, plan.memory, rng)).collect()
 }
 
+/// Chooses a random half of the folios, in bursts that are hot or cold alike.
+fn choose_hot(folios: &mut [bool], rng: &mut Rng) {
+    let longest = (folios.len() / 4).clamp(1, LONGEST_BURST);
+    let mut hot = rng.bool();
+    let mut burst = 0;
+    for folio in folios {
+        if burst == 0 {
+            hot = !hot;
+            burst = rng.usize(1..=longest);
+        }
+        burst -= 1;
+        *folio = hot;
+    }
+}
+
 /// Brings the folios into the state of the cache that the case asks for, on evicted caches, and says how often they
 /// are to be copied.
 fn prepare(layout: &mut Layout, case: &Case, copier: Copier, hot: &[bool]) -> usize {
@@ -268,6 +268,8 @@ fn prepare(layout: &mut Layout, case: &Case, copier: Copier, hot: &[bool]) -> us
         Cache::Cold => 1,
         Cache::Mixed => {
             layout.warm(|index| hot[index]);
+            // Whoever reads a folio prefetches the start of the next: a fifth of the lines of cold pages came back that way.
+            layout.flush(|index| !hot[index]);
             1
         }
         Cache::Hot => {
@@ -279,6 +281,29 @@ fn prepare(layout: &mut Layout, case: &Case, copier: Copier, hot: &[bool]) -> us
     }
 }
 
+/// Latencies of a few lines, as a [`Cell`](crate::result::Cell) has them. Nothing where no folio is hot, or none cold, that
+/// should be.
+fn sample_latencies(layout: &Layout, cache: Cache, hot: &[bool], rng: &mut Rng) -> Vec<u32> {
+    let is_hot = |index: usize| cache == Cache::Hot || cache == Cache::Mixed && hot[index];
+    let (hot, cold): (Vec<usize>, Vec<usize>) = (0..layout.folios()).partition(|index| is_hot(*index));
+    let turns = match cache {
+        Cache::Hot => [&hot, &hot],
+        Cache::Cold => [&cold, &cold],
+        Cache::Mixed => [&hot, &cold],
+    };
+    if turns.iter().any(|folios| folios.is_empty()) {
+        return Vec::new();
+    }
+    let lines = (0..latency::SAMPLES).map(|sample| {
+        let folios = turns[sample % 2];
+        let index = folios[rng.usize(..folios.len())];
+        let folio = if sample / 2 % 2 == 0 { layout.source(index) } else { layout.destination(index) };
+        let line = rng.usize(..folio.len() / 64) * 64;
+        latency::sample(folio, [line].into_iter(), !is_hot(index))
+    });
+    lines.flatten().collect()
+}
+
 fn timed(work: impl FnOnce()) -> Duration {
     let started = Instant::now();
     work();
@@ -288,4 +313,30 @@ fn timed(work: impl FnOnce()) -> Duration {
 /// Decimal gigabytes a second; the shortest time that can be told from none is a nanosecond.
 fn gbps(bytes: usize, time: Duration) -> f64 {
     bytes as f64 / time.as_nanos().max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_random_half_is_hot_in_bursts() {
+        let mut rng = Rng::with_seed(7);
+        for (folios, longest) in [(4, 1), (64, 16), (2048, LONGEST_BURST)] {
+            let mut hot = vec![false; folios];
+            let mut of_all = 0;
+            let mut seen = 0;
+            for _ in 0..200 {
+                choose_hot(&mut hot, &mut rng);
+                of_all += hot.iter().filter(|hot| **hot).count();
+                // The last one is cut off where the folios end.
+                seen = seen.max(hot.chunk_by(|one, next| one == next).map(<[bool]>::len).max().unwrap());
+            }
+            assert_eq!(seen, longest, "{folios} folios");
+            let part = of_all as f64 / (200 * folios) as f64;
+            assert!((0.45..0.55).contains(&part), "{folios} folios: {part}");
+        }
+        let mut alone = [false];
+        choose_hot(&mut alone, &mut rng);
+    }
 }

@@ -104,7 +104,7 @@ pub struct Cell {
     /// The speed-up over the baseline. `None` where the situation has no baseline.
     pub ratio_to_baseline: Option<Ratio>,
     /// Latencies in cycles of a few sampled lines of source and destination, taken before each run: the proof that cold
-    /// was cold and hot was hot.
+    /// was cold and hot was hot. Where the cache is mixed, lines that should be hot and lines that should be cold take turns.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub latency_cycles: Vec<Vec<u32>>,
     /// What the memory really was.
@@ -176,6 +176,32 @@ impl Cell {
             dst_node: self.dst_node,
             dimensions: &self.dimensions,
         }
+    }
+
+    /// The sampled latencies of lines that should be hot.
+    pub fn hot_latencies(&self) -> impl Iterator<Item = u32> {
+        self.latencies(match self.cache {
+            Some(Cache::Hot) => Some((0, 1)),
+            Some(Cache::Mixed) => Some((0, 2)),
+            Some(Cache::Cold) | None => None,
+        })
+    }
+
+    /// The sampled latencies of lines that should be cold.
+    pub fn cold_latencies(&self) -> impl Iterator<Item = u32> {
+        self.latencies(match self.cache {
+            Some(Cache::Cold) => Some((0, 1)),
+            Some(Cache::Mixed) => Some((1, 2)),
+            Some(Cache::Hot) | None => None,
+        })
+    }
+
+    /// Those of each run, from the `first` on, `step` apart.
+    fn latencies(&self, turns: Option<(usize, usize)>) -> impl Iterator<Item = u32> {
+        let of_runs = move |(first, step)| {
+            self.latency_cycles.iter().flat_map(move |run| run.iter().skip(first).step_by(step))
+        };
+        turns.into_iter().flat_map(of_runs).copied()
     }
 
     /// This cell's samples by those of `baseline`, a cell of the same situation, round by round.
