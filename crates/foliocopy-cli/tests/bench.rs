@@ -137,6 +137,20 @@ fn a_mask_changes_what_the_kernel_would_do() {
 }
 
 #[test]
+fn a_cold_run_fills_the_last_level_cache_unless_somebody_reads_it_at_once() {
+    let one = |then: &[&str]| {
+        results(
+            bench().args(["--cache", "cold", "--folio", "2M", "--rounds", "1", "--evict", "2M"]).args(then),
+        )
+    };
+    let filling = one(&[]);
+    let caches = filling.environment.cpu.caches.iter().map(|cache| cache.bytes);
+    let expected = caches.max().unwrap_or(32 << 20).clamp(2 << 20, 64 << 20);
+    assert_eq!(filling.parameters.total_bytes_cold, expected);
+    assert_eq!(one(&["--then", "read"]).parameters.total_bytes_cold, 2 << 20);
+}
+
+#[test]
 fn a_preset_has_the_rfcs_parameters_and_flags_prevail() {
     let results =
         results(bench().args(["--preset", "rfc-zen3", "--total", "4M", "--rounds", "2", "--evict", "2M"]));

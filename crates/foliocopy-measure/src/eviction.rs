@@ -25,6 +25,18 @@ pub fn default_bytes(last_level_cache: Option<u64>) -> u64 {
     last_level_cache.map_or(RFC_BYTES, |cache| RFC_BYTES.max(4 * cache))
 }
 
+/// How many bytes a cold run copies where it is read afterwards: the reader comes while what was copied is still in the cache,
+/// if it ever was.
+pub const COLD_RUN_READ_BYTES: u64 = 2 << 20;
+
+/// How many bytes a cold run copies: as many as the last-level cache holds, so that what a run leaves dirty there is pushed out
+/// within the run, by what is copied next, and not at the expense of whoever comes after it. At most 64 MiB, for the rounds'
+/// sake. The RFC's 2 MiB flatter copies through the cache: on Zen 5 folios of 2 MiB have, through it and past it, 1.26 and
+/// 1.40 of `rep movsq` page by page in runs of 2 MiB, 1.22 and 1.43 in runs of 32, 1.20 and 1.42 in runs of 128.
+pub fn cold_run_bytes(last_level_cache: Option<u64>) -> u64 {
+    last_level_cache.unwrap_or(32 << 20).clamp(2 << 20, 64 << 20)
+}
+
 /// A buffer that pushes everything else out of the caches.
 #[derive(Debug)]
 pub struct EvictionBuffer(Mapping);
@@ -87,5 +99,11 @@ mod tests {
         assert_eq!(default_bytes(None), RFC_BYTES);
         assert_eq!(default_bytes(Some(32 << 20)), RFC_BYTES);
         assert_eq!(default_bytes(Some(384 << 20)), 1536 << 20);
+    }
+
+    #[test]
+    fn a_cold_run_fills_the_cache_within_reason() {
+        let sizes = [None, Some(1 << 20), Some(36 << 20), Some(384 << 20)];
+        assert_eq!(sizes.map(cold_run_bytes), [32 << 20, 2 << 20, 36 << 20, 64 << 20]);
     }
 }

@@ -18,6 +18,7 @@ use thiserror::Error;
 use crate::affinity;
 use crate::bench::{BenchError, Case, Crew, Observer, Plan, Then};
 use crate::contender::{Contender, ContenderError};
+use crate::eviction;
 use crate::latency::TimeStampCounter;
 use crate::memory::MemoryKind;
 use crate::result::{Cache, Cell};
@@ -30,8 +31,7 @@ const ROUNDS: u32 = 41;
 /// Rounds after which the buffers are laid out anew.
 const LAYOUT_ROUNDS: u32 = 8;
 
-/// Bytes copied in a cold run, and in a hot one.
-const TOTAL_COLD: u64 = 2 << 20;
+/// Bytes copied in a hot run.
 const TOTAL_HOT: u64 = 4 << 20;
 
 /// The folios by which it is decided how the cache is passed.
@@ -57,6 +57,8 @@ pub struct Settings {
     pub time: Duration,
     /// Bytes streamed through the caches before each cold run.
     pub evict_bytes: usize,
+    /// Bytes copied in a cold run.
+    pub cold_run_bytes: u64,
     /// Seed of all that is shuffled and resampled.
     pub seed: u64,
     /// Whether latencies can be sampled.
@@ -145,7 +147,7 @@ impl Tuner<'_> {
             ..self.process
         };
         let contenders = self.contenders(&candidates, decisions, Locality::NonTemporal)?;
-        let cells = self.measure(contenders, cases(&[Cache::Cold], &PAST, None), 0.4)?;
+        let cells = self.measure(contenders, self.cases(&[Cache::Cold], &PAST, None), 0.4)?;
         self.process = self.decide_past_the_cache("process", self.process, &candidates, &cells);
         self.kernel = self.decide_past_the_cache("kernel", self.kernel, &of_kernel(&candidates), &cells);
         Ok(())
@@ -188,7 +190,7 @@ impl Tuner<'_> {
             ..self.process
         };
         let contenders = self.contenders(&candidates, decisions, Locality::Temporal)?;
-        let cells = self.measure(contenders, cases(&[Cache::Cold, Cache::Hot], &THROUGH, None), 0.25)?;
+        let cells = self.measure(contenders, self.cases(&[Cache::Cold, Cache::Hot], &THROUGH, None), 0.25)?;
         let of =
             |counts: fn(u64) -> bool| cells.iter().filter(move |cell| counts(cell.folio_bytes)).collect();
         let (page, more, all) = (of(|bytes| bytes == 4096), of(|bytes| bytes >= 64 << 10), of(|_| true));
@@ -223,7 +225,8 @@ impl Tuner<'_> {
         let mut contenders = self.contenders(&candidates, decisions, Locality::Temporal)?;
         contenders.push(Contender::of_policy(ALONE, self.policy.deciding(alone)?, Locality::Temporal)?);
         let names: Vec<String> = contenders.iter().map(|contender| contender.name().to_owned()).collect();
-        let cells = self.measure(contenders, cases(&[Cache::Cold, Cache::Hot], &FEW_PAGES, None), 0.15)?;
+        let cells =
+            self.measure(contenders, self.cases(&[Cache::Cold, Cache::Hot], &FEW_PAGES, None), 0.15)?;
         let built_in = *self.policy.decisions();
         let mut best = (None, 0);
         for bytes in FEW_PAGES {
@@ -257,7 +260,8 @@ impl Tuner<'_> {
         let [temporal, non_temporal] = localities.map(Locality::name);
         let contenders = localities.map(|locality| Contender::of_policy(locality.name(), policy, locality));
         let contenders = contenders.into_iter().collect::<Result<_, _>>()?;
-        let cells = self.measure(contenders, cases(&[Cache::Cold], &THRESHOLDS, Some(Then::Read)), 0.1)?;
+        let cells =
+            self.measure(contenders, self.cases(&[Cache::Cold], &THRESHOLDS, Some(Then::Read)), 0.1)?;
         let trial = Trial {
             decision: "process.non_temporal_from",
             incumbent: temporal,
@@ -294,7 +298,7 @@ impl Tuner<'_> {
                 Contender::of_policy(BUILT_IN, self.policy, locality)?,
                 Contender::of_policy(PROFILE, profile, locality)?,
             ];
-            let cells = self.measure(contenders, cases(caches, folios, None), share)?;
+            let cells = self.measure(contenders, self.cases(caches, folios, None), share)?;
             let all: Vec<&Cell> = cells.iter().collect();
             for baseline in cells.iter().filter(|cell| cell.contender == BUILT_IN) {
                 let ratio = trial::find(&all, PROFILE, baseline)
@@ -308,6 +312,24 @@ impl Tuner<'_> {
             }
         }
         Ok(gains)
+    }
+
+    fn cases(&self, caches: &[Cache], folios: &[u64], then: Option<Then>) -> Vec<Case> {
+        let total_bytes = |cache| match (cache, then) {
+            (Cache::Hot, _) => TOTAL_HOT,
+            (_, Some(Then::Read)) => eviction::COLD_RUN_READ_BYTES,
+            _ => self.settings.cold_run_bytes,
+        };
+        let case = |cache, folio_bytes| Case {
+            cache,
+            folio_bytes,
+            total_bytes: total_bytes(cache),
+            nodes: None,
+            then,
+            crew: Crew::One,
+            scattered: false,
+        };
+        caches.iter().flat_map(|cache| folios.iter().map(|bytes| case(*cache, *bytes))).collect()
     }
 
     /// A contender for each candidate, by its name.
@@ -400,21 +422,6 @@ fn of_kernel(candidates: &[Candidate]) -> Vec<Candidate> {
     candidates.iter().copied().filter(|candidate| candidate.primitive.is_kernel()).collect()
 }
 
-fn cases(caches: &[Cache], folios: &[u64], then: Option<Then>) -> Vec<Case> {
-    let of = |cache: Cache| {
-        folios.iter().map(move |&folio_bytes| Case {
-            cache,
-            folio_bytes,
-            total_bytes: if cache == Cache::Hot { TOTAL_HOT } else { TOTAL_COLD },
-            nodes: None,
-            then,
-            crew: Crew::One,
-            scattered: false,
-        })
-    };
-    caches.iter().copied().flat_map(of).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -444,6 +451,7 @@ mod tests {
             cpu: *Policy::host().unwrap().cpu(),
             time: Duration::ZERO,
             evict_bytes: 1 << 20,
+            cold_run_bytes: 2 << 20,
             seed: 1,
             counter: TimeStampCounter::detect(),
         }

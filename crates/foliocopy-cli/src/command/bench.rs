@@ -40,9 +40,6 @@ use preset::Preset;
 /// The folios that are measured unless told otherwise.
 const FOLIOS: [u64; 6] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 2 << 20];
 
-/// Bytes of a cold run, as in the RFC.
-const TOTAL_COLD: u64 = 2 << 20;
-
 /// Bytes of a hot run: enough copies of a folio for a clock of nanoseconds, few enough for many rounds.
 const TOTAL_HOT: u64 = 16 << 20;
 
@@ -67,7 +64,8 @@ pub(crate) struct Args {
     /// Bytes of a folio, 4K to 1G [default: 4K,16K,64K,256K,1M,2M]
     #[arg(long = "folio", value_name = "SIZE", value_delimiter = ',')]
     folios: Vec<Size>,
-    /// Bytes copied a run, in whole folios, one at least [default: 2M cold, 16M hot]
+    /// Bytes copied a run, in whole folios, one at least [default: cold as many as the last-level cache
+    /// holds, up to 64M, or 2M with --then read; 16M hot]
     #[arg(long, value_name = "SIZE")]
     total: Option<Size>,
     /// Rounds, in each of which every contender runs once [default: 41, within 40s]
@@ -438,7 +436,8 @@ fn total(args: &Args, cache: Cache, folio_bytes: u64, last_level_cache: u64) -> 
         (_, Some(ThenChoice::Victim), _) => last_level_cache,
         (Cache::Cold, _, Some(preset)) => preset.total_cold(),
         (Cache::Hot, _, Some(preset)) => preset.total_hot(),
-        (Cache::Cold, ..) => TOTAL_COLD,
+        (Cache::Cold, Some(ThenChoice::Read), None) => eviction::COLD_RUN_READ_BYTES,
+        (Cache::Cold, None, None) => eviction::cold_run_bytes(Some(last_level_cache)),
         (Cache::Hot, ..) => TOTAL_HOT,
         // Sources and destinations of the hot half together fill a quarter of the cache.
         (Cache::Mixed, ..) => (last_level_cache / 4).max(4 * folio_bytes),

@@ -88,13 +88,13 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let cpu = cpu(args.cpu)?;
     affinity::pin(cpu).with_context(|| format!("can't stay on CPU {cpu}"))?;
     let output = output(&args)?;
-    let evict = args
-        .evict
-        .map_or_else(|| eviction::default_bytes(Topology::detect().last_level_cache()), |size| size.0);
+    let last_level_cache = Topology::detect().last_level_cache();
+    let evict = args.evict.map_or_else(|| eviction::default_bytes(last_level_cache), |size| size.0);
     let settings = Settings {
         cpu: *policy.cpu(),
         time: args.time,
         evict_bytes: usize::try_from(evict).context("--evict exceeds the address space")?,
+        cold_run_bytes: eviction::cold_run_bytes(last_level_cache),
         seed: u64::from(args.seed.unwrap_or_else(|| fastrand::u32(..))),
         counter: TimeStampCounter::detect(),
     };

@@ -30,9 +30,6 @@ use crate::{header, table};
 /// The folios that are measured unless told otherwise.
 const FOLIOS: [u64; 6] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 2 << 20];
 
-/// Bytes a sample when cold, as in the RFC.
-const TOTAL_COLD: u64 = 2 << 20;
-
 /// Bytes a sample when hot.
 const TOTAL_HOT: u64 = 16 << 20;
 
@@ -58,7 +55,8 @@ pub(crate) struct Args {
     /// Bytes of a folio, powers of two from 4K to 4M [default: 4K,16K,64K,256K,1M,2M]
     #[arg(long = "folio", value_name = "SIZE", value_delimiter = ',')]
     folios: Vec<Size>,
-    /// Bytes copied a sample, in whole folios, one at least [default: 2M cold, 16M hot]
+    /// Bytes copied a sample, in whole folios, one at least [default: cold as many as the last-level cache
+    /// holds, up to 64M; 16M hot]
     #[arg(long, value_name = "SIZE")]
     total: Option<Size>,
     /// Rounds, in each of which every contender runs once [default: 41, within 60s]
@@ -252,7 +250,7 @@ fn plan(
         let total_bytes = match (args.total, cache) {
             (Some(total), _) => total.0,
             (None, Cache::Hot) => TOTAL_HOT,
-            (None, _) => TOTAL_COLD,
+            (None, _) => eviction::cold_run_bytes(topology.last_level_cache()),
         };
         for &nodes in pairs {
             cases.extend(folios.iter().map(|&folio_bytes| Case {
