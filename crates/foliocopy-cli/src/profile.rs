@@ -67,10 +67,15 @@ const DECISIONS: [(&str, Show); 6] = [
 /// How far ahead stores past the cache prefetch.
 pub(crate) fn prefetching(decisions: &Decisions) -> String {
     let short = decisions.prefetch_distance;
-    match decisions.long_prefetch_distance {
-        Some(long) if long != short => format!("{short} ahead, {long} from 128K"),
-        _ => format!("{short} ahead"),
-    }
+    let long = match decisions.long_prefetch_distance {
+        Some(long) if long != short => format!(", {long} from 128K"),
+        _ => String::new(),
+    };
+    let none = match decisions.no_prefetch_from {
+        Some(bytes) => format!(", none from {}", Size(bytes as u64)),
+        None => String::new(),
+    };
+    format!("{short} ahead{long}{none}")
 }
 
 /// Whether the profile agrees with what is built in for this CPU, and by how much it would help, in a sentence.

@@ -45,8 +45,16 @@ const FEW_PAGES: [u64; 3] = [8 << 10, 16 << 10, 32 << 10];
 /// Where passing the cache may begin.
 const THRESHOLDS: [u64; 7] = [32 << 10, 64 << 10, 128 << 10, 256 << 10, 512 << 10, 1 << 20, 2 << 20];
 
+/// Where leaving prefetching to the CPU may begin.
+const UNPREFETCHED: [u64; 4] = [512 << 10, 1 << 20, 2 << 20, 8 << 20];
+
+/// How much copy and one read of the destination together may keep of their speed by passing the cache before that begins
+/// later: the copy alone gains four times what they lose, and not every destination is read.
+const TOLERABLE_WITH_READ: f64 = 0.9;
+
 /// How many cases an observer hears of at most.
-pub const CASES: usize = PAST.len() + 4 * THROUGH.len() + 2 * FEW_PAGES.len() + THRESHOLDS.len() + PAST.len();
+pub const CASES: usize =
+    2 * PAST.len() + UNPREFETCHED.len() + 4 * THROUGH.len() + 2 * FEW_PAGES.len() + THRESHOLDS.len();
 
 /// How the measurement is made.
 #[derive(Debug)]
@@ -114,6 +122,7 @@ pub fn tune(settings: &Settings, observer: &mut dyn Observer) -> Result<Tuned, T
         observer,
     };
     tuner.past_the_cache()?;
+    tuner.no_prefetch()?;
     tuner.through_the_cache()?;
     tuner.in_l1()?;
     tuner.threshold()?;
@@ -144,10 +153,11 @@ impl Tuner<'_> {
             non_temporal: candidate.primitive,
             prefetch_distance: candidate.prefetch_distance,
             long_prefetch_distance: None,
+            no_prefetch_from: None,
             ..self.process
         };
         let contenders = self.contenders(&candidates, decisions, Locality::NonTemporal)?;
-        let cells = self.measure(contenders, self.cases(&[Cache::Cold], &PAST, None), 0.4)?;
+        let cells = self.measure(contenders, self.cases(&[Cache::Cold], &PAST, None), 0.35)?;
         self.process = self.decide_past_the_cache("process", self.process, &candidates, &cells);
         self.kernel = self.decide_past_the_cache("kernel", self.kernel, &of_kernel(&candidates), &cells);
         Ok(())
@@ -167,6 +177,7 @@ impl Tuner<'_> {
         let decisions = Decisions {
             non_temporal: best.primitive,
             long_prefetch_distance: Some(best.prefetch_distance),
+            no_prefetch_from: built_in.no_prefetch_from.filter(|_| best.primitive == built_in.non_temporal),
             ..built_in
         };
         let same = candidates.iter().copied().filter(|candidate| candidate.primitive == best.primitive);
@@ -177,6 +188,37 @@ impl Tuner<'_> {
         let decision = format!("{place}.prefetch_distance");
         let best = self.decide(&decision, incumbent, &same, short);
         Decisions { prefetch_distance: best.prefetch_distance, ..decisions }
+    }
+
+    /// From which length on what stores past the cache leaves prefetching to the CPU.
+    fn no_prefetch(&mut self) -> Result<(), TuneError> {
+        let places = [
+            ("process.no_prefetch_from", ["process, prefetching", "process, not prefetching"], self.process),
+            ("kernel.no_prefetch_from", ["kernel, prefetching", "kernel, not prefetching"], self.kernel),
+        ];
+        let mut contenders = Vec::new();
+        for (_, names, decisions) in places {
+            for (name, no_prefetch_from) in names.into_iter().zip([None, Some(0)]) {
+                let policy = self.policy.deciding(Decisions { no_prefetch_from, ..decisions })?;
+                contenders.push(Contender::of_policy(name, policy, Locality::NonTemporal)?);
+            }
+        }
+        let cells = self.measure(contenders, self.cases(&[Cache::Cold], &UNPREFETCHED, None), 0.05)?;
+        let [process, kernel] = places.map(|(decision, [prefetching, not], decisions)| {
+            let trial = Trial {
+                decision,
+                incumbent: prefetching,
+                challengers: &[not.to_owned()],
+                cells: cells.iter().collect(),
+                seed: self.settings.seed,
+            };
+            trial.decide(&mut self.evidence);
+            let gains: Vec<_> = trial.gains(not, false).collect();
+            threshold::decide(decisions.no_prefetch_from, &gains, 1.0)
+        });
+        self.process.no_prefetch_from = process;
+        self.kernel.no_prefetch_from = kernel;
+        Ok(())
     }
 
     /// What stores through the cache: a page, and more.
@@ -271,8 +313,9 @@ impl Tuner<'_> {
         };
         // The threshold has its own rule, but rests on the same evidence.
         trial.decide(&mut self.evidence);
-        let gains: Vec<_> = trial.gains_with_read(non_temporal).collect();
-        let threshold = threshold::decide(self.policy.decisions().non_temporal_from, &gains);
+        let gains: Vec<_> = trial.gains(non_temporal, true).collect();
+        let threshold =
+            threshold::decide(self.policy.decisions().non_temporal_from, &gains, TOLERABLE_WITH_READ);
         self.process.non_temporal_from = threshold;
         // It was measured with the process's loop, which gains more than a kernel's by passing the cache.
         if self.process.non_temporal.is_kernel() {
@@ -468,9 +511,13 @@ mod tests {
         assert_eq!(tuned.kernel, built_in(Registers::GeneralPurpose));
         assert!(tuned.gains.is_empty(), "nothing to compare");
         assert!(watcher.cases <= CASES);
-        for decision in
-            ["process.non_temporal", "kernel.temporal", "process.page", "process.non_temporal_from"]
-        {
+        for decision in [
+            "process.non_temporal",
+            "process.no_prefetch_from",
+            "kernel.temporal",
+            "process.page",
+            "process.non_temporal_from",
+        ] {
             assert!(tuned.evidence.iter().any(|evidence| evidence.decision == decision), "{decision}");
         }
         for evidence in &tuned.evidence {

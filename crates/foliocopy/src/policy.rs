@@ -123,6 +123,10 @@ pub struct Decisions {
     /// The same for copies of 128 KiB and more, where that is another.
     #[cfg_attr(feature = "profile", serde(default, skip_serializing_if = "Option::is_none"))]
     pub long_prefetch_distance: Option<u32>,
+    /// From this length on a loop that stores past the cache leaves prefetching to the CPU, in bytes; 256 KiB at least. Never
+    /// where there is none.
+    #[cfg_attr(feature = "profile", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub no_prefetch_from: Option<usize>,
     /// From this length on [`Locality::Auto`] copies past the cache what is in memory, in bytes; two pages at least.
     /// Never where there is none.
     #[cfg_attr(feature = "profile", serde(default, skip_serializing_if = "Option::is_none"))]
@@ -161,6 +165,8 @@ struct Tuning {
     non_temporal_from: usize,
     /// The same for what is as long as [`LONG_FROM`].
     long_prefetch_distance: u32,
+    /// From this length on a vector loop leaves prefetching to the CPU, in bytes.
+    no_prefetch_from: Option<usize>,
 }
 
 impl Tuning {
@@ -175,6 +181,7 @@ impl Tuning {
         prefetch_distance: 1024,
         non_temporal_from: NON_TEMPORAL_FROM,
         long_prefetch_distance: 1024,
+        no_prefetch_from: None,
     };
 
     /// Zen 3, an EPYC 7003 in a guest: AVX2 copies 4 KiB in the L1 at 1.45 to 2.4 of `rep movsq` page
@@ -190,6 +197,7 @@ impl Tuning {
         prefetch_distance: 1024,
         non_temporal_from: NON_TEMPORAL_FROM,
         long_prefetch_distance: 1024,
+        no_prefetch_from: None,
     };
 
     /// Zen 5, an EPYC 9005 in a guest; ratios to `rep movsq` page by page.
@@ -218,7 +226,11 @@ impl Tuning {
     /// 1.44 at 4096 and 1.20, 1.40, 1.43, 1.47 at 8192. `movnti` 0.74, 1.07, 1.26, 1.41 without; 1.09,
     /// 1.24, 1.28, 1.34 at 4096 and 0.96, 1.21, 1.34, 1.42 at 8192. `prefetcht0` and `prefetcht2` do
     /// the same as `prefetchnta`; two streams at once, copying backwards, and reading 16 KiB to 512 KiB
-    /// into the cache before they are stored are slower (1.24, 1.34, 1.00 to 1.19 at 2 MiB). All with
+    /// into the cache before they are stored are slower (1.24, 1.34, 1.00 to 1.19 at 2 MiB). In longer runs a long copy is
+    /// faster without a prefetch, since more of what it copies is missed by the TLB and each prefetch waits for a walk too:
+    /// 256 KiB, 1, 2, 64 and 256 MiB, shuffled over 1 GiB, have 1.36, 1.44, 1.44, 1.48 and 1.49 without one, 1.41, 1.40, 1.36,
+    /// 1.41 and 1.41 with 8192; over 32 MiB 1.36, 1.44 and 1.46 up to 2 MiB for 1.41, 1.42 and 1.43. `movnti` does need it (2 MiB
+    /// 1.40 without, 1.44 with it). 16384 bytes ahead lie between, 32768 are slower throughout. All with
     /// random contents: lines of zeros are written up to 1.15 times as fast, and hide the differences.
     const ZEN_5: Self = Self {
         short: &[Primitive::Avx512, Primitive::Avx2],
@@ -229,6 +241,7 @@ impl Tuning {
         prefetch_distance: 4096,
         non_temporal_from: 32 << 10,
         long_prefetch_distance: 8192,
+        no_prefetch_from: Some(1 << 20),
     };
 
     const fn of(microarchitecture: Microarchitecture) -> Self {
@@ -281,6 +294,9 @@ pub struct Policy {
     glanced: Glanced,
     non_temporal: Choice,
     long_non_temporal: Choice,
+    /// As in the decisions; `usize::MAX` is never.
+    no_prefetch_from: usize,
+    unprefetched_non_temporal: Choice,
 }
 
 /// For [`Locality::Auto`] where a glance tells.
@@ -319,6 +335,7 @@ impl Policy {
             non_temporal,
             prefetch_distance: tuning.prefetch_distance,
             long_prefetch_distance: Some(tuning.long_prefetch_distance),
+            no_prefetch_from: if non_temporal.is_kernel() { None } else { tuning.no_prefetch_from },
             non_temporal_from: Some(match non_temporal.is_kernel() {
                 true => NON_TEMPORAL_FROM,
                 false => tuning.non_temporal_from,
@@ -363,6 +380,12 @@ impl Policy {
             },
             non_temporal: choice(decisions.non_temporal, reasons.non_temporal, distance),
             long_non_temporal: choice(decisions.non_temporal, reasons.non_temporal, long_distance),
+            no_prefetch_from: match decisions.no_prefetch_from {
+                Some(bytes) if bytes < LOOK_FROM => LOOK_FROM,
+                Some(bytes) => bytes,
+                None => usize::MAX,
+            },
+            unprefetched_non_temporal: choice(decisions.non_temporal, reasons.non_temporal, 0),
         }
     }
 
@@ -445,6 +468,7 @@ impl Policy {
             glanced: Glanced { middle: forced, long: forced },
             non_temporal: forced,
             long_non_temporal: forced,
+            unprefetched_non_temporal: forced,
             ..self
         })
     }
@@ -484,7 +508,11 @@ impl Policy {
             (Locality::Auto, Residence::Unknown) => self.exceeds_caches(bytes),
         };
         if non_temporal {
-            return if bytes < LONG_FROM { self.non_temporal } else { self.long_non_temporal };
+            return match bytes {
+                _ if bytes < LONG_FROM => self.non_temporal,
+                _ if bytes < self.no_prefetch_from => self.long_non_temporal,
+                _ => self.unprefetched_non_temporal,
+            };
         }
         let glances = matches!((locality, residence), (Locality::Auto, Residence::Unknown));
         match self.few_pages(bytes) {
@@ -752,6 +780,24 @@ mod tests {
     }
 
     #[test]
+    fn long_copies_past_the_cache_leave_prefetching_to_the_cpu_where_that_was_measured() {
+        let distance = |cpu, registers, bytes| {
+            Policy::new(cpu, registers).choose(Locality::NonTemporal, bytes).prefetch_distance
+        };
+        let sizes = [64 * KIB, 128 * KIB, MIB - 4096, MIB, 64 * MIB];
+        let on = |cpu, registers| sizes.map(|bytes| distance(cpu, registers, bytes));
+        assert_eq!(on(ZEN_5, Registers::Vector), [4096, 8192, 8192, 0, 0]);
+        assert_eq!(on(ZEN_5, Registers::GeneralPurpose), [4096, 8192, 8192, 8192, 8192]);
+        assert_eq!(on(ZEN_3, Registers::Vector), [1024; 5]);
+        let policy = Policy::new(ZEN_5, Registers::Vector);
+        let decisions = Decisions { no_prefetch_from: Some(0), ..*policy.decisions() };
+        let deciding = policy.deciding(decisions).unwrap();
+        let distances = [128 * KIB, 256 * KIB]
+            .map(|bytes| deciding.choose(Locality::NonTemporal, bytes).prefetch_distance);
+        assert_eq!(distances, [8192, 0], "a glance decides below");
+    }
+
+    #[test]
     fn a_look_decides_from_the_threshold_on() {
         use Primitive::*;
         assert_eq!(chosen(ZEN_5, Locality::Auto, 8 * KIB), (Avx512, Avx512));
@@ -844,6 +890,7 @@ mod tests {
             non_temporal: Primitive::Movnti,
             prefetch_distance: 2000,
             long_prefetch_distance: None,
+            no_prefetch_from: None,
             non_temporal_from: None,
         };
         let policy = built_in.deciding(decisions).unwrap();

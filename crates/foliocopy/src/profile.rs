@@ -267,6 +267,7 @@ fn check_decisions(registers: Registers, decisions: &Decisions) -> Result<(), Re
         ("page_up_to", Some(decisions.page_up_to)),
         ("in_l1_up_to", Some(decisions.in_l1_up_to)),
         ("prefetch_up_to", Some(decisions.prefetch_up_to)),
+        ("no_prefetch_from", decisions.no_prefetch_from),
         ("non_temporal_from", decisions.non_temporal_from),
     ] {
         if let Some(bytes) = bytes.filter(|bytes| !bytes.is_multiple_of(PAGE_SIZE)) {

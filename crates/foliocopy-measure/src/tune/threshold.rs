@@ -1,16 +1,11 @@
-//! From which length on copies that find their source in memory pass the cache.
+//! From which length on something counts: that copies which find their source in memory pass the cache, say.
 
 use crate::statistics::Interval;
 
-/// How much copy and one read of the destination together may lose before what is built in is raised: the copy alone
-/// gains four times that, and not every destination is read.
-const LOSS: f64 = 0.9;
-
-/// The threshold, from what copy and one read of the destination together gain by passing the cache, size by size in
-/// ascending order. What is built in falls to the shortest size from which on nothing is lost, and rises past the
-/// longest that loses more than a tenth. `None` where every size does.
-pub(super) fn decide(built_in: Option<usize>, gains: &[(u64, Interval)]) -> Option<usize> {
-    let losing = gains.iter().rposition(|(_, gain)| gain.is_below(LOSS));
+/// The threshold, from what is gained by it, size by size in ascending order. What is built in falls to the shortest size
+/// from which on something is gained, and rises past the longest that has less than `tolerable`. `None` where every size has.
+pub(super) fn decide(built_in: Option<usize>, gains: &[(u64, Interval)], tolerable: f64) -> Option<usize> {
+    let losing = gains.iter().rposition(|(_, gain)| gain.is_below(tolerable));
     let built_in = built_in.unwrap_or(usize::MAX);
     if let Some(losing) = losing.filter(|losing| gains[*losing].0 as usize >= built_in) {
         return gains.get(losing + 1).map(|(bytes, _)| *bytes as usize);
@@ -39,22 +34,23 @@ mod tests {
 
     #[test]
     fn what_is_built_in_stays_where_nothing_speaks_against_it() {
-        assert_eq!(decide(Some(256 << 10), &gains([0.8, 0.9, 0.95, 1.1])), Some(256 << 10));
-        assert_eq!(decide(Some(256 << 10), &gains([1.01, 1.01, 1.01, 1.1])), Some(256 << 10), "noise");
-        assert_eq!(decide(Some(256 << 10), &gains([1.1, 0.99, 1.1, 1.1])), Some(256 << 10), "a gap");
-        assert_eq!(decide(None, &gains([0.8; 4])), None);
+        assert_eq!(decide(Some(256 << 10), &gains([0.8, 0.9, 0.95, 1.1]), 0.9), Some(256 << 10));
+        assert_eq!(decide(Some(256 << 10), &gains([1.01, 1.01, 1.01, 1.1]), 0.9), Some(256 << 10), "noise");
+        assert_eq!(decide(Some(256 << 10), &gains([1.1, 0.99, 1.1, 1.1]), 0.9), Some(256 << 10), "a gap");
+        assert_eq!(decide(None, &gains([0.8; 4]), 0.9), None);
     }
 
     #[test]
     fn it_falls_where_nothing_is_lost() {
-        assert_eq!(decide(Some(256 << 10), &gains([0.9, 1.05, 1.1, 1.2])), Some(128 << 10));
-        assert_eq!(decide(Some(256 << 10), &gains([1.05, 1.05, 0.95, 1.2])), Some(64 << 10));
-        assert_eq!(decide(None, &gains([0.9, 0.9, 1.1, 1.2])), Some(256 << 10));
+        assert_eq!(decide(Some(256 << 10), &gains([0.9, 1.05, 1.1, 1.2]), 0.9), Some(128 << 10));
+        assert_eq!(decide(Some(256 << 10), &gains([1.05, 1.05, 0.95, 1.2]), 0.9), Some(64 << 10));
+        assert_eq!(decide(None, &gains([0.9, 0.9, 1.1, 1.2]), 0.9), Some(256 << 10));
     }
 
     #[test]
     fn it_rises_where_more_than_a_tenth_is_lost() {
-        assert_eq!(decide(Some(256 << 10), &gains([0.5, 0.6, 0.7, 1.0])), Some(512 << 10));
-        assert_eq!(decide(Some(256 << 10), &gains([0.5, 0.6, 0.95, 0.7])), None);
+        assert_eq!(decide(Some(256 << 10), &gains([0.5, 0.6, 0.7, 1.0]), 0.9), Some(512 << 10));
+        assert_eq!(decide(Some(256 << 10), &gains([0.5, 0.6, 0.95, 0.7]), 0.9), None);
+        assert_eq!(decide(Some(256 << 10), &gains([1.0, 1.0, 0.95, 1.0]), 1.0), Some(512 << 10));
     }
 }

@@ -55,8 +55,8 @@ impl Trial<'_> {
 
     /// Size by size, how `challenger` stands to the incumbent in what includes a read of the destination; nothing from
     /// too few rounds.
-    pub(super) fn gains_with_read(&self, challenger: &str) -> impl Iterator<Item = (u64, Interval)> {
-        let sizes = self.situations().filter(|cell| cell.dimensions.contains_key("then"));
+    pub(super) fn gains(&self, challenger: &str, with_read: bool) -> impl Iterator<Item = (u64, Interval)> {
+        let sizes = self.situations().filter(move |cell| cell.dimensions.contains_key("then") == with_read);
         let confidence =
             corrected_confidence(NonZeroUsize::new(self.cells.len()).unwrap_or(NonZeroUsize::MIN));
         sizes.filter_map(move |baseline| {

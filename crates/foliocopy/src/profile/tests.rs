@@ -35,6 +35,7 @@ fn profile() -> Profile {
             non_temporal: Primitive::Movnti,
             prefetch_distance: 512,
             long_prefetch_distance: None,
+            no_prefetch_from: Some(2 << 20),
             non_temporal_from: Some(128 << 10),
         },
         kernel: Decisions {
@@ -47,6 +48,7 @@ fn profile() -> Profile {
             non_temporal: Primitive::Movnti,
             prefetch_distance: 1024,
             long_prefetch_distance: None,
+            no_prefetch_from: None,
             non_temporal_from: None,
         },
         gains: vec![Gain {
