@@ -229,9 +229,9 @@ impl Tuning {
     /// into the cache before they are stored are slower (1.24, 1.34, 1.00 to 1.19 at 2 MiB). In longer runs a long copy is
     /// faster without a prefetch, since more of what it copies is missed by the TLB and each prefetch waits for a walk too:
     /// 256 KiB, 1, 2, 64 and 256 MiB, shuffled over 1 GiB, have 1.36, 1.44, 1.44, 1.48 and 1.49 without one, 1.41, 1.40, 1.36,
-    /// 1.41 and 1.41 with 8192; over 32 MiB 1.36, 1.44 and 1.46 up to 2 MiB for 1.41, 1.42 and 1.43. `movnti` does need it (2 MiB
-    /// 1.40 without, 1.44 with it). 16384 bytes ahead lie between, 32768 are slower throughout. All with
-    /// random contents: lines of zeros are written up to 1.15 times as fast, and hide the differences.
+    /// 1.41 and 1.41 with 8192; over 32 MiB 1.36, 1.44 and 1.46 up to 2 MiB for 1.41, 1.42 and 1.43. `movnti` does need it (2
+    /// MiB 1.40 without, 1.44 with it). 16384 bytes ahead lie between, 32768 are slower throughout. All with random contents:
+    /// lines of zeros are written up to 1.15 times as fast, and hide the differences.
     const ZEN_5: Self = Self {
         short: &[Primitive::Avx512, Primitive::Avx2],
         page_up_to: 2 * PAGE_SIZE,
