@@ -172,8 +172,11 @@ impl<'a, Y: Yield> CopyOptions<'a, Y> {
         nr_pages: usize,
     ) -> Result<(), CopyError> {
         let pair = FolioPair { dst, src, nr_pages };
-        if self.policy.is_none() && self.primitive.is_none() {
-            let shortcut = shortcut(dst, src, nr_pages, self.locality);
+        if self.primitive.is_none() {
+            let shortcut = match self.policy {
+                None => shortcut(dst, src, nr_pages, self.locality),
+                Some(policy) => crate::shortcut::find_by(policy, pair, self.locality),
+            };
             if let Some(copy) = shortcut.filter(|_| pair.bytes() <= self.chunk_bytes) {
                 // SAFETY: the ranges are pages and apart; the caller vouches for the memory.
                 unsafe { copy(dst.cast(), src.cast(), pair.bytes()) };

@@ -70,6 +70,17 @@ pub(crate) fn find(pair: FolioPair, locality: Locality) -> Option<Direct> {
     }
 }
 
+/// The same by a policy that is not the host's, where nothing but the length decides.
+#[inline(always)]
+pub(crate) fn find_by(policy: &Policy, pair: FolioPair, locality: Locality) -> Option<Direct> {
+    let Decisions { page, page_up_to, .. } = policy.decisions();
+    if pair.nr_pages == 0 || !pair.is_plainly_good() {
+        return None;
+    }
+    let is_page = pair.bytes() <= *page_up_to && locality != Locality::NonTemporal;
+    if is_page { arch::through_the_cache(*page) } else { None }
+}
+
 /// Keeps what the host's policy comes to, unless it is kept, or another thread calibrates the clock just now: whoever takes the
 /// long way next tries again.
 pub(crate) fn keep(host: &Policy) {
@@ -236,6 +247,36 @@ mod tests {
     }
 
     #[test]
+    fn a_page_is_copied_as_any_policy_says() {
+        let source: Vec<Page> = (0..4_u8).map(Page::filled).collect();
+        let mut destination = vec![Page::filled(0xee); 4];
+        for registers in [Registers::GeneralPurpose, Registers::Vector] {
+            let policy = Policy::new(Cpu::detect(), registers);
+            let shortest = policy.decisions().page_up_to / PAGE_SIZE;
+            let mut find = |policy: &Policy, nr_pages, locality| {
+                let (dst, src) = (&raw mut destination[0], &raw const source[1]);
+                find_by(policy, FolioPair { dst, src, nr_pages }, locality)
+            };
+            let page = find(&policy, 1, Locality::Auto).expect("every page has a loop");
+            assert_eq!(find(&policy, 1, Locality::Temporal).map(|copy| copy as usize), Some(page as usize));
+            assert!(find(&policy, 1, Locality::NonTemporal).is_none());
+            assert!(find(&policy, 0, Locality::Auto).is_none());
+            assert!(find(&policy, shortest, Locality::Auto).is_some());
+            assert!(
+                find(&policy, shortest + 1, Locality::Auto).is_none(),
+                "the length is not all there is to it"
+            );
+            let forced = policy.forcing(Primitive::Movq).unwrap();
+            assert!(find(&forced, 1, Locality::Auto).is_none());
+            destination.fill(Page::filled(0xee));
+            let (dst, src) = ((&raw mut destination[0]).cast(), (&raw const source[1]).cast());
+            // SAFETY: a page of two vectors.
+            assert_eq!(unsafe { page(dst, src, PAGE_SIZE) }, 0);
+            assert!(destination[0] == source[1] && destination[1] == Page::filled(0xee));
+        }
+    }
+
+    #[test]
     fn bad_pairs_are_left_to_the_long_way() {
         settled_host();
         let mut pages = vec![Page::zeroed(); 4];
@@ -253,6 +294,8 @@ mod tests {
         for (dst, src, nr_pages) in bad {
             let pair = FolioPair { dst, src, nr_pages };
             assert!(find(pair, Locality::Auto).is_none(), "{pair:?}");
+            let kernel = Policy::new(Cpu::detect(), Registers::GeneralPurpose);
+            assert!(find_by(&kernel, pair, Locality::Auto).is_none(), "{pair:?}");
         }
     }
 

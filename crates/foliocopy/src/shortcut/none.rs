@@ -13,4 +13,12 @@ pub(crate) fn find(
     None
 }
 
+pub(crate) fn find_by(
+    _: &Policy,
+    _: FolioPair,
+    _: Locality,
+) -> Option<unsafe extern "C" fn(*mut u8, *const u8, usize) -> c_int> {
+    None
+}
+
 pub(crate) fn keep(_: &Policy) {}
