@@ -321,8 +321,8 @@ mod tests {
         let unknown = Decisions { temporal: Primitive::Movnti, ..another };
         assert_eq!(shortest(&policy.deciding(unknown).unwrap()), (None, None));
         if decisions.in_l1 == Some(Primitive::Avx512) && Clock::of(policy.cpu()).is_some() {
-            let later = Decisions { non_temporal_from: Some(64 << 10), ..decisions };
-            assert_eq!(shortest(&policy.deciding(later).unwrap()), (Some(16 << 10), Some(64 << 10)));
+            let later = Decisions { non_temporal_from: Some(96 << 10), ..decisions };
+            assert_eq!(shortest(&policy.deciding(later).unwrap()), (Some(16 << 10), Some(96 << 10)));
         }
     }
 }
