@@ -228,8 +228,8 @@ impl Tuning {
     /// 1.24, 1.28, 1.34 at 4096 and 0.96, 1.21, 1.34, 1.42 at 8192. `prefetcht0` and `prefetcht2` do
     /// the same as `prefetchnta`; two streams at once, copying backwards, and reading 16 KiB to 512 KiB
     /// into the cache before they are stored are slower (1.24, 1.34, 1.00 to 1.19 at 2 MiB). In longer runs a long copy is
-    /// faster without a prefetch, since more of what it copies is missed by the TLB and each prefetch waits for a walk too:
-    /// 256 KiB, 1, 2, 64 and 256 MiB, shuffled over 1 GiB, have 1.36, 1.44, 1.44, 1.48 and 1.49 without one, 1.41, 1.40, 1.36,
+    /// faster without a prefetch; why was not measured, and walks of the page tables may be it, for a prefetch waits for them
+    /// too: 256 KiB, 1, 2, 64 and 256 MiB, shuffled over 1 GiB, have 1.36, 1.44, 1.44, 1.48 and 1.49 without one, 1.41, 1.40, 1.36,
     /// 1.41 and 1.41 with 8192; over 32 MiB 1.36, 1.44 and 1.46 up to 2 MiB for 1.41, 1.42 and 1.43. `movnti` does need it (2
     /// MiB 1.40 without, 1.44 with it). 16384 bytes ahead lie between, 32768 are slower throughout. All with random contents:
     /// lines of zeros are written up to 1.15 times as fast, and hide the differences.
@@ -258,8 +258,8 @@ impl Tuning {
 /// another. The copy alone gains 1.2 from there on. Copy and one read of the destination together,
 /// non-temporal against temporal, with the source in memory: on Zen 3 0.65 at 4 KiB, 0.85 at 16 KiB, 0.94
 /// at 64 KiB, 1.03 to 1.10 at 256 KiB; on Zen 5 0.94 at 4 KiB and 0.99 to 1.04 from 16 KiB to 2 MiB, 0.82 to 0.91 in an hour in
-/// which nobody else used the last-level cache (`results/zen5/then-read.json`), and 1.07 to 1.12 once 32 MiB are copied
-/// before any of it is read.
+/// which nobody else used the last-level cache (`results/zen5/then-read.json`), and 1.07 to 1.12 where 32 MiB are copied
+/// before any of it is read (`then-read-late.json`).
 const NON_TEMPORAL_FROM: usize = 256 << 10;
 
 /// From this length on a look at the source tells where it is, for shorter copies a glance: a look costs 25 ns, which is

@@ -252,7 +252,7 @@ mod tests {
         let mut destination = vec![Page::filled(0xee); 4];
         for registers in [Registers::GeneralPurpose, Registers::Vector] {
             let policy = Policy::new(Cpu::detect(), registers);
-            let shortest = policy.decisions().page_up_to / PAGE_SIZE;
+            let longest = policy.decisions().page_up_to / PAGE_SIZE;
             let mut find = |policy: &Policy, nr_pages, locality| {
                 let (dst, src) = (&raw mut destination[0], &raw const source[1]);
                 find_by(policy, FolioPair { dst, src, nr_pages }, locality)
@@ -261,9 +261,9 @@ mod tests {
             assert_eq!(find(&policy, 1, Locality::Temporal).map(|copy| copy as usize), Some(page as usize));
             assert!(find(&policy, 1, Locality::NonTemporal).is_none());
             assert!(find(&policy, 0, Locality::Auto).is_none());
-            assert!(find(&policy, shortest, Locality::Auto).is_some());
+            assert!(find(&policy, longest, Locality::Auto).is_some());
             assert!(
-                find(&policy, shortest + 1, Locality::Auto).is_none(),
+                find(&policy, longest + 1, Locality::Auto).is_none(),
                 "the length is not all there is to it"
             );
             let forced = policy.forcing(Primitive::Movq).unwrap();

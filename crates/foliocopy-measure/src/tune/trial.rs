@@ -153,6 +153,29 @@ mod tests {
     }
 
     #[test]
+    fn gains_are_of_the_copies_alone_or_with_the_read() {
+        let read = |one: Cell| Cell { dimensions: [("then".into(), "read".into())].into(), ..one };
+        let cells = [
+            cell("slow", 4096, 1.0, 15),
+            cell("fast", 4096, 1.2, 15),
+            read(cell("slow", 4096, 1.0, 15)),
+            read(cell("fast", 4096, 0.8, 15)),
+        ];
+        let trial = Trial {
+            decision: "process.non_temporal_from",
+            incumbent: "slow",
+            challengers: &["fast".to_owned()],
+            cells: cells.iter().collect(),
+            seed: 1,
+        };
+        let medians = |with_read| -> Vec<_> {
+            trial.gains("fast", with_read).map(|(bytes, gain)| (bytes, rounded(gain)[0])).collect()
+        };
+        assert_eq!(medians(false), [(4096, 1.2)]);
+        assert_eq!(medians(true), [(4096, 0.8)]);
+    }
+
+    #[test]
     fn what_is_lost_in_one_situation_counts_against_what_is_won_in_another() {
         let cells = [
             cell("slow", 4096, 1.0, 15),
