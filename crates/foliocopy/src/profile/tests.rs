@@ -202,6 +202,11 @@ fn decisions_that_make_no_sense_are_refused() {
         ("page_up_to = 4096", "page_up_to = 6000", "page_up_to is 6000: a multiple of 4096"),
         ("prefetch_up_to = 8192", "prefetch_up_to = 100", "prefetch_up_to is 100: a multiple of 4096"),
         ("prefetch_up_to = 8192", "prefetch_up_to = 12288", "prefetch_up_to is 12288, and in_l1_up_to 8192"),
+        (
+            "no_prefetch_from = 2097152",
+            "no_prefetch_from = 2097153",
+            "no_prefetch_from is 2097153: a multiple of 4096",
+        ),
         ("non_temporal_from = 131072", "non_temporal_from = 131073", "non_temporal_from is 131073"),
         ("page = \"rep_movsb\"", "page = \"avx2\"", "kernel.page is avx2: its vector registers"),
     ] {
