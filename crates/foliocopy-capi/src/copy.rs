@@ -4,7 +4,7 @@ use core::ffi::{c_int, c_uint, c_void};
 use core::mem::MaybeUninit;
 use core::num::NonZeroUsize;
 
-use foliocopy::{CopyOptions, PAGE_SIZE};
+use foliocopy::{CopyOptions, FolioPair, PAGE_SIZE};
 
 use crate::errno;
 
@@ -107,10 +107,11 @@ unsafe fn copy(
     nr_pages: usize,
     locality: foliocopy::Locality,
 ) -> c_int {
-    match foliocopy::shortcut(dst.cast(), src.cast(), nr_pages, locality) {
-        // SAFETY: the caller's promises, and ranges that are what they must be.
-        Some(copy) => unsafe { copy(dst.cast(), src.cast(), nr_pages * PAGE_SIZE) },
-        // SAFETY: the caller's promises.
+    let pair = FolioPair { dst: dst.cast(), src: src.cast(), nr_pages };
+    match foliocopy::function_for(pair, locality) {
+        // SAFETY: the ranges are pages and apart, and this function's contract is about their memory.
+        Some((copy, step)) => unsafe { copy(dst.cast(), src.cast(), nr_pages * PAGE_SIZE, step) },
+        // SAFETY: this function's contract.
         None => unsafe { copy_any(dst, src, nr_pages, locality) },
     }
 }

@@ -2,7 +2,7 @@
 
 use core::ffi::{c_int, c_void};
 
-use foliocopy::{BatchError, CopyMcError, PageRange};
+use foliocopy::{BatchError, CopyMcError, PageRange, PageRangeMut};
 
 use crate::batch::{FolioPair, answer, at_fault, batch};
 use crate::copy::is_null;
@@ -175,8 +175,11 @@ pub unsafe extern "C" fn foliocopy_copy_mc_pages_skipping(
             unsafe { report(&pages, context) };
         }
     };
-    let ranges = PageRange::new(dst.cast(), nr_pages)
-        .and_then(|dst| Ok((dst, PageRange::new(src.cast_mut().cast(), nr_pages)?)));
+    // SAFETY: this function's contract is about both ranges.
+    let ranges = unsafe {
+        PageRangeMut::new(dst.cast(), nr_pages)
+            .and_then(|dst| Ok((dst, PageRange::new(src.cast(), nr_pages)?)))
+    };
     let (dst, src) = match ranges {
         Ok(ranges) => ranges,
         Err(error) => return errno::of(error),

@@ -1,34 +1,93 @@
-//! The loops themselves, one file a family. They know instructions, and no threshold.
+//! The loops themselves, one file a primitive. They know instructions, and no threshold.
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 mod x86_64;
-
-#[cfg(all(target_arch = "x86_64", not(foliocopy_kernel)))]
-pub(crate) use x86_64::direct::{
-    Direct, avx512, avx512_page_timed, before_next, rep_movsb, through_the_cache,
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+pub(crate) use x86_64::{
+    look::{LINES as LOOK_LINES, flush, glance, latency, prefetch, time_stamp},
+    run, run_any, store_fence,
 };
-#[cfg(target_arch = "x86_64")]
-pub(crate) use x86_64::look::{
-    LINES as LOOK_LINES, flush, glance, latency, latency_mc, prefetch, time_stamp,
-};
-#[cfg(all(target_arch = "x86_64", not(foliocopy_kernel)))]
-pub(crate) use x86_64::on_vectors_of;
-#[cfg(target_arch = "x86_64")]
-pub(crate) use x86_64::{copy, copy_mc, store_fence};
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(foliocopy_kernel))]
 mod portable;
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+pub(crate) use portable::{run, run_any, store_fence};
 
-#[cfg(not(target_arch = "x86_64"))]
-pub(crate) use portable::{copy, copy_mc, prefetch, store_fence};
+use crate::cpu::Cpu;
+use crate::extable::Recovery;
+use crate::primitive::Primitive;
 
-/// Does the work as it is: there are no vectors to compile it for, in a kernel or where nothing is known of any.
-///
-/// # Safety
-///
-/// None: elsewhere the CPU must have what the primitive requires.
-#[cfg(not(all(target_arch = "x86_64", not(foliocopy_kernel))))]
+/// Does the work compiled for the vectors of the CPU, where it is the one under us.
 #[inline(always)]
-pub(crate) unsafe fn on_vectors_of<R>(_: crate::primitive::Primitive, work: impl FnOnce() -> R) -> R {
+pub(crate) fn on_vectors<R>(cpu: &Cpu, work: impl FnOnce() -> R) -> R {
+    #[cfg(all(target_arch = "x86_64", not(any(miri, foliocopy_kernel))))]
+    {
+        #[target_feature(enable = "avx512f")]
+        fn on_avx512<R>(work: impl FnOnce() -> R) -> R {
+            work()
+        }
+        if cpu.is_host() && cpu.has(crate::cpu::Features::AVX512F) {
+            // SAFETY: the CPU under us has the feature, by the invariant of `Cpu`.
+            return unsafe { on_avx512(work) };
+        }
+    }
+    let _ = cpu;
     work()
+}
+
+/// What a loop is given.
+#[derive(Clone, Copy)]
+pub(crate) struct Work {
+    /// Where it writes, at the start of a cache line.
+    pub(crate) dst: *mut u8,
+    /// Where it reads, at the start of a cache line.
+    pub(crate) src: *const u8,
+    /// How much: a multiple of 64 bytes, and not 0.
+    pub(crate) bytes: usize,
+    /// From the line that is read to the line that is prefetched, in bytes, for loops past the cache. For the others, from
+    /// the source to the range that is copied next, or 0.
+    pub(crate) prefetch: isize,
+    /// Null where the loop is not machine-check safe.
+    pub(crate) recovery: *mut Recovery,
+}
+
+/// Which loop.
+#[derive(Clone, Copy)]
+pub(crate) struct Loop {
+    /// The primitive.
+    pub(crate) by: Primitive,
+    /// Whether it prefetches.
+    pub(crate) prefetches: bool,
+}
+
+/// Where a loop stopped.
+#[derive(Clone, Copy)]
+pub(crate) struct Stopped {
+    /// 0, unless it is machine-check safe and faulted.
+    pub(crate) bytes_left: usize,
+    /// The number of the trap, if it faulted.
+    pub(crate) trap: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::path::Path;
+
+    use crate::primitive::Primitive;
+
+    /// A primitive is one variant, one row of its properties and one file, as CONTRIBUTING.md says.
+    #[test]
+    fn every_primitive_has_its_file() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/arch");
+        for primitive in Primitive::ALL {
+            let file = std::format!("{primitive}.rs");
+            let file = folder.join(if *primitive == Primitive::Portable { "" } else { "x86_64" }).join(file);
+            assert!(file.is_file(), "{} is missing", file.display());
+        }
+        let files = std::fs::read_dir(folder.join("x86_64")).unwrap().count();
+        let shared = ["look.rs", "vector.rs"].len();
+        assert_eq!(files, Primitive::ALL.len() - 1 + shared, "a file in arch/x86_64 that is no primitive's");
+    }
 }

@@ -1,122 +1,12 @@
 //! What this CPU is and has, and a mask that makes it pretend to have less.
 
+mod features;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+mod x86_64;
+
 use core::fmt;
-use core::ops::BitOr;
-use core::str::FromStr;
 
-use crate::error::{Named, UnknownName};
-
-/// A set of CPU features, by the names of Linux's `/proc/cpuinfo`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Features(u32);
-
-macro_rules! features {
-    ($($(#[$doc:meta])* $constant:ident = $bit:literal, $name:literal;)*) => {
-        impl Features {
-            $($(#[$doc])* pub const $constant: Self = Self(1 << $bit);)*
-
-            /// Every feature, with its name.
-            const NAMED: &'static [(Self, &'static str)] = &[$((Self::$constant, $name)),*];
-            pub(crate) const NAMES: &'static [&'static str] = &[$($name),*];
-        }
-    };
-}
-
-features! {
-    /// Enhanced `rep movsb` and `rep stosb`: CPUID 7.0 EBX bit 9.
-    ERMS = 0, "erms";
-    /// Fast short `rep movsb`: CPUID 7.0 EDX bit 4. It speaks of copies up to 128 bytes.
-    FSRM = 1, "fsrm";
-    /// Fast zero-length `rep movsb`: CPUID 7.1 EAX bit 10.
-    FZRM = 2, "fzrm";
-    /// `rep movsq` runs in microcode that works a cache line at a time. No CPUID bit:
-    /// see [`Cpu::detect`] for how it is derived.
-    REP_GOOD = 3, "rep_good";
-    /// 256-bit integer instructions, and an operating system that keeps the registers.
-    AVX2 = 4, "avx2";
-    /// 512-bit foundation instructions, and an operating system that keeps the registers.
-    AVX512F = 5, "avx512f";
-    /// A 64-byte direct store: CPUID 7.0 ECX bit 28.
-    MOVDIR64B = 6, "movdir64b";
-    /// The time-stamp counter exists, and RDTSCP with it: CPUID 1 EDX bit 4, 0x8000_0001 EDX bit 27.
-    TSC = 7, "tsc";
-    /// The time-stamp counter runs at one rate in every power state: CPUID 0x8000_0007 EDX bit 8.
-    CONSTANT_TSC = 8, "constant_tsc";
-    /// A hypervisor runs under us: CPUID 1 ECX bit 31.
-    HYPERVISOR = 9, "hypervisor";
-}
-
-impl Features {
-    /// No feature.
-    pub const NONE: Self = Self(0);
-
-    /// Whether every feature of `other` is in this set.
-    pub const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// Whether the set is empty.
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// The features of either set.
-    pub const fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// The features of both sets.
-    pub const fn intersection(self, other: Self) -> Self {
-        Self(self.0 & other.0)
-    }
-
-    /// The features of this set that are not in `other`.
-    pub const fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
-    }
-
-    /// The names of the features in the set, in a fixed order.
-    pub fn names(self) -> impl Iterator<Item = &'static str> {
-        Self::NAMED.iter().filter(move |(feature, _)| self.contains(*feature)).map(|(_, name)| *name)
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    const fn when(self, present: bool) -> Self {
-        if present { self } else { Self::NONE }
-    }
-}
-
-impl BitOr for Features {
-    type Output = Self;
-
-    fn bitor(self, other: Self) -> Self {
-        self.union(other)
-    }
-}
-
-/// The names, separated by commas: what [`FromStr`] reads.
-impl fmt::Display for Features {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, name) in self.names().enumerate() {
-            let separator = if index == 0 { "" } else { "," };
-            write!(formatter, "{separator}{name}")?;
-        }
-        Ok(())
-    }
-}
-
-/// Reads names separated by commas; an empty text is the empty set.
-impl FromStr for Features {
-    type Err = UnknownName;
-
-    fn from_str(text: &str) -> Result<Self, UnknownName> {
-        let unknown = UnknownName(Named::Feature);
-        text.split(',').map(str::trim).filter(|name| !name.is_empty()).try_fold(Self::NONE, |set, name| {
-            let named = Self::NAMED.iter().find(|(_, known)| *known == name);
-            named.map(|(feature, _)| set | *feature).ok_or(unknown)
-        })
-    }
-}
+pub use features::Features;
 
 /// Who made the CPU: the vendor string of CPUID leaf 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -214,32 +104,49 @@ pub struct Caches {
 }
 
 /// What a CPU is and has.
+///
+/// # Invariants
+///
+/// Where `is_host` is set, the CPU under us has every feature in `features`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cpu {
-    /// Who made it.
-    pub vendor: Vendor,
-    /// The family with the extended family added, as `/proc/cpuinfo` has it.
-    pub family: u32,
-    /// The model with the extended model in front, as `/proc/cpuinfo` has it.
-    pub model: u32,
-    /// The stepping.
-    pub stepping: u32,
-    /// What it has, and the operating system lets us use.
-    pub features: Features,
-    /// Its data caches.
-    pub caches: Caches,
+    vendor: Vendor,
+    family: u32,
+    model: u32,
+    stepping: u32,
+    features: Features,
+    caches: Caches,
+    is_host: bool,
 }
 
 impl Cpu {
-    /// A CPU of which nothing is known: what an architecture without CPUID looks like.
-    pub const UNKNOWN: Self = Self {
-        vendor: Vendor::Other,
-        family: 0,
-        model: 0,
-        stepping: 0,
-        features: Features::NONE,
-        caches: Caches { l1d: 0, l2: 0, l3: 0 },
-    };
+    /// A CPU of which nothing is known.
+    pub const UNKNOWN: Self =
+        Self::foreign(Vendor::Other, [0, 0, 0], Features::NONE, Caches { l1d: 0, l2: 0, l3: 0 });
+
+    /// The CPU under us with nothing known of it but its architecture, which every build may use.
+    pub(crate) const BASELINE: Self = Self { is_host: true, ..Self::UNKNOWN };
+
+    /// A CPU that is not the one under us: [`Policy::new`](crate::Policy::new) tells how it would copy, and such a policy
+    /// copies nothing.
+    ///
+    /// The signature is family, model and stepping as `/proc/cpuinfo` has them.
+    pub const fn foreign(vendor: Vendor, signature: [u32; 3], features: Features, caches: Caches) -> Self {
+        let [family, model, stepping] = signature;
+        // INVARIANT: not the host.
+        Self { vendor, family, model, stepping, features, caches, is_host: false }
+    }
+
+    /// The CPU under us, as a kernel that knows it describes it.
+    ///
+    /// # Safety
+    ///
+    /// It has every feature in `features`.
+    #[cfg(foliocopy_kernel)]
+    pub(crate) const unsafe fn of_kernel(vendor: Vendor, signature: [u32; 3], features: Features) -> Self {
+        // INVARIANT: the caller's promise.
+        Self { is_host: true, ..Self::foreign(vendor, signature, features, Self::UNKNOWN.caches) }
+    }
 
     /// The CPU under us, as it is: a pass over CPUID, some tens of microseconds where a hypervisor
     /// intercepts it.
@@ -247,13 +154,50 @@ impl Cpu {
     /// `REP_GOOD` is derived as Linux derives it: AMD from family 0x10 on (`amd.c`), Hygon
     /// (`hygon.c`), Intel from Dothan on (`intel.c`), Centaur from family 6 model 15 on
     /// (`centaur.c`), Zhaoxin from family 6 on (`zhaoxin.c`). Linux also asks an Intel CPU whether its
-    /// firmware left fast strings on, which takes a privileged instruction: a kernel sets
-    /// [`Cpu::features`] from what it knows.
+    /// firmware left fast strings on, which takes a privileged instruction.
+    ///
+    /// On hybrid CPUs it describes the core on which it runs. The features are those of all cores, since Linux
+    /// offers no others; family, model and caches may be another core's.
     pub fn detect() -> Self {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
         return x86_64::detect();
-        #[cfg(not(target_arch = "x86_64"))]
-        return Self::UNKNOWN;
+        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+        return Self::BASELINE;
+    }
+
+    /// Who made it.
+    pub const fn vendor(&self) -> Vendor {
+        self.vendor
+    }
+
+    /// The family with the extended family added, as `/proc/cpuinfo` has it.
+    pub const fn family(&self) -> u32 {
+        self.family
+    }
+
+    /// The model with the extended model in front, as `/proc/cpuinfo` has it.
+    pub const fn model(&self) -> u32 {
+        self.model
+    }
+
+    /// The stepping.
+    pub const fn stepping(&self) -> u32 {
+        self.stepping
+    }
+
+    /// What it has, and the operating system lets us use.
+    pub const fn features(&self) -> Features {
+        self.features
+    }
+
+    /// Its data caches.
+    pub const fn caches(&self) -> Caches {
+        self.caches
+    }
+
+    /// Whether it is the CPU under us, less what was masked.
+    pub const fn is_host(&self) -> bool {
+        self.is_host
     }
 
     /// The same CPU, pretending to lack `mask`.
@@ -307,178 +251,14 @@ impl fmt::Display for Cpu {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-mod x86_64 {
-    use core::arch::x86_64::{__cpuid_count, CpuidResult};
-
-    use super::{Caches, Cpu, Features, Vendor};
-
-    /// The CPUID leaves that exist here; a leaf that doesn't reads as zeros.
-    struct Leaves {
-        highest: u32,
-        highest_extended: u32,
-    }
-
-    impl Leaves {
-        fn new() -> Self {
-            let highest = __cpuid_count(0, 0).eax;
-            Self { highest, highest_extended: __cpuid_count(0x8000_0000, 0).eax }
-        }
-
-        fn get(&self, leaf: u32, subleaf: u32) -> CpuidResult {
-            let highest = if leaf >= 0x8000_0000 { self.highest_extended } else { self.highest };
-            match leaf <= highest {
-                true => __cpuid_count(leaf, subleaf),
-                false => CpuidResult { eax: 0, ebx: 0, ecx: 0, edx: 0 },
-            }
-        }
-    }
-
-    const fn bit(register: u32, index: u32) -> bool {
-        register >> index & 1 != 0
-    }
-
-    pub(super) fn detect() -> Cpu {
-        let leaves = Leaves::new();
-        let vendor = vendor(leaves.get(0, 0));
-        let version = leaves.get(1, 0);
-        let (family, model, stepping) = signature(version.eax);
-        let caches = caches(&leaves, vendor);
-
-        let structured = leaves.get(7, 0);
-        let structured_1 = if structured.eax >= 1 { leaves.get(7, 1).eax } else { 0 };
-        let extended = leaves.get(0x8000_0001, 0);
-        let power = leaves.get(0x8000_0007, 0);
-        let enabled = if bit(version.ecx, 27) { extended_control_register_0() } else { 0 };
-        let avx_enabled = enabled & 0b110 == 0b110;
-        let avx512_enabled = enabled & 0b1110_0110 == 0b1110_0110;
-
-        let features = Features::ERMS.when(bit(structured.ebx, 9))
-            | Features::FSRM.when(bit(structured.edx, 4))
-            | Features::FZRM.when(bit(structured_1, 10))
-            | Features::REP_GOOD.when(rep_good(vendor, family, model))
-            | Features::AVX2.when(bit(structured.ebx, 5) && avx_enabled)
-            | Features::AVX512F.when(bit(structured.ebx, 16) && avx512_enabled)
-            | Features::MOVDIR64B.when(bit(structured.ecx, 28))
-            | Features::TSC.when(bit(version.edx, 4) && bit(extended.edx, 27))
-            | Features::CONSTANT_TSC.when(bit(power.edx, 8))
-            | Features::HYPERVISOR.when(bit(version.ecx, 31));
-        Cpu { vendor, family, model, stepping, features, caches }
-    }
-
-    fn vendor(leaf: CpuidResult) -> Vendor {
-        let mut text = [0; 12];
-        for (chunk, register) in text.chunks_exact_mut(4).zip([leaf.ebx, leaf.edx, leaf.ecx]) {
-            chunk.copy_from_slice(&register.to_le_bytes());
-        }
-        Vendor::from_string(text)
-    }
-
-    /// Family, model and stepping, put together as Intel's SDM (volume 2, CPUID, figure 3-6) says.
-    fn signature(eax: u32) -> (u32, u32, u32) {
-        let base_family = eax >> 8 & 0xf;
-        let family = if base_family == 0xf { base_family + (eax >> 20 & 0xff) } else { base_family };
-        let extended_model = if family >= 6 { eax >> 16 & 0xf } else { 0 };
-        (family, extended_model << 4 | eax >> 4 & 0xf, eax & 0xf)
-    }
-
-    pub(super) fn rep_good(vendor: Vendor, family: u32, model: u32) -> bool {
-        match vendor {
-            Vendor::Amd => family >= 0x10,
-            Vendor::Hygon => true,
-            Vendor::Intel => family > 6 || family == 6 && model >= 0xd,
-            Vendor::Centaur => family > 6 || family == 6 && model >= 0xf,
-            Vendor::Zhaoxin => family >= 6,
-            Vendor::Other => false,
-        }
-    }
-
-    /// The deterministic cache parameters: Intel has them in leaf 4, AMD in leaf 0x8000_001d, in the
-    /// same form.
-    fn caches(leaves: &Leaves, vendor: Vendor) -> Caches {
-        const DATA: u32 = 1;
-        const UNIFIED: u32 = 3;
-        let leaf = if matches!(vendor, Vendor::Amd | Vendor::Hygon) { 0x8000_001d } else { 4 };
-        let mut caches = Caches::default();
-        for subleaf in 0..16 {
-            let found = leaves.get(leaf, subleaf);
-            let kind = found.eax & 0x1f;
-            if kind == 0 {
-                break;
-            }
-            let (ways, partitions, line) = (found.ebx >> 22, found.ebx >> 12 & 0x3ff, found.ebx & 0xfff);
-            let bytes = [ways, partitions, line, found.ecx].iter().map(|field| *field as usize + 1).product();
-            match (found.eax >> 5 & 7, kind) {
-                (1, DATA | UNIFIED) => caches.l1d = bytes,
-                (2, DATA | UNIFIED) => caches.l2 = bytes,
-                (3, DATA | UNIFIED) => caches.l3 = bytes,
-                _ => {}
-            }
-        }
-        caches
-    }
-
-    /// XCR0: which register sets the operating system saves. The caller has seen OSXSAVE.
-    fn extended_control_register_0() -> u64 {
-        let (low, high): (u32, u32);
-        // SAFETY: xgetbv with ecx = 0 is legal wherever CPUID shows OSXSAVE, and only reads.
-        unsafe {
-            core::arch::asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high,
-                options(nomem, nostack, preserves_flags));
-        }
-        u64::from(high) << 32 | u64::from(low)
-    }
-
-    #[cfg(test)]
-    mod tests {
-        use super::*;
-
-        #[test]
-        fn signatures_of_known_cpus() {
-            assert_eq!(signature(0x00b0_0f21), (0x1a, 0x02, 1), "Zen 5, Turin");
-            assert_eq!(signature(0x00a0_0f11), (0x19, 0x01, 1), "Zen 3, Milan");
-            assert_eq!(signature(0x0008_06f8), (6, 0x8f, 8), "Sapphire Rapids");
-        }
-
-        #[test]
-        fn rep_good_as_linux_derives_it() {
-            assert!(rep_good(Vendor::Amd, 0x19, 1));
-            assert!(!rep_good(Vendor::Amd, 0xf, 0x41));
-            assert!(rep_good(Vendor::Intel, 6, 0x8f));
-            assert!(!rep_good(Vendor::Intel, 6, 0x9));
-            assert!(!rep_good(Vendor::Other, 0x1a, 1));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn features_read_back_what_they_print() {
-        for (feature, _) in Features::NAMED {
-            for (other, _) in Features::NAMED {
-                let set = *feature | *other;
-                extern crate std;
-                assert_eq!(std::format!("{set}").parse(), Ok(set));
-            }
-        }
-        assert_eq!("".parse(), Ok(Features::NONE));
-        assert_eq!(" erms, fsrm ".parse(), Ok(Features::ERMS | Features::FSRM));
-    }
-
-    #[test]
-    fn an_unknown_feature_lists_the_known() {
-        extern crate std;
-        let message = std::format!("{}", "erms,sse9".parse::<Features>().unwrap_err());
-        assert!(message.starts_with("unknown CPU feature; known are erms, fsrm,"), "{message}");
-    }
-
-    #[test]
     fn a_masked_cpu_lacks_what_is_masked_and_nothing_else() {
-        let all = Features::NAMED.iter().fold(Features::NONE, |set, (feature, _)| set | *feature);
-        let cpu = Cpu { features: all, ..Cpu::UNKNOWN };
+        let all = Features::ALL;
+        let cpu = Cpu::foreign(Vendor::Amd, [0x1a, 2, 1], all, Caches::default());
         let masked = cpu.without(Features::ERMS | Features::FSRM);
         assert!(!masked.has(Features::ERMS) && !masked.has(Features::FSRM));
         assert_eq!(masked.features | Features::ERMS | Features::FSRM, all);
@@ -487,13 +267,20 @@ mod tests {
     #[test]
     fn microarchitectures_of_known_models() {
         let named = |vendor, family, model| {
-            let cpu = Cpu { vendor, family, model, ..Cpu::UNKNOWN };
-            cpu.microarchitecture().name()
+            Cpu::foreign(vendor, [family, model, 0], Features::NONE, Caches::default())
+                .microarchitecture()
+                .name()
         };
         assert_eq!(named(Vendor::Amd, 0x19, 0x01), "Zen 3");
         assert_eq!(named(Vendor::Amd, 0x19, 0x11), "Zen 4");
         assert_eq!(named(Vendor::Amd, 0x1a, 0x02), "Zen 5");
         assert_eq!(named(Vendor::Intel, 6, 0xad), "Granite Rapids");
         assert_eq!(named(Vendor::Other, 6, 0xad), "unknown");
+    }
+
+    #[test]
+    fn the_cpu_under_us_is_the_host_and_described_ones_are_not() {
+        assert!(Cpu::detect().is_host() && Cpu::detect().without(Features::ERMS).is_host());
+        assert!(!Cpu::UNKNOWN.is_host());
     }
 }

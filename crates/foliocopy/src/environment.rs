@@ -1,139 +1,154 @@
-//! What a user says for a whole program: `FOLIOCOPY_MASK`, `FOLIOCOPY_PRIMITIVE` and `FOLIOCOPY_PROFILE`.
+//! What the owner of a program says: `FOLIOCOPY_MASK`, `FOLIOCOPY_PRIMITIVE`, `FOLIOCOPY_PROFILE` and the profiles at the usual
+//! places. What can't be followed is left aside, with the reason: no variable and no file makes a copy fail, unless
+//! `FOLIOCOPY_STRICT=1` asks for that.
 
-use core::fmt;
-use std::env;
+use std::boxed::Box;
 use std::ffi::OsString;
-use std::path::PathBuf;
-use std::str::FromStr;
+use std::path::Path;
+use std::string::{String, ToString};
+use std::vec::Vec;
+use std::{env, format};
 
-use crate::cpu::Features;
-use crate::error::UnknownName;
+use crate::cpu::{Cpu, Features};
+use crate::error::{CopyError, EnvironmentError};
+use crate::name::UnknownName;
 use crate::policy::Policy;
 use crate::primitive::Primitive;
+use crate::probe;
+use crate::tuning::Registers;
 
-/// What the environment variables say.
-#[derive(Debug, Default)]
-pub(crate) struct Environment {
-    /// `FOLIOCOPY_MASK=erms,fsrm`: what the CPU is to pretend to lack.
-    pub(crate) mask: Features,
-    /// `FOLIOCOPY_PRIMITIVE=rep_movsq`: what to use for everything.
-    pub(crate) primitive: Option<Primitive>,
-    /// `FOLIOCOPY_PROFILE=profile.toml`: what was measured on this CPU.
-    profile: Option<PathBuf>,
+/// The policy that follows from it.
+pub(crate) struct Followed {
+    pub(crate) policy: Policy,
+    pub(crate) profile: Option<&'static Path>,
+    pub(crate) problems: &'static [EnvironmentError],
 }
 
-/// An environment variable that says something unknown, or names a profile that is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EnvironmentError {
-    variable: Variable,
-    problem: Problem,
-}
-
-/// What is wrong with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Problem {
-    Unknown(UnknownName),
-    #[cfg(feature = "profile")]
-    Refused(&'static crate::profile::ProfileError),
-    #[cfg(not(feature = "profile"))]
-    NotBuilt,
-}
-
-/// The variables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Variable {
-    Mask,
-    Primitive,
-    Profile,
-}
-
-impl Variable {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Mask => "FOLIOCOPY_MASK",
-            Self::Primitive => "FOLIOCOPY_PRIMITIVE",
-            Self::Profile => "FOLIOCOPY_PROFILE",
+/// Reads the environment. A setuid program ignores it, as glibc ignores its tunables there.
+pub(crate) fn follow() -> Followed {
+    let mut problems = Vec::new();
+    let ignored = is_secure();
+    let variable = |name: &str| env::var_os(name).filter(|value| !ignored && !value.is_empty());
+    let mask: Features = read("FOLIOCOPY_MASK", variable, &mut problems).unwrap_or_default();
+    let mut policy = Policy::new(usable(Cpu::detect().without(mask)), Registers::Vector);
+    let profile = if ignored { None } else { profile::follow(&mut policy, variable, &mut problems) };
+    if let Some(primitive) = read::<Primitive>("FOLIOCOPY_PRIMITIVE", variable, &mut problems) {
+        match policy.forcing(primitive) {
+            Ok(forced) => policy = forced,
+            Err(error) => problems.push(format!("FOLIOCOPY_PRIMITIVE: {error}")),
         }
     }
-
-    /// The value; an empty one counts as unset.
-    fn value(self) -> Option<OsString> {
-        env::var_os(self.name()).filter(|value| !value.is_empty())
+    let problems: Vec<_> = problems.into_iter().map(kept).collect();
+    if let (Some(first), true) =
+        (problems.first(), variable("FOLIOCOPY_STRICT").is_some_and(|value| value == "1"))
+    {
+        policy = policy.refusing(CopyError::Environment(*first));
     }
-
-    /// The value, as one of the names that there are.
-    fn read<T: FromStr<Err = UnknownName>>(self) -> Result<Option<T>, EnvironmentError> {
-        let parsed = self.value().map(|value| value.to_string_lossy().parse()).transpose();
-        parsed.map_err(|error| EnvironmentError { variable: self, problem: Problem::Unknown(error) })
-    }
+    Followed { policy, profile, problems: Box::leak(problems.into_boxed_slice()) }
 }
 
-impl fmt::Display for EnvironmentError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: ", self.variable.name())?;
-        match self.problem {
-            Problem::Unknown(error) => error.fmt(formatter),
-            #[cfg(feature = "profile")]
-            Problem::Refused(error) => error.fmt(formatter),
-            #[cfg(not(feature = "profile"))]
-            Problem::NotBuilt => formatter.write_str("foliocopy was built without its feature `profile`"),
+/// The CPU, without a counter that tells nothing: so probes are decided for once, and shown as they are.
+fn usable(cpu: Cpu) -> Cpu {
+    if cpu.has(Features::TSC) && !probe::is_usable() { cpu.without(Features::TSC) } else { cpu }
+}
+
+/// An error is copied about, so its text stays.
+fn kept(message: String) -> EnvironmentError {
+    EnvironmentError { message: Box::leak(message.into_boxed_str()) }
+}
+
+/// The value of a variable, as one of the names that there are.
+fn read<T: core::str::FromStr<Err = UnknownName>>(
+    name: &str,
+    variable: impl Fn(&str) -> Option<OsString>,
+    problems: &mut Vec<String>,
+) -> Option<T> {
+    match variable(name)?.to_string_lossy().parse() {
+        Ok(value) => Some(value),
+        Err(error) => {
+            problems.push(format!("{name}: {}", error.to_string()));
+            None
         }
     }
 }
 
-impl core::error::Error for EnvironmentError {}
+#[cfg(feature = "profile")]
+mod profile {
+    use std::ffi::OsString;
+    use std::path::{Path, PathBuf};
+    use std::string::String;
+    use std::vec::Vec;
+    use std::{format, fs};
 
-impl Environment {
-    /// Reads the variables. A setuid program ignores them, as glibc ignores its tunables there.
-    pub(crate) fn read() -> Result<Self, EnvironmentError> {
-        if is_secure() {
-            return Ok(Self::default());
+    use crate::policy::Policy;
+    use crate::profile::Profile;
+
+    /// Where a profile of the user or of the system lies.
+    const USUAL: &str = "foliocopy/profile.toml";
+
+    /// Lets `policy` decide by the profile that the variable names, or else by the first that lies at a usual place.
+    pub(super) fn follow(
+        policy: &mut Policy,
+        variable: impl Fn(&str) -> Option<OsString>,
+        problems: &mut Vec<String>,
+    ) -> Option<&'static Path> {
+        let (file, from) = match variable("FOLIOCOPY_PROFILE") {
+            Some(named) if named == "none" => return None,
+            Some(named) => (PathBuf::from(named), "FOLIOCOPY_PROFILE: "),
+            None => {
+                let home = || variable("HOME").map(|home| PathBuf::from(home).join(".config"));
+                let user = variable("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home);
+                let places = [user, Some(PathBuf::from("/etc"))];
+                let mut files = places.into_iter().flatten().map(|folder| folder.join(USUAL));
+                (files.find(|file| fs::symlink_metadata(file).is_ok())?, "")
+            }
+        };
+        match Profile::read(&file)
+            .and_then(|profile| policy.with_profile(&profile).map_err(|error| error.of(&file)))
+        {
+            Ok(profiled) => {
+                *policy = profiled;
+                Some(std::boxed::Box::leak(file.into_boxed_path()))
+            }
+            Err(error) => {
+                problems.push(format!("{from}{error}"));
+                None
+            }
         }
-        Ok(Self {
-            mask: Variable::Mask.read()?.unwrap_or_default(),
-            primitive: Variable::Primitive.read()?,
-            profile: Variable::Profile.value().map(PathBuf::from),
-        })
     }
+}
 
-    /// `policy`, deciding by the profile if one is named.
-    #[cfg(feature = "profile")]
-    pub(crate) fn with_profile(&self, policy: Policy) -> Result<Policy, EnvironmentError> {
-        use std::sync::OnceLock;
+/// This build reads no profile: to pass one over in silence would leave its owner in the belief that it counts.
+#[cfg(not(feature = "profile"))]
+mod profile {
+    use std::ffi::OsString;
+    use std::path::Path;
+    use std::string::String;
+    use std::vec::Vec;
 
-        use crate::profile::{Profile, ProfileError};
+    use crate::policy::Policy;
 
-        // An error is copied about, and what a profile is refused for is too much for that.
-        static REFUSED: OnceLock<ProfileError> = OnceLock::new();
-        let Some(file) = &self.profile else { return Ok(policy) };
-        Profile::read(file)
-            .and_then(|profile| policy.with_profile(&profile).map_err(|error| error.of(file)))
-            .map_err(|error| EnvironmentError {
-                variable: Variable::Profile,
-                problem: Problem::Refused(REFUSED.get_or_init(|| error)),
-            })
-    }
-
-    /// `policy`, if no profile is named: this build could not read it, and to pass it over in silence would
-    /// leave its owner in the belief that it counts.
-    #[cfg(not(feature = "profile"))]
-    pub(crate) fn with_profile(&self, policy: Policy) -> Result<Policy, EnvironmentError> {
-        match self.profile {
-            None => Ok(policy),
-            Some(_) => Err(EnvironmentError { variable: Variable::Profile, problem: Problem::NotBuilt }),
+    pub(super) fn follow(
+        _: &mut Policy,
+        variable: impl Fn(&str) -> Option<OsString>,
+        problems: &mut Vec<String>,
+    ) -> Option<&'static Path> {
+        if variable("FOLIOCOPY_PROFILE").is_some_and(|named| named != "none") {
+            problems.push("FOLIOCOPY_PROFILE: foliocopy was built without its feature `profile`".into());
         }
+        None
     }
 }
 
 /// Whether the program runs with rights that its caller lacks (`getauxval(3)`, AT_SECURE).
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(miri)))]
 fn is_secure() -> bool {
     // SAFETY: getauxval only reads what the kernel put on the stack at exec.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
 /// Elsewhere nothing tells, so nothing is trusted.
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", not(miri))))]
 fn is_secure() -> bool {
     true
 }

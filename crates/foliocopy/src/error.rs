@@ -42,9 +42,11 @@ pub enum CopyError {
     },
     /// A fault in this machine-check-safe copy would not be survived.
     Unsupported(Unsupported),
-    /// `FOLIOCOPY_MASK`, `FOLIOCOPY_PRIMITIVE` or `FOLIOCOPY_PROFILE` says something that can't be done.
+    /// The policy is for a CPU that is not the one under us.
+    ForeignCpu,
+    /// `FOLIOCOPY_STRICT` is set, and an environment variable or a profile can't be followed.
     #[cfg(feature = "std")]
-    Environment(crate::environment::EnvironmentError),
+    Environment(EnvironmentError),
 }
 
 impl fmt::Display for CopyError {
@@ -65,6 +67,9 @@ impl fmt::Display for CopyError {
                 write!(formatter, "this CPU can't run {primitive}: it lacks {missing}")
             }
             Self::Unsupported(unsupported) => unsupported.fmt(formatter),
+            Self::ForeignCpu => {
+                formatter.write_str("the policy is for another CPU: it explains and copies nothing")
+            }
             #[cfg(feature = "std")]
             Self::Environment(error) => error.fmt(formatter),
         }
@@ -103,32 +108,119 @@ impl fmt::Display for Unsupported {
 
 impl core::error::Error for Unsupported {}
 
-/// A name that is none of the known ones.
+/// An environment variable or a profile that this process leaves aside, and why.
+#[cfg(feature = "std")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnknownName(pub(crate) Named);
-
-/// What has names by which a user asks for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Named {
-    Feature,
-    Locality,
-    Primitive,
+pub struct EnvironmentError {
+    pub(crate) message: &'static str,
 }
 
-impl fmt::Display for UnknownName {
+#[cfg(feature = "std")]
+impl fmt::Display for EnvironmentError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (kind, known) = match self.0 {
-            Named::Feature => ("CPU feature", Features::NAMES),
-            Named::Locality => ("locality", Locality::NAMES),
-            Named::Primitive => ("primitive", Primitive::NAMES),
-        };
-        write!(formatter, "unknown {kind}; known are")?;
-        for (index, name) in known.iter().enumerate() {
-            let separator = if index == 0 { " " } else { ", " };
-            write!(formatter, "{separator}{name}")?;
-        }
-        Ok(())
+        formatter.write_str(self.message)
     }
 }
 
-impl core::error::Error for UnknownName {}
+#[cfg(feature = "std")]
+impl core::error::Error for EnvironmentError {}
+
+/// Why a CPU can't follow a [`Row`](crate::Row).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowError {
+    /// The table.
+    pub locality: Locality,
+    /// The band in it, counted from 0.
+    pub band: usize,
+    /// What is wrong with the band.
+    pub problem: RowProblem,
+}
+
+/// What is wrong with a band of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RowProblem {
+    /// The last band has a limit.
+    Limited,
+    /// A band follows one without a limit.
+    Unreachable,
+    /// The limit is not a positive multiple of 4096 bytes.
+    NoPages(usize),
+    /// The limit is not above that of the band before.
+    NotAscending {
+        /// The limit, in bytes.
+        up_to: usize,
+        /// That of the band before.
+        before: usize,
+    },
+    /// The primitive can't prefetch so far ahead.
+    Distance {
+        /// The primitive.
+        primitive: Primitive,
+        /// The distance or burst, in bytes.
+        distance: u32,
+    },
+    /// The primitive has no place there: through the cache in a table for copies past it, or the other way round.
+    Cache(Primitive),
+    /// The primitive's vector registers belong to processes.
+    Registers(Primitive),
+    /// The CPU lacks what the primitive needs.
+    Unavailable {
+        /// The primitive.
+        primitive: Primitive,
+        /// What is missing.
+        missing: Features,
+    },
+}
+
+impl fmt::Display for RowError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { locality, band, problem } = self;
+        write!(formatter, "{locality}, band {band}: ")?;
+        match *problem {
+            RowProblem::Limited => formatter.write_str("the last band must be unlimited"),
+            RowProblem::Unreachable => formatter.write_str("only the last band may be unlimited"),
+            RowProblem::NoPages(bytes) => {
+                write!(formatter, "its limit is {bytes}: a positive multiple of 4096 bytes")
+            }
+            RowProblem::NotAscending { up_to, before } => {
+                write!(formatter, "its limit is {up_to}: more than {before}, that of the band before")
+            }
+            RowProblem::Distance { primitive, distance } => write!(
+                formatter,
+                "{primitive} can't prefetch {distance} bytes ahead: 0 is always possible; loops past the cache take a \
+                 multiple of 64 bytes, 65536 at most, and avx2 and avx512 take 512"
+            ),
+            RowProblem::Cache(primitive) => {
+                let through = if primitive.is_non_temporal() { "past" } else { "through" };
+                write!(formatter, "{primitive} stores {through} the cache, which has no place there")
+            }
+            RowProblem::Registers(primitive) => {
+                write!(formatter, "the vector registers of {primitive} belong to processes")
+            }
+            RowProblem::Unavailable { primitive, missing } if missing.is_empty() => {
+                write!(formatter, "this build has no {primitive}")
+            }
+            RowProblem::Unavailable { primitive, missing } => {
+                write!(formatter, "this CPU can't run {primitive}: it lacks {missing}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for RowError {}
+
+/// The kinds that `std::io` has for these.
+#[cfg(feature = "std")]
+impl From<CopyError> for std::io::Error {
+    fn from(error: CopyError) -> Self {
+        use std::io::ErrorKind;
+        let kind = match error {
+            CopyError::Unavailable { .. } | CopyError::Unsupported(_) | CopyError::ForeignCpu => {
+                ErrorKind::Unsupported
+            }
+            _ => ErrorKind::InvalidInput,
+        };
+        Self::new(kind, error)
+    }
+}

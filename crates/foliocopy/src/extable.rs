@@ -18,7 +18,7 @@
 /// is an ordinary one.
 #[cfg(target_arch = "x86_64")]
 macro_rules! may_fault {
-    ($instruction:literal, $landing_pad:literal) => {
+    ($instruction:expr, $landing_pad:literal) => {
         concat!(
             "771: ",
             $instruction,

@@ -6,11 +6,12 @@
 
 use core::fmt;
 
-use crate::chunk::{self, DEFAULT_CHUNK_BYTES};
+use crate::execute::{self, DEFAULT_CHUNK_BYTES};
 use crate::extable::Fault;
 use crate::locality::Locality;
 use crate::page::{PAGE_SHIFT, PAGE_SIZE, Page};
-use crate::policy::{Choice, Explanation, Policy};
+use crate::policy::{Explanation, Policy};
+use crate::step::Step;
 
 /// A frame of memory, the size of a page: what `struct page` is in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -140,11 +141,11 @@ pub unsafe trait Platform: Sized {
     /// way of its own brings it here.
     #[inline]
     fn copy_highpage(&self, to: PageFrame, from: PageFrame) {
-        let choice = page_choice(self);
+        let step = page_step(self);
         self.map_page(from, |src| {
             self.map_page(to, |dst| {
                 // SAFETY: a mapped page each, see `Platform`. Only a safe copy can fail.
-                let _ = unsafe { copy_mapped::<false, _>(self, choice, dst, src, 1) };
+                let _ = unsafe { copy_mapped::<false, _>(self, step, dst, src, 1) };
             });
         });
         self.copy_page_metadata(to, from);
@@ -165,11 +166,11 @@ pub unsafe trait Platform: Sized {
             self.copy_highpage(to, from);
             return Ok(());
         }
-        let choice = machine_check_safe(page_choice(self))?;
+        let step = machine_check_safe(page_step(self))?;
         let copied = self.map_page(from, |src| {
             self.map_page(to, |dst| {
                 // SAFETY: a mapped page each, and a platform that recovers, see `Platform`.
-                unsafe { copy_mapped::<true, _>(self, choice, dst, src, 1) }
+                unsafe { copy_mapped::<true, _>(self, step, dst, src, 1) }
             })
         });
         finish_mc(self, to, from, 1, copied)
@@ -197,10 +198,10 @@ pub unsafe fn copy_highpages<P: Platform>(platform: &P, to: PageFrame, from: Pag
         }
         return;
     }
-    let choice = choice(platform, to, nr_pages);
+    let step = step(platform, to, nr_pages);
     let (dst, src) = (platform.page_address(to), platform.page_address(from));
     // SAFETY: the platform maps these frames there. Only a safe copy can fail.
-    let _ = unsafe { copy_mapped::<false, _>(platform, choice, dst, src, nr_pages) };
+    let _ = unsafe { copy_mapped::<false, _>(platform, step, dst, src, nr_pages) };
     copy_metadata(platform, to, from, nr_pages);
 }
 
@@ -239,10 +240,10 @@ pub unsafe fn copy_mc_highpages<P: Platform>(
         }
         return Ok(());
     }
-    let choice = machine_check_safe(choice(platform, to, nr_pages))?;
+    let step = machine_check_safe(step(platform, to, nr_pages))?;
     let (dst, src) = (platform.page_address(to), platform.page_address(from));
     // SAFETY: the platform maps these frames there, and recovers.
-    let copied = unsafe { copy_mapped::<true, _>(platform, choice, dst, src, nr_pages) };
+    let copied = unsafe { copy_mapped::<true, _>(platform, step, dst, src, nr_pages) };
     finish_mc(platform, to, from, nr_pages, copied)
 }
 
@@ -296,8 +297,8 @@ pub struct McExplanation {
 
 impl McExplanation {
     /// Whether a machine check is survived: the platform can, and so can the primitive.
-    pub const fn is_machine_check_safe(&self) -> bool {
-        self.recovers && self.explanation.choice().primitive.is_machine_check_safe()
+    pub fn is_machine_check_safe(&self) -> bool {
+        self.recovers && machine_check_safe(self.explanation.step()).is_ok()
     }
 }
 
@@ -330,22 +331,22 @@ const fn bytes(nr_pages: u64) -> usize {
 }
 
 #[inline]
-fn choice<P: Platform>(platform: &P, to: PageFrame, nr_pages: u64) -> Choice {
-    platform.policy().choose(platform.locality(to), bytes(nr_pages))
+fn step<P: Platform>(platform: &P, to: PageFrame, nr_pages: u64) -> Step {
+    platform.policy().step(platform.locality(to), bytes(nr_pages))
 }
 
 /// For a page of many that are copied one by one: through the cache wherever it goes, since past it a
 /// fence a page would cost more than the page.
 #[inline]
-fn page_choice<P: Platform>(platform: &P) -> Choice {
-    platform.policy().choose(Locality::Temporal, PAGE_SIZE)
+fn page_step<P: Platform>(platform: &P) -> Step {
+    platform.policy().step(Locality::Temporal, PAGE_SIZE)
 }
 
-/// The choice, if a fault in it can be survived.
+/// The step, if a fault in it can be survived.
 #[inline]
-fn machine_check_safe(choice: Choice) -> Result<Choice, McError> {
-    match choice.primitive.is_machine_check_safe() {
-        true => Ok(choice),
+fn machine_check_safe(step: Step) -> Result<Step, McError> {
+    match step.primitives().iter().all(|one| one.is_machine_check_safe()) {
+        true => Ok(step),
         false => Err(McError::Unsupported),
     }
 }
@@ -357,7 +358,7 @@ fn machine_check_safe(choice: Choice) -> Result<Choice, McError> {
 #[inline]
 unsafe fn copy_mapped<const MACHINE_CHECK_SAFE: bool, P: Platform>(
     platform: &P,
-    choice: Choice,
+    step: Step,
     dst: *mut Page,
     src: *const Page,
     nr_pages: u64,
@@ -365,8 +366,8 @@ unsafe fn copy_mapped<const MACHINE_CHECK_SAFE: bool, P: Platform>(
     let (chunk_bytes, between_chunks) = (platform.chunk_bytes(), || platform.cond_resched());
     // SAFETY: mapped pages, and a policy that suits the CPU, see `Platform`.
     unsafe {
-        chunk::copy::<MACHINE_CHECK_SAFE>(
-            choice,
+        execute::copy::<MACHINE_CHECK_SAFE>(
+            step,
             dst.cast(),
             src.cast(),
             bytes(nr_pages),

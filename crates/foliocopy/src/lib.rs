@@ -22,26 +22,27 @@
 
 mod arch;
 mod batch;
-mod chunk;
-mod clock;
 mod cpu;
 mod error;
+mod execute;
+#[doc(hidden)]
 pub mod extable;
-mod fence;
 pub mod folio;
+mod host;
 mod locality;
+mod name;
 mod once;
+mod options;
 mod page;
 mod pages;
+mod pair;
 #[cfg(feature = "std")]
 mod parallel;
 mod policy;
 mod primitive;
-#[cfg(all(target_arch = "x86_64", not(foliocopy_kernel)))]
-mod shortcut;
-#[cfg(not(all(target_arch = "x86_64", not(foliocopy_kernel))))]
-#[path = "shortcut/none.rs"]
-mod shortcut;
+mod probe;
+mod step;
+mod tuning;
 
 #[cfg(feature = "std")]
 mod environment;
@@ -57,27 +58,38 @@ pub mod sigbus;
 #[path = "../../../kmod/kernel.rs"]
 mod kernel;
 
-pub use batch::{BatchError, FolioPair, copy_folios};
-pub use chunk::{DEFAULT_CHUNK_BYTES, NoYield, Yield};
+pub use batch::{BatchError, copy_folios};
 pub use cpu::{Caches, Cpu, Features, Microarchitecture, Vendor};
-pub use error::{CopyError, UnknownName, Unsupported};
+pub use error::{CopyError, RowError, RowProblem, Unsupported};
+pub use execute::{DEFAULT_CHUNK_BYTES, NoYield, Yield};
 pub use extable::Fault;
-pub use locality::{Locality, Residence};
-pub use page::{PAGE_SHIFT, PAGE_SIZE, Page, PageRange};
-#[doc(hidden)]
-pub use pages::shortcut;
-pub use pages::{CopyOptions, copy_pages, copy_pages_raw};
-#[cfg(feature = "std")]
-pub use parallel::{copy_pages_parallel, threads_for};
-pub use policy::{Choice, Decisions, Explanation, Policy, Registers};
+pub use locality::Locality;
+pub use name::UnknownName;
+pub use options::CopyOptions;
+pub use page::{PAGE_SHIFT, PAGE_SIZE, Page, PageRange, PageRangeMut};
+pub use pages::{copy_pages, copy_pages_raw};
+pub use pair::FolioPair;
+pub use policy::{Explanation, Policy, Source};
 pub use primitive::Primitive;
+pub use step::{Band, Bands, Limit, MOST_BANDS, Row, Step};
+pub use tuning::Registers;
+
+#[cfg(not(foliocopy_kernel))]
+#[doc(hidden)]
+pub use pages::function_for;
 
 #[cfg(feature = "std")]
-pub use environment::EnvironmentError;
+pub use batch::copy_mc_folios;
+#[cfg(feature = "std")]
+pub use error::EnvironmentError;
+#[cfg(feature = "std")]
+pub use host::HostReport;
 #[cfg(feature = "std")]
 pub use memory_error::{Cause, CopyMcError, MemoryError, Side};
 #[cfg(feature = "std")]
-pub use pages::{Skipped, copy_mc_folios, copy_mc_pages, copy_mc_pages_raw, copy_mc_pages_skipping};
+pub use pages::{Skipped, copy_mc_pages, copy_mc_pages_raw, copy_mc_pages_skipping};
+#[cfg(feature = "std")]
+pub use parallel::{copy_mc_pages_parallel, copy_pages_parallel, threads_for};
 #[cfg(feature = "profile")]
 pub use profile::Profile;
 

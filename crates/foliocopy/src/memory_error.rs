@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::error::CopyError;
 use crate::extable::{Fault, Signal};
-use crate::page::{PAGE_SHIFT, PAGE_SIZE, PageRange};
+use crate::page::{PAGE_SHIFT, PAGE_SIZE, Span};
 
 /// Memory that can't be read or written, and how far the copy got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub enum CopyMcError {
 
 impl MemoryError {
     /// What the fault that ended a copy from `src` to `dst` means.
-    pub(crate) fn new(fault: Fault, dst: PageRange, src: PageRange) -> Self {
+    pub(crate) fn new(fault: Fault, dst: Span, src: Span) -> Self {
         let bytes_copied = src.bytes() - fault.bytes_left;
         let (read, written) = (src.start().addr() + bytes_copied, dst.start().addr() + bytes_copied);
         // Only a kernel leaves it empty, and there nobody asks for a `MemoryError`.
@@ -187,7 +187,7 @@ mod tests {
 
     /// An error at the start of page `page` of 1024, where the kernel said so much.
     fn error(page: usize, address: usize, code: i32, address_lsb: i16) -> MemoryError {
-        let range = |start| PageRange::new(core::ptr::without_provenance_mut(start), 1024).unwrap();
+        let range = |start| Span::new(core::ptr::without_provenance_mut(start), 1024).unwrap();
         let signal = Some(Signal { address, code, address_lsb });
         let fault = Fault { bytes_left: (1024 - page) * PAGE_SIZE, trap: 18, signal };
         MemoryError::new(fault, range(64 * HUGE), range(32 * HUGE))

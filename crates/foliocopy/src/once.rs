@@ -34,12 +34,7 @@ impl<T: Copy> Once<T> {
         }
     }
 
-    /// Keeps the value, unless one is kept already or just being kept.
-    pub(crate) fn keep(&self, value: T) {
-        self.keep_with(|| value);
-    }
-
-    /// The same for a value that is worked out only if it is kept.
+    /// Keeps the value that it works out, unless one is kept already or just being kept.
     #[cold]
     #[inline(never)]
     pub(crate) fn keep_with(&self, value: impl FnOnce() -> T) {
@@ -59,8 +54,8 @@ mod tests {
     fn the_first_value_stays() {
         let once = Once::new();
         assert_eq!(once.get(), None);
-        once.keep(1);
-        once.keep(2);
+        once.keep_with(|| 1);
+        once.keep_with(|| 2);
         assert_eq!(once.get(), Some(&1));
     }
 }

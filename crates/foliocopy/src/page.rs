@@ -1,9 +1,8 @@
 //! The page, and checked ranges of pages.
 
 use core::fmt;
+use core::marker::PhantomData;
 use core::mem::MaybeUninit;
-#[cfg(feature = "std")]
-use core::ptr;
 
 use crate::error::CopyError;
 
@@ -29,6 +28,24 @@ impl Page {
         Self([byte; PAGE_SIZE])
     }
 
+    /// The pages that these bytes are; `None` where they don't start at a page or don't end with one.
+    pub fn from_bytes(bytes: &[u8]) -> Option<&[Self]> {
+        // SAFETY: a page is an array of bytes, and `align_to` answers aligned ones.
+        match unsafe { bytes.align_to() } {
+            ([], pages, []) => Some(pages),
+            _ => None,
+        }
+    }
+
+    /// The pages that these bytes are, to be written; `None` where they don't start at a page or don't end with one.
+    pub fn from_bytes_mut(bytes: &mut [u8]) -> Option<&mut [Self]> {
+        // SAFETY: as above; and every byte is a valid byte of a page.
+        match unsafe { bytes.align_to_mut() } {
+            ([], pages, []) => Some(pages),
+            _ => None,
+        }
+    }
+
     /// The bytes of the page.
     pub const fn as_bytes(&self) -> &[u8; PAGE_SIZE] {
         &self.0
@@ -42,35 +59,31 @@ impl Page {
 
 impl fmt::Debug for Page {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown: [u8; 8] = self.0[..8].try_into().expect("a page has more than eight bytes");
-        write!(formatter, "Page({shown:02x?}..)")
+        let [a, b, c, d, ..] = self.0;
+        write!(formatter, "Page([{a:02x}, {b:02x}, {c:02x}, {d:02x}, ..])")
     }
 }
 
-/// A range of whole pages that may fault, and that others may read and write: guest memory, a shared
-/// mapping, a frame that has been poisoned. No reference to its contents is ever made.
+/// Where a range of pages lies. It says nothing of the memory there.
 ///
 /// # Invariants
 ///
 /// `start` is aligned to a page, and the range ends within the address space and is at most
 /// `isize::MAX` bytes long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageRange {
+pub(crate) struct Span {
     start: *mut Page,
     nr_pages: usize,
 }
 
-impl PageRange {
+impl Span {
     /// The `nr_pages` pages from `start` on.
-    ///
-    /// # Errors
-    ///
-    /// [`CopyError::Misaligned`] where `start` is not the start of a page,
-    /// [`CopyError::Overflow`] where the range would be longer than `isize::MAX` bytes or wrap around
-    /// the end of the address space.
     #[inline]
-    pub fn new(start: *mut Page, nr_pages: usize) -> Result<Self, CopyError> {
+    pub(crate) fn new(start: *mut Page, nr_pages: usize) -> Result<Self, CopyError> {
         let address = start.addr();
+        if nr_pages != 0 && start.is_null() {
+            return Err(CopyError::Null);
+        }
         if !address.is_multiple_of(PAGE_SIZE) {
             return Err(CopyError::Misaligned { address, alignment: PAGE_SIZE });
         }
@@ -83,25 +96,18 @@ impl PageRange {
     }
 
     /// The first page.
-    pub const fn start(self) -> *mut Page {
+    pub(crate) const fn start(self) -> *mut Page {
         self.start
     }
 
     /// Length in pages.
-    pub const fn nr_pages(self) -> usize {
+    pub(crate) const fn nr_pages(self) -> usize {
         self.nr_pages
     }
 
     /// Length in bytes.
-    pub const fn bytes(self) -> usize {
+    pub(crate) const fn bytes(self) -> usize {
         self.nr_pages * PAGE_SIZE
-    }
-
-    /// A page that is only read.
-    #[cfg(feature = "std")]
-    pub(crate) const fn of(page: &'static Page) -> Self {
-        // INVARIANT: a page that exists.
-        Self { start: ptr::from_ref(page).cast_mut(), nr_pages: 1 }
     }
 
     /// What remains from page `first` on, which is at most the length.
@@ -123,24 +129,141 @@ impl PageRange {
 
     /// Whether the two ranges have a byte in common.
     #[inline]
-    pub fn overlaps(self, other: Self) -> bool {
+    pub(crate) fn overlaps(self, other: Self) -> bool {
         let distance = self.start.addr().abs_diff(other.start.addr());
         let first = if self.start.addr() <= other.start.addr() { self } else { other };
         distance < first.bytes() && self.nr_pages != 0 && other.nr_pages != 0
     }
 }
 
-impl From<&mut [Page]> for PageRange {
-    fn from(pages: &mut [Page]) -> Self {
-        // INVARIANT: Rust's own rules for slices are stricter than ours.
-        Self { start: pages.as_mut_ptr(), nr_pages: pages.len() }
+macro_rules! range {
+    ($(#[$doc:meta])* $range:ident, $pointer:ty, $memory:ty) => {
+        $(#[$doc])*
+        #[derive(Debug, PartialEq, Eq)]
+        pub struct $range<'a> {
+            span: Span,
+            memory: PhantomData<$memory>,
+        }
+
+        impl $range<'_> {
+            const fn of(span: Span) -> Self {
+                Self { span, memory: PhantomData }
+            }
+
+            pub(crate) const fn span(&self) -> Span {
+                self.span
+            }
+
+            /// The first page.
+            pub const fn as_ptr(&self) -> $pointer {
+                self.span.start
+            }
+
+            /// Length in pages.
+            pub const fn nr_pages(&self) -> usize {
+                self.span.nr_pages
+            }
+
+            /// Length in bytes.
+            pub const fn bytes(&self) -> usize {
+                self.span.bytes()
+            }
+        }
+
+        // SAFETY: the range is what a reference to a slice is, less the promise that the memory doesn't change; the
+        // constructors make sure that it may be used from any thread.
+        unsafe impl Send for $range<'_> {}
+        // SAFETY: as above.
+        unsafe impl Sync for $range<'_> {}
+    };
+}
+
+range! {
+    /// A range of whole pages that may be read, and may fault, and that others may write: guest memory, a shared mapping, a
+    /// frame that was poisoned. No reference to its contents is ever made.
+    ///
+    /// # Invariants
+    ///
+    /// For `'a` the memory is as [`PageRange::new`] says.
+    #[derive(Clone, Copy)]
+    PageRange, *const Page, &'a [Page]
+}
+
+range! {
+    /// A range of whole pages that may be written, and may fault, and that others may read and write. No reference to its
+    /// contents is ever made.
+    ///
+    /// # Invariants
+    ///
+    /// For `'a` the memory is as [`PageRangeMut::new`] says.
+    PageRangeMut, *mut Page, &'a mut [Page]
+}
+
+impl PageRange<'_> {
+    /// The `nr_pages` pages from `start` on.
+    ///
+    /// # Errors
+    ///
+    /// [`CopyError::Null`] where there are pages and `start` is null. [`CopyError::Misaligned`] where `start` is not the
+    /// start of a page. [`CopyError::Overflow`] where the range would be longer than `isize::MAX` bytes or wrap around the
+    /// end of the address space.
+    ///
+    /// # Safety
+    ///
+    /// As long as the range exists, the pages are mapped readable, except that a read may raise SIGBUS. Other threads,
+    /// processes and devices may read and write them meanwhile.
+    pub unsafe fn new(start: *const Page, nr_pages: usize) -> Result<Self, CopyError> {
+        // INVARIANT: the caller's promise.
+        Span::new(start.cast_mut(), nr_pages).map(Self::of)
     }
 }
 
-impl From<&mut [MaybeUninit<Page>]> for PageRange {
-    fn from(pages: &mut [MaybeUninit<Page>]) -> Self {
-        // INVARIANT: Rust's own rules for slices are stricter than ours.
-        Self { start: pages.as_mut_ptr().cast(), nr_pages: pages.len() }
+impl PageRangeMut<'_> {
+    /// The `nr_pages` pages from `start` on.
+    ///
+    /// # Errors
+    ///
+    /// As [`PageRange::new`].
+    ///
+    /// # Safety
+    ///
+    /// As long as the range exists, the pages are mapped writable, except that an access may raise SIGBUS, and no Rust
+    /// reference to them exists. Other threads, processes and devices may read and write them meanwhile.
+    pub unsafe fn new(start: *mut Page, nr_pages: usize) -> Result<Self, CopyError> {
+        // INVARIANT: the caller's promise.
+        Span::new(start, nr_pages).map(Self::of)
+    }
+
+    /// The range again, for a copy that must not consume it.
+    pub const fn reborrow(&mut self) -> PageRangeMut<'_> {
+        // INVARIANT: the same memory, for a shorter time.
+        PageRangeMut::of(self.span)
+    }
+}
+
+// INVARIANT, of all of these: Rust's own rules for slices are stricter than ours.
+
+impl<'a> From<&'a [Page]> for PageRange<'a> {
+    fn from(pages: &'a [Page]) -> Self {
+        Self::of(Span { start: pages.as_ptr().cast_mut(), nr_pages: pages.len() })
+    }
+}
+
+impl<'a> From<&'a mut [Page]> for PageRange<'a> {
+    fn from(pages: &'a mut [Page]) -> Self {
+        Self::from(&*pages)
+    }
+}
+
+impl<'a> From<&'a mut [Page]> for PageRangeMut<'a> {
+    fn from(pages: &'a mut [Page]) -> Self {
+        Self::of(Span { start: pages.as_mut_ptr(), nr_pages: pages.len() })
+    }
+}
+
+impl<'a> From<&'a mut [MaybeUninit<Page>]> for PageRangeMut<'a> {
+    fn from(pages: &'a mut [MaybeUninit<Page>]) -> Self {
+        Self::of(Span { start: pages.as_mut_ptr().cast(), nr_pages: pages.len() })
     }
 }
 
@@ -148,30 +271,31 @@ impl From<&mut [MaybeUninit<Page>]> for PageRange {
 mod tests {
     use super::*;
 
-    fn range(address: usize, nr_pages: usize) -> Result<PageRange, CopyError> {
-        PageRange::new(core::ptr::without_provenance_mut(address), nr_pages)
+    fn span(address: usize, nr_pages: usize) -> Result<Span, CopyError> {
+        Span::new(core::ptr::without_provenance_mut(address), nr_pages)
     }
 
     #[test]
     fn a_range_starts_at_a_page() {
-        assert_eq!(range(4096 + 64, 1), Err(CopyError::Misaligned { address: 4160, alignment: 4096 }));
+        assert_eq!(span(4096 + 64, 1), Err(CopyError::Misaligned { address: 4160, alignment: 4096 }));
+        assert_eq!(span(0, 1), Err(CopyError::Null));
     }
 
     #[test]
     fn a_range_ends_within_the_address_space() {
         let last = usize::MAX - PAGE_SIZE + 1;
-        assert!(range(last, 1).is_ok());
-        assert_eq!(range(last, 2), Err(CopyError::Overflow { nr_pages: 2 }));
-        assert_eq!(range(0, usize::MAX), Err(CopyError::Overflow { nr_pages: usize::MAX }));
+        assert!(span(last, 1).is_ok());
+        assert_eq!(span(last, 2), Err(CopyError::Overflow { nr_pages: 2 }));
+        assert_eq!(span(PAGE_SIZE, usize::MAX), Err(CopyError::Overflow { nr_pages: usize::MAX }));
         let longest = isize::MAX as usize / PAGE_SIZE;
-        assert!(range(0, longest).is_ok());
-        assert_eq!(range(0, longest + 1), Err(CopyError::Overflow { nr_pages: longest + 1 }));
+        assert!(span(PAGE_SIZE, longest).is_ok());
+        assert_eq!(span(PAGE_SIZE, longest + 1), Err(CopyError::Overflow { nr_pages: longest + 1 }));
     }
 
     #[test]
     fn overlap_is_symmetric_and_exact() {
         let overlaps = |a: usize, n: usize, b: usize, m: usize| {
-            let (a, b) = (range(a * PAGE_SIZE, n).unwrap(), range(b * PAGE_SIZE, m).unwrap());
+            let (a, b) = (span(a * PAGE_SIZE, n).unwrap(), span(b * PAGE_SIZE, m).unwrap());
             assert_eq!(a.overlaps(b), b.overlaps(a));
             a.overlaps(b)
         };
@@ -182,5 +306,21 @@ mod tests {
         assert!(!overlaps(1, 4, 5, 4));
         assert!(!overlaps(1, 0, 1, 1));
         assert!(!overlaps(2, 0, 1, 9));
+    }
+
+    #[test]
+    fn bytes_are_pages_where_they_are_aligned() {
+        let mut pages = [Page::filled(1), Page::filled(2)];
+        let (_, bytes, _) = {
+            // SAFETY: a page is an array of bytes.
+            unsafe { pages.align_to_mut::<u8>() }
+        };
+        assert_eq!(Page::from_bytes(bytes).map(<[_]>::len), Some(2));
+        assert_eq!(Page::from_bytes(&bytes[..PAGE_SIZE]).map(<[_]>::len), Some(1));
+        assert_eq!(Page::from_bytes(&bytes[..0]).map(<[_]>::len), Some(0));
+        assert_eq!(Page::from_bytes(&bytes[1..]), None);
+        assert_eq!(Page::from_bytes(&bytes[..PAGE_SIZE + 1]), None);
+        Page::from_bytes_mut(bytes).unwrap()[1] = Page::filled(3);
+        assert!(pages[1] == Page::filled(3));
     }
 }

@@ -1,26 +1,28 @@
 //! The range: checked, and copied the way the policy or the caller chose.
 
-use core::ffi::c_int;
-
 #[cfg(feature = "std")]
 mod mc;
 
 #[cfg(feature = "std")]
-pub use mc::{Skipped, copy_mc_folios, copy_mc_pages, copy_mc_pages_raw, copy_mc_pages_skipping};
+pub(crate) use mc::machine_check_safe;
+#[cfg(feature = "std")]
+pub use mc::{Skipped, copy_mc_pages, copy_mc_pages_raw, copy_mc_pages_skipping};
 
-use crate::batch::FolioPair;
-use crate::chunk::{self, DEFAULT_CHUNK_BYTES, NoYield, Yield};
 use crate::error::CopyError;
-use crate::locality::{self, Locality};
-use crate::page::Page;
-use crate::policy::{Choice, Policy};
-use crate::primitive::Primitive;
+use crate::execute::{self, Yield};
+use crate::locality::Locality;
+use crate::options::CopyOptions;
+use crate::page::{Page, PageRange};
+use crate::pair::FolioPair;
+use crate::policy::Policy;
+use crate::step::Step;
 
 /// Copies `src` to `dst`, the way that suits this CPU, this length and where the source is now.
 ///
 /// # Errors
 ///
-/// [`CopyError::LengthMismatch`], or what [`Policy::host`] answers. Nothing has been copied then.
+/// [`CopyError::LengthMismatch`]. Nothing has been copied then. With `FOLIOCOPY_STRICT=1` also
+/// [`CopyError::Environment`].
 #[inline]
 pub fn copy_pages(dst: &mut [Page], src: &[Page]) -> Result<(), CopyError> {
     CopyOptions::new().copy_pages(dst, src)
@@ -31,7 +33,8 @@ pub fn copy_pages(dst: &mut [Page], src: &[Page]) -> Result<(), CopyError> {
 /// # Errors
 ///
 /// [`CopyError::Null`], [`CopyError::Misaligned`], [`CopyError::Overflow`] or [`CopyError::Overlap`] where the
-/// ranges are not what they must be, or what [`Policy::host`] answers. Nothing has been copied then.
+/// ranges are not what they must be. Nothing has been copied then. With `FOLIOCOPY_STRICT=1` also
+/// [`CopyError::Environment`].
 ///
 /// # Safety
 ///
@@ -39,112 +42,47 @@ pub fn copy_pages(dst: &mut [Page], src: &[Page]) -> Result<(), CopyError> {
 /// meanwhile: the bytes copied are then some mix of old and new.
 #[inline]
 pub unsafe fn copy_pages_raw(dst: *mut Page, src: *const Page, nr_pages: usize) -> Result<(), CopyError> {
-    // SAFETY: the caller keeps the same promises.
+    // SAFETY: this function's contract.
     unsafe { CopyOptions::new().copy_pages_raw(dst, src, nr_pages) }
 }
 
-/// The function that copies these pages and answers 0, if nothing has to be decided for them but which: for a C library, which
-/// may end with a jump to it. Nothing for pages that are not what [`copy_pages_raw`] asks for.
+/// The function that copies these pages and answers 0, with its last argument, where they are what [`copy_pages_raw`] asks
+/// for: so a C library may end with a jump to it.
+#[cfg(not(foliocopy_kernel))]
 #[doc(hidden)]
 #[inline(always)]
-pub fn shortcut(
-    dst: *mut Page,
-    src: *const Page,
-    nr_pages: usize,
+pub fn function_for(
+    pair: FolioPair,
     locality: Locality,
-) -> Option<unsafe extern "C" fn(*mut u8, *const u8, usize) -> c_int> {
-    crate::shortcut::find(FolioPair { dst, src, nr_pages }, locality)
-}
-
-/// A copy with more said about it.
-///
-/// ```
-/// use foliocopy::{CopyOptions, Locality, Page};
-///
-/// let source = vec![Page::filled(7); 16];
-/// let mut destination = vec![Page::zeroed(); 16];
-/// let mut yields = 0;
-/// CopyOptions::new()
-///     .locality(Locality::NonTemporal)
-///     .chunk_bytes(4 * 4096)
-///     .yield_with(|| yields += 1)
-///     .copy_pages(&mut destination, &source)?;
-/// assert_eq!(yields, 3, "between four chunks");
-/// # Ok::<(), foliocopy::CopyError>(())
-/// ```
-#[derive(Clone, Copy, Debug)]
-pub struct CopyOptions<'a, Y = NoYield> {
-    pub(crate) policy: Option<&'a Policy>,
-    pub(crate) locality: Locality,
-    pub(crate) primitive: Option<Primitive>,
-    pub(crate) chunk_bytes: usize,
-    pub(crate) between_chunks: Y,
-}
-
-impl Default for CopyOptions<'_> {
-    fn default() -> Self {
-        Self::new()
+) -> Option<(unsafe extern "C" fn(*mut u8, *const u8, usize, &Step) -> core::ffi::c_int, &'static Step)> {
+    let policy = Policy::ready_host()?;
+    let copies = pair.nr_pages != 0 && pair.is_valid() && policy.copies();
+    if !copies || pair.bytes() > execute::DEFAULT_CHUNK_BYTES {
+        return None;
     }
+    let band = policy.band(locality, pair.bytes());
+    Some((band.function, &band.step))
 }
 
-impl CopyOptions<'_> {
-    /// [`Locality::Auto`], the primitive that the policy of the host chooses, chunks of
-    /// [`DEFAULT_CHUNK_BYTES`] and nothing between them.
-    #[inline]
-    pub const fn new() -> Self {
-        Self {
-            policy: None,
-            locality: Locality::Auto,
-            primitive: None,
-            chunk_bytes: DEFAULT_CHUNK_BYTES,
-            between_chunks: NoYield,
+impl Policy {
+    /// What it would do with this source now: [`Policy::step`], after the probe if there is one.
+    pub fn settle(&self, locality: Locality, src: PageRange<'_>) -> Step {
+        let step = self.step(locality, src.bytes());
+        if self.admit().is_err() {
+            return step.near();
         }
+        // SAFETY: the range is mapped readable. A fault is raised like that of any read.
+        unsafe { execute::settle::<false>(step, src.as_ptr().cast(), src.bytes()) }
     }
 }
 
-impl<'a, Y: Yield> CopyOptions<'a, Y> {
-    /// Decides by `policy` instead of by [`Policy::host`].
-    #[inline]
-    #[must_use]
-    pub fn policy(self, policy: &'a Policy) -> Self {
-        Self { policy: Some(policy), ..self }
-    }
-
-    /// Says where the destination should be left.
-    #[inline]
-    #[must_use]
-    pub fn locality(self, locality: Locality) -> Self {
-        Self { locality, ..self }
-    }
-
-    /// Names the primitive, whatever the policy says.
-    #[inline]
-    #[must_use]
-    pub fn primitive(self, primitive: Primitive) -> Self {
-        Self { primitive: Some(primitive), ..self }
-    }
-
-    /// Copies at most so many bytes between two yields, rounded up to whole pages, a page at least.
-    /// `usize::MAX` makes the range one chunk.
-    #[inline]
-    #[must_use]
-    pub fn chunk_bytes(self, chunk_bytes: usize) -> Self {
-        Self { chunk_bytes, ..self }
-    }
-
-    /// Calls `between_chunks` between two chunks: not before the first, not after the last.
-    #[inline]
-    pub fn yield_with<Z: Yield>(self, between_chunks: Z) -> CopyOptions<'a, Z> {
-        let Self { policy, locality, primitive, chunk_bytes, between_chunks: _ } = self;
-        CopyOptions { policy, locality, primitive, chunk_bytes, between_chunks }
-    }
-
+impl<Y: Yield> CopyOptions<'_, Y> {
     /// Copies `src` to `dst`.
     ///
     /// # Errors
     ///
-    /// As [`copy_pages`], and [`CopyError::Unavailable`] where this CPU lacks what the named primitive
-    /// needs.
+    /// As [`copy_pages`]; [`CopyError::Unavailable`] where this CPU lacks what the named primitive needs; and
+    /// [`CopyError::ForeignCpu`] where the policy is for another CPU.
     #[inline]
     pub fn copy_pages(self, dst: &mut [Page], src: &[Page]) -> Result<(), CopyError> {
         if dst.len() != src.len() {
@@ -158,8 +96,8 @@ impl<'a, Y: Yield> CopyOptions<'a, Y> {
     ///
     /// # Errors
     ///
-    /// As [`copy_pages_raw`], and [`CopyError::Unavailable`] where this CPU lacks what the named
-    /// primitive needs.
+    /// As [`copy_pages_raw`]; [`CopyError::Unavailable`] where this CPU lacks what the named primitive needs; and
+    /// [`CopyError::ForeignCpu`] where the policy is for another CPU.
     ///
     /// # Safety
     ///
@@ -172,90 +110,46 @@ impl<'a, Y: Yield> CopyOptions<'a, Y> {
         nr_pages: usize,
     ) -> Result<(), CopyError> {
         let pair = FolioPair { dst, src, nr_pages };
-        if self.primitive.is_none() {
-            let shortcut = match self.policy {
-                None => shortcut(dst, src, nr_pages, self.locality),
-                Some(policy) => crate::shortcut::find_by(policy, pair, self.locality),
+        #[cfg(not(foliocopy_kernel))]
+        if self.primitive.is_none() && nr_pages != 0 && pair.is_valid() && pair.bytes() <= self.chunk_bytes {
+            let policy = match self.policy {
+                Some(policy) => Some(policy),
+                None => Policy::ready_host(),
             };
-            if let Some(copy) = shortcut.filter(|_| pair.bytes() <= self.chunk_bytes) {
-                // SAFETY: the ranges are pages and apart; the caller vouches for the memory.
-                unsafe { copy(dst.cast(), src.cast(), pair.bytes()) };
+            if let Some(policy) = policy.filter(|policy| policy.copies()) {
+                let band = policy.band(self.locality, pair.bytes());
+                // SAFETY: the ranges are pages and apart, and this function's contract is about their memory. The policy
+                // is for this CPU.
+                unsafe { (band.function)(dst.cast(), src.cast(), pair.bytes(), &band.step) };
                 return Ok(());
             }
         }
         let Self { policy, locality, primitive, chunk_bytes, between_chunks } = self;
-        // SAFETY: the caller's promises.
-        unsafe { copy_range(policy, locality, primitive, chunk_bytes, between_chunks, pair) }
-    }
-
-    /// What decides; the host's policy, the first time it is asked for, is put into `own`.
-    #[inline]
-    pub(crate) fn policy_or<'p>(&self, own: &'p mut Option<Policy>) -> Result<&'p Policy, CopyError>
-    where
-        'a: 'p,
-    {
-        match self.known_policy() {
-            Some(policy) => Ok(policy),
-            None => Ok(own.insert(Policy::host()?)),
-        }
-    }
-
-    /// What decides, unless that is the host's policy and not worked out yet: what leaves no room for one on the stack.
-    #[inline]
-    fn known_policy(&self) -> Option<&'a Policy> {
-        match self.policy {
-            Some(policy) => Some(policy),
-            None => Policy::kept_host(),
-        }
-    }
-
-    /// # Safety
-    ///
-    /// `src` is readable for `bytes` bytes, or with `MACHINE_CHECK_SAFE` somebody catches its faults.
-    #[inline(always)]
-    unsafe fn choice<const MACHINE_CHECK_SAFE: bool>(
-        &self,
-        policy: &Policy,
-        src: *const Page,
-        bytes: usize,
-    ) -> Result<Choice, CopyError> {
-        match self.primitive {
-            Some(primitive) => policy.with_primitive(primitive),
-            // SAFETY: the caller's promise.
-            None => Ok(unsafe {
-                locality::choose::<MACHINE_CHECK_SAFE>(policy, self.locality, src.cast(), bytes)
-            }),
-        }
+        // SAFETY: this function's contract.
+        unsafe { copy_any(policy, locality, primitive, chunk_bytes, between_chunks, pair) }
     }
 }
 
-/// A copy with what the options hold, each by itself: in memory they would cost a copy of one page a twentieth.
+/// A copy with what the options hold, each by itself, in registers.
 ///
 /// # Safety
 ///
 /// As [`copy_pages_raw`].
 #[inline(never)]
-unsafe fn copy_range<Y: Yield>(
+unsafe fn copy_any<Y: Yield>(
     policy: Option<&Policy>,
     locality: Locality,
-    primitive: Option<Primitive>,
+    primitive: Option<crate::primitive::Primitive>,
     chunk_bytes: usize,
     between_chunks: Y,
     pair: FolioPair,
 ) -> Result<(), CopyError> {
-    let (dst, src) = pair.ranges()?;
+    let (dst, src) = pair.spans()?;
     let options = CopyOptions { policy, locality, primitive, chunk_bytes, between_chunks };
-    let mut own = None;
-    let policy = options.policy_or(&mut own)?;
-    if options.policy.is_none() {
-        crate::shortcut::keep(policy);
-    }
-    let (dst, src, bytes) = (dst.start().cast(), src.start().cast_const(), dst.bytes());
-    // SAFETY: the caller vouches for the source.
-    let choice = unsafe { options.choice::<false>(policy, src, bytes)? };
-    // SAFETY: the choice is for this CPU, and the ranges don't overlap; the caller vouches for the memory. Without
-    // machine-check safety there is no fault to hear of.
-    let _ =
-        unsafe { chunk::copy::<false>(choice, dst, src.cast(), bytes, chunk_bytes, options.between_chunks) };
+    let step = options.step(dst.bytes())?;
+    let (dst, src, bytes) = (dst.start().cast(), src.start().cast_const().cast(), dst.bytes());
+    // SAFETY: the step is for this CPU, and the ranges are pages and apart; this function's contract is about their
+    // memory. Only a machine-check-safe copy can fail.
+    let _ = unsafe { execute::copy::<false>(step, dst, src, bytes, chunk_bytes, options.between_chunks) };
     Ok(())
 }

@@ -2,11 +2,17 @@
 
 use std::num::NonZeroUsize;
 use std::thread;
+use std::vec::Vec;
 
 use crate::error::CopyError;
-use crate::page::{PAGE_SIZE, Page, PageRange};
-use crate::pages::CopyOptions;
-use crate::policy::Policy;
+use crate::execute::{self, Yield};
+use crate::extable::Fault;
+use crate::memory_error::{CopyMcError, MemoryError};
+use crate::options::CopyOptions;
+use crate::page::{PAGE_SIZE, Page, PageRange, PageRangeMut, Span};
+use crate::pair::FolioPair;
+use crate::sigbus;
+use crate::step::Step;
 
 /// Threads work on whole pieces of this length, so that no huge page belongs to two of them: 2 MiB.
 const HUGE_PAGE_BYTES: usize = 2 << 20;
@@ -33,33 +39,126 @@ pub unsafe fn copy_pages_parallel(
     nr_pages: usize,
     threads: NonZeroUsize,
 ) -> Result<(), CopyError> {
-    let (to, from) = (PageRange::new(dst, nr_pages)?, PageRange::new(src.cast_mut(), nr_pages)?);
-    if to.overlaps(from) {
-        return Err(CopyError::Overlap);
+    // SAFETY: this function's contract.
+    unsafe { CopyOptions::new().copy_pages_parallel(dst, src, nr_pages, threads) }
+}
+
+/// Copies `src` to `dst` with up to `threads` threads, like [`copy_pages_parallel`], and stops at memory that can't be read
+/// or written, like [`copy_mc_pages`](crate::copy_mc_pages).
+///
+/// # Errors
+///
+/// As [`copy_mc_pages`](crate::copy_mc_pages). The memory error is the one at the lowest address: the bytes before it are
+/// the source's. Pages behind it may be copied or not.
+pub fn copy_mc_pages_parallel(
+    dst: PageRangeMut<'_>,
+    src: PageRange<'_>,
+    threads: NonZeroUsize,
+) -> Result<(), CopyMcError> {
+    CopyOptions::new().copy_mc_pages_parallel(dst, src, threads)
+}
+
+impl<Y: Yield + Clone + Send> CopyOptions<'_, Y> {
+    /// Copies like [`copy_pages_parallel`]. Each thread yields between its own chunks.
+    ///
+    /// # Errors
+    ///
+    /// As [`CopyOptions::copy_pages_raw`].
+    ///
+    /// # Safety
+    ///
+    /// As [`copy_pages_parallel`].
+    pub unsafe fn copy_pages_parallel(
+        self,
+        dst: *mut Page,
+        src: *const Page,
+        nr_pages: usize,
+        threads: NonZeroUsize,
+    ) -> Result<(), CopyError> {
+        let (dst, src) = FolioPair { dst, src, nr_pages }.spans()?;
+        let step = self.step(dst.bytes())?;
+        // SAFETY: two ranges of pages, apart, of which this function's contract is about the memory.
+        unsafe { self.run_parallel::<false>(step, dst, src, threads) };
+        Ok(())
     }
-    // What the environment says wrong, it says before anything is copied.
-    Policy::host()?;
-    let threads = threads_for(to.bytes(), threads).get();
-    let mut pieces = pieces(to, from, threads).into_iter();
-    let own = pieces.next();
-    thread::scope(|scope| {
-        for piece in pieces {
-            let work = move || {
-                // SAFETY: a part of the caller's ranges that no other thread has.
-                unsafe { piece.copy() }
-            };
-            // A thread that can't be had is done without: the caller's does its piece.
-            if thread::Builder::new().name("foliocopy".to_owned()).spawn_scoped(scope, work).is_err() {
-                // SAFETY: as above; nobody else took it.
-                unsafe { piece.copy() };
+
+    /// Copies like [`copy_mc_pages_parallel`]. Each thread yields between its own chunks.
+    ///
+    /// # Errors
+    ///
+    /// As [`copy_mc_pages_parallel`] and [`CopyOptions::copy_mc_pages`].
+    pub fn copy_mc_pages_parallel(
+        self,
+        dst: PageRangeMut<'_>,
+        src: PageRange<'_>,
+        threads: NonZeroUsize,
+    ) -> Result<(), CopyMcError> {
+        let (dst, src) = (dst.span(), src.span());
+        let step = self.mc_step(dst, src)?;
+        // SAFETY: both ranges are mapped, as their types promise, and faults are caught.
+        match unsafe { self.run_parallel::<true>(step, dst, src, threads) } {
+            None => Ok(()),
+            Some(fault) => {
+                sigbus::suspect();
+                Err(MemoryError::new(fault, dst, src).into())
             }
         }
-        if let Some(own) = own {
-            // SAFETY: as above.
-            unsafe { own.copy() };
-        }
-    });
-    Ok(())
+    }
+
+    /// The fault at the lowest address, if there was one, with the bytes left of the whole range.
+    ///
+    /// # Safety
+    ///
+    /// As [`execute::copy`], for two ranges of one length.
+    unsafe fn run_parallel<const MACHINE_CHECK_SAFE: bool>(
+        self,
+        step: Step,
+        dst: Span,
+        src: Span,
+        threads: NonZeroUsize,
+    ) -> Option<Fault> {
+        // SAFETY: the source is readable, or its faults are caught.
+        let step = unsafe { execute::settle::<MACHINE_CHECK_SAFE>(step, src.start().cast(), src.bytes()) };
+        let (chunk_bytes, end) = (self.chunk_bytes, dst.start().addr() + dst.bytes());
+        let copy = move |piece: Piece, between_chunks: Y| {
+            let (to, from) = (piece.dst.start().cast(), piece.src.start().cast());
+            // SAFETY: a part of both ranges that no other thread has.
+            let copied = unsafe {
+                execute::copy::<MACHINE_CHECK_SAFE>(
+                    step,
+                    to,
+                    from,
+                    piece.dst.bytes(),
+                    chunk_bytes,
+                    between_chunks,
+                )
+            };
+            let behind = end - (piece.dst.start().addr() + piece.dst.bytes());
+            copied.err().map(|fault| Fault { bytes_left: fault.bytes_left + behind, ..fault })
+        };
+        let pieces = pieces(dst, src, threads_for(dst.bytes(), threads).get());
+        let (own, others) = pieces.split_first()?;
+        let faults: Vec<Option<Fault>> = thread::scope(|scope| {
+            let started: Vec<_> = others
+                .iter()
+                .map(|piece| {
+                    let between_chunks = self.between_chunks.clone();
+                    let work = move || copy(*piece, between_chunks);
+                    (piece, thread::Builder::new().name("foliocopy".into()).spawn_scoped(scope, work))
+                })
+                .collect();
+            let mut faults = std::vec![copy(*own, self.between_chunks.clone())];
+            for (piece, thread) in started {
+                faults.push(match thread {
+                    Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                    // A thread that can't be had is done without: the caller's does its piece.
+                    Err(_) => copy(*piece, self.between_chunks.clone()),
+                });
+            }
+            faults
+        });
+        faults.into_iter().flatten().max_by_key(|fault| fault.bytes_left)
+    }
 }
 
 /// How many of `threads` threads [`copy_pages_parallel`] uses for `bytes` bytes: as many as have 16 MiB
@@ -71,28 +170,17 @@ pub fn threads_for(bytes: usize, threads: NonZeroUsize) -> NonZeroUsize {
 /// What one thread copies.
 #[derive(Clone, Copy)]
 struct Piece {
-    dst: PageRange,
-    src: PageRange,
+    dst: Span,
+    src: Span,
 }
 
-// SAFETY: a piece is a pair of addresses; whoever made the ranges vouches for the memory, from any thread.
+// SAFETY: a piece is a pair of addresses; its memory is copied by one thread alone.
 unsafe impl Send for Piece {}
-
-impl Piece {
-    /// # Safety
-    ///
-    /// As [`copy_pages_raw`](crate::copy_pages_raw), which has been asked before whether it would.
-    unsafe fn copy(self) {
-        // SAFETY: the caller's promises. What could be refused was checked for the whole range.
-        let copied = unsafe {
-            CopyOptions::new().copy_pages_raw(self.dst.start(), self.src.start(), self.dst.nr_pages())
-        };
-        debug_assert_eq!(copied, Ok(()));
-    }
-}
+// SAFETY: as above.
+unsafe impl Sync for Piece {}
 
 /// Cuts the ranges into at most `threads` pieces of about the same length, at huge pages of the destination.
-fn pieces(dst: PageRange, src: PageRange, threads: usize) -> Vec<Piece> {
+fn pieces(dst: Span, src: Span, threads: usize) -> Vec<Piece> {
     let share = (dst.bytes() / threads).next_multiple_of(HUGE_PAGE_BYTES);
     let first_boundary = dst.start().addr().next_multiple_of(HUGE_PAGE_BYTES) - dst.start().addr();
     let mut pieces = Vec::with_capacity(threads);
@@ -100,7 +188,7 @@ fn pieces(dst: PageRange, src: PageRange, threads: usize) -> Vec<Piece> {
     while start < bytes {
         let last = pieces.len() + 1 == threads;
         let end = if last { bytes } else { (first_boundary + share * (pieces.len() + 1)).min(bytes) };
-        let part = |range: PageRange| range.part(start / PAGE_SIZE, (end - start) / PAGE_SIZE);
+        let part = |span: Span| span.part(start / PAGE_SIZE, (end - start) / PAGE_SIZE);
         pieces.push(Piece { dst: part(dst), src: part(src) });
         start = end;
     }
@@ -111,8 +199,8 @@ fn pieces(dst: PageRange, src: PageRange, threads: usize) -> Vec<Piece> {
 mod tests {
     use super::*;
 
-    fn range(start: usize, nr_pages: usize) -> PageRange {
-        PageRange::new(std::ptr::without_provenance_mut(start), nr_pages).unwrap()
+    fn span(start: usize, nr_pages: usize) -> Span {
+        Span::new(std::ptr::without_provenance_mut(start), nr_pages).unwrap()
     }
 
     /// Whatever the lengths: all of it, once, in order, cut at huge pages only.
@@ -121,7 +209,7 @@ mod tests {
         for start in [1 << 30, (1 << 30) + PAGE_SIZE, (1 << 30) - 3 * PAGE_SIZE] {
             for nr_pages in [1, 511, 512, 513, 4096, 10_000, 262_144] {
                 for threads in 1..=9 {
-                    let pieces = pieces(range(start, nr_pages), range(1 << 40, nr_pages), threads);
+                    let pieces = pieces(span(start, nr_pages), span(1 << 40, nr_pages), threads);
                     assert!(pieces.len() <= threads);
                     let mut next = (start, 1 << 40);
                     for (index, piece) in pieces.iter().enumerate() {

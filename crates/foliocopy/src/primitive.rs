@@ -1,86 +1,116 @@
 //! Every way to copy, by name, with what it needs and what it does to the cache.
 
 use core::fmt;
-use core::ptr;
 use core::str::FromStr;
 
 use crate::cpu::{Cpu, Features};
-use crate::error::{Named, UnknownName};
-use crate::extable::Fault;
-use crate::fence::FenceGuard;
+use crate::name::UnknownName;
 
-/// One way to copy a range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Primitive {
+/// What is true of a primitive.
+struct Properties {
+    name: &'static str,
+    /// What a CPU must have to run it.
+    requires: Features,
+    /// Whether its stores bypass the cache, and need a fence.
+    non_temporal: bool,
+    /// Whether it does without the registers that a kernel leaves to processes.
+    kernel: bool,
+    /// How far ahead it can prefetch the source, in bytes; 0, to leave that to the CPU, is always possible.
+    distances: Distances,
+}
+
+/// The prefetch distances that a loop knows.
+#[derive(Clone, Copy)]
+enum Distances {
+    /// None but 0.
+    None,
+    /// 0, or this one.
+    One(u32),
+    /// Any multiple of 64 bytes up to 64 KiB.
+    Any,
+}
+
+macro_rules! primitives {
+    ($($(#[$doc:meta])* $variant:ident = $properties:expr;)*) => {
+        /// One way to copy a range.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Primitive {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Primitive {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+            const PROPERTIES: &'static [Properties] = &[$($properties),*];
+            const NAMES: &'static [&'static str] = &[$($properties.name),*];
+        }
+    };
+}
+
+/// A copy through the cache.
+const fn temporal(name: &'static str) -> Properties {
+    Properties {
+        name,
+        requires: Features::NONE,
+        non_temporal: false,
+        kernel: true,
+        distances: Distances::None,
+    }
+}
+
+/// A copy whose stores bypass the cache.
+const fn non_temporal(name: &'static str) -> Properties {
+    Properties { non_temporal: true, distances: Distances::Any, ..temporal(name) }
+}
+
+/// A loop over vector registers.
+const fn vector(requires: Features, properties: Properties) -> Properties {
+    let distances = if properties.non_temporal { Distances::Any } else { Distances::One(512) };
+    Properties { requires, kernel: false, distances, ..properties }
+}
+
+primitives! {
     /// One `rep movsb`.
-    RepMovsb,
+    RepMovsb = temporal("rep_movsb");
     /// One `rep movsq`: what `copy_page()` of Linux is on every CPU with REP_GOOD.
-    RepMovsq,
+    RepMovsq = temporal("rep_movsq");
     /// An unrolled loop over general-purpose registers: Linux's `memcpy_orig`.
-    Movq,
+    Movq = temporal("movq");
     /// Non-temporal stores from general-purpose registers.
-    Movnti,
+    Movnti = non_temporal("movnti");
     /// Direct stores of 64 bytes.
-    Movdir64b,
+    Movdir64b = Properties { requires: Features::MOVDIR64B, ..non_temporal("movdir64b") };
     /// 256-bit loads and stores.
-    Avx2,
+    Avx2 = vector(Features::AVX2, temporal("avx2"));
     /// 256-bit loads and non-temporal stores.
-    Avx2Nt,
+    Avx2Nt = vector(Features::AVX2, non_temporal("avx2_nt"));
     /// 512-bit loads and stores.
-    Avx512,
+    Avx512 = vector(Features::AVX512F, temporal("avx512"));
     /// 512-bit loads and non-temporal stores.
-    Avx512Nt,
-    /// Whatever the compiler makes of [`core::ptr::copy_nonoverlapping`]: the only one that is not
-    /// x86-64, and the only one that can't survive a fault.
-    Portable,
+    Avx512Nt = vector(Features::AVX512F, non_temporal("avx512_nt"));
+    /// A loop over words: the only one that is not x86-64, and the only one that can't survive a fault.
+    Portable = Properties { kernel: false, ..temporal("portable") };
 }
 
 impl Primitive {
-    /// All of them.
-    pub const ALL: &'static [Self] = &[
-        Self::RepMovsb,
-        Self::RepMovsq,
-        Self::Movq,
-        Self::Movnti,
-        Self::Movdir64b,
-        Self::Avx2,
-        Self::Avx2Nt,
-        Self::Avx512,
-        Self::Avx512Nt,
-        Self::Portable,
-    ];
-
-    pub(crate) const NAMES: &'static [&'static str] = &[
-        "rep_movsb",
-        "rep_movsq",
-        "movq",
-        "movnti",
-        "movdir64b",
-        "avx2",
-        "avx2_nt",
-        "avx512",
-        "avx512_nt",
-        "portable",
-    ];
+    const fn properties(self) -> &'static Properties {
+        &Self::PROPERTIES[self as usize]
+    }
 
     /// The name by which it is asked for.
     pub const fn name(self) -> &'static str {
-        Self::NAMES[self as usize]
+        self.properties().name
     }
 
     /// What a CPU must have to run it. `rep movs` runs everywhere, fast or not.
     pub const fn requires(self) -> Features {
-        match self {
-            Self::Movdir64b => Features::MOVDIR64B,
-            Self::Avx2 | Self::Avx2Nt => Features::AVX2,
-            Self::Avx512 | Self::Avx512Nt => Features::AVX512F,
-            Self::RepMovsb | Self::RepMovsq | Self::Movq | Self::Movnti | Self::Portable => Features::NONE,
-        }
+        self.properties().requires
     }
 
     /// What `cpu` lacks to run it.
     pub const fn missing(self, cpu: &Cpu) -> Features {
-        self.requires().without(cpu.features)
+        self.requires().without(cpu.features())
     }
 
     /// Whether `cpu` can run it, and this build has it.
@@ -92,20 +122,20 @@ impl Primitive {
     /// [`Primitive::Portable`] alone on any other architecture.
     pub const fn is_built(self) -> bool {
         match self {
-            Self::Portable => true,
-            _ if cfg!(not(target_arch = "x86_64")) => false,
+            Self::Portable => cfg!(not(foliocopy_kernel)),
+            _ if cfg!(any(miri, not(target_arch = "x86_64"))) => false,
             _ => self.is_kernel() || cfg!(not(foliocopy_kernel)),
         }
     }
 
     /// Whether a kernel may use it: general-purpose registers only.
     pub const fn is_kernel(self) -> bool {
-        !matches!(self, Self::Avx2 | Self::Avx2Nt | Self::Avx512 | Self::Avx512Nt | Self::Portable)
+        self.properties().kernel
     }
 
     /// Whether its stores bypass the cache, and need a fence.
     pub const fn is_non_temporal(self) -> bool {
-        matches!(self, Self::Movnti | Self::Movdir64b | Self::Avx2Nt | Self::Avx512Nt)
+        self.properties().non_temporal
     }
 
     /// Whether it has a machine-check-safe variant.
@@ -113,36 +143,14 @@ impl Primitive {
         !matches!(self, Self::Portable)
     }
 
-    /// Copies `bytes` bytes, and fences if its stores need it. Prefetches nothing.
-    ///
-    /// # Safety
-    ///
-    /// - `src` is readable and `dst` writable for `bytes` bytes, and they don't overlap. Others may
-    ///   read and write either meanwhile: the bytes copied are then some mix of old and new.
-    /// - `src`, `dst` and `bytes` are multiples of 64.
-    /// - The CPU can run it: [`Primitive::is_available`].
-    pub unsafe fn copy(self, dst: *mut u8, src: *const u8, bytes: usize) {
-        let _fence = FenceGuard::new(self);
-        // SAFETY: the caller keeps the same promises.
-        unsafe { crate::arch::copy(self, dst, src, bytes, 0, ptr::null()) }
-    }
-
-    /// Copies like [`Primitive::copy`], and stops where memory can't be read or written: all bytes
-    /// before the fault are copied, none after.
-    ///
-    /// # Errors
-    ///
-    /// The [`Fault`], exact to the 64-byte line at which a loop works, and to the byte for `rep movs`.
-    ///
-    /// # Safety
-    ///
-    /// As [`Primitive::copy`], except that memory may fault, provided that somebody catches the fault:
-    /// in a process [`sigbus::install`](crate::sigbus::install) must have succeeded and stand, in a
-    /// kernel the exception table must be known to it. [`Primitive::Portable`] can't survive a fault.
-    pub unsafe fn copy_mc(self, dst: *mut u8, src: *const u8, bytes: usize) -> Result<(), Fault> {
-        let _fence = FenceGuard::new(self);
-        // SAFETY: the caller keeps the same promises.
-        unsafe { crate::arch::copy_mc(self, dst, src, bytes, 0, ptr::null()) }
+    /// Whether it can prefetch its source so many bytes ahead.
+    pub const fn prefetches(self, distance: u32) -> bool {
+        match self.properties().distances {
+            _ if distance == 0 => true,
+            Distances::None => false,
+            Distances::One(one) => distance == one,
+            Distances::Any => distance.is_multiple_of(64) && distance <= 64 << 10,
+        }
     }
 }
 
@@ -156,7 +164,7 @@ impl FromStr for Primitive {
     type Err = UnknownName;
 
     fn from_str(name: &str) -> Result<Self, UnknownName> {
-        let unknown = UnknownName(Named::Primitive);
+        let unknown = UnknownName::new("primitive", Self::NAMES);
         Self::ALL.iter().copied().find(|primitive| primitive.name() == name).ok_or(unknown)
     }
 }
@@ -164,6 +172,7 @@ impl FromStr for Primitive {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::{Caches, Vendor};
 
     #[test]
     fn every_name_reads_back() {
@@ -182,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_cpu_that_lacks_a_feature_names_it() {
-        let cpu = Cpu { features: Features::AVX2, ..Cpu::UNKNOWN };
+        let cpu = Cpu::foreign(Vendor::Amd, [0x19, 1, 1], Features::AVX2, Caches::default());
         assert_eq!(Primitive::Avx512Nt.missing(&cpu), Features::AVX512F);
         assert_eq!(Primitive::Avx2.missing(&cpu), Features::NONE);
         assert!(!Primitive::Movdir64b.is_available(&cpu));

@@ -1,7 +1,10 @@
 //! What `foliocopy tune` has measured of a CPU, as TOML: a [`Policy`] may decide by it.
 //!
-//! `FOLIOCOPY_PROFILE` names one for a whole program, [`Policy::with_profile`] takes one that a program
-//! has read. A profile is used as a whole or refused with the reason: never for another CPU, never in part.
+//! [`Policy::host`] looks for one: in the file that `FOLIOCOPY_PROFILE` names (`none` names none), else in
+//! `$XDG_CONFIG_HOME/foliocopy/profile.toml`, else in `/etc/foliocopy/profile.toml`. [`Policy::with_profile`] takes one that
+//! a program has read. A profile is used as a whole or refused with the reason: never for another CPU, never in part.
+
+mod row;
 
 use core::fmt;
 use core::str::FromStr;
@@ -13,17 +16,17 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::cpu::{Cpu, Features, Vendor};
-use crate::error::CopyError;
+use crate::error::RowError;
 use crate::locality::Locality;
-use crate::page::PAGE_SIZE;
-use crate::policy::{Decisions, Policy, Registers};
-use crate::primitive::Primitive;
+use crate::policy::{Policy, Source};
+use crate::step::Row;
+use crate::tuning::Registers;
 
 /// The version of the form that is read and written.
-pub const PROFILE_VERSION: u32 = 1;
+pub const PROFILE_VERSION: u32 = 2;
 
-/// The farthest that prefetching makes sense: half of a large L1 and more.
-const MAX_PREFETCH_DISTANCE: u32 = 64 << 10;
+/// The longest profile that is read, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// The features that change how a copy runs: a profile taken with them says nothing of a CPU without.
 const DECISIVE: Features = Features::ERMS
@@ -47,10 +50,12 @@ pub struct Profile {
     /// On what.
     pub cpu: ProfiledCpu,
     /// How a process copies best.
-    pub process: Decisions,
+    #[serde(with = "row")]
+    pub process: Row,
     /// How a kernel does, in general-purpose registers.
-    pub kernel: Decisions,
-    /// By how much the process's decisions are faster than those built in.
+    #[serde(with = "row")]
+    pub kernel: Row,
+    /// By how much the process's row is faster than the one built in.
     #[serde(default)]
     pub gains: Vec<Gain>,
     /// On what the decisions rest.
@@ -134,11 +139,10 @@ enum Refusal {
     Unreadable(String),
     Damaged { line: Option<usize>, problem: String },
     Version(u32),
-    Decision { table: &'static str, problem: String },
+    Row { table: &'static str, error: RowError },
     OtherCpu { measured: String, here: String },
     UnknownVendor,
     Lacks(Features),
-    Unusable(CopyError),
 }
 
 impl From<Refusal> for ProfileError {
@@ -170,7 +174,7 @@ impl fmt::Display for ProfileError {
                 formatter,
                 "{file} has version {version}, and this program reads version {PROFILE_VERSION}: measure anew with `foliocopy tune`"
             ),
-            Refusal::Decision { table, problem } => write!(formatter, "{file}: {table}.{problem}"),
+            Refusal::Row { table, error } => write!(formatter, "{file}: {table}.{error}"),
             Refusal::OtherCpu { measured, here } => write!(
                 formatter,
                 "{file} was measured on another CPU, {measured}; this is {here}: measure anew with `foliocopy tune`"
@@ -184,7 +188,6 @@ impl fmt::Display for ProfileError {
                     "{file} was measured with {features}, which this CPU lacks or FOLIOCOPY_MASK hides"
                 )
             }
-            Refusal::Unusable(error) => write!(formatter, "{file} can't be followed: {error}"),
         }
     }
 }
@@ -192,19 +195,19 @@ impl fmt::Display for ProfileError {
 impl core::error::Error for ProfileError {}
 
 impl Profile {
-    /// Reads the profile in a file.
+    /// Reads the profile in a file: a regular file of 1 MiB at most that belongs to root or to the user of this process.
     ///
     /// # Errors
     ///
     /// Where it can't be read, is no profile, or one that no CPU could follow. For which CPU it is,
     /// [`Policy::with_profile`] asks.
     pub fn read(file: &Path) -> Result<Self, ProfileError> {
-        let text = std::fs::read_to_string(file).map_err(|error| Refusal::Unreadable(error.to_string()));
-        text.map_err(ProfileError::from).and_then(|text| text.parse()).map_err(|error| error.of(file))
+        let text = read_text(file).map_err(|problem| ProfileError::from(Refusal::Unreadable(problem)));
+        text.and_then(|text| text.parse()).map_err(|error| error.of(file))
     }
 
-    /// The decisions for code that may use these registers.
-    pub const fn decisions(&self, registers: Registers) -> &Decisions {
+    /// The row for code that may use these registers.
+    pub const fn row(&self, registers: Registers) -> &Row {
         match registers {
             Registers::Vector => &self.process,
             Registers::GeneralPurpose => &self.kernel,
@@ -214,79 +217,52 @@ impl Profile {
     /// Whether it was measured on `cpu`.
     fn check_cpu(&self, cpu: &Cpu) -> Result<(), Refusal> {
         let ProfiledCpu { vendor, family, model, stepping, features, .. } = &self.cpu;
-        if cpu.vendor == Vendor::Other {
+        if cpu.vendor() == Vendor::Other {
             return Err(Refusal::UnknownVendor);
         }
         if (vendor.as_str(), *family, *model, *stepping)
-            != (cpu.vendor.name(), cpu.family, cpu.model, cpu.stepping)
+            != (cpu.vendor().name(), cpu.family(), cpu.model(), cpu.stepping())
         {
             let measured = format!("{vendor} family {family:#x} model {model:#x} stepping {stepping}");
             return Err(Refusal::OtherCpu { measured, here: cpu.to_string() });
         }
-        let needed = self.process.primitives().chain(self.kernel.primitives());
+        let steps = Locality::ALL.iter().flat_map(|locality| self.process.bands(*locality).as_slice());
+        let needed = steps.flat_map(|band| band.step.primitives());
         let needed = needed.fold(DECISIVE.intersection(*features), |set, one| set | one.requires());
-        let missing = needed.without(cpu.features);
+        let missing = needed.without(cpu.features());
         if missing.is_empty() { Ok(()) } else { Err(Refusal::Lacks(missing)) }
     }
 }
 
-/// Refuses decisions that no CPU could follow.
-fn check_decisions(registers: Registers, decisions: &Decisions) -> Result<(), Refusal> {
-    let table = match registers {
-        Registers::Vector => "process",
-        Registers::GeneralPurpose => "kernel",
-    };
-    let refuse = |problem: String| Err(Refusal::Decision { table, problem });
-    let Decisions { temporal, page, in_l1, non_temporal, .. } = *decisions;
-    let through = [("temporal", Some(temporal)), ("page", Some(page)), ("in_l1", in_l1)];
-    for (role, primitive) in through.into_iter().chain([("non_temporal", Some(non_temporal))]) {
-        let Some(primitive) = primitive else { continue };
-        if primitive.is_non_temporal() && role != "non_temporal" {
-            return refuse(format!("{role} is {primitive}, which stores past the cache"));
-        }
-        let any = registers == Registers::Vector || primitive == Primitive::Portable;
-        if !any && !primitive.is_kernel() {
-            return refuse(format!("{role} is {primitive}: its vector registers belong to processes"));
-        }
+/// The text of a file that may be a profile.
+fn read_text(file: &Path) -> Result<String, String> {
+    use std::fs::OpenOptions;
+    use std::io::Read;
+
+    let mut options = OpenOptions::new();
+    options.read(true);
+    // A pipe must not stop the first copy of a program.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
+    let opened = options.open(file).map_err(|error| error.to_string())?;
+    let metadata = opened.metadata().map_err(|error| error.to_string())?;
+    if !metadata.is_file() {
+        return Err("it is no regular file".to_owned());
     }
-    if !non_temporal.is_non_temporal() && non_temporal != Primitive::Portable {
-        return refuse(format!("non_temporal is {non_temporal}, which stores through the cache"));
+    if metadata.len() > MAX_BYTES {
+        return Err(format!("it has {} bytes, and a profile {MAX_BYTES} at most", metadata.len()));
     }
-    for (name, distance) in [
-        ("prefetch_distance", Some(decisions.prefetch_distance)),
-        ("long_prefetch_distance", decisions.long_prefetch_distance),
-    ] {
-        let bad = |distance: &u32| *distance > MAX_PREFETCH_DISTANCE || !distance.is_multiple_of(64);
-        if let Some(distance) = distance.filter(bad) {
-            return refuse(format!(
-                "{name} is {distance}: a multiple of 64 bytes, {MAX_PREFETCH_DISTANCE} at most"
-            ));
+    #[cfg(unix)]
+    {
+        // SAFETY: geteuid has no preconditions.
+        let (owner, user) = (std::os::unix::fs::MetadataExt::uid(&metadata), unsafe { libc::geteuid() });
+        if owner != 0 && owner != user {
+            return Err(format!("it belongs to user {owner}, neither to root nor to user {user}"));
         }
     }
-    for (threshold, bytes) in [
-        ("page_up_to", Some(decisions.page_up_to)),
-        ("in_l1_up_to", Some(decisions.in_l1_up_to)),
-        ("prefetch_up_to", Some(decisions.prefetch_up_to)),
-        ("no_prefetch_from", decisions.no_prefetch_from),
-        ("non_temporal_from", decisions.non_temporal_from),
-    ] {
-        if let Some(bytes) = bytes.filter(|bytes| !bytes.is_multiple_of(PAGE_SIZE)) {
-            return refuse(format!("{threshold} is {bytes}: a multiple of {PAGE_SIZE} bytes"));
-        }
-    }
-    if decisions.page_up_to < PAGE_SIZE {
-        return refuse(format!("page_up_to is {}: a page at least, {PAGE_SIZE} bytes", decisions.page_up_to));
-    }
-    if in_l1.is_some() != (decisions.in_l1_up_to > PAGE_SIZE) {
-        return refuse("in_l1 needs an in_l1_up_to of two pages or more, and that an in_l1".to_owned());
-    }
-    if decisions.prefetch_up_to > decisions.in_l1_up_to {
-        let Decisions { prefetch_up_to, in_l1_up_to, .. } = decisions;
-        return refuse(format!(
-            "prefetch_up_to is {prefetch_up_to}, and in_l1_up_to {in_l1_up_to}: that much at most"
-        ));
-    }
-    Ok(())
+    let mut text = String::new();
+    opened.take(MAX_BYTES).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    Ok(text)
 }
 
 impl FromStr for Profile {
@@ -308,8 +284,12 @@ impl FromStr for Profile {
             return Err(Refusal::Version(version).into());
         }
         let profile: Self = toml::from_str(text).map_err(damaged)?;
-        check_decisions(Registers::Vector, &profile.process)?;
-        check_decisions(Registers::GeneralPurpose, &profile.kernel)?;
+        // Rows that no CPU could follow are refused here, whichever this one is.
+        let any = Cpu::foreign(Vendor::Other, [0; 3], Features::ALL, Cpu::UNKNOWN.caches());
+        for (registers, table) in [(Registers::Vector, "process"), (Registers::GeneralPurpose, "kernel")] {
+            Policy::with_row(any, registers, profile.row(registers))
+                .map_err(|error| Refusal::Row { table, error })?;
+        }
         Ok(profile)
     }
 }
@@ -327,22 +307,14 @@ impl Policy {
     /// # Errors
     ///
     /// Where the profile is of another CPU, or of one that had more than this one has.
-    pub fn with_profile(self, profile: &Profile) -> Result<Self, ProfileError> {
+    pub fn with_profile(&self, profile: &Profile) -> Result<Self, ProfileError> {
         profile.check_cpu(self.cpu())?;
-        let deciding = self.deciding(*profile.decisions(self.registers()));
-        deciding.map_err(|error| Refusal::Unusable(error).into())
-    }
-}
-
-impl Serialize for Primitive {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
-
-impl<'de> Deserialize<'de> for Primitive {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        let registers = self.registers();
+        let table = if registers == Registers::Vector { "process" } else { "kernel" };
+        match Self::with_row(*self.cpu(), registers, profile.row(registers)) {
+            Ok(policy) => Ok(policy.from_source(Source::Profile)),
+            Err(error) => Err(Refusal::Row { table, error }.into()),
+        }
     }
 }
 

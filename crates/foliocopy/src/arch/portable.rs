@@ -1,51 +1,45 @@
-//! What an architecture has of which we know nothing.
+//! Copies in plain Rust: for an architecture of which we know nothing, and under Miri.
 
-use core::ptr;
+#[cfg(any(miri, not(target_arch = "x86_64")))]
+use super::{Loop, Stopped, Work};
 
-use crate::extable::Fault;
-use crate::primitive::Primitive;
-
-/// The compiler's own copy, whatever the primitive is called.
+/// Copies word by word. Others may read and write the memory meanwhile, so each word is read and written on its own.
 ///
 /// # Safety
 ///
-/// As [`Primitive::copy`].
-pub(crate) unsafe fn copy(
-    _: Primitive,
-    dst: *mut u8,
-    src: *const u8,
-    bytes: usize,
-    _prefetch_distance: usize,
-    _next: *const u8,
-) {
-    // SAFETY: the caller's promises are those of `copy_nonoverlapping`.
-    unsafe { ptr::copy_nonoverlapping(src, dst, bytes) };
+/// `src` is readable and `dst` writable for `bytes` bytes, and both start at a multiple of 8. `bytes` is one.
+pub(crate) unsafe fn copy(dst: *mut u8, src: *const u8, bytes: usize) {
+    let (dst, src) = (dst.cast::<u64>(), src.cast::<u64>());
+    for index in 0..bytes / size_of::<u64>() {
+        // SAFETY: the word lies within both ranges, which are aligned to words.
+        unsafe { dst.add(index).write_volatile(src.add(index).read_volatile()) };
+    }
 }
 
-/// The same: nothing here survives a fault, and [`Primitive::is_machine_check_safe`] says so.
+/// Runs the one loop there is.
 ///
 /// # Safety
 ///
-/// As [`Primitive::copy`].
-pub(crate) unsafe fn copy_mc(
-    primitive: Primitive,
-    dst: *mut u8,
-    src: *const u8,
-    bytes: usize,
-    prefetch_distance: usize,
-    next: *const u8,
-) -> Result<(), Fault> {
-    // SAFETY: the caller's promises.
-    unsafe { copy(primitive, dst, src, bytes, prefetch_distance, next) };
-    Ok(())
+/// As [`copy`], for the range of the work.
+#[cfg(any(miri, not(target_arch = "x86_64")))]
+#[inline(always)]
+pub(crate) unsafe fn run<const MACHINE_CHECK_SAFE: bool>(_: Loop, work: Work) -> Stopped {
+    // SAFETY: a work is aligned to lines, and the caller vouches for its memory.
+    unsafe { copy(work.dst, work.src, work.bytes) };
+    Stopped { bytes_left: 0, trap: 0 }
 }
 
-/// Orders stores; there are none here that need it.
+/// Runs the one loop there is.
+///
+/// # Safety
+///
+/// As [`run`].
+#[cfg(any(miri, not(target_arch = "x86_64")))]
+pub(crate) unsafe fn run_any<const MACHINE_CHECK_SAFE: bool>(which: Loop, work: Work) -> Stopped {
+    // SAFETY: the contract of `run` is this function's.
+    unsafe { run::<MACHINE_CHECK_SAFE>(which, work) }
+}
+
+/// Orders non-temporal stores; there are none here.
+#[cfg(any(miri, not(target_arch = "x86_64")))]
 pub(crate) fn store_fence() {}
-
-/// There is none here.
-///
-/// # Safety
-///
-/// None: x86-64 has one.
-pub(crate) unsafe fn prefetch(_start: *const u8, _bytes: usize) {}

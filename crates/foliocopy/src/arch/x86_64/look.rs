@@ -1,48 +1,42 @@
 //! The latency of a few loads, by the time-stamp counter.
 
 use core::arch::asm;
-use core::ptr;
 
 use crate::extable::{Recovery, may_fault};
 
 /// How many lines one look loads.
 pub(crate) const LINES: usize = 4;
 
-/// Loads the lines at `addresses`, all at once, and returns the cycles of the time-stamp counter until
-/// the last one had arrived.
+/// Loads the lines at `addresses`, all at once, and answers the cycles of the time-stamp counter until the last one had
+/// arrived; nothing where a load faulted.
 ///
 /// `lfence` keeps the loads behind the first reading, and `rdtscp` is read when they are done (Intel SDM
-/// volume 2, RDTSC and RDTSCP; on AMD LFENCE waits too since Linux makes it dispatch-serialising). A
-/// second pair of fences, before and after, told the same and cost 5 ns more.
+/// volume 2, RDTSC and RDTSCP; on AMD LFENCE waits too since Linux makes it dispatch-serialising).
 ///
 /// # Safety
 ///
-/// The addresses are readable, and the counter may be read.
+/// The addresses are readable, or with `MACHINE_CHECK_SAFE` their faults are caught and `recovery` points to what the
+/// handler fills in. The counter may be read.
 #[inline]
-pub(crate) unsafe fn latency(addresses: [*const u8; LINES]) -> u64 {
-    // SAFETY: the caller's promises; without machine-check safety nothing uses the recovery.
-    unsafe { timed::<false>(addresses, ptr::null_mut()).0 }
-}
-
-/// The same where the addresses may fault: nothing if one did.
-///
-/// # Safety
-///
-/// Somebody catches the fault, and the counter may be read.
-#[inline]
-pub(crate) unsafe fn latency_mc(addresses: [*const u8; LINES], recovery: *mut Recovery) -> Option<u64> {
-    // SAFETY: the caller's promises.
-    let (cycles, faulted) = unsafe { timed::<true>(addresses, recovery) };
+pub(crate) unsafe fn latency<const MACHINE_CHECK_SAFE: bool>(
+    addresses: [*const u8; LINES],
+    recovery: *mut Recovery,
+) -> Option<u64> {
+    // SAFETY: the contract of `timed` is this function's.
+    let (cycles, faulted) = unsafe { timed::<MACHINE_CHECK_SAFE>(addresses, recovery) };
     (!faulted).then_some(cycles)
 }
 
+/// # Safety
+///
+/// As [`latency`].
 #[inline]
 unsafe fn timed<const MACHINE_CHECK_SAFE: bool>(
     addresses: [*const u8; LINES],
     recovery: *mut Recovery,
 ) -> (u64, bool) {
     let (cycles, faulted): (u64, u64);
-    // SAFETY: the loads read what the caller vouches for, or land. `rdx` is the recovery while they run.
+    // SAFETY: the loads read memory that is readable, or land. `rdx` is the recovery while they run.
     unsafe {
         asm!(
             "rdtsc",
@@ -83,24 +77,17 @@ unsafe fn timed<const MACHINE_CHECK_SAFE: bool>(
 }
 
 /// Loads four lines of a range of `bytes` bytes, a page at least, and answers the cycles of the time-stamp counter until
-/// the last one had arrived, like [`latency`] but without its fences; and prefetches the first `prefetched` bytes meanwhile, a
-/// multiple of 512 and not 0.
+/// the last one had arrived, like [`latency`] but without its fences, which a short copy would pay for. Prefetches the first
+/// `prefetched` bytes meanwhile, a multiple of 512 and not 0.
 ///
-/// A fence that waits for the loads costs a short copy more than it tells: 16 KiB in the L1 have 1.31 to 1.41 of `rep movsq`
-/// page by page with `lfence` before the second reading, 1.52 with `rdtscp` for it, 1.60 with neither. Instead 104 tests of the
-/// loaded value fill the scheduler, so that the second reading is not dispatched before the value is there: on Zen 5 80 do
-/// it, and 64 tell nothing. In the 26-cycle steps of a guest's counter the answer is 26 to 52 in the L1, up to 78 in
-/// the L2, 182 at the 95th percentile in the L3, and 312 at the first in memory. Whoever calibrates sees whether it works on
-/// his CPU. All of it is five lines of code, since what has to be fetched counts as well.
-///
-/// No store is waited for, so where the destination is doesn't matter. The time of a copy's first 52 lines tells the same on
-/// Zen 5 (49 stores without data block the counter, and no store that waits for its line before the 64th), but a few stores
-/// of others tip it over: 16 KiB in the L2 had 1.18 or 0.35.
+/// Dependent instructions fill the scheduler, so the second RDTSC cannot issue before the loads complete. Whoever calibrates
+/// sees whether that works on his CPU. No store is waited for, so the place of the destination does not matter. See
+/// docs/tuning-notes.md, "glances".
 ///
 /// # Safety
 ///
-/// The range is readable, or with `MACHINE_CHECK_SAFE` somebody catches its faults: then the answer is nothing. The counter may
-/// be read.
+/// The range is readable, or with `MACHINE_CHECK_SAFE` its faults are caught and the answer is nothing. The counter may be
+/// read.
 #[inline(always)]
 pub(crate) unsafe fn glance<const MACHINE_CHECK_SAFE: bool>(
     src: *const u8,
@@ -109,7 +96,7 @@ pub(crate) unsafe fn glance<const MACHINE_CHECK_SAFE: bool>(
     recovery: *mut Recovery,
 ) -> Option<u32> {
     let (cycles, faulted): (u32, u32);
-    // SAFETY: the loads read what the caller vouches for, or land. `rdx` is the recovery while they run.
+    // SAFETY: the loads read memory that is readable, or land. `rdx` is the recovery while they run.
     unsafe {
         asm!(
             "mov r8, rdx",

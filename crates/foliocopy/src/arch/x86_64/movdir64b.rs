@@ -8,16 +8,22 @@ use crate::extable::may_fault;
 /// A line a turn. The store is atomic and needs no write-combining buffer to fill up; it is weakly
 /// ordered like a non-temporal one. The source may fault, the destination too, both at this one
 /// instruction.
-#[inline]
-pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped {
+///
+/// # Safety
+///
+/// As [`super::run`].
+#[inline(always)]
+pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool, const PREFETCHES: bool>(work: Work) -> Stopped {
     let (bytes_left, trap);
-    // SAFETY: the caller vouches for both ranges, whose start and length are multiples of 64, and for a
-    // CPU that has the instruction. A prefetch can't fault.
+    // SAFETY: every load reads and every store writes within the ranges of the work, whose length is a positive multiple of
+    // 64. The CPU has the instruction.
     unsafe {
         asm!(
             ".balign 16",
             "2:",
-            "prefetchnta [rsi + {prefetch}]",
+            ".if {prefetches}",
+            "prefetchnta [rsi + r8]",
+            ".endif",
             may_fault!("movdir64b rdi, zmmword ptr [rsi]", "3f"),
             "add rsi, 64",
             "add rdi, 64",
@@ -25,12 +31,13 @@ pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped
             "jnz 2b",
             "3:",
             machine_check_safe = const MACHINE_CHECK_SAFE as u32,
-            prefetch = in(reg) work.prefetch,
+            prefetches = const PREFETCHES as u32,
             inout("rcx") work.bytes => bytes_left,
             inout("rdi") work.dst => _,
             inout("rsi") work.src => _,
             inout("rax") 0_usize => trap,
             in("rdx") work.recovery,
+            in("r8") work.prefetch,
             options(nostack),
         );
     }

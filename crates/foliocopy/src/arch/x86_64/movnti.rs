@@ -8,18 +8,24 @@ use crate::extable::may_fault;
 /// A line a turn, in two halves of four loads and four stores, as Linux's `__copy_user_nocache` does
 /// it. Memory fails by the line, so what is left at the start of the turn is exact. `rax` holds data, unless a fault
 /// leaves its number there: with a register more than are free to use, every other primitive would pay for saving it.
-#[inline]
-pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped {
+///
+/// # Safety
+///
+/// As [`super::run`].
+#[inline(always)]
+pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool, const PREFETCHES: bool>(work: Work) -> Stopped {
     let (bytes_left, trap);
-    // SAFETY: the caller vouches for both ranges, whose length is a positive multiple of 64. A prefetch
-    // can't fault.
+    // SAFETY: every load reads and every store writes within the ranges of the work, whose length is a positive multiple of
+    // 64.
     unsafe {
         asm!(
             ".balign 16",
             "2:",
             // First an instruction that may fault: it is the only one at which an emulator can be made to.
             may_fault!("mov rax, [rsi]", "3f"),
+            ".if {prefetches}",
             "prefetchnta [rsi + r8]",
+            ".endif",
             may_fault!("mov r9, [rsi + 8]", "3f"),
             may_fault!("mov r10, [rsi + 16]", "3f"),
             may_fault!("mov r11, [rsi + 24]", "3f"),
@@ -42,6 +48,7 @@ pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped
             "xor eax, eax",
             "3:",
             machine_check_safe = const MACHINE_CHECK_SAFE as u32,
+            prefetches = const PREFETCHES as u32,
             inout("rcx") work.bytes => bytes_left,
             inout("rdi") work.dst => _,
             inout("rsi") work.src => _,

@@ -8,10 +8,15 @@ use crate::extable::may_fault;
 
 /// Four loads, four stores. Memory fails by the line and a turn never crosses one, so what is left at
 /// the start of the turn is exact.
-#[inline]
+///
+/// # Safety
+///
+/// As [`super::run`].
+#[inline(always)]
 pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped {
     let (bytes_left, trap);
-    // SAFETY: the caller vouches for both ranges, whose length is a positive multiple of 64.
+    // SAFETY: every load reads and every store writes within the ranges of the work, whose length is a positive multiple of
+    // 64.
     unsafe {
         asm!(
             ".balign 16",

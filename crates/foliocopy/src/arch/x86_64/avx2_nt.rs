@@ -1,0 +1,22 @@
+//! 256-bit loads and non-temporal stores.
+
+use super::vector::{load, past_the_cache, store};
+use super::{Stopped, Work};
+
+/// # Safety
+///
+/// As [`super::run`].
+#[inline(always)]
+pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool, const PREFETCHES: bool>(work: Work) -> Stopped {
+    past_the_cache!(
+        work,
+        MACHINE_CHECK_SAFE,
+        PREFETCHES,
+        line: [
+            load!("vmovdqa", "ymm0", "0", "3f"),
+            load!("vmovdqa", "ymm1", "32", "3f"),
+            store!("vmovntdq", "ymm0", "0", "3f"),
+            store!("vmovntdq", "ymm1", "32", "3f"),
+        ]
+    )
+}

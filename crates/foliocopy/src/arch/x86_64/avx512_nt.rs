@@ -1,0 +1,17 @@
+//! 512-bit loads and non-temporal stores.
+
+use super::vector::{load, past_the_cache, store};
+use super::{Stopped, Work};
+
+/// # Safety
+///
+/// As [`super::run`].
+#[inline(always)]
+pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool, const PREFETCHES: bool>(work: Work) -> Stopped {
+    past_the_cache!(
+        work,
+        MACHINE_CHECK_SAFE,
+        PREFETCHES,
+        line: [load!("vmovdqa64", "zmm0", "0", "3f"), store!("vmovntdq", "zmm0", "0", "3f")]
+    )
+}

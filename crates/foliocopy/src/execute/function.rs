@@ -1,0 +1,134 @@
+//! The function of each step, for plain copies in a process: what they end with, and what they keep on the stack, is one
+//! more store among those of a page, which a copy in the L1 waits for. So each one ends in its loop.
+
+use core::ffi::c_int;
+use core::ptr;
+
+use super::{by_first_page, one, run};
+use crate::arch::{self, Loop, Work};
+use crate::primitive::Primitive;
+use crate::probe::{self, GLANCE_PREFETCHES};
+use crate::step::Step;
+
+/// Copies `bytes` bytes, a positive multiple of a page, from the second address to the first, by the step for which it
+/// is the [`function`], and answers 0: so a function of the C ABI may end with a jump here.
+///
+/// # Safety
+///
+/// As [`super::copy`].
+pub(crate) type Function = unsafe extern "C" fn(*mut u8, *const u8, usize, &Step) -> c_int;
+
+/// Copies without a fence, and prefetches the start of the range that is copied next.
+///
+/// # Safety
+///
+/// As [`super::copy_before`].
+pub(crate) type BeforeNext = unsafe extern "C" fn(*mut u8, *const u8, usize, next: *const u8) -> c_int;
+
+/// The instance of a function for a primitive that goes through the cache.
+macro_rules! by_temporal {
+    ($by:expr, $function:ident, $prefetches:literal, else $other:expr) => {
+        match $by {
+            Primitive::RepMovsb => $function::<{ Primitive::RepMovsb as usize }, $prefetches>,
+            Primitive::RepMovsq => $function::<{ Primitive::RepMovsq as usize }, $prefetches>,
+            Primitive::Movq => $function::<{ Primitive::Movq as usize }, $prefetches>,
+            Primitive::Avx2 => $function::<{ Primitive::Avx2 as usize }, $prefetches>,
+            Primitive::Avx512 => $function::<{ Primitive::Avx512 as usize }, $prefetches>,
+            Primitive::Portable => $function::<{ Primitive::Portable as usize }, $prefetches>,
+            _ => $other,
+        }
+    };
+}
+
+/// The function of a step.
+pub(crate) const fn function(step: Step) -> Function {
+    match step {
+        Step::Copy { by, distance: 0 } => by_temporal!(by, through_the_cache, false, else any),
+        Step::Copy { by, .. } => by_temporal!(by, through_the_cache, true, else any),
+        Step::TimeFirstPage { first, .. } => by_temporal!(first, first_page, true, else any),
+        Step::Glance { .. } => glance,
+        Step::Look { .. } => any,
+    }
+}
+
+/// The loop that copies ranges through the cache while it prefetches the next one.
+pub(crate) const fn before_next(by: Primitive, distance: u32) -> Option<BeforeNext> {
+    if distance == 0 {
+        return Some(by_temporal!(by, one_before, false, else return None));
+    }
+    Some(by_temporal!(by, one_before, true, else return None))
+}
+
+#[inline(always)]
+unsafe extern "C" fn through_the_cache<const BY: usize, const PREFETCHES: bool>(
+    dst: *mut u8,
+    src: *const u8,
+    bytes: usize,
+    _: &Step,
+) -> c_int {
+    let which = Loop { by: Primitive::ALL[BY], prefetches: PREFETCHES };
+    // SAFETY: a `Function`'s contract is the loop's.
+    unsafe { arch::run::<false>(which, Work { dst, src, bytes, prefetch: 0, recovery: ptr::null_mut() }) };
+    0
+}
+
+unsafe extern "C" fn one_before<const BY: usize, const PREFETCHES: bool>(
+    dst: *mut u8,
+    src: *const u8,
+    bytes: usize,
+    next: *const u8,
+) -> c_int {
+    let which = Loop { by: Primitive::ALL[BY], prefetches: PREFETCHES };
+    let prefetch = next.addr().wrapping_sub(src.addr()) as isize;
+    // SAFETY: a `BeforeNext`'s contract is the loop's.
+    unsafe { arch::run::<false>(which, Work { dst, src, bytes, prefetch, recovery: ptr::null_mut() }) };
+    0
+}
+
+/// Times the first page, with the loop that copies it built in.
+unsafe extern "C" fn first_page<const BY: usize, const PREFETCHES: bool>(
+    dst: *mut u8,
+    src: *const u8,
+    bytes: usize,
+    step: &Step,
+) -> c_int {
+    let Step::TimeFirstPage { rest, burst, .. } = *step else { return 0 };
+    let copy_first = |dst, src, bytes| {
+        // SAFETY: a `Function`'s contract, for a part of its range.
+        unsafe { through_the_cache::<BY, PREFETCHES>(dst, src, bytes, step) };
+        Ok(())
+    };
+    // SAFETY: a `Function`'s contract. Only a machine-check-safe copy can fail.
+    let _ = unsafe { by_first_page::<false>((Primitive::ALL[BY], rest, burst), copy_first, dst, src, bytes) };
+    0
+}
+
+/// A glance, and on to the loop with nothing of it on the stack.
+unsafe extern "C" fn glance(dst: *mut u8, src: *const u8, bytes: usize, step: &Step) -> c_int {
+    // SAFETY: a `Function`'s contract, for the source.
+    let in_memory = unsafe { probe::glance::<false>(src, bytes) };
+    // SAFETY: a `Function`'s contract.
+    unsafe { if in_memory { far(dst, src, bytes, step) } else { near(dst, src, bytes, step) } }
+}
+
+#[inline(never)]
+unsafe extern "C" fn far(dst: *mut u8, src: *const u8, bytes: usize, step: &Step) -> c_int {
+    if let Step::Copy { by, distance } = step.far() {
+        // SAFETY: a `Function`'s contract; a glance has prefetched. Only a machine-check-safe copy can fail.
+        let _ = unsafe { run::<false>(by, distance, dst, src, bytes, GLANCE_PREFETCHES) };
+    }
+    0
+}
+
+#[inline]
+unsafe extern "C" fn near(dst: *mut u8, src: *const u8, bytes: usize, step: &Step) -> c_int {
+    // SAFETY: a `Function`'s contract.
+    unsafe { function(step.near())(dst, src, bytes, step) }
+}
+
+/// Any other step.
+unsafe extern "C" fn any(dst: *mut u8, src: *const u8, bytes: usize, step: &Step) -> c_int {
+    // SAFETY: a `Function`'s contract. Only a machine-check-safe copy can fail.
+    let _ = unsafe { one::<false>(*step, dst, src, bytes) };
+    0
+}

@@ -1,0 +1,108 @@
+//! The policy of this process: worked out once, by the CPU under it and by what its owner says.
+
+use crate::cpu::Cpu;
+#[cfg(feature = "std")]
+use crate::environment::{self, Followed};
+#[cfg(feature = "std")]
+use crate::error::EnvironmentError;
+use crate::once::Once;
+use crate::policy::Policy;
+use crate::tuning::Registers;
+
+/// The policy, and what else its owner may ask.
+#[derive(Clone, Copy)]
+struct Host {
+    policy: Policy,
+    #[cfg(feature = "std")]
+    report: HostReport,
+}
+
+/// What [`Policy::host`] followed, and what it left aside.
+#[cfg(feature = "std")]
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct HostReport {
+    /// The profile that it follows.
+    pub profile: Option<&'static std::path::Path>,
+    /// Environment variables and profiles that can't be followed, and why.
+    pub problems: &'static [EnvironmentError],
+}
+
+static HOST: Once<Host> = Once::new();
+
+/// For who copies while another thread works out the policy: right on every CPU, and fast on none.
+static MEANWHILE: Policy = Policy::new(Cpu::BASELINE, Registers::GeneralPurpose);
+
+impl Policy {
+    /// The policy of this process. With `std` that is the policy for the CPU under it and all registers, less what
+    /// `FOLIOCOPY_MASK` takes away, by the profile that it finds, or with what `FOLIOCOPY_PRIMITIVE` names
+    /// for everything. Without `std` only general-purpose registers are used.
+    ///
+    /// A variable that can't be followed is left aside, and [`Policy::host_report`] says why. With `FOLIOCOPY_STRICT=1` every
+    /// copy by this policy fails with that reason instead.
+    ///
+    /// The first call works it out, which takes well under a millisecond; nobody ever waits for that. Who comes meanwhile
+    /// gets a policy that is right everywhere, and slow.
+    #[inline]
+    pub fn host() -> &'static Self {
+        match HOST.get() {
+            Some(host) => &host.policy,
+            None => work_out(),
+        }
+    }
+
+    /// [`Policy::host`], if it is worked out: what leaves nothing on the stack of a copy of one page.
+    #[cfg(not(foliocopy_kernel))]
+    #[inline(always)]
+    pub(crate) fn ready_host() -> Option<&'static Self> {
+        HOST.get().map(|host| &host.policy)
+    }
+
+    /// Makes this the policy of the process, unless it has one: before its first copy.
+    ///
+    /// A program of which some thread may not read the time-stamp counter (`prctl(2)`, PR_SET_TSC) does this, for no copy
+    /// by such a policy reads it:
+    ///
+    /// ```
+    /// use foliocopy::{Cpu, Features, Policy, Registers};
+    ///
+    /// let policy = Policy::new(Cpu::detect().without(Features::TSC), Registers::Vector);
+    /// policy.set_host().expect("nothing was copied yet");
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The policy that the process has already.
+    pub fn set_host(self) -> Result<(), &'static Self> {
+        let mut taken = false;
+        HOST.keep_with(|| {
+            taken = true;
+            Host {
+                policy: self,
+                #[cfg(feature = "std")]
+                report: HostReport::default(),
+            }
+        });
+        if taken { Ok(()) } else { Err(Self::host()) }
+    }
+
+    /// What [`Policy::host`] followed, and what it left aside.
+    #[cfg(feature = "std")]
+    pub fn host_report() -> HostReport {
+        Self::host();
+        HOST.get().map_or(HostReport::default(), |host| host.report)
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn work_out() -> &'static Policy {
+    #[cfg(feature = "std")]
+    HOST.keep_with(|| {
+        let Followed { policy, profile, problems } = environment::follow();
+        Host { policy, report: HostReport { profile, problems } }
+    });
+    #[cfg(not(feature = "std"))]
+    HOST.keep_with(|| Host { policy: Policy::new(Cpu::detect(), Registers::GeneralPurpose) });
+    HOST.get().map_or(&MEANWHILE, |host| &host.policy)
+}

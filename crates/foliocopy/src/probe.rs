@@ -1,0 +1,42 @@
+//! Where is the source? The time-stamp counter tells, by a few loads or by a first page. Its thresholds are calibrated once,
+//! on this CPU. Whatever can't be told counts as near.
+
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+#[path = "probe/x86_64.rs"]
+mod counter;
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
+#[path = "probe/absent.rs"]
+mod counter;
+
+#[cfg(foliocopy_kernel)]
+pub(crate) use counter::latency;
+pub(crate) use counter::{glance, is_usable, look, look_at, now, page_times, prefetch};
+
+/// How much of the source a glance prefetches, in bytes: while it waits for memory, that has nothing else to do.
+pub(crate) const GLANCE_PREFETCHES: usize = 4096;
+
+/// How long the copy of a first page may take, in cycles of the time-stamp counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PageTimes {
+    /// With source and destination in the L1.
+    pub(crate) in_l1_up_to: u32,
+    /// Within the L2; beyond this, one of them was farther away.
+    pub(crate) near_up_to: u32,
+}
+
+/// How many looks have to agree that so many bytes are in memory. One line that others have thrown out of a shared cache must
+/// not send the rest there: a copy past the cache leaves the source in memory too, so that the next one goes there again.
+fn looks_for(bytes: usize) -> usize {
+    if bytes < 256 << 10 { 1 } else { (bytes >> 20).clamp(2, 4) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn longer_ranges_get_more_looks() {
+        let looks = [64 << 10, 256 << 10, (2 << 20) - 1, 2 << 20, 4 << 20, 1 << 30].map(looks_for);
+        assert_eq!(looks, [1, 2, 2, 2, 4, 4]);
+    }
+}

@@ -1,0 +1,33 @@
+//! No counter: nothing is known of those of other architectures, and Miri has none.
+
+use super::PageTimes;
+use crate::primitive::Primitive;
+
+pub(crate) fn is_usable() -> bool {
+    false
+}
+
+pub(crate) unsafe fn glance<const MACHINE_CHECK_SAFE: bool>(_: *const u8, _: usize) -> bool {
+    false
+}
+
+pub(crate) unsafe fn look<const MACHINE_CHECK_SAFE: bool>(_: *const u8, _: usize) -> bool {
+    false
+}
+
+pub(crate) unsafe fn look_at<const MACHINE_CHECK_SAFE: bool>(
+    _: usize,
+    _: impl Fn(usize) -> *const u8,
+) -> bool {
+    false
+}
+
+pub(crate) fn page_times(_: Primitive) -> Option<PageTimes> {
+    None
+}
+
+pub(crate) fn now() -> u32 {
+    0
+}
+
+pub(crate) unsafe fn prefetch(_: *const u8, _: usize) {}

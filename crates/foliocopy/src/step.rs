@@ -1,0 +1,289 @@
+//! What can be done with one range, and tables of it: the words in which a CPU's tuning is written.
+
+use core::fmt;
+
+use crate::locality::Locality;
+use crate::primitive::Primitive;
+
+/// What to do with one range. Eight bytes, so that it moves in a register.
+///
+/// Primitives whose stores bypass the cache end with a store fence. A distance says how many bytes ahead of its loads a
+/// loop prefetches the source; with 0 that is left to the CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Copies by one primitive.
+    Copy {
+        /// The primitive.
+        by: Primitive,
+        /// Its prefetch distance, in bytes.
+        distance: u32,
+    },
+    /// Times the copy of the first page. If source and destination were in the L1 the rest is copied like it. If they were
+    /// in memory, the start of the rest is prefetched before it is copied.
+    TimeFirstPage {
+        /// Copies the first page, and the rest after a fast one.
+        first: Primitive,
+        /// Copies the rest otherwise.
+        rest: Primitive,
+        /// How much of the rest is prefetched after a slow first page, in bytes.
+        burst: u32,
+    },
+    /// Times a few loads from the source, without fences around them.
+    Glance {
+        /// Copies a source that is in a cache, or that nobody can time.
+        near: Primitive,
+        /// Copies a source that is in memory.
+        far: Primitive,
+        /// The prefetch distance of `far`, in bytes.
+        distance: u32,
+    },
+    /// Times a few loads from several places of the source, between fences.
+    Look {
+        /// Copies a source that is in a cache, or that nobody can time.
+        near: Primitive,
+        /// Copies a source that is in memory.
+        far: Primitive,
+        /// The prefetch distance of `far`, in bytes.
+        distance: u32,
+    },
+}
+
+impl Step {
+    /// Copies by one primitive, without software prefetch.
+    pub const fn copy(by: Primitive) -> Self {
+        Self::Copy { by, distance: 0 }
+    }
+
+    /// The primitives that it may use; one may stand there twice.
+    pub const fn primitives(self) -> [Primitive; 2] {
+        match self {
+            Self::Copy { by, .. } => [by, by],
+            Self::TimeFirstPage { first, rest, .. } => [first, rest],
+            Self::Glance { near, far, .. } | Self::Look { near, far, .. } => [near, far],
+        }
+    }
+
+    /// Whether it reads the time-stamp counter.
+    pub const fn is_probe(self) -> bool {
+        !matches!(self, Self::Copy { .. })
+    }
+
+    /// What it comes to where the source is in a cache, or where nobody can time it.
+    pub const fn near(self) -> Self {
+        match self {
+            Self::Copy { .. } => self,
+            Self::TimeFirstPage { rest: by, .. }
+            | Self::Glance { near: by, .. }
+            | Self::Look { near: by, .. } => Self::copy(by),
+        }
+    }
+
+    /// What it comes to where the source is in memory.
+    pub const fn far(self) -> Self {
+        match self {
+            Self::Copy { .. } | Self::TimeFirstPage { .. } => self.near(),
+            Self::Glance { far: by, distance, .. } | Self::Look { far: by, distance, .. } => {
+                Self::Copy { by, distance }
+            }
+        }
+    }
+
+    /// The name of its kind: what a kernel logs, which can't use `Display`.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Copy { .. } => "copy",
+            Self::TimeFirstPage { .. } => "time_first_page",
+            Self::Glance { .. } => "glance",
+            Self::Look { .. } => "look",
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let far = |formatter: &mut fmt::Formatter<'_>, by: Primitive, distance: u32| match distance {
+            0 => write!(formatter, "{by}"),
+            _ => write!(formatter, "{by}, prefetching {distance} bytes ahead"),
+        };
+        match *self {
+            Self::Copy { by, distance } => far(formatter, by, distance),
+            Self::TimeFirstPage { first, rest, burst } => {
+                write!(formatter, "first page by {first}: if it was fast, the rest too; otherwise {rest}")?;
+                match burst {
+                    0 => Ok(()),
+                    _ => write!(
+                        formatter,
+                        ", after a burst of prefetches ({burst} bytes) if it came from memory"
+                    ),
+                }
+            }
+            Self::Glance { near, far: by, distance } => {
+                write!(formatter, "glance at the source: in a cache {near}; in memory ")?;
+                far(formatter, by, distance)
+            }
+            Self::Look { near, far: by, distance } => {
+                write!(formatter, "look at the source: in a cache {near}; in memory ")?;
+                far(formatter, by, distance)
+            }
+        }
+    }
+}
+
+/// Where a [`Band`] ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// At this length, in bytes: a positive multiple of 4096.
+    Bytes(usize),
+    /// At the size of the last-level cache. Where that is unknown the band is left out.
+    LastLevelCache,
+    /// Nowhere.
+    Unlimited,
+}
+
+/// One line of a tuning table: up to this length, do this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Band {
+    /// The greatest length that the line covers.
+    pub up_to: Limit,
+    /// What is done with such a range.
+    pub step: Step,
+}
+
+impl Band {
+    /// Covers ranges of up to `bytes` bytes.
+    pub const fn up_to(bytes: usize, step: Step) -> Self {
+        Self { up_to: Limit::Bytes(bytes), step }
+    }
+
+    /// Covers every range that is longer than those of the lines before it.
+    pub const fn rest(step: Step) -> Self {
+        Self { up_to: Limit::Unlimited, step }
+    }
+}
+
+/// The bands of a table, at most.
+pub const MOST_BANDS: usize = 8;
+
+/// The bands for one [`Locality`], shortest first. The last one is unlimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bands {
+    bands: [Band; MOST_BANDS],
+    count: usize,
+}
+
+impl Bands {
+    /// The table of these bands.
+    ///
+    /// # Panics
+    ///
+    /// Where they are more than [`MOST_BANDS`]: at compile time for a table that is a constant. [`Bands::try_of`] answers
+    /// `None` instead.
+    pub const fn of(bands: &[Band]) -> Self {
+        match Self::try_of(bands) {
+            Some(bands) => bands,
+            None => panic!("a table has one to eight bands"),
+        }
+    }
+
+    /// The table of these bands, unless there are none or more than [`MOST_BANDS`].
+    pub const fn try_of(bands: &[Band]) -> Option<Self> {
+        let [.., last] = bands else { return None };
+        if bands.len() > MOST_BANDS {
+            return None;
+        }
+        let mut table = Self { bands: [*last; MOST_BANDS], count: bands.len() };
+        let mut index = 0;
+        while index < bands.len() {
+            table.bands[index] = bands[index];
+            index += 1;
+        }
+        Some(table)
+    }
+
+    /// One step for every length.
+    pub const fn always(step: Step) -> Self {
+        Self { bands: [Band::rest(step); MOST_BANDS], count: 1 }
+    }
+
+    /// The unlimited band.
+    pub const fn last(&self) -> Band {
+        // The slots behind the last band repeat it.
+        self.bands[MOST_BANDS - 1]
+    }
+
+    /// The bands, shortest first.
+    pub const fn as_slice(&self) -> &[Band] {
+        match self.bands.split_at_checked(self.count) {
+            Some((bands, _)) => bands,
+            None => &self.bands,
+        }
+    }
+}
+
+/// What one CPU does, for one set of registers: a table for each [`Locality`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// For [`Locality::Temporal`].
+    pub temporal: Bands,
+    /// For [`Locality::NonTemporal`].
+    pub non_temporal: Bands,
+    /// For [`Locality::Auto`].
+    pub auto: Bands,
+}
+
+impl Row {
+    /// The table for a locality.
+    pub const fn bands(&self, locality: Locality) -> &Bands {
+        match locality {
+            Locality::Temporal => &self.temporal,
+            Locality::NonTemporal => &self.non_temporal,
+            Locality::Auto => &self.auto,
+        }
+    }
+
+    /// One primitive for everything, without software prefetch.
+    pub const fn always(by: Primitive) -> Self {
+        let bands = Bands::always(Step::copy(by));
+        Self { temporal: bands, non_temporal: bands, auto: bands }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn a_step_is_eight_bytes() {
+        assert_eq!(size_of::<Step>(), 8);
+    }
+
+    #[test]
+    fn a_burst_is_not_called_a_look_ahead() {
+        use Primitive::{Avx2Nt, Avx512, RepMovsb};
+        let first = Step::TimeFirstPage { first: Avx512, rest: RepMovsb, burst: 16384 };
+        assert_eq!(
+            first.to_string(),
+            "first page by avx512: if it was fast, the rest too; otherwise rep_movsb, after a burst of prefetches \
+             (16384 bytes) if it came from memory"
+        );
+        let look = Step::Look { near: RepMovsb, far: Avx2Nt, distance: 4096 };
+        assert_eq!(
+            look.to_string(),
+            "look at the source: in a cache rep_movsb; in memory avx2_nt, prefetching 4096 bytes ahead"
+        );
+        assert_eq!(Step::copy(RepMovsb).to_string(), "rep_movsb");
+    }
+
+    #[test]
+    fn a_table_has_one_to_eight_bands() {
+        let band = Band::rest(Step::copy(Primitive::Movq));
+        assert_eq!(Bands::try_of(&[]), None);
+        assert_eq!(Bands::try_of(&[band; 9]), None);
+        assert_eq!(Bands::of(&[band; 8]).as_slice(), [band; 8]);
+        assert_eq!(Bands::of(&[band]), Bands::always(band.step));
+    }
+}
