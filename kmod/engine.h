@@ -65,9 +65,20 @@ struct foliocopy_text {
 /* Before anything else. */
 void foliocopy_engine_init(const struct foliocopy_cpu *cpu);
 
-/* What copies so many bytes, the primitive named or what the policy picks, and why. */
-u32 foliocopy_engine_choose(s32 primitive, u32 locality, size_t bytes);
-struct foliocopy_text foliocopy_engine_reason(s32 primitive, u32 locality, size_t bytes);
+/* A line of a policy's table: up to how many bytes, SIZE_MAX at its end, what is done. */
+struct foliocopy_band {
+	size_t up_to;
+	/* Copies by one primitive, or tells first where the source is. */
+	struct foliocopy_text kind;
+	u32 near;
+	u32 far;
+	/* How many bytes ahead the far one prefetches. */
+	u32 distance;
+	struct foliocopy_text source;
+};
+
+/* The line at that index of the table, of the primitive named or of what the policy picks; false past the last. */
+bool foliocopy_engine_band(s32 primitive, u32 locality, size_t index, struct foliocopy_band *band);
 
 /* The list of primitives: by name (-1 where there is none), by index (empty past the last). */
 int foliocopy_engine_primitive(const char *name, size_t bytes);

@@ -11,10 +11,15 @@ use core::ffi::c_void;
 use core::panic::PanicInfo;
 use core::slice;
 
-use crate::chunk::{self, NoYield};
+use crate::cpu::{Cpu, Features, Vendor};
+use crate::execute;
 use crate::folio::{self, McError, PageFrame, Platform};
-use crate::locality::choose;
-use crate::{Cpu, Features, Locality, PAGE_SHIFT, Page, Policy, Primitive, Registers, Vendor};
+use crate::locality::Locality;
+use crate::page::{PAGE_SHIFT, Page};
+use crate::policy::Policy;
+use crate::primitive::Primitive;
+use crate::step::Step;
+use crate::tuning::Registers;
 
 /// The compiler asks for one. Nothing reaches it: whatever can panic leaves an undefined symbol of `core` behind,
 /// and the gate (`check-object`) refuses that.
@@ -49,9 +54,11 @@ impl KernelCpu {
             | when(1, Features::FSRM)
             | when(2, Features::REP_GOOD)
             | when(3, Features::MOVDIR64B)
-            | when(4, Features::TSC);
+            | when(4, Features::TSC)
+            | Features::ROW;
         let Self { family, model, stepping, .. } = *self;
-        Cpu { vendor, family, model, stepping, features, ..Cpu::UNKNOWN }
+        // SAFETY: the kernel shows what its CPU has, less what it was told to leave.
+        unsafe { Cpu::of_kernel(vendor, [family, model, stepping], features) }
     }
 }
 
@@ -63,7 +70,7 @@ struct Policies(UnsafeCell<[Policy; 1 + Primitive::ALL.len()]>);
 unsafe impl Sync for Policies {}
 
 static POLICIES: Policies = Policies(UnsafeCell::new(
-    [const { Policy::new(Cpu::UNKNOWN, Registers::GeneralPurpose) }; 1 + Primitive::ALL.len()],
+    [const { Policy::new(Cpu::BASELINE, Registers::GeneralPurpose) }; 1 + Primitive::ALL.len()],
 ));
 
 /// The policy that uses the primitive of that index for everything, if a kernel on this CPU can run it; else, and for
@@ -83,17 +90,27 @@ fn policy(primitive: i32) -> &'static Policy {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn foliocopy_engine_init(cpu: &KernelCpu) {
     let cpu = cpu.cpu();
-    let picking = Policy::new(cpu, Registers::GeneralPurpose);
-    // SAFETY: the caller's promise.
-    let policies = unsafe { &mut *POLICIES.0.get() };
-    *policies = [picking; 1 + Primitive::ALL.len()];
-    for (index, primitive) in Primitive::ALL.iter().enumerate() {
-        if let (true, Ok(forcing), Some(slot)) =
-            (primitive.is_kernel(), picking.forcing(*primitive), policies.get_mut(1 + index))
-        {
-            *slot = forcing;
+    // SAFETY: this function's contract.
+    let [picking, forcing @ ..] = unsafe { &mut *POLICIES.0.get() };
+    put(picking, &Policy::new(cpu, Registers::GeneralPurpose));
+    for (primitive, slot) in Primitive::ALL.iter().zip(forcing) {
+        match picking.forcing(*primitive) {
+            Ok(forcing) if primitive.is_kernel() => put(slot, &forcing),
+            _ => put(slot, picking),
         }
     }
+}
+
+/// Moves a policy in one place: where the compiler copies memory several times it calls `memcpy` by a register.
+#[inline(never)]
+fn put(slot: &mut Policy, policy: &Policy) {
+    *slot = *policy;
+}
+
+/// Compares names in one place, as above.
+#[inline(never)]
+fn is_named(primitive: Primitive, name: &[u8]) -> bool {
+    primitive.name().as_bytes() == name
 }
 
 /// A string for C that is not terminated.
@@ -118,16 +135,36 @@ fn locality(locality: u32) -> Locality {
     }
 }
 
-/// The primitive that copies `bytes` bytes, by its index in [`Primitive::ALL`]: the one named, or what the policy picks.
-#[unsafe(no_mangle)]
-extern "C" fn foliocopy_engine_choose(primitive: i32, locality_asked: u32, bytes: usize) -> u32 {
-    policy(primitive).choose(locality(locality_asked), bytes).primitive as u32
+/// `struct foliocopy_band`: a line of a policy's table.
+#[repr(C)]
+struct Band {
+    /// The greatest length that it covers, in bytes.
+    up_to: usize,
+    /// The name of the step's kind.
+    kind: Text,
+    /// The indices of the primitives for a source that is near and for one that is far.
+    near: u32,
+    far: u32,
+    /// The prefetch distance of the one that goes past the cache, in bytes.
+    distance: u32,
+    /// Where the table comes from.
+    source: Text,
 }
 
-/// Why that one.
+/// The band at that index of the table for a locality: of the primitive named, or of what the policy picks. Whether there is
+/// one.
 #[unsafe(no_mangle)]
-extern "C" fn foliocopy_engine_reason(primitive: i32, locality_asked: u32, bytes: usize) -> Text {
-    policy(primitive).choose(locality(locality_asked), bytes).reason().into()
+extern "C" fn foliocopy_engine_band(primitive: i32, asked: u32, index: usize, band: &mut Band) -> bool {
+    let policy = policy(primitive);
+    let Some((up_to, step)) = policy.bands(locality(asked)).nth(index) else { return false };
+    let [near, _] = step.near().primitives();
+    let (far, distance) = match step.far() {
+        Step::Copy { by, distance } => (by, distance),
+        _ => (near, 0),
+    };
+    let (kind, source) = (step.kind().into(), policy.source().text().into());
+    *band = Band { up_to, kind, near: near as u32, far: far as u32, distance, source };
+    true
 }
 
 /// The index of the primitive of that name; -1 where there is none.
@@ -137,10 +174,10 @@ extern "C" fn foliocopy_engine_reason(primitive: i32, locality_asked: u32, bytes
 /// `name` is readable for `bytes` bytes.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn foliocopy_engine_primitive(name: *const u8, bytes: usize) -> i32 {
-    // SAFETY: the caller's promise.
+    // SAFETY: this function's contract.
     let name = unsafe { slice::from_raw_parts(name, bytes) };
     for (index, primitive) in Primitive::ALL.iter().enumerate() {
-        if primitive.name().as_bytes() == name {
+        if is_named(*primitive, name) {
             return index as i32;
         }
     }
@@ -172,9 +209,10 @@ unsafe extern "C" fn foliocopy_engine_copy(
     src: *const c_void,
     bytes: usize,
 ) {
-    let choice = policy(primitive).choose(Locality::Temporal, bytes);
-    // SAFETY: the caller's promises; only a safe copy can fail.
-    let _ = unsafe { chunk::copy::<false>(choice, dst.cast(), src.cast(), bytes, usize::MAX, NoYield) };
+    if let Step::Copy { by, .. } = policy(primitive).step(Locality::Temporal, bytes) {
+        // SAFETY: this function's contract.
+        unsafe { by.copy(dst.cast(), src.cast(), bytes) };
+    }
 }
 
 /// Copies likewise, up to a fault: the bytes that were not copied, and in `trap` the number of the trap.
@@ -190,10 +228,9 @@ unsafe extern "C" fn foliocopy_engine_copy_mc(
     bytes: usize,
     trap: &mut u32,
 ) -> usize {
-    let choice = policy(primitive).choose(Locality::Temporal, bytes);
-    // SAFETY: the caller's promises.
-    let copied = unsafe { chunk::copy::<true>(choice, dst.cast(), src.cast(), bytes, usize::MAX, NoYield) };
-    match copied {
+    let Step::Copy { by, .. } = policy(primitive).step(Locality::Temporal, bytes) else { return bytes };
+    // SAFETY: this function's contract.
+    match unsafe { by.copy_mc(dst.cast(), src.cast(), bytes) } {
         Ok(()) => 0,
         Err(fault) => {
             *trap = fault.trap;
@@ -236,9 +273,10 @@ impl Kernel {
         let mut locality = locality(method.locality);
         if locality == Locality::Auto {
             let src = foliocopy_platform_address(from_pfn).cast_const().cast();
-            // SAFETY: the caller's source, and a kernel that catches the faults of loads with table entries.
-            let seen = unsafe { choose::<true>(policy(-1), locality, src, bytes(nr_pages)) }.primitive;
-            locality = if seen.is_non_temporal() { Locality::NonTemporal } else { Locality::Temporal };
+            let step = policy(-1).step(locality, bytes(nr_pages));
+            // SAFETY: the source of a copy, and a kernel that catches the faults of loads with table entries.
+            let [by, _] = unsafe { execute::settle::<true>(step, src, bytes(nr_pages)) }.primitives();
+            locality = if by.is_non_temporal() { Locality::NonTemporal } else { Locality::Temporal };
         }
         let forced = if locality == Locality::NonTemporal { method.non_temporal } else { method.temporal };
         Self { policy: policy(forced), locality, chunk_bytes: method.chunk_bytes }
@@ -246,7 +284,8 @@ impl Kernel {
 
     /// The primitive that copies of so many pages are made with.
     fn primitive(&self, nr_pages: u64) -> u32 {
-        self.policy.choose(self.locality, bytes(nr_pages)).primitive as u32
+        let [by, _] = self.policy.step(self.locality, bytes(nr_pages)).primitives();
+        by as u32
     }
 }
 
@@ -319,7 +358,7 @@ unsafe extern "C" fn foliocopy_engine_copy_highpages(
     nr_pages: u64,
 ) -> u32 {
     let kernel = Kernel::new(method, from_pfn, nr_pages);
-    // SAFETY: the caller's promises.
+    // SAFETY: this function's contract.
     unsafe { folio::copy_highpages(&kernel, frame(to_pfn), frame(from_pfn), nr_pages) };
     kernel.primitive(nr_pages)
 }
@@ -340,7 +379,7 @@ unsafe extern "C" fn foliocopy_engine_copy_mc_highpages(
 ) -> u32 {
     let kernel = Kernel::new(method, from_pfn, nr_pages);
     *primitive = kernel.primitive(nr_pages);
-    // SAFETY: the caller's promises.
+    // SAFETY: this function's contract.
     result(unsafe { folio::copy_mc_highpages(&kernel, frame(to_pfn), frame(from_pfn), nr_pages) })
 }
 

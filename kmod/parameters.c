@@ -187,52 +187,74 @@ struct foliocopy_method foliocopy_method_for(int dst_nid)
 	};
 }
 
-struct way {
+struct table {
 	const char *locality;
-	struct foliocopy_text primitive;
-	struct foliocopy_text reason;
+	s32 primitive;
+	enum foliocopy_locality wanted;
 };
 
-static struct way way(const char *name, s32 primitive, enum foliocopy_locality wanted)
+/* The table at that index, with the primitives that the parameters name as of now; false past the last. */
+static bool table_at(size_t index, struct table *table)
 {
-	u32 used = foliocopy_engine_choose(primitive, wanted, HPAGE_SIZE);
-
-	return (struct way) {
-		.locality = name,
-		.primitive = foliocopy_engine_primitive_name(used),
-		.reason = foliocopy_engine_reason(primitive, wanted, HPAGE_SIZE),
+	const struct table tables[] = {
+		{ "temporal", READ_ONCE(primitive_temporal), FOLIOCOPY_TEMPORAL },
+		{ "non_temporal", READ_ONCE(primitive_nontemporal), FOLIOCOPY_NON_TEMPORAL },
 	};
+
+	if (index >= ARRAY_SIZE(tables))
+		return false;
+	*table = tables[index];
+	return true;
 }
 
-static struct way temporal(void)
+/* One band in words: "up to 61440 bytes: movnti, prefetching 1024 bytes ahead (measured on such a CPU)". */
+static void band_text(const struct foliocopy_band *band, char *text, size_t size)
 {
-	return way("temporal", READ_ONCE(primitive_temporal), FOLIOCOPY_TEMPORAL);
+	char limit[48] = "any length", ahead[48] = "";
+
+	if (band->up_to != SIZE_MAX)
+		snprintf(limit, sizeof(limit), "up to %zu bytes", band->up_to);
+	if (band->distance)
+		snprintf(ahead, sizeof(ahead), ", prefetching %u bytes ahead", band->distance);
+	if (band->near == band->far)
+		snprintf(text, size, "%s: %.*s%s (%.*s)", limit,
+			 FOLIOCOPY_TEXT(foliocopy_engine_primitive_name(band->near)), ahead,
+			 FOLIOCOPY_TEXT(band->source));
+	else
+		snprintf(text, size, "%s: %.*s at the source: in a cache %.*s; in memory %.*s%s (%.*s)", limit,
+			 FOLIOCOPY_TEXT(band->kind), FOLIOCOPY_TEXT(foliocopy_engine_primitive_name(band->near)),
+			 FOLIOCOPY_TEXT(foliocopy_engine_primitive_name(band->far)), ahead,
+			 FOLIOCOPY_TEXT(band->source));
 }
 
-static struct way non_temporal(void)
+/* Says how folios are copied, to the log or to a file. */
+static void policy_tell(struct seq_file *file)
 {
-	return way("non_temporal", READ_ONCE(primitive_nontemporal), FOLIOCOPY_NON_TEMPORAL);
+	struct foliocopy_band band;
+	struct table table;
+	char text[192];
+	size_t i, j;
+
+	for (i = 0; table_at(i, &table); i++) {
+		for (j = 0; foliocopy_engine_band(table.primitive, table.wanted, j, &band); j++) {
+			band_text(&band, text, sizeof(text));
+			if (file)
+				seq_printf(file, "%s, %s\n", table.locality, text);
+			else
+				pr_info("%s copies, %s\n", table.locality, text);
+		}
+	}
 }
 
 /* Says in the log how folios will be copied, and why. */
 void foliocopy_parameters_explain(void)
 {
-	struct way ways[] = { temporal(), non_temporal() };
-	size_t i;
-
-	for (i = 0; i < ARRAY_SIZE(ways); i++)
-		pr_info("%s copies: %.*s, since %.*s\n", ways[i].locality, FOLIOCOPY_TEXT(ways[i].primitive),
-			FOLIOCOPY_TEXT(ways[i].reason));
+	policy_tell(NULL);
 }
 
 static int policy_show(struct seq_file *file, void *unused)
 {
-	struct way ways[] = { temporal(), non_temporal() };
-	size_t i;
-
-	for (i = 0; i < ARRAY_SIZE(ways); i++)
-		seq_printf(file, "%s %.*s, since %.*s\n", ways[i].locality, FOLIOCOPY_TEXT(ways[i].primitive),
-			   FOLIOCOPY_TEXT(ways[i].reason));
+	policy_tell(file);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(policy);

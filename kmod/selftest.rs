@@ -6,10 +6,13 @@ use core::cell::Cell;
 use core::ffi::c_void;
 
 use super::{frame, policy, result};
-use crate::arch::{self, LOOK_LINES};
-use crate::extable::Recovery;
+use crate::arch::LOOK_LINES;
+use crate::cpu::Features;
 use crate::folio::{self, PageFrame, Platform};
-use crate::{Features, PAGE_SIZE, Page, Policy, Primitive};
+use crate::page::{PAGE_SIZE, Page};
+use crate::policy::Policy;
+use crate::primitive::Primitive;
+use crate::probe;
 
 /// The number that the first frame of the destination goes by. Those of the source start from 0.
 const FIRST_OF_DESTINATION: u64 = 1 << 32;
@@ -149,7 +152,7 @@ unsafe extern "C" fn foliocopy_engine_test(
     test: &Test,
 ) -> u32 {
     let policy = policy(primitive);
-    // SAFETY: the caller's promises.
+    // SAFETY: this function's contract.
     unsafe {
         match style {
             1 => run(&Mapping::<true> { policy, test }, test.nr_pages, machine_check_safe),
@@ -161,7 +164,7 @@ unsafe extern "C" fn foliocopy_engine_test(
 
 unsafe fn run(platform: &impl Platform, nr_pages: u64, machine_check_safe: bool) -> u32 {
     let (to, from) = (frame(FIRST_OF_DESTINATION), frame(0));
-    // SAFETY: the caller's promises.
+    // SAFETY: this function's contract.
     unsafe {
         if machine_check_safe {
             return result(folio::copy_mc_highpages(platform, to, from, nr_pages));
@@ -190,7 +193,6 @@ unsafe extern "C" fn foliocopy_engine_look(src: *const c_void, bytes: usize) -> 
     for (index, line) in lines.iter_mut().enumerate() {
         *line = src.wrapping_add((2 * index + 1) * (bytes / (2 * LOOK_LINES)));
     }
-    let mut recovery = Recovery { dst: src.addr(), src: src.addr(), bytes, signal: None };
-    // SAFETY: the caller's promises; the kernel finds the entries of the loads.
-    unsafe { arch::latency_mc(lines, &raw mut recovery) }.unwrap_or(0)
+    // SAFETY: this function's contract; the kernel finds the entries of the loads.
+    unsafe { probe::latency::<true>(lines) }.unwrap_or(0)
 }

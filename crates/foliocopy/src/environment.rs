@@ -30,7 +30,7 @@ pub(crate) fn follow() -> Followed {
     let ignored = is_secure();
     let variable = |name: &str| env::var_os(name).filter(|value| !ignored && !value.is_empty());
     let mask: Features = read("FOLIOCOPY_MASK", variable, &mut problems).unwrap_or_default();
-    let mut policy = Policy::new(usable(Cpu::detect().without(mask)), Registers::Vector);
+    let mut policy = Policy::new(probe::seen_by(Cpu::detect().without(mask)), Registers::Vector);
     let profile = if ignored { None } else { profile::follow(&mut policy, variable, &mut problems) };
     if let Some(primitive) = read::<Primitive>("FOLIOCOPY_PRIMITIVE", variable, &mut problems) {
         match policy.forcing(primitive) {
@@ -45,11 +45,6 @@ pub(crate) fn follow() -> Followed {
         policy = policy.refusing(CopyError::Environment(*first));
     }
     Followed { policy, profile, problems: Box::leak(problems.into_boxed_slice()) }
-}
-
-/// The CPU, without a counter that tells nothing: so probes are decided for once, and shown as they are.
-fn usable(cpu: Cpu) -> Cpu {
-    if cpu.has(Features::TSC) && !probe::is_usable() { cpu.without(Features::TSC) } else { cpu }
 }
 
 /// An error is copied about, so its text stays.

@@ -7,6 +7,8 @@ use crate::environment::{self, Followed};
 use crate::error::EnvironmentError;
 use crate::once::Once;
 use crate::policy::Policy;
+#[cfg(not(feature = "std"))]
+use crate::probe;
 use crate::tuning::Registers;
 
 /// The policy, and what else its owner may ask.
@@ -103,6 +105,6 @@ fn work_out() -> &'static Policy {
         Host { policy, report: HostReport { profile, problems } }
     });
     #[cfg(not(feature = "std"))]
-    HOST.keep_with(|| Host { policy: Policy::new(Cpu::detect(), Registers::GeneralPurpose) });
+    HOST.keep_with(|| Host { policy: Policy::new(probe::seen_by(Cpu::detect()), Registers::GeneralPurpose) });
     HOST.get().map_or(&MEANWHILE, |host| &host.policy)
 }

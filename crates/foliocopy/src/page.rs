@@ -101,6 +101,7 @@ impl Span {
     }
 
     /// Length in pages.
+    #[cfg(feature = "std")]
     pub(crate) const fn nr_pages(self) -> usize {
         self.nr_pages
     }
@@ -150,6 +151,7 @@ macro_rules! range {
                 Self { span, memory: PhantomData }
             }
 
+            #[cfg(feature = "std")]
             pub(crate) const fn span(&self) -> Span {
                 self.span
             }

@@ -42,8 +42,13 @@ macro_rules! primitives {
         impl Primitive {
             /// All of them.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
-            const PROPERTIES: &'static [Properties] = &[$($properties),*];
             const NAMES: &'static [&'static str] = &[$($properties.name),*];
+
+            const fn properties(self) -> Properties {
+                match self {
+                    $(Self::$variant => $properties,)*
+                }
+            }
         }
     };
 }
@@ -94,10 +99,6 @@ primitives! {
 }
 
 impl Primitive {
-    const fn properties(self) -> &'static Properties {
-        &Self::PROPERTIES[self as usize]
-    }
-
     /// The name by which it is asked for.
     pub const fn name(self) -> &'static str {
         self.properties().name

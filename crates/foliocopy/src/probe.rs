@@ -10,7 +10,9 @@ mod counter;
 
 #[cfg(foliocopy_kernel)]
 pub(crate) use counter::latency;
-pub(crate) use counter::{glance, is_usable, look, look_at, now, page_times, prefetch};
+pub(crate) use counter::{glance, look, look_at, now, page_times, prefetch};
+
+use crate::cpu::{Cpu, Features};
 
 /// How much of the source a glance prefetches, in bytes: while it waits for memory, that has nothing else to do.
 pub(crate) const GLANCE_PREFETCHES: usize = 4096;
@@ -22,6 +24,11 @@ pub(crate) struct PageTimes {
     pub(crate) in_l1_up_to: u32,
     /// Within the L2; beyond this, one of them was farther away.
     pub(crate) near_up_to: u32,
+}
+
+/// The CPU, without a counter that tells nothing: so probes are decided for once, and shown as they are.
+pub(crate) fn seen_by(cpu: Cpu) -> Cpu {
+    if cpu.has(Features::TSC) && !counter::is_usable() { cpu.without(Features::TSC) } else { cpu }
 }
 
 /// How many looks have to agree that so many bytes are in memory. One line that others have thrown out of a shared cache must

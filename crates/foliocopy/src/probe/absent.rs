@@ -3,7 +3,7 @@
 use super::PageTimes;
 use crate::primitive::Primitive;
 
-pub(crate) fn is_usable() -> bool {
+pub(super) fn is_usable() -> bool {
     false
 }
 

@@ -44,7 +44,7 @@ fn thresholds() -> Option<&'static Thresholds> {
 }
 
 /// Whether the counter tells anything, for a CPU that has one.
-pub(crate) fn is_usable() -> bool {
+pub(super) fn is_usable() -> bool {
     thresholds().is_some()
 }
 
