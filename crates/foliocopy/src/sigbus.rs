@@ -15,12 +15,15 @@
 //!
 //! # Everybody else's signals
 //!
-//! They go to the action that stood before ours, as if we weren't there: a handler is called with what
-//! it asked for (`SA_SIGINFO` or not), under its own `sa_mask` and `SA_NODEFER`, with its
-//! `SA_RESTART`, and once only with `SA_RESETHAND`; the default kills the process with this very
-//! SIGBUS; and what was ignored is ignored, except for a fault, which the kernel doesn't let a process
-//! ignore. One thing differs: with an alternate signal stack it runs there (`SA_ONSTACK`), since the
-//! runtimes of Go and of Java need it so.
+//! They go to the action that stood before ours, as if we weren't there. A handler is called with what it
+//! asked for (`SA_SIGINFO` or not), with its `SA_RESTART`, and once only with `SA_RESETHAND`. The default
+//! kills the process with this very SIGBUS. What was ignored is ignored, except for a fault, which the
+//! kernel doesn't let a process ignore. One thing differs: with an alternate signal stack a handler runs there
+//! (`SA_ONSTACK`), since the runtimes of Go and of Java need it so.
+//!
+//! While our handler works, every signal is blocked. Before it calls another handler it blocks what the
+//! kernel would have blocked for that one: the mask of the code that was interrupted, the handler's `sa_mask`,
+//! and SIGBUS unless it has `SA_NODEFER`.
 //!
 //! # Programs that own SIGBUS
 //!
@@ -52,6 +55,8 @@
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod handler;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod mask;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod previous;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

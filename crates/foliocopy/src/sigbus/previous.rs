@@ -6,6 +6,7 @@ use core::mem::{MaybeUninit, transmute};
 use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use super::mask::Mask;
 use super::suspect;
 
 /// What stood before, written before our handler is in place.
@@ -33,7 +34,7 @@ pub(super) unsafe fn remember(action: libc::sigaction) {
 ///
 /// # Safety
 ///
-/// Called from our handler with what the kernel gave it.
+/// Called from our handler, with the three arguments that the kernel gave it.
 pub(super) unsafe fn forward(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: written before our handler was in place, and zeros (the default action) before that.
     let action = unsafe { (*PREVIOUS.0.get()).assume_init_ref() };
@@ -42,7 +43,8 @@ pub(super) unsafe fn forward(signal: c_int, info: *mut libc::siginfo_t, context:
         true => libc::SIG_DFL,
         false => action.sa_sigaction,
     };
-    // SAFETY: `info` is the kernel's; and a handler has the signature that its flags say.
+    // SAFETY: `info` and `context` point to the kernel's `siginfo_t` and `ucontext_t` in the frame of this signal.
+    // A handler has the signature that its flags say: whoever installed it told the kernel so.
     unsafe {
         match handler {
             libc::SIG_DFL => die(signal, info),
@@ -50,6 +52,7 @@ pub(super) unsafe fn forward(signal: c_int, info: *mut libc::siginfo_t, context:
             libc::SIG_IGN if is_fault((*info).si_code) => die(signal, info),
             libc::SIG_IGN => {}
             handler => {
+                mask_of(action, signal, &*context.cast::<libc::ucontext_t>()).block();
                 if action.sa_flags & libc::SA_SIGINFO != 0 {
                     let handle: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = transmute(handler);
                     handle(signal, info, context);
@@ -65,6 +68,15 @@ pub(super) unsafe fn forward(signal: c_int, info: *mut libc::siginfo_t, context:
     }
 }
 
+/// What the kernel would have blocked for the handler of this action.
+fn mask_of(action: &libc::sigaction, signal: c_int, interrupted: &libc::ucontext_t) -> Mask {
+    let mask = Mask::of(&interrupted.uc_sigmask).with(Mask::of(&action.sa_mask));
+    match action.sa_flags & libc::SA_NODEFER {
+        0 => mask.with_signal(signal),
+        _ => mask,
+    }
+}
+
 /// Whether the instruction that was interrupted would raise the signal again.
 const fn is_fault(code: c_int) -> bool {
     matches!(code, libc::BUS_ADRALN | libc::BUS_ADRERR | libc::BUS_OBJERR | libc::BUS_MCEERR_AR)
@@ -72,8 +84,12 @@ const fn is_fault(code: c_int) -> bool {
 
 /// Restores the default action and sends the thread the signal once more, with all that was known of it:
 /// it takes effect when our handler returns, so that a core dump shows the instruction at fault.
+///
+/// # Safety
+///
+/// `info` points to a `siginfo_t`.
 unsafe fn die(signal: c_int, info: *mut libc::siginfo_t) {
-    // SAFETY: zeros are a valid action, the default one; the rest are system calls on ourselves.
+    // SAFETY: zeros are a valid action, the default one. The system calls read that action and the caller's `info`.
     unsafe {
         let default: libc::sigaction = MaybeUninit::zeroed().assume_init();
         libc::sigaction(signal, &default, ptr::null_mut());

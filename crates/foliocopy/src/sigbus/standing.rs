@@ -5,6 +5,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::OnceLock;
 
+use super::mask::Mask;
 use super::{handler, previous};
 use crate::error::Unsupported;
 
@@ -107,9 +108,9 @@ fn put_in_place() -> Result<(), Unsupported> {
         previous::remember(before);
         let mut ours = before;
         ours.sa_sigaction = handler_address();
-        // With the mask and the flags of the one before, the kernel does for it what it asked for.
-        let inherited = before.sa_flags & (libc::SA_NODEFER | libc::SA_RESTART);
-        ours.sa_flags = inherited | libc::SA_SIGINFO | libc::SA_ONSTACK;
+        Mask::ALL.store(&mut ours.sa_mask);
+        // Whether system calls restart is said before the signal comes.
+        ours.sa_flags = before.sa_flags & libc::SA_RESTART | libc::SA_SIGINFO | libc::SA_ONSTACK;
         match libc::sigaction(libc::SIGBUS, &ours, ptr::null_mut()) {
             0 => Ok(()),
             _ => Err(Unsupported::Sigaction(errno())),
