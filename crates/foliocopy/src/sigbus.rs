@@ -25,6 +25,9 @@
 //! kernel would have blocked for that one: the mask of the code that was interrupted, the handler's `sa_mask`,
 //! and SIGBUS unless it has `SA_NODEFER`.
 //!
+//! The action before ours is the one that the installing `sigaction` returns. A signal that comes before that
+//! call has returned waits for it.
+//!
 //! # Programs that own SIGBUS
 //!
 //! A runtime that insists on its own handler (a JVM, Go, a VMM) calls [`try_handle`] from it and says

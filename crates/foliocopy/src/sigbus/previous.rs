@@ -1,33 +1,44 @@
 //! The action that stood before ours, and everything that is not ours goes to it.
 
-use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_void};
 use core::mem::{MaybeUninit, transmute};
 use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 
 use super::mask::Mask;
 use super::suspect;
 
-/// What stood before, written before our handler is in place.
-static PREVIOUS: Previous = Previous(UnsafeCell::new(MaybeUninit::zeroed()));
+/// The action that stood before ours, once the installing call has returned it.
+static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
 
 /// Whether a handler with `SA_RESETHAND` has had its one call.
 static SPENT: AtomicBool = AtomicBool::new(false);
 
-struct Previous(UnsafeCell<MaybeUninit<libc::sigaction>>);
+/// How many milliseconds a signal waits for the installing call of another thread to return. It waits that long only in
+/// the child of a `fork` in the middle of that call.
+const PATIENCE: u32 = 1000;
 
-// SAFETY: written by `remember` alone, while nobody reads it; see there.
-unsafe impl Sync for Previous {}
+/// Keeps what the installing call returned.
+pub(super) fn remember(action: libc::sigaction) {
+    let _ = PREVIOUS.set(action);
+}
 
-/// Keeps the action that stands.
+/// Returns the action that stood before ours, or `None` if the thread that installs ours is gone.
 ///
-/// # Safety
-///
-/// Our handler is not in place yet, and nobody else is here.
-pub(super) unsafe fn remember(action: libc::sigaction) {
-    // SAFETY: the caller's promise.
-    unsafe { (*PREVIOUS.0.get()).write(action) };
+/// Our handler stands before the installing call returns, so a signal may come in between. It waits, for that thread
+/// has nothing left to do but to call [`remember`], and blocks every signal meanwhile.
+fn previous() -> Option<&'static libc::sigaction> {
+    for _ in 0..PATIENCE {
+        let previous = PREVIOUS.get();
+        if previous.is_some() {
+            return previous;
+        }
+        let millisecond = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+        // SAFETY: the kernel reads the time, and is given nothing to write.
+        unsafe { libc::nanosleep(&millisecond, ptr::null_mut()) };
+    }
+    None
 }
 
 /// Does what the action that stood before would have done.
@@ -36,8 +47,10 @@ pub(super) unsafe fn remember(action: libc::sigaction) {
 ///
 /// Called from our handler, with the three arguments that the kernel gave it.
 pub(super) unsafe fn forward(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: written before our handler was in place, and zeros (the default action) before that.
-    let action = unsafe { (*PREVIOUS.0.get()).assume_init_ref() };
+    let Some(action) = previous() else {
+        // SAFETY: `info` points to the `siginfo_t` in the frame of this signal.
+        return unsafe { die(signal, info) };
+    };
     let once = action.sa_flags & libc::SA_RESETHAND != 0;
     let handler = match once && SPENT.swap(true, Ordering::Relaxed) {
         true => libc::SIG_DFL,

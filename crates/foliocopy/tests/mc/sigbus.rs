@@ -1,6 +1,7 @@
 //! What becomes of SIGBUS in the rest of a program. The action for a signal belongs to the process, so
 //! each scenario runs in one of its own: this program, run anew.
 
+mod interposed;
 mod signals;
 
 use std::mem;
@@ -8,7 +9,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,8 @@ use crate::memory::{Bad, Region, safe_primitives};
 use foliocopy::{
     Cause, CopyError, CopyMcError, CopyOptions, PAGE_SIZE, Primitive, Unsupported, copy_mc_pages, sigbus,
 };
-use libc::{SA_NODEFER, SA_RESETHAND, SA_SIGINFO, SIGBUS, SIGUSR1, SIGUSR2};
+use interposed::{MET, Meanwhile, meet};
+use libc::{SA_NODEFER, SA_RESETHAND, SA_SIGINFO, SIGBUS, SIGUSR1, SIGUSR2, c_int};
 use signals::*;
 
 /// How the process of a scenario must end.
@@ -266,6 +268,39 @@ scenarios! {
         assert_eq!(BLOCKED_BEFORE.load(SeqCst), 0, "it interrupted our handler");
     }
 
+    /// Another handler comes between our question and our answer. A signal to the installing thread and one to
+    /// another thread come before we know of it.
+    the_action_before_is_the_one_that_was_replaced: Lives {
+        act(PLAIN, 0, None);
+        meet(Meanwhile { before: || act(INFO, SA_SIGINFO, None), after: be_signalled });
+        sigbus::install().unwrap();
+        assert!(MET.load(SeqCst));
+        while CALLS.load(SeqCst) < 2 {
+            thread::yield_now();
+        }
+        assert_eq!(CODE.load(SeqCst), libc::SI_TKILL, "the second handler was called");
+        assert_eq!(STACK.load(SeqCst), 0, "the first one was");
+        check_copy();
+    }
+
+    a_system_call_restarts_where_the_handler_wants_it: Lives {
+        act(PLAIN, libc::SA_RESTART, None);
+        check_copy();
+        assert_eq!(read_during(50), Ok(1));
+    }
+
+    a_system_call_restarts_where_the_signal_is_ignored: Lives {
+        act(IGNORE, 0, None);
+        check_copy();
+        assert_eq!(read_during(50), Ok(1));
+    }
+
+    a_system_call_is_interrupted_where_the_handler_wants_it: Lives {
+        act(PLAIN, 0, None);
+        check_copy();
+        assert_eq!(read_during(usize::MAX), Err(libc::EINTR));
+    }
+
     signals_run_on_the_alternate_stack: Lives {
         let mut stack = vec![0_u8; 256 << 10];
         let alternate = libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: stack.len() };
@@ -351,6 +386,54 @@ scenarios! {
     a_storm_of_signals_during_copies: Lives {
         on_first_thread(storm);
     }
+}
+
+/// Sends a signal to this thread and one to another, which blocks none. Returns when both are sent.
+fn be_signalled() {
+    stray();
+    let about_to = Arc::new(AtomicBool::new(false));
+    let says = Arc::clone(&about_to);
+    thread::spawn(move || {
+        mask(libc::SIG_UNBLOCK, &[SIGBUS]);
+        says.store(true, SeqCst);
+        stray();
+    });
+    while !about_to.load(SeqCst) {
+        thread::yield_now();
+    }
+    thread::sleep(Duration::from_millis(20));
+}
+
+/// Reads from a pipe that stays empty until so many signals have come. Returns what `read(2)` does.
+fn read_during(signals: usize) -> Result<isize, c_int> {
+    let mut ends = [0; 2];
+    // SAFETY: two descriptors are written.
+    assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
+    // SAFETY: always succeeds.
+    let reader = unsafe { libc::gettid() };
+    let returned = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..signals {
+                if returned.load(SeqCst) {
+                    return;
+                }
+                thread::sleep(Duration::from_millis(1));
+                // SAFETY: a signal to a thread of ours.
+                unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), reader, SIGBUS) };
+            }
+            // SAFETY: a byte of ours.
+            assert_eq!(unsafe { libc::write(ends[1], [1_u8].as_ptr().cast(), 1) }, 1);
+        });
+        let mut byte = 0_u8;
+        // SAFETY: a byte of ours.
+        let answer = match unsafe { libc::read(ends[0], (&raw mut byte).cast(), 1) } {
+            -1 => Err(std::io::Error::last_os_error().raw_os_error().unwrap()),
+            count => Ok(count),
+        };
+        returned.store(true, SeqCst);
+        answer
+    })
 }
 
 fn storm() {
