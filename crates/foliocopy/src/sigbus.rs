@@ -53,9 +53,16 @@
 //!
 //! # Several copies of this crate
 //!
-//! Each has its own table and its own handler, and each forwards to the one before it. To the earlier
-//! one its handler looks replaced: tell it [`handled_by_caller`].
+//! A program may hold several: two versions, or one of its own and one in a shared object. Each has its own table
+//! and its own handler, and each handler forwards to the one before it.
+//!
+//! To the earlier copy its handler looks replaced, but faults still come to it. So a handler of this crate starts
+//! with bytes by which the others recognise it, and with the place where it keeps the handler before it. The earlier
+//! copy goes from the handler that stands to the one before, and so on, until it comes to its own. A handler
+//! that it doesn't recognise counts as a replacement, since nobody can tell whether that one forwards.
 
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod chain;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod handler;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

@@ -15,30 +15,9 @@ static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
 /// Whether a handler with `SA_RESETHAND` has had its one call.
 static SPENT: AtomicBool = AtomicBool::new(false);
 
-/// How many milliseconds a signal waits for the installing call of another thread to return. It waits that long only in
-/// the child of a `fork` in the middle of that call.
-const PATIENCE: u32 = 1000;
-
 /// Keeps what the installing call returned.
 pub(super) fn remember(action: libc::sigaction) {
     let _ = PREVIOUS.set(action);
-}
-
-/// Returns the action that stood before ours, or `None` if the thread that installs ours is gone.
-///
-/// Our handler stands before the installing call returns, so a signal may come in between. It waits, for that thread
-/// has nothing left to do but to call [`remember`], and blocks every signal meanwhile.
-fn previous() -> Option<&'static libc::sigaction> {
-    for _ in 0..PATIENCE {
-        let previous = PREVIOUS.get();
-        if previous.is_some() {
-            return previous;
-        }
-        let millisecond = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
-        // SAFETY: the kernel reads the time, and is given nothing to write.
-        unsafe { libc::nanosleep(&millisecond, ptr::null_mut()) };
-    }
-    None
 }
 
 /// Does what the action that stood before would have done.
@@ -47,7 +26,7 @@ fn previous() -> Option<&'static libc::sigaction> {
 ///
 /// Called from our handler, with the three arguments that the kernel gave it.
 pub(super) unsafe fn forward(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    let Some(action) = previous() else {
+    let Some(action) = wait_for(|| PREVIOUS.get()) else {
         // SAFETY: `info` points to the `siginfo_t` in the frame of this signal.
         return unsafe { die(signal, info) };
     };
@@ -88,6 +67,25 @@ fn mask_of(action: &libc::sigaction, signal: c_int, interrupted: &libc::ucontext
         0 => mask.with_signal(signal),
         _ => mask,
     }
+}
+
+/// Waits for what the thread that installs a handler is about to say; `None` if that thread is gone.
+///
+/// The handler stands before the installing call returns, so a signal may come in between. It waits here: that thread has
+/// nothing left to do but to call [`remember`], and blocks every signal meanwhile. Only in the child of a `fork` in
+/// the middle of that call is there no such thread.
+pub(super) fn wait_for<T>(value: impl Fn() -> Option<T>) -> Option<T> {
+    const MILLISECONDS: u32 = 1000;
+    for _ in 0..MILLISECONDS {
+        let value = value();
+        if value.is_some() {
+            return value;
+        }
+        let millisecond = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+        // SAFETY: the kernel reads the time, and is given nothing to write.
+        unsafe { libc::nanosleep(&millisecond, ptr::null_mut()) };
+    }
+    None
 }
 
 /// Whether the instruction that was interrupted would raise the signal again.

@@ -11,11 +11,11 @@ pub(crate) struct Project {
 }
 
 impl Project {
-    /// Writes the project `name` with the program `program`. `dependencies` are lines of its manifest.
-    pub(crate) fn new(name: &str, dependencies: &str, program: &str) -> Self {
+    /// Writes the project `name` with the program `program`. `manifest` goes on after `[dependencies]`.
+    pub(crate) fn new(name: &str, manifest: &str, program: &str) -> Self {
         let project = Self { folder: Path::new(env!("CARGO_TARGET_TMPDIR")).join(name) };
         let manifest = format!(
-            "[package]\nname = \"program\"\nedition = \"2024\"\n\n[dependencies]\n{dependencies}\n\n[workspace]\nexclude = [\"copies\"]\n"
+            "[package]\nname = \"program\"\nedition = \"2024\"\n\n[dependencies]\n{manifest}\n\n[workspace]\nexclude = [\"copies\"]\n"
         );
         project.write("Cargo.toml", &manifest);
         project.write("src/main.rs", program);

@@ -10,10 +10,13 @@ use crate::project::{Project, succeed};
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
-        let dependencies = "libc = \"0.2\"\n\
+        let manifest = "libc = \"0.2\"\n\
              this = { package = \"foliocopy\", path = \"copies/this\" }\n\
-             next = { package = \"foliocopy\", path = \"copies/next\" }";
-        let project = Project::new("versions", dependencies, include_str!("programs/versions.rs"));
+             next = { package = \"foliocopy\", path = \"copies/next\" }\n\n\
+             [lib]\ncrate-type = [\"cdylib\"]";
+        let project = Project::new("versions", manifest, include_str!("programs/versions.rs"));
+        project.write("src/copies.rs", include_str!("programs/versions_copies.rs"));
+        project.write("src/lib.rs", include_str!("programs/versions_library.rs"));
         project.copy_crate("this", env!("CARGO_PKG_VERSION"), |_, text| text);
         project.copy_crate("next", "99.0.0", |path, text| match path.ends_with("extable.rs") {
             true => with_fields_turned_round(&text),
@@ -32,11 +35,22 @@ fn with_fields_turned_round(text: &str) -> String {
     format!("{before}pub struct Signal {{\n{}\n}}{after}", turned.join("\n"))
 }
 
-fn run(scenario: &str) {
-    assert_eq!(succeed(Command::new(program()).arg(scenario)), "<end>\n");
+macro_rules! scenarios {
+    ($($(#[$doc:meta])* $name:ident)*) => {
+        $($(#[$doc])* #[test] fn $name() {
+            assert_eq!(succeed(Command::new(program()).arg(stringify!($name))), "<end>\n");
+        })*
+    };
 }
 
-#[test]
-fn each_reads_its_own_table() {
-    run("each_reads_its_own_table");
+scenarios! {
+    each_reads_its_own_table
+    this_before_next
+    next_before_this
+    both_at_once
+    /// It has the version of the program, and a table and a handler of its own.
+    one_in_a_shared_object
+    /// It took the place of the first and knows nothing of it; the second forwards to it.
+    a_stranger_between
+    a_stranger_in_front
 }
