@@ -60,17 +60,45 @@ macro_rules! section {
     };
 }
 
-/// Our table. The name is a C identifier, so that the linker gives it a start and a stop symbol; `R`
-/// keeps it through `--gc-sections`, which the references to those symbols alone do not.
+/// Our table. `R` keeps it through `--gc-sections`, which references to its start and stop symbols alone do not.
 #[cfg(all(
     target_arch = "x86_64",
     not(any(foliocopy_kernel, windows, target_vendor = "apple", target_os = "uefi"))
 ))]
 macro_rules! section {
     () => {
-        "foliocopy_ex_table, \"aR\", @progbits"
+        concat!($crate::extable::table_name!(), ", \"aR\", @progbits")
     };
 }
+
+/// The name of our table: a C identifier, for which the linker defines a start and a stop symbol.
+///
+/// It carries the version. Another version in the same program may lay out its [`Recovery`] differently, so each
+/// has a table of its own.
+#[cfg(all(
+    target_arch = "x86_64",
+    not(any(foliocopy_kernel, windows, target_vendor = "apple", target_os = "uefi"))
+))]
+macro_rules! table_name {
+    () => {
+        concat!(
+            "foliocopy_ex_table_",
+            env!("CARGO_PKG_VERSION_MAJOR"),
+            "_",
+            env!("CARGO_PKG_VERSION_MINOR"),
+            "_",
+            env!("CARGO_PKG_VERSION_PATCH"),
+            "_",
+            env!("CARGO_PKG_VERSION_PRE")
+        )
+    };
+}
+
+#[cfg(all(
+    target_arch = "x86_64",
+    not(any(foliocopy_kernel, windows, target_vendor = "apple", target_os = "uefi"))
+))]
+pub(crate) use table_name;
 
 #[cfg(all(target_arch = "x86_64", not(any(windows, target_vendor = "apple", target_os = "uefi"))))]
 pub(crate) use section;

@@ -15,12 +15,18 @@
 //!
 //! # Everybody else's signals
 //!
-//! They go to the action that stood before ours, as if we weren't there: a handler is called with what
-//! it asked for (`SA_SIGINFO` or not), under its own `sa_mask` and `SA_NODEFER`, with its
-//! `SA_RESTART`, and once only with `SA_RESETHAND`; the default kills the process with this very
-//! SIGBUS; and what was ignored is ignored, except for a fault, which the kernel doesn't let a process
-//! ignore. One thing differs: with an alternate signal stack it runs there (`SA_ONSTACK`), since the
-//! runtimes of Go and of Java need it so.
+//! They go to the action that stood before ours, as if we weren't there. A handler is called with what it
+//! asked for (`SA_SIGINFO` or not), with its `SA_RESTART`, and once only with `SA_RESETHAND`. The default
+//! kills the process with this very SIGBUS. What was ignored is ignored, except for a fault, which the
+//! kernel doesn't let a process ignore. One thing differs: with an alternate signal stack a handler runs there
+//! (`SA_ONSTACK`), since the runtimes of Go and of Java need it so.
+//!
+//! While our handler works, every signal is blocked. Before it calls another handler it blocks what the
+//! kernel would have blocked for that one: the mask of the code that was interrupted, the handler's `sa_mask`,
+//! and SIGBUS unless it has `SA_NODEFER`.
+//!
+//! The action before ours is the one that the installing `sigaction` returns. A signal that comes before that
+//! call has returned waits for it.
 //!
 //! # Programs that own SIGBUS
 //!
@@ -47,11 +53,20 @@
 //!
 //! # Several copies of this crate
 //!
-//! Each has its own table and its own handler, and each forwards to the one before it. To the earlier
-//! one its handler looks replaced: tell it [`handled_by_caller`].
+//! A program may hold several: two versions, or one of its own and one in a shared object. Each has its own table
+//! and its own handler, and each handler forwards to the one before it.
+//!
+//! To the earlier copy its handler looks replaced, but faults still come to it. So a handler of this crate starts
+//! with bytes by which the others recognise it, and with the place where it keeps the handler before it. The earlier
+//! copy goes from the handler that stands to the one before, and so on, until it comes to its own. A handler
+//! that it doesn't recognise counts as a replacement, since nobody can tell whether that one forwards.
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod chain;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod handler;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod mask;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod previous;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

@@ -1,48 +1,42 @@
 //! The action that stood before ours, and everything that is not ours goes to it.
 
-use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_void};
 use core::mem::{MaybeUninit, transmute};
 use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 
+use super::mask::Mask;
 use super::suspect;
 
-/// What stood before, written before our handler is in place.
-static PREVIOUS: Previous = Previous(UnsafeCell::new(MaybeUninit::zeroed()));
+/// The action that stood before ours, once the installing call has returned it.
+static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
 
 /// Whether a handler with `SA_RESETHAND` has had its one call.
 static SPENT: AtomicBool = AtomicBool::new(false);
 
-struct Previous(UnsafeCell<MaybeUninit<libc::sigaction>>);
-
-// SAFETY: written by `remember` alone, while nobody reads it; see there.
-unsafe impl Sync for Previous {}
-
-/// Keeps the action that stands.
-///
-/// # Safety
-///
-/// Our handler is not in place yet, and nobody else is here.
-pub(super) unsafe fn remember(action: libc::sigaction) {
-    // SAFETY: the caller's promise.
-    unsafe { (*PREVIOUS.0.get()).write(action) };
+/// Keeps what the installing call returned.
+pub(super) fn remember(action: libc::sigaction) {
+    let _ = PREVIOUS.set(action);
 }
 
 /// Does what the action that stood before would have done.
 ///
 /// # Safety
 ///
-/// Called from our handler with what the kernel gave it.
+/// Called from our handler, with the three arguments that the kernel gave it.
 pub(super) unsafe fn forward(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: written before our handler was in place, and zeros (the default action) before that.
-    let action = unsafe { (*PREVIOUS.0.get()).assume_init_ref() };
+    let Some(action) = wait_for(|| PREVIOUS.get()) else {
+        // SAFETY: `info` points to the `siginfo_t` in the frame of this signal.
+        return unsafe { die(signal, info) };
+    };
     let once = action.sa_flags & libc::SA_RESETHAND != 0;
     let handler = match once && SPENT.swap(true, Ordering::Relaxed) {
         true => libc::SIG_DFL,
         false => action.sa_sigaction,
     };
-    // SAFETY: `info` is the kernel's; and a handler has the signature that its flags say.
+    // SAFETY: `info` and `context` point to the kernel's `siginfo_t` and `ucontext_t` in the frame of this signal.
+    // A handler has the signature that its flags say: whoever installed it told the kernel so.
     unsafe {
         match handler {
             libc::SIG_DFL => die(signal, info),
@@ -50,6 +44,7 @@ pub(super) unsafe fn forward(signal: c_int, info: *mut libc::siginfo_t, context:
             libc::SIG_IGN if is_fault((*info).si_code) => die(signal, info),
             libc::SIG_IGN => {}
             handler => {
+                mask_of(action, signal, &*context.cast::<libc::ucontext_t>()).block();
                 if action.sa_flags & libc::SA_SIGINFO != 0 {
                     let handle: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = transmute(handler);
                     handle(signal, info, context);
@@ -65,6 +60,34 @@ pub(super) unsafe fn forward(signal: c_int, info: *mut libc::siginfo_t, context:
     }
 }
 
+/// What the kernel would have blocked for the handler of this action.
+fn mask_of(action: &libc::sigaction, signal: c_int, interrupted: &libc::ucontext_t) -> Mask {
+    let mask = Mask::of(&interrupted.uc_sigmask).with(Mask::of(&action.sa_mask));
+    match action.sa_flags & libc::SA_NODEFER {
+        0 => mask.with_signal(signal),
+        _ => mask,
+    }
+}
+
+/// Waits for what the thread that installs a handler is about to say; `None` if that thread is gone.
+///
+/// The handler stands before the installing call returns, so a signal may come in between. It waits here: that thread has
+/// nothing left to do but to call [`remember`], and blocks every signal meanwhile. Only in the child of a `fork` in
+/// the middle of that call is there no such thread.
+pub(super) fn wait_for<T>(value: impl Fn() -> Option<T>) -> Option<T> {
+    const MILLISECONDS: u32 = 1000;
+    for _ in 0..MILLISECONDS {
+        let value = value();
+        if value.is_some() {
+            return value;
+        }
+        let millisecond = libc::timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+        // SAFETY: the kernel reads the time, and is given nothing to write.
+        unsafe { libc::nanosleep(&millisecond, ptr::null_mut()) };
+    }
+    None
+}
+
 /// Whether the instruction that was interrupted would raise the signal again.
 const fn is_fault(code: c_int) -> bool {
     matches!(code, libc::BUS_ADRALN | libc::BUS_ADRERR | libc::BUS_OBJERR | libc::BUS_MCEERR_AR)
@@ -72,8 +95,12 @@ const fn is_fault(code: c_int) -> bool {
 
 /// Restores the default action and sends the thread the signal once more, with all that was known of it:
 /// it takes effect when our handler returns, so that a core dump shows the instruction at fault.
+///
+/// # Safety
+///
+/// `info` points to a `siginfo_t`.
 unsafe fn die(signal: c_int, info: *mut libc::siginfo_t) {
-    // SAFETY: zeros are a valid action, the default one; the rest are system calls on ourselves.
+    // SAFETY: zeros are a valid action, the default one. The system calls read that action and the caller's `info`.
     unsafe {
         let default: libc::sigaction = MaybeUninit::zeroed().assume_init();
         libc::sigaction(signal, &default, ptr::null_mut());

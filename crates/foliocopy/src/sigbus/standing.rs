@@ -1,11 +1,12 @@
-//! Whether our handler stands: put in place once, and looked after without a system call a copy.
+//! Whether faults come to our handler: put in place once, and looked after without a system call a copy.
 
 use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::OnceLock;
 
-use super::{handler, previous};
+use super::mask::Mask;
+use super::{chain, previous};
 use crate::error::Unsupported;
 
 /// How many copies in a row ask the kernel whose handler stands before we trust the answer for a tick.
@@ -34,11 +35,11 @@ pub fn install() -> Result<(), Unsupported> {
     }
 }
 
-/// Whether our handler is the one that stands now. One system call: 0.4 µs on a Zen 5 guest with its
-/// mitigations, a third of what a copy of 64 KiB in the cache takes. That is why not every copy asks.
+/// Whether a fault comes to our handler now: it stands, or those of other copies of this crate do and forward to it. One
+/// system call: 0.4 µs on a Zen 5 guest with its mitigations, a third of what a copy of 64 KiB in the cache takes. That
+/// is why not every copy asks.
 pub fn is_installed() -> bool {
-    // SAFETY: the action is only read.
-    let stands = unsafe { current() }.is_ok_and(|action| action.sa_sigaction == handler_address());
+    let stands = current().is_ok_and(|action| chain::leads_to_ours(action.sa_sigaction));
     if !stands {
         suspect();
     }
@@ -93,38 +94,53 @@ fn look() -> Result<(), Unsupported> {
 #[inline]
 fn tick() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the clock exists on every Linux, and the time is ours to be written.
+    // SAFETY: the kernel writes the time into a local variable.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut now) };
     (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
 }
 
 fn put_in_place() -> Result<(), Unsupported> {
-    // SAFETY: `handle` has the signature of `SA_SIGINFO`, and is async-signal-safe; `INSTALLED` lets one
-    // thread here, and once.
-    unsafe {
-        let before = current()?;
-        // Remembered first, since the first signal may come before `sigaction` returns.
+    let restart = restarts_system_calls(&current()?);
+    // A signal that comes before the action is remembered waits for that: on this thread it would wait for ever.
+    let mask = Mask::ALL.block();
+    let before = replace(restart);
+    let result = before.map(|before| {
         previous::remember(before);
-        let mut ours = before;
-        ours.sa_sigaction = handler_address();
-        // With the mask and the flags of the one before, the kernel does for it what it asked for.
-        let inherited = before.sa_flags & (libc::SA_NODEFER | libc::SA_RESTART);
-        ours.sa_flags = inherited | libc::SA_SIGINFO | libc::SA_ONSTACK;
-        match libc::sigaction(libc::SIGBUS, &ours, ptr::null_mut()) {
-            0 => Ok(()),
+        // The others look at this one, and forward to us only once we forward in turn.
+        chain::remember(before.sa_sigaction);
+    });
+    mask.block();
+    result
+}
+
+/// Whether a system call should go on after a signal that we forward to this action. The kernel asks that of our
+/// action, before we get the signal.
+fn restarts_system_calls(action: &libc::sigaction) -> bool {
+    action.sa_sigaction == libc::SIG_IGN || action.sa_flags & libc::SA_RESTART != 0
+}
+
+/// Puts our action in place, and returns the one that it replaced.
+fn replace(restart: bool) -> Result<libc::sigaction, Unsupported> {
+    let restart = if restart { libc::SA_RESTART } else { 0 };
+    let mut before = MaybeUninit::uninit();
+    // SAFETY: zeros are a valid action. `entry` has the signature of `SA_SIGINFO`, and is async-signal-safe. The kernel
+    // writes the action before if it succeeds.
+    unsafe {
+        let mut ours: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        ours.sa_sigaction = chain::entry as *const () as libc::sighandler_t;
+        ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | restart;
+        Mask::ALL.store(&mut ours.sa_mask);
+        match libc::sigaction(libc::SIGBUS, &ours, before.as_mut_ptr()) {
+            0 => Ok(before.assume_init()),
             _ => Err(Unsupported::Sigaction(errno())),
         }
     }
 }
 
-fn handler_address() -> libc::sighandler_t {
-    handler::handle as *const () as libc::sighandler_t
-}
-
 /// The action that stands.
-unsafe fn current() -> Result<libc::sigaction, Unsupported> {
+fn current() -> Result<libc::sigaction, Unsupported> {
     let mut action = MaybeUninit::uninit();
-    // SAFETY: sigaction fills it in if it succeeds.
+    // SAFETY: the kernel is given no new action, and writes the one that stands if it succeeds.
     unsafe {
         match libc::sigaction(libc::SIGBUS, ptr::null(), action.as_mut_ptr()) {
             0 => Ok(action.assume_init()),

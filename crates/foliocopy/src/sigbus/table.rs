@@ -3,7 +3,20 @@
 use core::arch::asm;
 use core::slice;
 
-use crate::extable::{Entry, section};
+use crate::extable::{Entry, section, table_name};
+
+/// The linker defines the two symbols below only for a C identifier.
+const _: () = {
+    let name = table_name!().as_bytes();
+    let mut index = 0;
+    while index < name.len() {
+        assert!(
+            name[index].is_ascii_alphanumeric() || name[index] == b'_',
+            "the version of foliocopy names a pre-release with letters and digits alone, such as `alpha1`"
+        );
+        index += 1;
+    }
+};
 
 /// The entry of the instruction at `address`.
 ///
@@ -14,27 +27,29 @@ pub(super) fn find(address: usize) -> Option<&'static Entry> {
     table().iter().find(|entry| entry.instruction() == address)
 }
 
-/// Every entry that the linker put into this program or shared object.
+/// Every entry of this version that the linker put into this program or shared object.
 ///
 /// The linker makes the two symbols from the section's name. They are hidden, since each shared object
-/// has its own table; the empty section here makes them exist in a program without any copy in it.
+/// has its own table. The empty section here makes them exist in a program without any copy in it.
 fn table() -> &'static [Entry] {
     let (start, stop): (*const Entry, *const Entry);
-    // SAFETY: two addresses are worked out, and nothing else.
+    // SAFETY: the block computes two addresses and touches neither memory nor flags. The linker defines both
+    // symbols, since the section exists.
     unsafe {
         asm!(
             concat!(".pushsection ", section!()),
             ".balign 4",
             ".popsection",
-            ".hidden __start_foliocopy_ex_table",
-            ".hidden __stop_foliocopy_ex_table",
-            "lea {start}, [rip + __start_foliocopy_ex_table]",
-            "lea {stop}, [rip + __stop_foliocopy_ex_table]",
+            concat!(".hidden __start_", table_name!()),
+            concat!(".hidden __stop_", table_name!()),
+            concat!("lea {start}, [rip + __start_", table_name!(), "]"),
+            concat!("lea {stop}, [rip + __stop_", table_name!(), "]"),
             start = out(reg) start,
             stop = out(reg) stop,
             options(pure, nomem, nostack, preserves_flags),
         );
     }
-    // SAFETY: between the two symbols lie whole entries, aligned to 4 bytes, and nothing writes there.
+    // SAFETY: only `entry!` fills the section, with whole entries aligned to 4 bytes. The section is read-only,
+    // and mapped as long as this code is.
     unsafe { slice::from_raw_parts(start, stop.offset_from_unsigned(start)) }
 }

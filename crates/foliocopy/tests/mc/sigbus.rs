@@ -1,12 +1,15 @@
 //! What becomes of SIGBUS in the rest of a program. The action for a signal belongs to the process, so
 //! each scenario runs in one of its own: this program, run anew.
 
+mod interposed;
+mod signals;
+
 use std::mem;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::SeqCst};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,7 +17,9 @@ use crate::memory::{Bad, Region, safe_primitives};
 use foliocopy::{
     Cause, CopyError, CopyMcError, CopyOptions, PAGE_SIZE, Primitive, Unsupported, copy_mc_pages, sigbus,
 };
-use libc::{SA_NODEFER, SA_RESETHAND, SA_SIGINFO, SIGBUS, c_int, c_void, siginfo_t};
+use interposed::{MET, Meanwhile, meet};
+use libc::{SA_NODEFER, SA_RESETHAND, SA_SIGINFO, SIGBUS, SIGUSR1, SIGUSR2, c_int};
+use signals::*;
 
 /// How the process of a scenario must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,121 +69,6 @@ fn run(scenario: &str, end: End) {
 
 fn about_to_die() {
     println!("<about to die>");
-}
-
-/// The number of calls of the handlers below, and what they saw last.
-static CALLS: AtomicUsize = AtomicUsize::new(0);
-static CODE: AtomicI32 = AtomicI32::new(0);
-static ADDRESS: AtomicUsize = AtomicUsize::new(0);
-static STACK: AtomicUsize = AtomicUsize::new(0);
-static DEEPEST: AtomicUsize = AtomicUsize::new(0);
-static USR1_BLOCKED: AtomicBool = AtomicBool::new(false);
-
-extern "C" fn plain_handler(signal: c_int) {
-    assert_eq!(signal, SIGBUS);
-    let here = 0_u8;
-    STACK.store((&raw const here).addr(), SeqCst);
-    CALLS.fetch_add(1, SeqCst);
-    // SAFETY: errno is always there.
-    unsafe { *libc::__errno_location() = libc::ENOTTY };
-}
-
-extern "C" fn info_handler(signal: c_int, info: *mut siginfo_t, _: *mut c_void) {
-    assert_eq!(signal, SIGBUS);
-    // SAFETY: what the kernel gave us.
-    unsafe {
-        CODE.store((*info).si_code, SeqCst);
-        ADDRESS.store((*info).si_addr().addr(), SeqCst);
-        let mut blocked = mem::zeroed();
-        libc::pthread_sigmask(libc::SIG_SETMASK, ptr::null(), &mut blocked);
-        USR1_BLOCKED.store(libc::sigismember(&blocked, libc::SIGUSR1) == 1, SeqCst);
-    }
-    CALLS.fetch_add(1, SeqCst);
-}
-
-/// Raises the signal once more within itself.
-extern "C" fn nesting_handler(_: c_int) {
-    static DEPTH: AtomicUsize = AtomicUsize::new(0);
-    DEEPEST.fetch_max(DEPTH.fetch_add(1, SeqCst) + 1, SeqCst);
-    if CALLS.fetch_add(1, SeqCst) == 0 {
-        stray();
-    }
-    DEPTH.fetch_sub(1, SeqCst);
-}
-
-/// What a runtime of its own does: asks us first.
-extern "C" fn asking_handler(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    // SAFETY: what the kernel gave us.
-    if !unsafe { sigbus::try_handle(signal, info, context) } {
-        CALLS.fetch_add(1, SeqCst);
-    }
-}
-
-const PLAIN: *const () = plain_handler as *const ();
-const INFO: *const () = info_handler as *const ();
-const DEFAULT: *const () = ptr::without_provenance(libc::SIG_DFL);
-const IGNORE: *const () = ptr::without_provenance(libc::SIG_IGN);
-
-/// Puts an action in place, whatever stood there.
-fn act(handler: *const (), flags: c_int, masked: Option<c_int>) {
-    // SAFETY: the handlers of this file have the signature that their flags say.
-    unsafe {
-        let mut action: libc::sigaction = mem::zeroed();
-        action.sa_sigaction = handler as usize;
-        action.sa_flags = flags;
-        masked.into_iter().for_each(|signal| {
-            libc::sigaddset(&mut action.sa_mask, signal);
-        });
-        assert_eq!(libc::sigaction(SIGBUS, &action, ptr::null_mut()), 0);
-    }
-}
-
-/// A signal that somebody sent.
-fn stray() {
-    // SAFETY: a signal to ourselves.
-    unsafe { libc::raise(SIGBUS) };
-}
-
-/// What the kernel says of a signal, forged.
-fn forged(code: c_int, address: usize) -> siginfo_t {
-    #[repr(C)]
-    struct Info {
-        signal: c_int,
-        errno: c_int,
-        code: c_int,
-        address: usize,
-        rest: [usize; 13],
-    }
-    const { assert!(size_of::<Info>() == size_of::<siginfo_t>()) };
-    // SAFETY: the kernel's layout, whole.
-    unsafe { mem::transmute(Info { signal: SIGBUS, errno: 0, code, address, rest: [0; 13] }) }
-}
-
-/// Sends this thread a signal that says of an address what never happened to it.
-fn forge(code: c_int, address: usize) {
-    let info = forged(code, address);
-    // SAFETY: a whole `siginfo_t`; the kernel lets a thread forge one for itself.
-    let sent =
-        unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, libc::getpid(), libc::gettid(), SIGBUS, &info) };
-    assert_eq!(sent, 0);
-}
-
-/// Sends one to whichever thread of the process doesn't block it: the kernel lets the first thread.
-fn forge_for_process(code: c_int, address: usize) {
-    let info = forged(code, address);
-    // SAFETY: a whole `siginfo_t`.
-    let sent = unsafe { libc::syscall(libc::SYS_rt_sigqueueinfo, libc::getpid(), SIGBUS, &info) };
-    assert_eq!(sent, 0, "{}", std::io::Error::last_os_error());
-}
-
-/// Blocks SIGBUS on this thread and those that it starts, or lets it through.
-fn mask(how: c_int) {
-    // SAFETY: a set of signals, filled in.
-    unsafe {
-        let mut set = mem::zeroed();
-        libc::sigaddset(&mut set, SIGBUS);
-        assert_eq!(libc::pthread_sigmask(how, &set, ptr::null_mut()), 0);
-    }
 }
 
 /// Runs on the first thread of a process, which the test harness keeps for itself: in a child's.
@@ -288,11 +178,10 @@ scenarios! {
     }
 
     a_handler_gets_what_it_asked_for: Lives {
-        act(INFO, SA_SIGINFO, Some(libc::SIGUSR1));
+        act(INFO, SA_SIGINFO, None);
         check_copy();
         stray();
         assert_eq!((CALLS.load(SeqCst), CODE.load(SeqCst)), (1, libc::SI_TKILL));
-        assert!(USR1_BLOCKED.load(SeqCst), "its own sa_mask");
         forge(libc::BUS_MCEERR_AO, 0xabc0);
         assert_eq!((CALLS.load(SeqCst), ADDRESS.load(SeqCst)), (2, 0xabc0));
         check_copy();
@@ -342,6 +231,74 @@ scenarios! {
         check_copy();
         stray();
         assert_eq!((CALLS.load(SeqCst), DEEPEST.load(SeqCst)), (2, 1));
+    }
+
+    a_handler_runs_under_its_own_mask: Lives {
+        mask(libc::SIG_BLOCK, &[SIGUSR2]);
+        act(INFO, SA_SIGINFO, Some(SIGUSR1));
+        check_copy();
+        stray();
+        assert_eq!(CALLS.load(SeqCst), 1);
+        assert_eq!(BLOCKED.load(SeqCst), set_of(&[SIGUSR1, SIGUSR2, SIGBUS]));
+        assert_eq!(BLOCKED_BEFORE.load(SeqCst), set_of(&[SIGUSR2]));
+    }
+
+    a_handler_that_may_nest_runs_under_its_own_mask: Lives {
+        mask(libc::SIG_BLOCK, &[SIGUSR2]);
+        act(INFO, SA_SIGINFO | SA_NODEFER, Some(SIGUSR1));
+        check_copy();
+        stray();
+        assert_eq!(CALLS.load(SeqCst), 1);
+        assert_eq!(BLOCKED.load(SeqCst), set_of(&[SIGUSR1, SIGUSR2]));
+    }
+
+    /// Both signals are pending. The kernel starts the handler of the lower one, SIGBUS, first; the other
+    /// interrupts it at once, unless it is blocked.
+    no_signal_nests_in_ours: Lives {
+        act(IGNORE, 0, None);
+        act_on(SIGUSR1, INFO, SA_SIGINFO, None);
+        check_copy();
+        mask(libc::SIG_BLOCK, &[SIGBUS, SIGUSR1]);
+        stray();
+        // SAFETY: a signal to ourselves.
+        unsafe { libc::raise(SIGUSR1) };
+        assert_eq!(CALLS.load(SeqCst), 0, "both are pending");
+        mask(libc::SIG_UNBLOCK, &[SIGBUS, SIGUSR1]);
+        assert_eq!(CALLS.load(SeqCst), 1);
+        assert_eq!(BLOCKED_BEFORE.load(SeqCst), 0, "it interrupted our handler");
+    }
+
+    /// Another handler comes between our question and our answer. A signal to the installing thread and one to
+    /// another thread come before we know of it.
+    the_action_before_is_the_one_that_was_replaced: Lives {
+        act(PLAIN, 0, None);
+        meet(Meanwhile { before: || act(INFO, SA_SIGINFO, None), after: be_signalled });
+        sigbus::install().unwrap();
+        assert!(MET.load(SeqCst));
+        while CALLS.load(SeqCst) < 2 {
+            thread::yield_now();
+        }
+        assert_eq!(CODE.load(SeqCst), libc::SI_TKILL, "the second handler was called");
+        assert_eq!(STACK.load(SeqCst), 0, "the first one was");
+        check_copy();
+    }
+
+    a_system_call_restarts_where_the_handler_wants_it: Lives {
+        act(PLAIN, libc::SA_RESTART, None);
+        check_copy();
+        assert_eq!(read_during(50), Ok(1));
+    }
+
+    a_system_call_restarts_where_the_signal_is_ignored: Lives {
+        act(IGNORE, 0, None);
+        check_copy();
+        assert_eq!(read_during(50), Ok(1));
+    }
+
+    a_system_call_is_interrupted_where_the_handler_wants_it: Lives {
+        act(PLAIN, 0, None);
+        check_copy();
+        assert_eq!(read_during(usize::MAX), Err(libc::EINTR));
     }
 
     signals_run_on_the_alternate_stack: Lives {
@@ -412,7 +369,7 @@ scenarios! {
     /// The kernel can't keep a fault for later.
     a_thread_that_blocks_sigbus_dies: DiesOfSigbus {
         check_copy();
-        mask(libc::SIG_BLOCK);
+        mask(libc::SIG_BLOCK, &[SIGBUS]);
         about_to_die();
         let _ = copy_all();
     }
@@ -431,6 +388,54 @@ scenarios! {
     }
 }
 
+/// Sends a signal to this thread and one to another, which blocks none. Returns when both are sent.
+fn be_signalled() {
+    stray();
+    let about_to = Arc::new(AtomicBool::new(false));
+    let says = Arc::clone(&about_to);
+    thread::spawn(move || {
+        mask(libc::SIG_UNBLOCK, &[SIGBUS]);
+        says.store(true, SeqCst);
+        stray();
+    });
+    while !about_to.load(SeqCst) {
+        thread::yield_now();
+    }
+    thread::sleep(Duration::from_millis(20));
+}
+
+/// Reads from a pipe that stays empty until so many signals have come. Returns what `read(2)` does.
+fn read_during(signals: usize) -> Result<isize, c_int> {
+    let mut ends = [0; 2];
+    // SAFETY: two descriptors are written.
+    assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
+    // SAFETY: always succeeds.
+    let reader = unsafe { libc::gettid() };
+    let returned = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..signals {
+                if returned.load(SeqCst) {
+                    return;
+                }
+                thread::sleep(Duration::from_millis(1));
+                // SAFETY: a signal to a thread of ours.
+                unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), reader, SIGBUS) };
+            }
+            // SAFETY: a byte of ours.
+            assert_eq!(unsafe { libc::write(ends[1], [1_u8].as_ptr().cast(), 1) }, 1);
+        });
+        let mut byte = 0_u8;
+        // SAFETY: a byte of ours.
+        let answer = match unsafe { libc::read(ends[0], (&raw mut byte).cast(), 1) } {
+            -1 => Err(std::io::Error::last_os_error().raw_os_error().unwrap()),
+            count => Ok(count),
+        };
+        returned.store(true, SeqCst);
+        answer
+    })
+}
+
 fn storm() {
     const COPIERS: usize = 4;
     act(INFO, SA_SIGINFO, None);
@@ -444,7 +449,7 @@ fn storm() {
         }
         let copiers: Vec<_> = receiver.iter().take(COPIERS).collect();
         // What is sent to the process goes to a copier, then.
-        mask(libc::SIG_BLOCK);
+        mask(libc::SIG_BLOCK, &[SIGBUS]);
         let started = Instant::now();
         let mut sent = 0_usize;
         while started.elapsed() < Duration::from_secs(2) {

@@ -1,0 +1,95 @@
+//! Our handler behind that of another copy of this crate.
+//!
+//! Each copy forwards what is not its own, so a fault still comes to ours if the chain of handlers leads to it. That
+//! can be known of our own kind alone: every handler of this crate starts with [`HEADER`] bytes that are alike in all
+//! versions, and says right behind them where it keeps the address of the handler before it.
+
+use core::arch::naked_asm;
+use core::ffi::{c_int, c_void};
+use core::ptr;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use super::handler::handle;
+use super::previous::wait_for;
+
+/// How many bytes of code and of text all handlers of this crate start with.
+const HEADER: usize = 24;
+
+/// No handler's address: the installing call has not returned yet.
+const UNKNOWN: usize = libc::SIG_ERR;
+
+/// How many copies of this crate are looked through.
+const LONGEST: usize = 64;
+
+/// The address of the handler before ours. Other copies of this crate read it.
+static BEFORE: AtomicUsize = AtomicUsize::new(UNKNOWN);
+
+/// The process's handler. Other versions of this crate recognise it, so its first 32 bytes never change: a jump over
+/// the text that follows, the text, and the distance from there to [`BEFORE`].
+#[unsafe(naked)]
+pub(super) extern "C" fn entry(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    naked_asm!(
+        "endbr64",
+        ".byte 0xeb, 26, 0x90, 0x90",
+        ".ascii \"foliocopy SIGBUS\"",
+        ".quad {before} - .",
+        "jmp {handle}",
+        before = sym BEFORE,
+        handle = sym handle,
+    )
+}
+
+/// Keeps the handler before ours for the others.
+pub(super) fn remember(handler: libc::sighandler_t) {
+    BEFORE.store(handler, Ordering::Release);
+}
+
+/// Whether a fault that is given to this handler comes to ours.
+pub(super) fn leads_to_ours(mut handler: libc::sighandler_t) -> bool {
+    for _ in 0..LONGEST {
+        if handler == entry as *const () as usize {
+            return true;
+        }
+        match before(handler) {
+            Some(before) => handler = before,
+            None => return false,
+        }
+    }
+    false
+}
+
+/// The handler before this one, if this one is of another copy of this crate.
+fn before(handler: libc::sighandler_t) -> Option<libc::sighandler_t> {
+    let distance_at = handler.checked_add(HEADER)?;
+    if !is_readable(handler) || !is_readable(distance_at) {
+        return None;
+    }
+    let ours = (entry as *const ()).cast::<[u8; HEADER]>();
+    let theirs = ptr::with_exposed_provenance::<[u8; HEADER]>(handler);
+    // SAFETY: the kernel can read both words, and so can we; nobody writes to code.
+    if unsafe { theirs.read_volatile() != ours.read_volatile() } {
+        return None;
+    }
+    // SAFETY: the bytes before it say that this is our `entry`, so it holds the distance to its `BEFORE`, which lives as
+    // long as the handler stands.
+    let before = unsafe {
+        let distance = ptr::with_exposed_provenance::<isize>(distance_at).read_unaligned();
+        &*ptr::with_exposed_provenance::<AtomicUsize>(distance_at.wrapping_add_signed(distance))
+    };
+    wait_for(|| match before.load(Ordering::Acquire) {
+        UNKNOWN => None,
+        handler => Some(handler),
+    })
+}
+
+/// Whether memory can be read at this address and at the 7 bytes behind it.
+///
+/// The kernel reads the new mask before it refuses what to do with it (Abseil's `AddressIsReadable` asks like this).
+fn is_readable(address: usize) -> bool {
+    let nothing = -1;
+    // SAFETY: nothing is changed, and the kernel answers EFAULT for memory that it can't read.
+    let refused = unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, nothing, address, ptr::null_mut::<u64>(), size_of::<u64>())
+    };
+    refused == -1 && std::io::Error::last_os_error().raw_os_error() != Some(libc::EFAULT)
+}
