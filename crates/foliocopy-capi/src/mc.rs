@@ -132,8 +132,8 @@ pub unsafe extern "C" fn foliocopy_copy_mc_folios(
             Ok(()) => Ok(()),
             Err(BatchError { index, error: failed }) => {
                 let index = match &failed {
-                    CopyMcError::Memory(_) => index,
                     CopyMcError::Refused(refused) => at_fault(refused, index, nr_pairs),
+                    _ => index,
                 };
                 Err((index, fail(failed, error)))
             }
@@ -199,16 +199,27 @@ pub unsafe extern "C" fn foliocopy_copy_mc_pages_skipping(
 }
 
 /// Says in `error` and as an errno why a copy failed.
+///
+/// # Safety
+///
+/// `error` is null or points to a `struct foliocopy_memory_error`.
 unsafe fn fail(failed: CopyMcError, error: *mut MemoryError) -> c_int {
-    let memory = match failed {
-        CopyMcError::Memory(memory) => memory,
-        CopyMcError::Refused(refused) => return errno::of(refused),
-    };
-    if !error.is_null() {
-        // SAFETY: the caller's promise.
-        unsafe { error.write(memory.into()) };
+    match failed {
+        CopyMcError::Memory(memory) => {
+            if !error.is_null() {
+                // SAFETY: it points to room for an error.
+                unsafe { error.write(memory.into()) };
+            }
+            errno_of(memory.cause)
+        }
+        CopyMcError::Refused(refused) => errno::of(refused),
+        _ => -libc::EIO,
     }
-    match memory.cause {
+}
+
+/// Poison has an errno of its own.
+fn errno_of(cause: foliocopy::Cause) -> c_int {
+    match cause {
         foliocopy::Cause::HardwareMemoryError => -libc::EHWPOISON,
         _ => -libc::EFAULT,
     }
@@ -218,30 +229,11 @@ unsafe fn fail(failed: CopyMcError, error: *mut MemoryError) -> c_int {
 mod tests {
     use super::*;
 
-    fn errno_of(cause: foliocopy::Cause) -> (c_int, MemoryError) {
-        let memory = foliocopy::MemoryError {
-            bytes_copied: 8192,
-            bytes_left: 4096,
-            page_index: 2,
-            address: 0x1234_5000,
-            address_lsb: 21,
-            cause,
-            side: foliocopy::Side::Destination,
-        };
-        let mut error = core::mem::MaybeUninit::uninit();
-        // SAFETY: room for an error, which a memory error always fills.
-        unsafe { (fail(memory.into(), error.as_mut_ptr()), error.assume_init()) }
-    }
-
     /// The host's kernel may never say that memory is poisoned.
     #[test]
     fn poison_has_an_errno_of_its_own() {
-        let (errno, error) = errno_of(foliocopy::Cause::HardwareMemoryError);
-        assert_eq!(errno, -libc::EHWPOISON);
-        assert_eq!((error.bytes_copied, error.bytes_left, error.page_index), (8192, 4096, 2));
-        assert_eq!((error.address.addr(), error.address_lsb), (0x1234_5000, 21));
-        assert!(matches!((error.cause, error.side), (Cause::HardwareMemoryError, Side::Destination)));
-        assert_eq!(errno_of(foliocopy::Cause::BeyondEnd).0, -libc::EFAULT);
-        assert_eq!(errno_of(foliocopy::Cause::Other).0, -libc::EFAULT);
+        assert_eq!(errno_of(foliocopy::Cause::HardwareMemoryError), -libc::EHWPOISON);
+        assert_eq!(errno_of(foliocopy::Cause::BeyondEnd), -libc::EFAULT);
+        assert_eq!(errno_of(foliocopy::Cause::Other), -libc::EFAULT);
     }
 }

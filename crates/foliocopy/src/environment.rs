@@ -5,7 +5,7 @@
 use std::boxed::Box;
 use std::ffi::OsString;
 use std::path::Path;
-use std::string::{String, ToString};
+use std::string::String;
 use std::vec::Vec;
 use std::{env, format};
 
@@ -61,7 +61,7 @@ fn read<T: core::str::FromStr<Err = UnknownName>>(
     match variable(name)?.to_string_lossy().parse() {
         Ok(value) => Some(value),
         Err(error) => {
-            problems.push(format!("{name}: {}", error.to_string()));
+            problems.push(format!("{name}: {error}"));
             None
         }
     }

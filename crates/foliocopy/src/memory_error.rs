@@ -8,6 +8,7 @@ use crate::page::{PAGE_SHIFT, PAGE_SIZE, Span};
 
 /// Memory that can't be read or written, and how far the copy got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MemoryError {
     /// How many bytes are the source's, counted from the start. Exact: to the byte where the primitive
     /// is `rep movs`, to the 64-byte line before the fault where it is a loop.
@@ -52,6 +53,7 @@ pub enum Side {
 
 /// Why a machine-check-safe copy was not made, or stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CopyMcError {
     /// Nothing was copied, since the request can't be met.
     Refused(CopyError),
@@ -173,6 +175,22 @@ impl From<CopyError> for CopyMcError {
 impl From<MemoryError> for CopyMcError {
     fn from(error: MemoryError) -> Self {
         Self::Memory(error)
+    }
+}
+
+/// `EIO`'s kind has no name in `std`: a memory error is of the kind `Other`.
+impl From<MemoryError> for std::io::Error {
+    fn from(error: MemoryError) -> Self {
+        Self::other(error)
+    }
+}
+
+impl From<CopyMcError> for std::io::Error {
+    fn from(error: CopyMcError) -> Self {
+        match error {
+            CopyMcError::Refused(error) => error.into(),
+            CopyMcError::Memory(error) => error.into(),
+        }
     }
 }
 

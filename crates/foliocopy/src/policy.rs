@@ -136,7 +136,7 @@ impl Policy {
 
     /// The same table, from elsewhere.
     #[cfg(feature = "profile")]
-    pub(crate) const fn from_source(self, source: Source) -> Self {
+    pub(crate) const fn with_source(self, source: Source) -> Self {
         Self { source, ..self }
     }
 

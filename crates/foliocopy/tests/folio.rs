@@ -101,7 +101,7 @@ fn an_architecture_of_its_own_copies_tags_along() {
 fn slower_memory_is_written_past_the_cache() {
     let direct = Direct::new(1200);
     let to = |node| explain_mc(&direct, PageFrame { pfn: TO, node }, 512).to_string();
-    assert!(to(SLOW).starts_with("movnti prefetching"), "{}", to(SLOW));
+    assert!(to(SLOW).starts_with("movnti, prefetching"), "{}", to(SLOW));
     assert!(!to(DRAM).contains("movnti"), "{}", to(DRAM));
     let slow = Folio { first: PageFrame { pfn: TO, node: SLOW }, order: 4 };
     check_copy(&direct, 4, |_, from| folio_copy(&direct, slow, from));

@@ -71,7 +71,7 @@ fn nothing_is_nothing_to_copy() {
 /// On a CPU that lacks everything, each primitive that needs something names it.
 #[test]
 fn a_primitive_this_cpu_lacks() {
-    let policy = Policy::new(Cpu::UNKNOWN, Registers::Vector);
+    let policy = Policy::new(Cpu::detect().without(Features::ALL), Registers::Vector);
     let mut dst = [Page::zeroed()];
     for primitive in Primitive::ALL.iter().filter(|primitive| !primitive.requires().is_empty()) {
         let answer =
@@ -81,6 +81,29 @@ fn a_primitive_this_cpu_lacks() {
         assert!(answer.unwrap_err().to_string().ends_with(&missing.to_string()));
     }
     assert!(dst == [Page::zeroed()]);
+}
+
+/// A CPU that somebody describes may have what the one under us lacks: its policy explains, and copies nothing.
+#[test]
+fn a_policy_for_another_cpu() {
+    let here = Cpu::detect();
+    let signature = [here.family(), here.model(), here.stepping()];
+    let described = Cpu::foreign(here.vendor(), signature, Features::ALL, here.caches());
+    let policy = Policy::new(described, Registers::Vector);
+    let src = [Page::filled(1); 4];
+    for locality in Locality::ALL {
+        for nr_pages in [1, 4] {
+            let mut dst = [Page::zeroed(); 4];
+            let options = CopyOptions::new().policy(&policy).locality(*locality);
+            let answer = options.copy_pages(&mut dst[..nr_pages], &src[..nr_pages]);
+            assert_eq!(answer, Err(CopyError::ForeignCpu));
+            let named = options.primitive(Primitive::Movdir64b).copy_pages(&mut dst[..1], &src[..1]);
+            assert_eq!(named, Err(CopyError::ForeignCpu));
+            assert!(dst == [Page::zeroed(); 4]);
+        }
+    }
+    assert!(!policy.explain(Locality::Auto, 4096).to_string().is_empty());
+    assert!(CopyError::ForeignCpu.to_string().contains("another CPU"));
 }
 
 /// Every path that a mask can force here copies right.

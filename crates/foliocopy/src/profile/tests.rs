@@ -1,17 +1,21 @@
 use super::*;
 use crate::cpu::Caches;
-use crate::locality::Residence;
+use crate::primitive::Primitive::{Avx2, Avx512Nt, Movnti, RepMovsb, RepMovsq};
+use crate::step::{Band, Bands, Limit, Step};
 
-const ZEN_3: Cpu = Cpu {
-    vendor: Vendor::Amd,
-    family: 0x19,
-    model: 1,
-    stepping: 1,
-    features: DECISIVE.without(Features::AVX512F).without(Features::MOVDIR64B),
-    caches: Caches { l1d: 32 << 10, l2: 512 << 10, l3: 32 << 20 },
-};
+const FEATURES: Features =
+    DECISIVE.without(Features::AVX512F).without(Features::MOVDIR64B).union(Features::TSC);
+
+fn cpu(vendor: Vendor, signature: [u32; 3], features: Features) -> Cpu {
+    Cpu::foreign(vendor, signature, features, Caches { l1d: 32 << 10, l2: 512 << 10, l3: 32 << 20 })
+}
+
+fn zen_3() -> Cpu {
+    cpu(Vendor::Amd, [0x19, 1, 1], FEATURES)
+}
 
 fn profile() -> Profile {
+    let look = Step::Look { near: RepMovsq, far: Movnti, distance: 512 };
     Profile {
         version: PROFILE_VERSION,
         program: "foliocopy 0.1.0".into(),
@@ -21,35 +25,27 @@ fn profile() -> Profile {
             family: 0x19,
             model: 1,
             stepping: 1,
-            features: ZEN_3.features,
+            features: FEATURES,
             model_name: "AMD EPYC 7713".into(),
             microcode: Some("0xa0011d5".into()),
         },
-        process: Decisions {
-            temporal: Primitive::RepMovsq,
-            page: Primitive::Avx2,
-            page_up_to: 4 << 10,
-            in_l1: Some(Primitive::Avx2),
-            in_l1_up_to: 8 << 10,
-            prefetch_up_to: 8 << 10,
-            non_temporal: Primitive::Movnti,
-            prefetch_distance: 512,
-            long_prefetch_distance: None,
-            no_prefetch_from: Some(2 << 20),
-            non_temporal_from: Some(128 << 10),
+        process: Row {
+            temporal: Bands::of(&[
+                Band::up_to(4096, Step::copy(Avx2)),
+                Band::up_to(8192, Step::TimeFirstPage { first: Avx2, rest: RepMovsq, burst: 8192 }),
+                Band::rest(Step::copy(RepMovsq)),
+            ]),
+            non_temporal: Bands::always(Step::Copy { by: Movnti, distance: 512 }),
+            auto: Bands::of(&[
+                Band::up_to(124 << 10, Step::copy(RepMovsq)),
+                Band { up_to: Limit::LastLevelCache, step: look },
+                Band::rest(Step::copy(Movnti)),
+            ]),
         },
-        kernel: Decisions {
-            temporal: Primitive::RepMovsb,
-            page: Primitive::RepMovsb,
-            page_up_to: 4 << 10,
-            in_l1: None,
-            in_l1_up_to: 0,
-            prefetch_up_to: 0,
-            non_temporal: Primitive::Movnti,
-            prefetch_distance: 1024,
-            long_prefetch_distance: None,
-            no_prefetch_from: None,
-            non_temporal_from: None,
+        kernel: Row {
+            temporal: Bands::always(Step::copy(RepMovsb)),
+            non_temporal: Bands::always(Step::Copy { by: Movnti, distance: 1024 }),
+            auto: Bands::always(Step::copy(RepMovsb)),
         },
         gains: vec![Gain {
             locality: Locality::NonTemporal,
@@ -93,70 +89,64 @@ fn what_is_written_reads_back() {
 
 #[test]
 fn a_policy_decides_by_it() {
-    let policy = policy(ZEN_3).with_profile(&profile()).unwrap();
-    let chosen = policy.choose(Locality::NonTemporal, 1 << 20);
-    assert_eq!((chosen.primitive, chosen.prefetch_distance), (Primitive::Movnti, 512));
-    assert_eq!(chosen.reason(), "a profile of this CPU says so");
-    assert_eq!(policy.choose(Locality::Auto, 1 << 14).primitive, Primitive::RepMovsq);
-    let in_memory = |bytes| policy.choose_seen(Locality::Auto, bytes, Residence::Memory).primitive;
-    assert_eq!((in_memory(128 << 10), in_memory(124 << 10)), (Primitive::Movnti, Primitive::RepMovsq));
-    assert_eq!(
-        policy.explain(Locality::Temporal, 4096).to_string(),
-        "avx2, since a profile of this CPU says so"
-    );
-    let kernel = Policy::new(ZEN_3, Registers::GeneralPurpose).with_profile(&profile()).unwrap();
-    assert_eq!(kernel.choose(Locality::Auto, 4096).primitive, Primitive::RepMovsb);
-    assert!(!kernel.looks(1 << 30));
+    let policy = policy(zen_3()).with_profile(&profile()).unwrap();
+    assert_eq!(policy.step(Locality::NonTemporal, 1 << 20), Step::Copy { by: Movnti, distance: 512 });
+    assert_eq!(policy.step(Locality::Auto, 124 << 10), Step::copy(RepMovsq));
+    assert_eq!(policy.step(Locality::Auto, 32 << 20).far(), Step::Copy { by: Movnti, distance: 512 });
+    assert_eq!(policy.step(Locality::Auto, 33 << 20), Step::copy(Movnti));
+    assert_eq!(policy.explain(Locality::Temporal, 4096).to_string(), "avx2 (a profile of this CPU)");
+    let kernel = Policy::new(zen_3(), Registers::GeneralPurpose).with_profile(&profile()).unwrap();
+    assert_eq!(kernel.step(Locality::Auto, 1 << 30), Step::copy(RepMovsb));
 }
 
 #[test]
 fn another_cpu_refuses_it() {
-    for cpu in [
-        Cpu { vendor: Vendor::Hygon, ..ZEN_3 },
-        Cpu { family: 0x1a, ..ZEN_3 },
-        Cpu { model: 0x11, ..ZEN_3 },
-        Cpu { stepping: 2, ..ZEN_3 },
+    for other in [
+        cpu(Vendor::Hygon, [0x19, 1, 1], FEATURES),
+        cpu(Vendor::Amd, [0x1a, 1, 1], FEATURES),
+        cpu(Vendor::Amd, [0x19, 0x11, 1], FEATURES),
+        cpu(Vendor::Amd, [0x19, 1, 2], FEATURES),
     ] {
-        let reason = refused_by(cpu);
+        let reason = refused_by(other);
         assert!(reason.contains("another CPU, AMD family 0x19 model 0x1 stepping 1; this is "), "{reason}");
-        assert!(reason.contains(&cpu.to_string()) && reason.contains("foliocopy tune"), "{reason}");
+        assert!(reason.contains(&other.to_string()) && reason.contains("foliocopy tune"), "{reason}");
     }
-    let reason = refused_by(Cpu { vendor: Vendor::Other, ..ZEN_3 });
+    let reason = refused_by(cpu(Vendor::Other, [0x19, 1, 1], FEATURES));
     assert!(reason.contains("vendor is unknown"), "{reason}");
 }
 
 #[test]
 fn a_cpu_that_lacks_what_decided_refuses_it() {
     for missing in [Features::AVX2, Features::ERMS, Features::FSRM | Features::REP_GOOD] {
-        let reason = refused_by(ZEN_3.without(missing));
+        let reason = refused_by(zen_3().without(missing));
         assert!(reason.contains(&std::format!("measured with {missing}, which this CPU lacks")), "{reason}");
     }
-    let more = Cpu { features: ZEN_3.features | Features::TSC | Features::AVX512F, ..ZEN_3 };
+    let more = cpu(Vendor::Amd, [0x19, 1, 1], FEATURES | Features::AVX512F);
     assert!(policy(more).with_profile(&profile()).is_ok(), "more does no harm");
     let mut virtual_machine = profile();
-    virtual_machine.cpu.features = ZEN_3.features | Features::HYPERVISOR | Features::TSC;
-    assert!(policy(ZEN_3).with_profile(&virtual_machine).is_ok(), "nor a hypervisor less");
+    virtual_machine.cpu.features = FEATURES | Features::HYPERVISOR;
+    assert!(policy(zen_3()).with_profile(&virtual_machine).is_ok(), "nor a hypervisor less");
 }
 
 /// Who changes a profile by hand may name what was never there.
 #[test]
 fn a_primitive_that_the_cpu_lacks_is_refused() {
     let mut profile = profile();
-    profile.process.non_temporal = Primitive::Avx512Nt;
-    let reason = policy(ZEN_3).with_profile(&profile).unwrap_err().to_string();
+    profile.process.non_temporal = Bands::always(Step::copy(Avx512Nt));
+    let reason = policy(zen_3()).with_profile(&profile).unwrap_err().to_string();
     assert!(reason.contains("avx512f, which this CPU lacks"), "{reason}");
 }
 
 #[test]
 fn unknown_fields_and_names_are_refused() {
-    let reason = refused("[process]", "[process]\nspeed = 11");
-    assert!(reason.contains("line ") && reason.contains("unknown field `speed`"), "{reason}");
     let reason = refused("program = ", "colour = \"red\"\nprogram = ");
     assert!(reason.contains("line 2: unknown field `colour`"), "{reason}");
-    let reason = refused("temporal = \"rep_movsq\"", "temporal = \"memcpy\"");
+    let reason = refused("\"rep_movsq\"", "\"memcpy\"");
     assert!(reason.contains("unknown primitive; known are rep_movsb"), "{reason}");
     let reason = refused("\"erms\"", "\"sse9\"");
     assert!(reason.contains("unknown CPU feature; known are erms"), "{reason}");
+    let reason = refused("first = \"avx2\"", "first = \"avx2\"\nspeed = 11");
+    assert!(reason.contains("line ") && reason.contains("unexpected keys in table: speed"), "{reason}");
 }
 
 #[test]
@@ -168,47 +158,25 @@ fn damaged_ones_are_refused() {
             assert_eq!((short.process, short.kernel), (profile().process, profile().kernel), "cut at {end}");
         }
     }
-    assert!(refused("version = 1", "version = 1 1").contains("the profile is damaged: line 1: "));
-    assert!(refused("page = \"avx2\"\n", "").contains("missing field `page`"));
+    assert!(refused("version = 2", "version = 2 2").contains("the profile is damaged: line 1: "));
     assert!(refused("family = 25", "family = -1").contains("damaged: line "));
     assert!("".parse::<Profile>().unwrap_err().to_string().contains("missing field `version`"));
 }
 
 #[test]
 fn another_version_says_so_before_its_fields() {
-    let reason = refused("version = 1\n", "version = 2\nshape = \"round\"\n");
-    assert!(reason.contains("has version 2, and this program reads version 1"), "{reason}");
+    let reason = refused("version = 2\n", "version = 1\nshape = \"round\"\n");
+    assert!(reason.contains("has version 1, and this program reads version 2: measure anew"), "{reason}");
 }
 
 #[test]
-fn decisions_that_make_no_sense_are_refused() {
+fn rows_that_make_no_sense_are_refused() {
     for (what, by, expected) in [
-        (
-            "temporal = \"rep_movsq\"",
-            "temporal = \"movnti\"",
-            "process.temporal is movnti, which stores past",
-        ),
-        ("in_l1 = \"avx2\"", "in_l1 = \"avx2_nt\"", "process.in_l1 is avx2_nt"),
-        (
-            "non_temporal = \"movnti\"",
-            "non_temporal = \"avx2\"",
-            "process.non_temporal is avx2, which stores through",
-        ),
-        ("prefetch_distance = 512", "prefetch_distance = 500", "prefetch_distance is 500: a multiple of 64"),
-        ("prefetch_distance = 512", "prefetch_distance = 1048576", "65536 at most"),
-        ("in_l1_up_to = 8192", "in_l1_up_to = 8000", "in_l1_up_to is 8000: a multiple of 4096"),
-        ("in_l1_up_to = 8192", "in_l1_up_to = 0", "in_l1 needs an in_l1_up_to"),
-        ("page_up_to = 4096", "page_up_to = 0", "page_up_to is 0: a page at least"),
-        ("page_up_to = 4096", "page_up_to = 6000", "page_up_to is 6000: a multiple of 4096"),
-        ("prefetch_up_to = 8192", "prefetch_up_to = 100", "prefetch_up_to is 100: a multiple of 4096"),
-        ("prefetch_up_to = 8192", "prefetch_up_to = 12288", "prefetch_up_to is 12288, and in_l1_up_to 8192"),
-        (
-            "no_prefetch_from = 2097152",
-            "no_prefetch_from = 2097153",
-            "no_prefetch_from is 2097153: a multiple of 4096",
-        ),
-        ("non_temporal_from = 131072", "non_temporal_from = 131073", "non_temporal_from is 131073"),
-        ("page = \"rep_movsb\"", "page = \"avx2\"", "kernel.page is avx2: its vector registers"),
+        ("first = \"avx2\"", "first = \"movnti\"", "process.temporal, band 1: movnti stores past the cache"),
+        ("distance = 512", "distance = 500", "can't prefetch 500 bytes ahead"),
+        ("up_to = 8192", "up_to = 8000", "process.temporal, band 1: its limit is 8000"),
+        ("up_to = 8192", "up_to = 4096", "more than 4096"),
+        ("by = \"rep_movsb\"", "by = \"avx2\"", "kernel.temporal, band 0: the vector registers of avx2"),
     ] {
         let reason = refused(what, by);
         assert!(reason.contains(expected), "{reason}");
@@ -222,4 +190,12 @@ fn a_file_is_named() {
         reason.starts_with("the profile `/nonexistent/profile.toml` can't be read: No such file"),
         "{reason}"
     );
+}
+
+#[test]
+fn only_a_file_is_read() {
+    for (file, reason) in [("/dev/zero", "it is no regular file"), ("/tmp", "it is no regular file")] {
+        let refused = Profile::read(Path::new(file)).unwrap_err().to_string();
+        assert!(refused.contains(reason), "{refused}");
+    }
 }

@@ -4,7 +4,9 @@
 use std::cell::RefCell;
 use std::sync::OnceLock;
 
-use foliocopy::{CopyMcError, CopyOptions, MemoryError, PAGE_SIZE, Page, PageRange, Primitive, Side, sigbus};
+use foliocopy::{
+    CopyMcError, CopyOptions, MemoryError, PAGE_SIZE, Page, PageRange, PageRangeMut, Primitive, Side, sigbus,
+};
 
 use crate::memory::{Bad, Region, pattern, safe_primitives};
 
@@ -135,12 +137,16 @@ impl Case {
         self.expect_copied(expected, 0, self.good());
     }
 
-    fn ranges(&self, src: &Region, dst: &Region) -> (PageRange, PageRange) {
-        let range = |region: &Region, offset| {
-            let start = region.start().wrapping_byte_add(offset);
-            PageRange::new(start, self.bytes / PAGE_SIZE).expect("whole pages")
-        };
-        (range(dst, self.to), range(src, self.from))
+    fn ranges<'a>(&self, src: &'a Region, dst: &'a Region) -> (PageRangeMut<'a>, PageRange<'a>) {
+        let nr_pages = self.bytes / PAGE_SIZE;
+        let start = |region: &Region, offset| region.start().wrapping_byte_add(offset);
+        // SAFETY: within the regions, of which some pages raise SIGBUS.
+        unsafe {
+            (
+                PageRangeMut::new(start(dst, self.to), nr_pages).expect("whole pages"),
+                PageRange::new(start(src, self.from), nr_pages).expect("whole pages"),
+            )
+        }
     }
 
     fn options(&self) -> CopyOptions<'static> {
@@ -149,8 +155,7 @@ impl Case {
 
     fn check_pages(&self, src: &Region, dst: &Region, expected: &mut [u8]) {
         let (to, from) = self.ranges(src, dst);
-        // SAFETY: within the regions.
-        match unsafe { self.options().copy_mc_pages(to, from) } {
+        match self.options().copy_mc_pages(to, from) {
             Ok(()) => assert_eq!(self.good(), self.bytes, "{self:?}"),
             Err(CopyMcError::Memory(error)) => self.check_error(&error, self.good()),
             Err(error) => panic!("{error}: {self:?}"),
@@ -169,13 +174,10 @@ impl Case {
     fn check_skipping(&self, src: &Region, dst: &Region, expected: &mut [u8]) {
         let (to, from) = self.ranges(src, dst);
         let (mut reported, mut skipped) = (Vec::new(), Vec::new());
-        // SAFETY: within the regions.
-        let answer = unsafe {
-            self.options().copy_mc_pages_skipping(to, from, |skipped| {
-                assert_eq!(skipped.nr_pages, 1);
-                reported.push(skipped.page_index);
-            })
-        };
+        let answer = self.options().copy_mc_pages_skipping(to, from, |skipped| {
+            assert_eq!(skipped.nr_pages, 1);
+            reported.push(skipped.page_index);
+        });
         let mut stopped = None;
         for index in 0..self.bytes / PAGE_SIZE {
             let (start, end) = (index * PAGE_SIZE, (index + 1) * PAGE_SIZE);

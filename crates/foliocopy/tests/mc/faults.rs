@@ -2,8 +2,8 @@
 
 use crate::memory::{Bad, Region, pattern, safe_primitives, ways};
 use foliocopy::{
-    Cause, CopyMcError, CopyOptions, Locality, MemoryError, PAGE_SIZE, Page, Primitive, Side, copy_mc_pages,
-    copy_mc_pages_skipping, sigbus,
+    Cause, CopyMcError, CopyOptions, Locality, MemoryError, PAGE_SIZE, Page, Primitive, Side, Skipped,
+    copy_mc_pages, copy_mc_pages_skipping, sigbus,
 };
 
 const LINE: usize = 64;
@@ -11,8 +11,7 @@ const UNTOUCHED: u8 = 0xee;
 const SIDES: [Side; 2] = [Side::Source, Side::Destination];
 
 fn copy(primitive: Primitive, dst: &Region, src: &Region) -> Result<(), CopyMcError> {
-    // SAFETY: the test's own memory; what faults in it raises SIGBUS.
-    unsafe { CopyOptions::new().primitive(primitive).copy_mc_pages(dst.range(), src.range()) }
+    CopyOptions::new().primitive(primitive).copy_mc_pages(dst.destination(), src.source())
 }
 
 fn memory_error(answer: Result<(), CopyMcError>) -> MemoryError {
@@ -92,10 +91,8 @@ fn every_page_of_a_range_as_the_policy_copies_it() {
                         src.flush(0, index * PAGE_SIZE);
                         dst.flush(0, nr_pages * PAGE_SIZE);
                     }
-                    // SAFETY: the test's own memory.
-                    let answer = unsafe {
-                        CopyOptions::new().locality(locality).copy_mc_pages(dst.range(), src.range())
-                    };
+                    let options = CopyOptions::new().locality(locality);
+                    let answer = options.copy_mc_pages(dst.destination(), src.source());
                     let error = memory_error(answer);
                     let found = (error.bytes_copied, error.page_index, error.side);
                     let good = index * PAGE_SIZE;
@@ -165,8 +162,7 @@ fn a_fault_behind_a_yield() {
         src.spoil(11, Bad::Cut);
         let mut yields = 0;
         let options = CopyOptions::new().primitive(primitive).chunk_bytes(4 * PAGE_SIZE);
-        // SAFETY: the test's own memory.
-        let answer = unsafe { options.yield_with(|| yields += 1).copy_mc_pages(dst.range(), src.range()) };
+        let answer = options.yield_with(|| yields += 1).copy_mc_pages(dst.destination(), src.source());
         let error = memory_error(answer);
         assert_eq!((error.page_index, error.bytes_copied), (11, 11 * PAGE_SIZE));
         assert_eq!(error.bytes_left, 5 * PAGE_SIZE);
@@ -180,8 +176,7 @@ fn a_whole_range_that_is_lost() {
     for bad in ways() {
         let (mut src, dst) = (Region::new(3), Region::new(3));
         (0..3).for_each(|index| src.spoil(index, *bad));
-        // SAFETY: the test's own memory.
-        let error = memory_error(unsafe { copy_mc_pages(dst.range(), src.range()) });
+        let error = memory_error(copy_mc_pages(dst.destination(), src.source()));
         assert_eq!((error.bytes_copied, error.bytes_left), (0, 3 * PAGE_SIZE));
     }
 }
@@ -196,10 +191,8 @@ fn skipping_zeroes_what_is_lost_and_copies_the_rest() {
             LOST.iter().for_each(|index| src.spoil(*index, *bad));
             let mut reported = Vec::new();
             let options = CopyOptions::new().primitive(primitive);
-            // SAFETY: the test's own memory.
-            let skipped = unsafe {
-                options.copy_mc_pages_skipping(dst.range(), src.range(), |skipped| reported.push(*skipped))
-            };
+            let report = |skipped: &Skipped| reported.push(*skipped);
+            let skipped = options.copy_mc_pages_skipping(dst.destination(), src.source(), report);
             assert_eq!(skipped, Ok(LOST.len()), "{primitive}");
             assert_eq!(reported.iter().map(|skipped| skipped.page_index).collect::<Vec<_>>(), LOST);
             for skipped in &reported {
@@ -227,8 +220,7 @@ fn skipping_stops_at_a_bad_destination() {
         dst.spoil(5, Bad::Cut);
         lost_in_source.into_iter().for_each(|index| src.spoil(index, Bad::Cut));
         let mut reports = 0;
-        // SAFETY: the test's own memory.
-        let answer = unsafe { copy_mc_pages_skipping(dst.range(), src.range(), |_| reports += 1) };
+        let answer = copy_mc_pages_skipping(dst.destination(), src.source(), |_| reports += 1);
         let Err(CopyMcError::Memory(error)) = answer else { panic!("{answer:?}") };
         assert_eq!((error.side, error.page_index), (Side::Destination, 5));
         assert_eq!((error.bytes_copied, error.bytes_left), (5 * PAGE_SIZE, 3 * PAGE_SIZE));

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::sync::OnceLock;
 
-use foliocopy::{Cpu, PAGE_SIZE, Page, PageRange, Primitive};
+use foliocopy::{Cpu, PAGE_SIZE, Page, PageRange, PageRangeMut, Primitive};
 
 /// How a page is made bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,8 +84,16 @@ impl Region {
         self.start().addr()
     }
 
-    pub(crate) fn range(&self) -> PageRange {
-        PageRange::new(self.start(), self.nr_pages).unwrap()
+    /// What a copy reads.
+    pub(crate) fn source(&self) -> PageRange<'_> {
+        // SAFETY: pages of ours, of which some raise SIGBUS.
+        unsafe { PageRange::new(self.start(), self.nr_pages) }.unwrap()
+    }
+
+    /// What a copy writes.
+    pub(crate) fn destination(&self) -> PageRangeMut<'_> {
+        // SAFETY: pages of ours, of which some raise SIGBUS, and to which no reference is kept.
+        unsafe { PageRangeMut::new(self.start(), self.nr_pages) }.unwrap()
     }
 
     fn page(&self, index: usize) -> *mut Page {
