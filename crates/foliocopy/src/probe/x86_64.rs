@@ -77,7 +77,7 @@ pub(crate) unsafe fn glance<const MACHINE_CHECK_SAFE: bool>(src: *const u8, byte
     let Some(thresholds) = thresholds() else { return false };
     let mut recovery = Recovery { dst: src.addr(), src: src.addr(), bytes, signal: None };
     let recovery = if MACHINE_CHECK_SAFE { &raw mut recovery } else { ptr::null_mut() };
-    // SAFETY: four lines of the range, and a recovery that lives as long as the loads.
+    // SAFETY: two lines of the range, and a recovery that lives as long as the loads.
     let cycles = unsafe { arch::glance::<MACHINE_CHECK_SAFE>(src, bytes, GLANCE_PREFETCHES, recovery) };
     cycles.is_some_and(|cycles| cycles > thresholds.glance_near_up_to)
 }

@@ -1,6 +1,6 @@
 //! Zen 4, an EPYC 9004: see docs/tuning-notes.md, "Zen 4".
 
-use super::{KIB, Measured, PAGE};
+use super::{KIB, MIB, Measured, PAGE};
 use crate::primitive::Primitive::{Avx2, Avx2Nt, Movnti, RepMovsb};
 use crate::step::{Band, Bands, Row, Step};
 
@@ -14,7 +14,7 @@ pub(super) const MEASURED: Measured = Measured {
         auto: Bands::of(&[
             Band::up_to(16 * KIB, Step::copy(Avx2)),
             Band::up_to(32 * KIB - PAGE, Step::copy(RepMovsb)),
-            Band::up_to(256 * KIB - PAGE, Step::Glance { near: RepMovsb, far: Avx2Nt, distance: 0 }),
+            Band::up_to(MIB - PAGE, Step::Glance { near: RepMovsb, far: Avx2Nt, distance: 0 }),
             Band::rest(Step::Look { near: RepMovsb, far: Avx2Nt, distance: 0 }),
         ]),
     }],

@@ -76,7 +76,7 @@ unsafe fn timed<const MACHINE_CHECK_SAFE: bool>(
     (cycles, faulted != 0)
 }
 
-/// Loads four lines of a range of `bytes` bytes, a page at least, and answers the cycles of the time-stamp counter until
+/// Loads two lines of a range of `bytes` bytes, a page at least, and answers the cycles of the time-stamp counter until
 /// the last one had arrived, like [`latency`] but without its fences, which a short copy would pay for. Prefetches the first
 /// `prefetched` bytes meanwhile, a multiple of 512 and not 0.
 ///
@@ -105,10 +105,8 @@ pub(crate) unsafe fn glance<const MACHINE_CHECK_SAFE: bool>(
             "mov rdx, r8",
             "mov rax, {bytes}",
             "shr rax, 3",
-            may_fault!("mov r10, [{src} + rax]", "2f"),
-            may_fault!("or r10, [{src} + 2 * rax]", "2f"),
+            may_fault!("mov r10, [{src} + 2 * rax]", "2f"),
             may_fault!("or r10, [{src} + 4 * rax]", "2f"),
-            may_fault!("or r10, [{src} + {bytes} - 64]", "2f"),
             "mov rdx, {src}",
             "3:",
             ".irp line, 0, 1, 2, 3, 4, 5, 6, 7",
