@@ -38,7 +38,8 @@ impl Project {
         let manifest = format!(
             "[package]\nname = \"foliocopy\"\nversion = \"{version}\"\nedition = \"2024\"\n\n\
              [features]\ndefault = [\"std\"]\nstd = [\"dep:libc\"]\nprofile = []\n\n\
-             [dependencies]\nlibc = {{ version = \"0.2\", optional = true }}\n"
+             [dependencies]\nlibc = {{ version = \"0.2\", optional = true }}\n\n\
+             [lints.rust]\nunexpected_cfgs = {{ level = \"warn\", check-cfg = [\"cfg(foliocopy_kernel)\"] }}\n"
         );
         self.write(&format!("copies/{name}/Cargo.toml"), &manifest);
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -49,19 +50,20 @@ impl Project {
         }
     }
 
-    /// Builds the program and returns its path. `configure` adds to cargo's environment.
+    /// Builds the program with a profile and returns its path. `configure` adds to cargo's environment.
     ///
     /// Cargo works offline: this test was built with what the project needs.
-    pub(crate) fn build(&self, configure: impl FnOnce(&mut Command)) -> PathBuf {
+    pub(crate) fn build(&self, profile: &str, configure: impl FnOnce(&mut Command)) -> PathBuf {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
         let mut build = Command::new(cargo);
         build
-            .args(["build", "--offline", "--quiet", "--manifest-path"])
+            .args(["build", "--offline", "--quiet", "--profile", profile, "--manifest-path"])
             .arg(self.folder.join("Cargo.toml"))
             .env("CARGO_TARGET_DIR", self.folder.join("target"));
         configure(&mut build);
         succeed(&mut build);
-        self.folder.join("target/debug/program")
+        let folder = if profile == "dev" { "debug" } else { profile };
+        self.folder.join("target").join(folder).join("program")
     }
 }
 

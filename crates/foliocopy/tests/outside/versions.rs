@@ -22,7 +22,7 @@ fn program() -> &'static Path {
             true => with_fields_turned_round(&text),
             false => text,
         });
-        project.build(|_| {})
+        project.build("dev", |_| {})
     })
 }
 
