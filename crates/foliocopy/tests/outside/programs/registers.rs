@@ -7,8 +7,9 @@ use std::hint::black_box;
 use std::num::NonZero;
 
 use foliocopy::{
-    CopyOptions, Cpu, FolioPair, Locality, Page, Primitive, copy_folios, copy_mc_folios, copy_mc_pages_raw,
-    copy_pages, copy_pages_parallel, copy_pages_raw,
+    CopyOptions, Cpu, FolioPair, Locality, Page, PageRange, PageRangeMut, Primitive, copy_folios,
+    copy_mc_folios, copy_mc_pages_parallel, copy_mc_pages_raw, copy_pages, copy_pages_parallel,
+    copy_pages_raw,
 };
 
 /// As many floats as fill `NR_VALUES` registers.
@@ -75,6 +76,10 @@ callers! {
     avx2: |work| CopyOptions::new().primitive(Primitive::Avx2).copy_pages(work.dst, work.src);
     folios: |work| copy_folios(&work.pair());
     mc_pages: |work| { let (dst, src, nr_pages) = work.raw(); copy_mc_pages_raw(dst, src, nr_pages) };
+    mc_pages_parallel: |work| {
+        let (dst, src) = (PageRangeMut::from(&mut *work.dst), PageRange::from(work.src));
+        copy_mc_pages_parallel(dst, src, NonZero::<usize>::MIN)
+    };
     mc_folios: |work| copy_mc_folios(&work.pair());
     mc_primitive: |work| {
         let (dst, src, nr_pages) = work.raw();
