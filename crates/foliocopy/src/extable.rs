@@ -16,7 +16,7 @@
 ///
 /// The template needs a `machine_check_safe` operand: with 0 no entry is emitted, and the instruction
 /// is an ordinary one.
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 macro_rules! may_fault {
     ($instruction:expr, $landing_pad:literal) => {
         concat!(
@@ -29,81 +29,32 @@ macro_rules! may_fault {
     };
 }
 
-/// The entry of the instruction at the label 771: EX_TYPE_FAULT_MCE_SAFE is 15.
-#[cfg(all(target_arch = "x86_64", not(any(windows, target_vendor = "apple", target_os = "uefi"))))]
-macro_rules! entry {
-    ($landing_pad:literal) => {
-        concat!(
-            ".pushsection ",
-            $crate::extable::section!(),
-            "\n.balign 4\n.long 771b - .\n.long ",
-            $landing_pad,
-            " - .\n.long 15\n.popsection"
-        )
-    };
-}
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+pub(crate) use may_fault;
+
+#[cfg(all(target_arch = "x86_64", not(any(miri, windows, target_vendor = "apple", target_os = "uefi"))))]
+mod elf;
+
+#[cfg(all(
+    target_arch = "x86_64",
+    not(any(miri, windows, target_vendor = "apple", target_os = "uefi"))
+))]
+pub(crate) use elf::*;
 
 /// No entry: neither Mach-O nor COFF has these directives, and nothing there would look it up.
-#[cfg(all(target_arch = "x86_64", any(windows, target_vendor = "apple", target_os = "uefi")))]
+#[cfg(all(target_arch = "x86_64", any(windows, target_vendor = "apple", target_os = "uefi"), not(miri)))]
 macro_rules! entry {
     ($landing_pad:literal) => {
         ""
     };
 }
 
-/// The kernel's own table. Linux 7.3 marks it mergeable (`"aM",@progbits,12`); its module loader asks
-/// for the name alone.
-#[cfg(all(target_arch = "x86_64", foliocopy_kernel))]
-macro_rules! section {
-    () => {
-        "__ex_table, \"a\", @progbits"
-    };
-}
-
-/// Our table. `R` keeps it through `--gc-sections`, which references to its start and stop symbols alone do not.
 #[cfg(all(
     target_arch = "x86_64",
-    not(any(foliocopy_kernel, windows, target_vendor = "apple", target_os = "uefi"))
+    any(windows, target_vendor = "apple", target_os = "uefi"),
+    not(miri)
 ))]
-macro_rules! section {
-    () => {
-        concat!($crate::extable::table_name!(), ", \"aR\", @progbits")
-    };
-}
-
-/// The name of our table: a C identifier, for which the linker defines a start and a stop symbol.
-///
-/// It carries the version. Another version in the same program may lay out its [`Recovery`] differently, so each
-/// has a table of its own.
-#[cfg(all(
-    target_arch = "x86_64",
-    not(any(foliocopy_kernel, windows, target_vendor = "apple", target_os = "uefi"))
-))]
-macro_rules! table_name {
-    () => {
-        concat!(
-            "foliocopy_ex_table_",
-            env!("CARGO_PKG_VERSION_MAJOR"),
-            "_",
-            env!("CARGO_PKG_VERSION_MINOR"),
-            "_",
-            env!("CARGO_PKG_VERSION_PATCH"),
-            "_",
-            env!("CARGO_PKG_VERSION_PRE")
-        )
-    };
-}
-
-#[cfg(all(
-    target_arch = "x86_64",
-    not(any(foliocopy_kernel, windows, target_vendor = "apple", target_os = "uefi"))
-))]
-pub(crate) use table_name;
-
-#[cfg(all(target_arch = "x86_64", not(any(windows, target_vendor = "apple", target_os = "uefi"))))]
-pub(crate) use section;
-#[cfg(target_arch = "x86_64")]
-pub(crate) use {entry, may_fault};
+pub(crate) use entry;
 
 /// One entry of the table.
 #[derive(Clone, Copy, Debug)]
