@@ -23,9 +23,12 @@ pub(crate) unsafe fn copy(dst: *mut u8, src: *const u8, bytes: usize) {
 /// As [`copy`], for the range of the work.
 #[cfg(any(miri, not(target_arch = "x86_64")))]
 #[inline(always)]
-pub(crate) unsafe fn run<const MACHINE_CHECK_SAFE: bool>(_: Loop, work: Work) -> Stopped {
-    // SAFETY: a work is aligned to lines, and the caller vouches for its memory.
-    unsafe { copy(work.dst, work.src, work.bytes) };
+pub(crate) unsafe fn run<const MACHINE_CHECK_SAFE: bool>(which: Loop, work: Work) -> Stopped {
+    let Loop { by: _by, prefetches: _prefetches } = which;
+    let Work { dst, src, bytes, prefetch: _prefetch, recovery: _recovery } = work;
+    // SAFETY: both ranges of a work start at a line, so at a multiple of 8, and its length is a multiple of 64. The source is
+    // readable and the destination writable.
+    unsafe { copy(dst, src, bytes) };
     Stopped { bytes_left: 0, trap: 0 }
 }
 
@@ -36,7 +39,7 @@ pub(crate) unsafe fn run<const MACHINE_CHECK_SAFE: bool>(_: Loop, work: Work) ->
 /// As [`run`].
 #[cfg(any(miri, not(target_arch = "x86_64")))]
 pub(crate) unsafe fn run_any<const MACHINE_CHECK_SAFE: bool>(which: Loop, work: Work) -> Stopped {
-    // SAFETY: the contract of `run` is this function's.
+    // SAFETY: the source of the work is readable and its destination writable, here as in `run`.
     unsafe { run::<MACHINE_CHECK_SAFE>(which, work) }
 }
 
