@@ -66,12 +66,13 @@ fn before(handler: libc::sighandler_t) -> Option<libc::sighandler_t> {
     }
     let ours = (entry as *const ()).cast::<[u8; HEADER]>();
     let theirs = ptr::with_exposed_provenance::<[u8; HEADER]>(handler);
-    // SAFETY: the kernel can read both words, and so can we; nobody writes to code.
+    // SAFETY: the kernel has just read the first and the last word at `handler`, so the pages that hold the bytes are
+    // readable. Any bytes are a valid array.
     if unsafe { theirs.read_volatile() != ours.read_volatile() } {
         return None;
     }
-    // SAFETY: the bytes before it say that this is our `entry`, so it holds the distance to its `BEFORE`, which lives as
-    // long as the handler stands.
+    // SAFETY: only `entry` starts with these bytes, so behind them stands the distance to the `BEFORE` of that copy. It is
+    // an `AtomicUsize` in every version, and mapped as long as the handler stands.
     let before = unsafe {
         let distance = ptr::with_exposed_provenance::<isize>(distance_at).read_unaligned();
         &*ptr::with_exposed_provenance::<AtomicUsize>(distance_at.wrapping_add_signed(distance))
@@ -87,7 +88,8 @@ fn before(handler: libc::sighandler_t) -> Option<libc::sighandler_t> {
 /// The kernel reads the new mask before it refuses what to do with it (Abseil's `AddressIsReadable` asks like this).
 fn is_readable(address: usize) -> bool {
     let nothing = -1;
-    // SAFETY: nothing is changed, and the kernel answers EFAULT for memory that it can't read.
+    // SAFETY: the kernel changes no mask, since there is no such action as `nothing`. It writes nothing, and answers EFAULT
+    // for memory that it can't read.
     let refused = unsafe {
         libc::syscall(libc::SYS_rt_sigprocmask, nothing, address, ptr::null_mut::<u64>(), size_of::<u64>())
     };

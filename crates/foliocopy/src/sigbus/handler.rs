@@ -24,7 +24,8 @@ pub unsafe fn try_handle(signal: c_int, info: *const libc::siginfo_t, context: *
     if signal != libc::SIGBUS || info.is_null() || context.is_null() {
         return false;
     }
-    // SAFETY: the caller passes on what the kernel gave it.
+    // SAFETY: `info` and `context` are not null, and point to the `siginfo_t` and the `ucontext_t` in the signal's frame.
+    // Nobody else uses the frame before the handler returns.
     let (signal, registers) = unsafe {
         let context = &mut *context.cast::<libc::ucontext_t>();
         (signal_of(&*info), &mut context.uc_mcontext.gregs)
@@ -37,8 +38,8 @@ pub unsafe fn try_handle(signal: c_int, info: *const libc::siginfo_t, context: *
     };
     let recovery =
         core::ptr::with_exposed_provenance_mut::<Recovery>(registers[libc::REG_RDX as usize] as usize);
-    // SAFETY: at an instruction of the table, rdx points to the recovery of its copy, which the copier
-    // doesn't use as long as it stands there.
+    // SAFETY: every loop with an entry in the table keeps in rdx a pointer to the `Recovery` of its copy, on the stack of
+    // the thread that is interrupted. The copier reads it only after the loop.
     let recovery = unsafe { &mut *recovery };
     if !meets(&signal, recovery) {
         return false;
@@ -52,7 +53,8 @@ pub unsafe fn try_handle(signal: c_int, info: *const libc::siginfo_t, context: *
 
 /// The process's handler.
 pub(super) extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    // SAFETY: what the kernel gave us; errno is always there.
+    // SAFETY: the kernel calls this as a handler with `SA_SIGINFO`, so the three arguments are what `try_handle` and
+    // `forward` ask for. The address of errno is that of a thread-local variable.
     unsafe {
         let errno = *libc::__errno_location();
         if !try_handle(signal, info, context) {
@@ -73,8 +75,8 @@ fn meets(signal: &Signal, recovery: &Recovery) -> bool {
 
 /// What `info` says of the address.
 fn signal_of(info: &libc::siginfo_t) -> Signal {
-    // SAFETY: every SIGBUS that the kernel raises for an address fills the field in, and for others it
-    // is some bytes of the same union, which the code keeps us from using.
+    // SAFETY: the kernel initializes all of `siginfo_t`, and any bytes are a valid pointer. They are an address only where
+    // the code says that the kernel raised the signal for one.
     let address = unsafe { info.si_addr() }.addr();
     Signal { address, code: info.si_code, address_lsb: address_lsb(info) }
 }
@@ -91,6 +93,7 @@ fn address_lsb(info: &libc::siginfo_t) -> i16 {
         address_lsb: i16,
     }
     const { assert!(size_of::<Fault>() <= size_of::<libc::siginfo_t>()) };
-    // SAFETY: a prefix of the kernel's `siginfo_t`, all of which is initialized.
+    // SAFETY: `Fault` is a prefix of the kernel's `siginfo_t`, which the kernel initializes whole. Any bytes are a valid
+    // `Fault`.
     unsafe { (*core::ptr::from_ref(info).cast::<Fault>()).address_lsb }
 }

@@ -20,7 +20,7 @@ impl Mask {
 
     /// Makes a set of libc's say this to the kernel.
     pub(super) fn store(self, set: &mut libc::sigset_t) {
-        // SAFETY: as in `of`; the words after the first stay as they are.
+        // SAFETY: on x86-64 a `sigset_t` is an array of words, of which the kernel reads and writes the first.
         unsafe { ptr::from_mut(set).cast::<u64>().write(self.0) };
     }
 
