@@ -272,7 +272,7 @@ int foliocopy_copy_mc_pages_skipping(void *dst,
 int foliocopy_sigbus_install(void);
 
 /**
- * Whether our handler is the one that stands now.
+ * Whether a fault comes to our handler now: it stands, or those of other copies of foliocopy do and forward to it.
  */
 bool foliocopy_sigbus_is_installed(void);
 

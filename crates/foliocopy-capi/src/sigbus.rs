@@ -17,7 +17,7 @@ pub extern "C" fn foliocopy_sigbus_install() -> c_int {
     }
 }
 
-/// Whether our handler is the one that stands now.
+/// Whether a fault comes to our handler now: it stands, or those of other copies of foliocopy do and forward to it.
 #[unsafe(no_mangle)]
 pub extern "C" fn foliocopy_sigbus_is_installed() -> bool {
     sigbus::is_installed()
