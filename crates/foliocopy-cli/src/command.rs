@@ -11,7 +11,6 @@ pub(crate) mod report;
 pub(crate) mod reproduce;
 pub(crate) mod roofline;
 pub(crate) mod selftest;
-pub(crate) mod tune;
 
 use std::process::ExitCode;
 
@@ -38,8 +37,6 @@ pub(crate) enum Command {
     Reproduce(reproduce::Args),
     /// Measure the limits of this machine's memory and where each primitive stands against them
     Roofline(roofline::Args),
-    /// Measure by what copies are fastest on this CPU, and write it as a profile
-    Tune(tune::Args),
     /// Print the completions for a shell
     Completions(completions::Args),
     /// Write the manual pages
@@ -58,7 +55,6 @@ impl Command {
             Command::Report(args) => report::run(args),
             Command::Reproduce(args) => reproduce::run(args),
             Command::Roofline(args) => roofline::run(args),
-            Command::Tune(args) => tune::run(args),
             Command::Completions(args) => completions::run(args),
             Command::Man(args) => man::run(args),
         }

@@ -17,7 +17,6 @@ pub mod roofline;
 pub mod size;
 pub mod statistics;
 pub mod topology;
-pub mod tune;
 pub mod unpaired;
 pub mod verdict;
 pub mod warning;

@@ -12,7 +12,7 @@ mod parameters;
 use serde::{Deserialize, Serialize};
 
 pub use cell::{Cache, Cell, MemoryGiven, Ratio, Situation};
-pub use environment::{CacheLevel, CpuIdentity, Environment, Node, PolicyChoice};
+pub use environment::{CacheLevel, CpuIdentity, Environment, Node, PolicyBand, PolicyTables};
 pub use file::{ReadError, read, read_from, write_to};
 pub use parameters::{Contender, Parameters};
 

@@ -2,13 +2,13 @@
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod x86_64;
+#[cfg(all(target_arch = "x86_64", not(any(miri, foliocopy_kernel))))]
+pub(crate) use x86_64::run;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 pub(crate) use x86_64::{
     look::{LINES as LOOK_LINES, flush, glance, latency, prefetch, time_stamp},
     run_any, store_fence,
 };
-#[cfg(all(target_arch = "x86_64", not(any(miri, foliocopy_kernel))))]
-pub(crate) use x86_64::run;
 
 #[cfg(not(foliocopy_kernel))]
 mod portable;

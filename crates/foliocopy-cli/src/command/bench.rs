@@ -10,15 +10,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
-use foliocopy::{Features, Locality, Policy};
+use foliocopy::{Features, Locality};
 use foliocopy_measure::activity::Activity;
 use foliocopy_measure::bench::{Case, Crew, Plan, Then};
 use foliocopy_measure::contender::{self, Contender};
 use foliocopy_measure::latency::TimeStampCounter;
 use foliocopy_measure::memory::{Available, MemoryKind};
-use foliocopy_measure::result::{
-    self, Cache, Origin, Parameters, PolicyChoice, ReadError, Results, SCHEMA_VERSION,
-};
+use foliocopy_measure::result::{self, Cache, Origin, Parameters, ReadError, Results, SCHEMA_VERSION};
 use foliocopy_measure::size::Size;
 use foliocopy_measure::topology::Topology;
 use foliocopy_measure::verdict::Verdict;
@@ -187,7 +185,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let exports = args.exports.open()?;
     let old =
         args.baseline.as_deref().map(|file| Ok::<_, ReadError>((file, result::read(file)?))).transpose()?;
-    apply_mask(&args)?;
+    apply_mask(&args);
     let counter = TimeStampCounter::detect();
     let topology = Topology::detect();
     let environment = environment::detect()?;
@@ -224,17 +222,11 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     }
 
     let printer = Printer { to_standard_error: exports.to_standard_output(), quiet: args.quiet };
-    let auto: Vec<PolicyChoice> = results
-        .environment
-        .policy
-        .iter()
-        .filter(|choice| choice.locality == Locality::Auto.name())
-        .cloned()
-        .collect();
     printer.aside(&format!(
-        "{}\nfoliocopy chooses:\n{}\n{}\n",
+        "{}\nfoliocopy copies ({}):\n{}\n{}\n",
         header::environment(&results.environment),
-        header::choices(&auto),
+        results.environment.tables.source,
+        header::tables(&results.environment.tables, Some(Locality::Auto)),
         header::parameters(&results.parameters)
     ))?;
     let before = Warning::about_environment(&results.environment, counter);
@@ -301,17 +293,15 @@ fn verdict_line(results: &Results, verdict: Option<&Verdict<'_>>) -> String {
 }
 
 /// Makes the CPU pretend to have less, by the variable that the engine reads.
-fn apply_mask(args: &Args) -> Result<()> {
+fn apply_mask(args: &Args) {
     const VARIABLE: &str = "FOLIOCOPY_MASK";
     let preset: Option<Features> =
         args.preset.and_then(Preset::mask).map(|mask| mask.parse().expect("a preset's features have names"));
-    let Some(mask) = args.mask.or(preset) else { return Ok(()) };
+    let Some(mask) = args.mask.or(preset) else { return };
     let outer = env::var(VARIABLE).unwrap_or_default();
     let mask = [outer, mask.to_string()].join(",");
     // SAFETY: the program has no other thread yet.
     unsafe { env::set_var(VARIABLE, mask.trim_start_matches(',')) };
-    Policy::host()?;
-    Ok(())
 }
 
 fn choose_cpu(
