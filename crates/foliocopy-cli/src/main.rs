@@ -6,13 +6,16 @@ mod exit;
 mod export;
 mod header;
 mod interrupt;
+mod mask;
 mod output_file;
 mod percent_of_limit;
 mod printer;
 mod profile;
 mod progress;
 mod report;
+mod row_source;
 mod selftest;
+mod shares;
 mod table;
 
 use std::io;

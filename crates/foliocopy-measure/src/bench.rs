@@ -25,6 +25,8 @@ pub struct Plan {
     pub contenders: Vec<Contender>,
     /// In which situations, in turn.
     pub cases: Vec<Case>,
+    /// Who takes part in each case, by their places in `contenders`; everybody in all where this is empty.
+    pub lineups: Vec<Vec<usize>>,
     /// At most so many rounds of each case.
     pub rounds: u32,
     /// About so long for all cases together; every case gets one round at least.
@@ -143,6 +145,17 @@ impl Plan {
         })
     }
 
+    /// Who takes part in the `index`th case.
+    fn lineup(&self, index: usize) -> impl Iterator<Item = &Contender> {
+        let lineup = self.lineups.get(index);
+        let contenders = self.contenders.iter().enumerate();
+        contenders
+            .filter(move |(place, contender)| {
+                self.cases[index].admits(contender) && lineup.is_none_or(|lineup| lineup.contains(place))
+            })
+            .map(|(_, contender)| contender)
+    }
+
     /// Whether any case needs its caches evicted.
     fn evicts(&self) -> bool {
         self.cases.iter().any(|case| case.cache != Cache::Hot)
@@ -194,8 +207,7 @@ impl CaseRun<'_> {
         cells: &mut Vec<Cell>,
     ) -> Result<bool, BenchError> {
         let (plan, case) = (self.plan, self.case);
-        let contenders: Vec<&Contender> =
-            plan.contenders.iter().filter(|contender| case.admits(contender)).collect();
+        let contenders: Vec<&Contender> = plan.lineup(self.index).collect();
         let mut series: Vec<Series> = contenders.iter().map(|_| Series::default()).collect();
         let mut sampler = Sampler::new(plan, case, eviction, &mut self.rng)?;
         for contender in &contenders {
@@ -337,6 +349,7 @@ mod tests {
         Plan {
             contenders: Contender::all_named(names.iter().copied()).unwrap(),
             cases,
+            lineups: vec![],
             rounds: 5,
             time: Duration::from_secs(60),
             memory: MemoryKind::Thp,
@@ -407,6 +420,17 @@ mod tests {
             let cells = run(&plan(&["per-page"], vec![Case { scattered: true, ..case(cache) }])).cells;
             assert_eq!(cells[0].dimensions["folios"], "scattered");
         }
+    }
+
+    #[test]
+    fn a_case_may_have_a_lineup_of_its_own() {
+        let plan = Plan {
+            lineups: vec![vec![0, 1], vec![0]],
+            ..plan(&["per-page", "rfc"], vec![case(Cache::Cold), case(Cache::Hot)])
+        };
+        let who: Vec<_> = run(&plan).cells.into_iter().map(|cell| (cell.cache, cell.contender)).collect();
+        let [cold, hot] = [Some(Cache::Cold), Some(Cache::Hot)];
+        assert_eq!(who, [(cold, "per-page".into()), (cold, "rfc".into()), (hot, "per-page".into())]);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use foliocopy::{CopyError, Cpu, Features, Locality, Microarchitecture, Policy, Source, copy_pages};
+use foliocopy::{
+    Caches, CopyError, Cpu, Features, Locality, Microarchitecture, Policy, Source, Vendor, copy_pages,
+};
 
 use crate::latency::TimeStampCounter;
 use crate::result::{CpuIdentity, Environment, PolicyBand, PolicyTables};
@@ -68,6 +70,29 @@ fn cpu(cpu: &Cpu, topology: &Topology) -> CpuIdentity {
         online_cpus: topology.online_cpus.len() as u32,
         caches: topology.caches.clone(),
     }
+}
+
+/// The CPU of results, as far as a policy asks: it explains, and copies nothing.
+pub fn described(identity: &CpuIdentity) -> Cpu {
+    let vendor = match identity.vendor.as_str() {
+        "GenuineIntel" => Vendor::Intel,
+        "AuthenticAMD" => Vendor::Amd,
+        "HygonGenuine" => Vendor::Hygon,
+        "CentaurHauls" => Vendor::Centaur,
+        "  Shanghai  " | "Shanghai" => Vendor::Zhaoxin,
+        _ => Vendor::Other,
+    };
+    let features = identity.features.iter().filter_map(|name| name.parse().ok());
+    let cache = |level| {
+        let of_level = identity.caches.iter().filter(|cache| cache.level == level);
+        of_level.map(|cache| cache.bytes as usize).max().unwrap_or(0)
+    };
+    Cpu::foreign(
+        vendor,
+        [identity.family, identity.model, identity.stepping],
+        features.fold(Features::NONE, Features::union),
+        Caches { l1d: cache(1), l2: cache(2), l3: cache(3) },
+    )
 }
 
 fn names(features: Features) -> Vec<String> {
@@ -160,6 +185,15 @@ mod tests {
         assert_eq!(unlimited.count(), Locality::ALL.len());
         assert!(!environment.tables.source.is_empty());
         assert!(environment.load_average.is_some());
+    }
+
+    /// What is written of a CPU tells how a policy copies on it.
+    #[test]
+    fn a_cpu_that_was_written_down_is_copied_on_as_it_was() {
+        let environment = detect().unwrap();
+        let policy = Policy::new(described(&environment.cpu), foliocopy::Registers::Vector);
+        let here = Policy::new(*Policy::host().cpu(), foliocopy::Registers::Vector);
+        assert_eq!(tables(&policy), tables(&here));
     }
 
     #[test]

@@ -3,14 +3,13 @@
 pub(crate) mod nodes;
 mod preset;
 
-use std::env;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
-use foliocopy::{Features, Locality};
+use foliocopy::Locality;
 use foliocopy_measure::activity::Activity;
 use foliocopy_measure::bench::{Case, Crew, Plan, Then};
 use foliocopy_measure::contender::{self, Contender};
@@ -28,6 +27,7 @@ use crate::command::compare::{self, Bounds, How};
 use crate::exit::Exit;
 use crate::export::ExportArgs;
 use crate::interrupt::Interrupt;
+use crate::mask::MaskArg;
 use crate::percent_of_limit::Limits;
 use crate::printer::{self, Printer};
 use crate::progress::Progress;
@@ -78,9 +78,8 @@ pub(crate) struct Args {
     /// Pairs SOURCE:DESTINATION of NUMA nodes, such as 0:1,1:0, or all [default: the local node]
     #[arg(long, value_name = "PAIRS", value_delimiter = ',')]
     nodes: Vec<NodeChoice>,
-    /// CPU features to do without, such as erms,fsrm
-    #[arg(long, value_name = "FEATURES")]
-    mask: Option<Features>,
+    #[command(flatten)]
+    mask: MaskArg,
     /// The parameters of one of the RFC's own benchmarks; others given beside it prevail
     #[arg(long, value_enum)]
     preset: Option<Preset>,
@@ -185,7 +184,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let exports = args.exports.open()?;
     let old =
         args.baseline.as_deref().map(|file| Ok::<_, ReadError>((file, result::read(file)?))).transpose()?;
-    apply_mask(&args);
+    let preset = args.preset.and_then(Preset::mask);
+    args.mask.apply(preset.map(|mask| mask.parse().expect("a preset's features have names")));
     let counter = TimeStampCounter::detect();
     let topology = Topology::detect();
     let environment = environment::detect()?;
@@ -292,18 +292,6 @@ fn verdict_line(results: &Results, verdict: Option<&Verdict<'_>>) -> String {
     }
 }
 
-/// Makes the CPU pretend to have less, by the variable that the engine reads.
-fn apply_mask(args: &Args) {
-    const VARIABLE: &str = "FOLIOCOPY_MASK";
-    let preset: Option<Features> =
-        args.preset.and_then(Preset::mask).map(|mask| mask.parse().expect("a preset's features have names"));
-    let Some(mask) = args.mask.or(preset) else { return };
-    let outer = env::var(VARIABLE).unwrap_or_default();
-    let mask = [outer, mask.to_string()].join(",");
-    // SAFETY: the program has no other thread yet.
-    unsafe { env::set_var(VARIABLE, mask.trim_start_matches(',')) };
-}
-
 fn choose_cpu(
     choice: Option<CpuChoice>,
     allowed: &[u32],
@@ -387,6 +375,7 @@ fn plan(
     Ok(Plan {
         contenders,
         cases,
+        lineups: vec![],
         rounds,
         time,
         memory: args.memory,

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::header;
+use crate::mask::MaskArg;
 use crate::printer;
 use crate::profile::Standing;
 
@@ -22,6 +23,8 @@ pub(crate) struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    mask: MaskArg,
 }
 
 /// All that is told.
@@ -72,6 +75,7 @@ impl PrimitiveInfo {
 }
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
+    args.mask.apply(None);
     let environment = environment::detect()?;
     let (policy, report) = (Policy::host(), Policy::host_report());
     let microcode = environment.cpu.microcode.as_deref();

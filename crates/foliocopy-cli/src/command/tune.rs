@@ -1,0 +1,273 @@
+//! `foliocopy tune`: finds the rows by which copies are fastest on this CPU, and writes them as a profile.
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
+use foliocopy::profile::{PROFILE_VERSION, ProfiledCpu};
+use foliocopy::{Band, Caches, Cpu, Limit, Locality, Policy, Profile, Registers, Step, Vendor};
+use foliocopy_measure::environment;
+use foliocopy_measure::result::{self, Results};
+use foliocopy_measure::survey::{Samples, Scope};
+use foliocopy_measure::tune::{self, Tuned};
+
+use crate::budget;
+use crate::command::survey::How;
+use crate::exit::Exit;
+use crate::header;
+use crate::output_file::OutputFile;
+use crate::printer::Printer;
+use crate::{profile, row_source, shares};
+
+/// What `foliocopy tune` takes.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Write the profile to FILE (`-` for standard output) [default: foliocopy/profile.toml in $XDG_CONFIG_HOME or
+    /// ~/.config]
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Overwrite a profile that exists
+    #[arg(long)]
+    force: bool,
+    /// About how long to measure, such as 90s or 5m
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = budget::parse)]
+    time: Duration,
+    /// Measure nothing, and decide by a survey, of this CPU or of another
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["time", "cpu", "mask", "evict", "seed"])]
+    from: Option<PathBuf>,
+    /// Print instead of writing a profile
+    #[arg(long, value_enum, value_name = "FORM")]
+    emit: Option<Emit>,
+    /// Measure nothing, and emit what this profile says
+    #[arg(long, value_name = "FILE", requires = "emit", conflicts_with_all = ["output", "force", "from"])]
+    profile: Option<PathBuf>,
+    #[command(flatten)]
+    how: How,
+}
+
+/// `--emit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Emit {
+    /// The parameters of the module foliocopy.ko, as modprobe.d(5) takes them
+    Kernel,
+    /// The source of a file in crates/foliocopy/src/tuning
+    Row,
+}
+
+impl Emit {
+    fn text(self, profile: &Profile, name: &str) -> String {
+        match self {
+            Self::Kernel => module_parameters(profile),
+            Self::Row => row_source::source(name, &profile.process, &profile.kernel),
+        }
+    }
+}
+
+pub(crate) fn run(args: Args) -> Result<ExitCode> {
+    // What replaces a profile is not measured by one.
+    // SAFETY: the program has no other thread yet.
+    unsafe { env::set_var(profile::VARIABLE, "none") };
+    let emitted = Printer { to_standard_error: false, quiet: false };
+    if let (Some(file), Some(emit)) = (&args.profile, args.emit) {
+        let profile = Profile::read(file)?;
+        let name = profile.cpu.model_name.clone();
+        emitted.result(&emit.text(&profile, &name))?;
+        return Ok(Exit::Good.into());
+    }
+    let survey = args.from.as_deref().map(read).transpose()?;
+    let is_foreign = survey.as_ref().is_some_and(|survey| !is_here(survey));
+    let output = output(&args, is_foreign)?;
+    let to_standard_error =
+        args.emit.is_some() || output.as_ref().is_some_and(|(path, _)| path == Path::new("-"));
+    let printer = Printer { to_standard_error, quiet: args.how.quiet };
+    let (results, cpu) = match survey {
+        Some(survey) => {
+            let cpu = environment::described(&survey.environment.cpu);
+            (survey, cpu)
+        }
+        None => {
+            let ready = args.how.prepare(Scope::Brief, args.time)?;
+            let Some(results) = ready.measure("tune", &printer)? else { return Ok(Exit::Interrupted.into()) };
+            (results, ready.settings.cpu)
+        }
+    };
+    let tuned = tune::tune(&Samples::of(&results.cells), cpu)?;
+    printer.result(&found(&tuned, cpu)?)?;
+    let profile = profile(tuned, cpu, results);
+    if let Some(emit) = args.emit {
+        let name = match cpu.microarchitecture().name() {
+            "unknown" => profile.cpu.model_name.as_str(),
+            name => name,
+        };
+        emitted.result(&emit.text(&profile, name))?;
+    }
+    if let Some((path, output)) = output {
+        output.write(profile.to_string().as_bytes())?;
+        printer.aside(&how_to_use(&path, is_foreign))?;
+    }
+    Ok(Exit::Good.into())
+}
+
+/// Reads a survey, or the results of anything that has its cells.
+fn read(file: &Path) -> Result<Results> {
+    let results = result::read(file)?;
+    ensure!(
+        results.command == "survey",
+        "`{}` holds the results of `foliocopy {}`, and not of `foliocopy survey`",
+        file.display(),
+        results.command
+    );
+    Ok(results)
+}
+
+/// Whether results are of this CPU.
+fn is_here(results: &Results) -> bool {
+    let (then, now) = (environment::described(&results.environment.cpu), *Policy::host().cpu());
+    let identity = |cpu: &Cpu| (cpu.vendor(), cpu.family(), cpu.model(), cpu.stepping());
+    identity(&then) == identity(&now)
+}
+
+/// Where the profile goes, proved writable: nowhere if it is only to be emitted.
+fn output(args: &Args, is_foreign: bool) -> Result<Option<(PathBuf, OutputFile)>> {
+    let path = match (&args.output, args.emit) {
+        (Some(path), _) if path == Path::new("-") && args.emit.is_some() => {
+            bail!("--emit prints to standard output, so the profile needs a file of its own: --output FILE")
+        }
+        (Some(path), _) => path.clone(),
+        (None, Some(_)) => return Ok(None),
+        (None, None) if is_foreign => {
+            bail!(
+                "the survey is of another CPU, so its profile is of no use here: name a file with --output, or use --emit"
+            )
+        }
+        (None, None) => {
+            let path = profile::default_path().context(
+                "neither XDG_CONFIG_HOME nor HOME says where profiles lie: name a file with --output",
+            )?;
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder).with_context(|| format!("can't make `{}`", folder.display()))?;
+            }
+            path
+        }
+    };
+    let file = OutputFile::create(&path, args.force)?;
+    Ok(Some((path, file)))
+}
+
+fn profile(tuned: Tuned, cpu: Cpu, results: Results) -> Profile {
+    Profile {
+        version: PROFILE_VERSION,
+        program: concat!("foliocopy ", env!("CARGO_PKG_VERSION")).to_owned(),
+        measured: results.started,
+        cpu: ProfiledCpu {
+            vendor: cpu.vendor().name().to_owned(),
+            family: cpu.family(),
+            model: cpu.model(),
+            stepping: cpu.stepping(),
+            features: cpu.features(),
+            model_name: results.environment.cpu.model_name,
+            microcode: results.environment.cpu.microcode,
+        },
+        process: tuned.process,
+        kernel: tuned.kernel,
+        gains: tuned.gains,
+        evidence: tuned.evidence,
+    }
+}
+
+/// What was found, beside what is built in.
+fn found(tuned: &Tuned, cpu: Cpu) -> Result<String> {
+    let mut text = shares::table(&[("built in", &tuned.built_in), ("profile", &tuned.tuned)]);
+    for (place, registers, row) in [
+        ("in a process", Registers::Vector, &tuned.process),
+        ("in a kernel", Registers::GeneralPurpose, &tuned.kernel),
+    ] {
+        let built_in = environment::tables(&Policy::new(cpu, registers));
+        let tuned = environment::tables(&Policy::with_row(cpu, registers, row)?);
+        let _ = match built_in.bands == tuned.bands {
+            true => writeln!(text, "\n{place}: as built in ({})", built_in.source),
+            false => write!(text, "\n{place}:\n{}", header::tables(&tuned, None)),
+        };
+    }
+    if !tuned.gains.is_empty() {
+        let _ = write!(
+            text,
+            "\nWhere the profile differs, copies by it are so many times as fast:\n{}",
+            profile::gains(&tuned.gains)
+        );
+    }
+    if tuned.undecided != 0 {
+        let _ = writeln!(
+            text,
+            "\n{} decisions are undecided: something may be faster, and a longer --time would tell.",
+            tuned.undecided
+        );
+    }
+    Ok(text)
+}
+
+fn how_to_use(path: &Path, is_foreign: bool) -> String {
+    if path == Path::new("-") || is_foreign {
+        return String::new();
+    }
+    let usual = profile::default_path().is_some_and(|usual| usual == path);
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = path.display();
+    let used = match usual {
+        true => "every program of yours that copies with foliocopy goes by it from now on".to_owned(),
+        false => format!("`export {}={path}` lets programs copy by it", profile::VARIABLE),
+    };
+    format!(
+        "\nwritten to {path}\n{used}; `foliocopy info` shows it,\n`foliocopy tune --emit kernel --profile {path}` tells the kernel module.\n"
+    )
+}
+
+/// What a file in /etc/modprobe.d takes. The module has one primitive for each locality, without prefetch, and neither limits nor
+/// distances: it is told of one only where that is all the profile has, and what is built in has another.
+fn module_parameters(profile: &Profile) -> String {
+    let Profile { program, cpu, measured, kernel, .. } = profile;
+    let mut text = format!(
+        "# {program} on {} (family {:#x} model {:#x} stepping {}), {measured}\n",
+        cpu.model_name, cpu.family, cpu.model, cpu.stepping
+    );
+    let built_in = Policy::new(profiled(cpu), Registers::GeneralPurpose);
+    let mut options = String::new();
+    for (locality, parameter) in
+        [(Locality::Temporal, "primitive_temporal"), (Locality::NonTemporal, "primitive_nontemporal")]
+    {
+        let bands = kernel.bands(locality).as_slice();
+        let is_built_in = |band: &Band| match band.up_to {
+            Limit::Bytes(bytes) => built_in.step(locality, bytes) == band.step,
+            _ => built_in.step(locality, usize::MAX >> 1) == band.step,
+        };
+        match bands {
+            _ if bands.iter().all(is_built_in) && built_in.bands(locality).count() == bands.len() => {
+                let _ = writeln!(text, "# {locality}: as built in");
+            }
+            [Band { step: Step::Copy { by, distance: 0 }, .. }] => {
+                let _ = write!(options, " {parameter}={by}");
+            }
+            _ => {
+                let steps: Vec<String> = bands.iter().map(|band| band.step.to_string()).collect();
+                let _ = writeln!(
+                    text,
+                    "# {locality}: {}; the module has no parameters for limits and distances, and copies as built in",
+                    steps.join("; ")
+                );
+            }
+        }
+    }
+    if options.is_empty() { text } else { format!("{text}options foliocopy{options}\n") }
+}
+
+/// The CPU of a profile.
+fn profiled(cpu: &ProfiledCpu) -> Cpu {
+    let vendors = [Vendor::Intel, Vendor::Amd, Vendor::Hygon, Vendor::Centaur, Vendor::Zhaoxin];
+    let vendor = vendors.into_iter().find(|vendor| vendor.name() == cpu.vendor).unwrap_or(Vendor::Other);
+    Cpu::foreign(vendor, [cpu.family, cpu.model, cpu.stepping], cpu.features, Caches::default())
+}

@@ -1,0 +1,125 @@
+//! What a survey's samples say of a CPU: the rows of a profile, what they gain, and on what that rests.
+
+use std::collections::BTreeMap;
+
+use foliocopy::profile::{Evidence, Gain};
+use foliocopy::{Cpu, Locality, Policy, Registers, Row, RowError, Step};
+
+use crate::contender::step_name;
+use crate::statistics::{CONFIDENCE, Interval};
+use crate::survey::{Choice, Samples, Share, State, choose, judge};
+
+/// What was found.
+#[derive(Debug)]
+pub struct Tuned {
+    /// How a process copies best.
+    pub process: Row,
+    /// How a kernel does, in general-purpose registers.
+    pub kernel: Row,
+    /// By how much the process's row is faster than the one built in, where they differ.
+    pub gains: Vec<Gain>,
+    /// On what the decisions rest, where they differ or more rounds would tell.
+    pub evidence: Vec<Evidence>,
+    /// How many decisions of a process and of a kernel more rounds would tell.
+    pub undecided: usize,
+    /// The shares of the best that what is built in has.
+    pub built_in: Vec<Share>,
+    /// Those of the rows.
+    pub tuned: Vec<Share>,
+}
+
+/// Why the samples say nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum TuneError {
+    /// Something that a table has was not measured.
+    #[error("the survey lacks something, so measure anew: {0}")]
+    Missing(String),
+    /// A row came out that the CPU can't follow.
+    #[error("a row can't be followed: {0}")]
+    Row(#[from] RowError),
+}
+
+/// Decides by the samples of a survey of `cpu`.
+///
+/// # Errors
+///
+/// Where they are not enough to judge by.
+pub fn tune(samples: &Samples, cpu: Cpu) -> Result<Tuned, TuneError> {
+    let [process, kernel] = [Registers::Vector, Registers::GeneralPurpose].map(|registers| {
+        let built_in = Policy::new(cpu, registers);
+        let (row, choices) = choose(samples, &built_in);
+        (built_in, row, choices)
+    });
+    let tuned = [
+        Policy::with_row(cpu, Registers::Vector, &process.1)?,
+        Policy::with_row(cpu, Registers::GeneralPurpose, &kernel.1)?,
+    ];
+    let of_process = process.2.iter().map(|choice| ("process", choice));
+    let of_kernel = kernel.2.iter().map(|choice| ("kernel", choice));
+    let choices = || of_process.clone().chain(of_kernel.clone());
+    Ok(Tuned {
+        gains: process.2.iter().flat_map(|choice| gains(samples, choice)).collect(),
+        evidence: choices().flat_map(|(place, choice)| evidence(samples, place, choice)).collect(),
+        undecided: choices().filter(|(_, choice)| choice.undecided.is_some()).count(),
+        built_in: judge(samples, &process.0, &kernel.0).map_err(TuneError::Missing)?,
+        tuned: judge(samples, &tuned[0], &tuned[1]).map_err(TuneError::Missing)?,
+        process: process.1,
+        kernel: kernel.1,
+    })
+}
+
+/// The states of the cache in which a choice counts.
+fn states(choice: &Choice) -> &'static [State] {
+    match choice.locality {
+        Locality::Temporal => &[State::Cold, State::Hot],
+        Locality::NonTemporal => &[State::Cold],
+        Locality::Auto => &[State::Cold, State::Hot, State::Read],
+    }
+}
+
+/// What the chosen step gains where it is not the one built in.
+fn gains(samples: &Samples, choice: &Choice) -> Vec<Gain> {
+    if choice.chosen == choice.built_in {
+        return vec![];
+    }
+    let gain = |state: &State| {
+        let ratio = samples.of_two(*state, choice.bytes, choice.chosen, choice.built_in, CONFIDENCE)?;
+        let cache =
+            if *state == State::Read { "cold, then read".to_owned() } else { state.name().to_owned() };
+        Some(Gain { locality: choice.locality, cache, bytes: choice.bytes, ratio: rounded(ratio) })
+    };
+    states(choice).iter().filter_map(gain).collect()
+}
+
+/// How the chosen step and its closest rival stand to what is built in.
+fn evidence(samples: &Samples, place: &str, choice: &Choice) -> Vec<Evidence> {
+    let others: Vec<Step> = [Some(choice.chosen), choice.undecided]
+        .into_iter()
+        .flatten()
+        .filter(|step| *step != choice.built_in)
+        .collect();
+    let of_state = |state: &State| {
+        let ratios: BTreeMap<String, [f64; 3]> = others
+            .iter()
+            .filter_map(|step| {
+                let ratio = samples.of_two(*state, choice.bytes, *step, choice.built_in, CONFIDENCE)?;
+                Some((step_name(*step), rounded(ratio)))
+            })
+            .collect();
+        (!ratios.is_empty()).then(|| Evidence {
+            decision: format!("{place}.{}", choice.locality),
+            cache: if *state == State::Hot { "hot" } else { "cold" }.to_owned(),
+            bytes: choice.bytes,
+            with_read: *state == State::Read,
+            rounds: samples.rounds((*state, choice.bytes)),
+            baseline: step_name(choice.built_in),
+            ratios,
+        })
+    };
+    states(choice).iter().filter_map(of_state).collect()
+}
+
+/// Median, lower and upper end, as a profile keeps them: to four places.
+fn rounded(interval: Interval) -> [f64; 3] {
+    [interval.median, interval.low, interval.high].map(|value| (value * 1e4).round() / 1e4)
+}
