@@ -10,6 +10,7 @@ mod mask;
 mod output_file;
 mod percent_of_limit;
 mod printer;
+mod probes;
 mod profile;
 mod progress;
 mod report;

@@ -13,7 +13,7 @@ use crate::contender::Contender;
 use crate::eviction::EvictionBuffer;
 use crate::latency::TimeStampCounter;
 use crate::memory::{Available, MemoryError, MemoryKind};
-use crate::result::{Cache, Cell, MemoryGiven};
+use crate::result::{Cache, Cell, MemoryGiven, Probed};
 
 pub use case::{Case, Crew, Then};
 use sampler::{Sample, Sampler};
@@ -228,6 +228,11 @@ impl CaseRun<'_> {
                 add(&mut given, &sampler.given());
             }
             sampler.shuffle(&mut self.rng);
+            if round % plan.layout_rounds == 0 {
+                for (contender, series) in contenders.iter().zip(&mut series) {
+                    series.add_probed(sampler.probe(contender));
+                }
+            }
             self.rng.shuffle(&mut order);
             let mut samples: Vec<Option<Sample>> = contenders.iter().map(|_| None).collect();
             for &contender in &order {
@@ -268,9 +273,17 @@ struct Series {
     victim_before: Vec<f64>,
     victim_after: Vec<f64>,
     latencies: Vec<Vec<u32>>,
+    probed: Option<Probed>,
 }
 
 impl Series {
+    fn add_probed(&mut self, more: Option<Probed>) {
+        let Some(more) = more else { return };
+        let probed = self.probed.get_or_insert_default();
+        probed.copies += more.copies;
+        probed.past_cache += more.past_cache;
+    }
+
     fn push(&mut self, sample: Sample) {
         self.copies.push(sample.copy_gbps);
         self.with_read.extend(sample.with_read_gbps);
@@ -301,7 +314,8 @@ impl Series {
                 ..Cell::new(contender, case.folio_bytes, samples)
             }
         };
-        let mut cells = vec![Cell { latency_cycles: self.latencies, ..cell(self.copies, None) }];
+        let mut cells =
+            vec![Cell { latency_cycles: self.latencies, probed: self.probed, ..cell(self.copies, None) }];
         for (samples, dimension) in [
             (self.with_read, ("then", "read")),
             (self.victim_before, ("victim", "before")),
@@ -324,6 +338,7 @@ fn add(total: &mut MemoryGiven, more: &MemoryGiven) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use foliocopy::{Features, Policy};
     use std::ffi::c_void;
 
     /// Counts rounds, and stops after some of them.
@@ -419,6 +434,29 @@ mod tests {
         for cache in [Cache::Cold, Cache::Hot] {
             let cells = run(&plan(&["per-page"], vec![Case { scattered: true, ..case(cache) }])).cells;
             assert_eq!(cells[0].dimensions["folios"], "scattered");
+        }
+    }
+
+    /// What a probe decides is known of every copy by a step that has one, and of no other.
+    #[test]
+    fn a_probe_is_asked_what_it_decides() {
+        if !Policy::host().cpu().has(Features::TSC | Features::ERMS) {
+            println!("not tested: no counter, or no rep movsb worth a probe");
+            return;
+        }
+        let probe = "look:rep_movsb:movnti@0";
+        let caches = [Cache::Cold, Cache::Hot, Cache::Mixed];
+        let outcome = run(&plan(&["per-page", probe, "movnti@0"], caches.map(case).to_vec()));
+        for cell in outcome.cells {
+            match (cell.probed, cell.contender == probe) {
+                // 64 folios a round, or the same again, in three rounds of their own.
+                (Some(probed), true) => {
+                    assert_eq!(probed.copies, 3 * 64);
+                    assert!(probed.past_cache <= probed.copies);
+                }
+                (None, false) => {}
+                other => panic!("{}: {other:?}", cell.contender),
+            }
         }
     }
 

@@ -58,7 +58,7 @@ pub fn tune(samples: &Samples, cpu: Cpu) -> Result<Tuned, TuneError> {
     let of_kernel = kernel.2.iter().map(|choice| ("kernel", choice));
     let choices = || of_process.clone().chain(of_kernel.clone());
     Ok(Tuned {
-        gains: process.2.iter().flat_map(|choice| gains(samples, choice)).collect(),
+        gains: gains(samples, &process.2),
         evidence: choices().flat_map(|(place, choice)| evidence(samples, place, choice)).collect(),
         undecided: choices().filter(|(_, choice)| choice.undecided.is_some()).count(),
         built_in: judge(samples, &process.0, &kernel.0).map_err(TuneError::Missing)?,
@@ -77,18 +77,20 @@ fn states(choice: &Choice) -> &'static [State] {
     }
 }
 
-/// What the chosen step gains where it is not the one built in.
-fn gains(samples: &Samples, choice: &Choice) -> Vec<Gain> {
-    if choice.chosen == choice.built_in {
-        return vec![];
+/// What the chosen steps gain where they are not those built in, length by length for each locality and state of the cache.
+fn gains(samples: &Samples, choices: &[Choice]) -> Vec<Gain> {
+    let differing = choices.iter().filter(|choice| choice.chosen != choice.built_in);
+    let mut gains = Vec::new();
+    for state in [State::Cold, State::Read, State::Hot] {
+        let counts = differing.clone().filter(|choice| states(choice).contains(&state));
+        gains.extend(counts.filter_map(|choice| {
+            let Choice { locality, bytes, chosen, built_in, .. } = *choice;
+            let ratio = samples.of_two(state, bytes, chosen, built_in, CONFIDENCE)?;
+            let cache = if state == State::Read { "cold, then read" } else { state.name() }.to_owned();
+            Some(Gain { locality, cache, bytes, ratio: rounded(ratio) })
+        }));
     }
-    let gain = |state: &State| {
-        let ratio = samples.of_two(*state, choice.bytes, choice.chosen, choice.built_in, CONFIDENCE)?;
-        let cache =
-            if *state == State::Read { "cold, then read".to_owned() } else { state.name().to_owned() };
-        Some(Gain { locality: choice.locality, cache, bytes: choice.bytes, ratio: rounded(ratio) })
-    };
-    states(choice).iter().filter_map(gain).collect()
+    gains
 }
 
 /// How the chosen step and its closest rival stand to what is built in.

@@ -31,7 +31,7 @@ use crate::mask::MaskArg;
 use crate::percent_of_limit::Limits;
 use crate::printer::{self, Printer};
 use crate::progress::Progress;
-use crate::{header, table};
+use crate::{header, probes, table};
 use nodes::NodeChoice;
 use preset::Preset;
 
@@ -253,6 +253,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     results.warnings = before.iter().chain(&after).map(ToString::to_string).collect();
 
     printer.result(&table::tables(&results, printer.width()))?;
+    printer.aside(&probes::text(&results))?;
     let verdict = Verdict::of(&results, "foliocopy");
     printer.result(&verdict_line(&results, verdict.as_ref()))?;
     printer.warn(&after)?;

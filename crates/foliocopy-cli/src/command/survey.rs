@@ -67,7 +67,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let output = OutputFile::create(&args.output, args.force)?;
     let to_standard_error = args.output.as_os_str() == "-";
     let printer = Printer { to_standard_error, quiet: args.how.quiet };
-    let Some(results) = ready.measure("survey", &printer)? else { return Ok(Exit::Interrupted.into()) };
+    let Some(mut results) = ready.measure("survey", &printer)? else { return Ok(Exit::Interrupted.into()) };
+    results.rate();
     let mut text = Vec::new();
     result::write_to(&results, &mut text)?;
     output.write(&text)?;
@@ -162,9 +163,10 @@ impl Ready {
             warnings: vec![],
             cells,
         };
-        results.rate();
         let mut after = shares.map(Warning::about_activity).unwrap_or_default();
-        after.extend(Warning::about_cells(&results, MemoryKind::Thp));
+        // Losers have few rounds, and should.
+        let about_cells = Warning::about_cells(&results, MemoryKind::Thp);
+        after.extend(about_cells.into_iter().filter(|warning| !matches!(warning, Warning::FewRounds { .. })));
         results.warnings = before.iter().chain(&after).map(ToString::to_string).collect();
         printer.warn(&after)?;
         Ok(Some(results))

@@ -1,13 +1,13 @@
 //! The buffers of one copier: folios of source and destination, and the order in which they are copied.
 
 use fastrand::Rng;
-use foliocopy::{FolioPair, PAGE_SIZE};
+use foliocopy::{FolioPair, Locality, PAGE_SIZE, PageRange, Policy};
 
 use super::Case;
 use crate::contender::Copier;
 use crate::eviction::{self, flush_lines, read_lines};
 use crate::memory::{Mapping, MemoryError, MemoryKind, PMD_BYTES};
-use crate::result::MemoryGiven;
+use crate::result::{MemoryGiven, Probed};
 
 /// Source and destination, and which folio goes where.
 ///
@@ -88,6 +88,30 @@ impl Layout {
                 unsafe { copier.copy_each(self.folio_bytes, folios) };
             }
         }
+    }
+
+    /// Copies as [`Layout::copy`] does, one by one, and asks before each copy where the policy sends it now.
+    pub(super) fn probe(
+        &mut self,
+        copier: &Copier,
+        policy: &Policy,
+        locality: Locality,
+        repeats: usize,
+    ) -> Probed {
+        let (src, dst) = (self.src.as_ptr(), self.dst.as_mut_ptr());
+        let mut probed = Probed::default();
+        for pair in (0..repeats).flat_map(|_| &self.pairs) {
+            let (dst, src) = (dst.wrapping_add(pair.dst), src.wrapping_add(pair.src));
+            // SAFETY: a whole folio inside the mapping (INVARIANT).
+            let range = unsafe { PageRange::new(src.cast(), self.folio_bytes / PAGE_SIZE) };
+            let settled = range.map(|range| policy.settle(locality, range));
+            let is_past = settled.is_ok_and(|step| step.primitives()[0].is_non_temporal());
+            probed.copies += 1;
+            probed.past_cache += u64::from(is_past);
+            // SAFETY: whole folios inside the two mappings (INVARIANT), which are ours and apart.
+            unsafe { copier.copy_each(self.folio_bytes, [(dst, src)].into_iter()) };
+        }
+        probed
     }
 
     /// Copies and reads, folio by folio, `repeats` times.

@@ -15,11 +15,14 @@ use crate::contender::{Contender, Copier, Kind};
 use crate::eviction::{self, EvictionBuffer, read_lines};
 use crate::latency;
 use crate::memory::{Mapping, MemoryError, MemoryKind};
-use crate::result::{Cache, MemoryGiven};
+use crate::result::{Cache, MemoryGiven, Probed};
 
 /// The most folios in a row that are all hot or all cold, where the cache is mixed; a quarter of the folios if that is less, or
 /// a few large ones would all be hot in one round and all cold in the next.
 const LONGEST_BURST: usize = 64;
+
+/// A probe is asked as often about a folio that is copied again and again, in a round.
+const PROBED_REPEATS: usize = 64;
 
 /// What one contender did in one round.
 pub(super) struct Sample {
@@ -140,10 +143,7 @@ impl<'a> Sampler<'a> {
     }
 
     fn sample_one(&mut self, copier: &Copier, rng: &mut Rng) -> Sample {
-        if self.case.cache != Cache::Hot {
-            self.layouts[0].flush(|_| true);
-            self.eviction.evict();
-        }
+        self.make_cold();
         let victim_before = self.victim.as_ref().map(|victim| {
             eviction::warm(iter::once(victim.as_slice()));
             gbps(victim.bytes(), timed(|| read_lines(victim.as_slice())))
@@ -170,6 +170,33 @@ impl<'a> Sampler<'a> {
             with_read_gbps: with_read.map(|time| gbps(bytes, time)),
             victim_gbps: victim_before.zip(victim_after),
             latencies,
+        }
+    }
+
+    /// What the probe of `contender` decides of the copies of a run, which are made and not timed. `None` where it has no probe, or
+    /// one for all of the copies.
+    pub(super) fn probe(&mut self, contender: &Contender) -> Option<Probed> {
+        let Kind::Folios(copier) = contender.kind() else { return None };
+        let (policy, locality) = copier.decides_by()?;
+        let far = policy.step(locality, self.case.folio_bytes as usize).far();
+        let is_probe = policy.step(locality, self.case.folio_bytes as usize).is_probe();
+        let past = far.primitives()[0].is_non_temporal();
+        let at_once = self.case.scattered && copier.takes_batches();
+        if !is_probe || !past || at_once || self.case.crew != Crew::One {
+            return None;
+        }
+        self.make_cold();
+        self.warm_code(copier);
+        let layout = &mut self.layouts[0];
+        let repeats = prepare(layout, self.case, copier, &self.hot).min(PROBED_REPEATS);
+        Some(layout.probe(copier, policy, locality, repeats))
+    }
+
+    /// Evicts everything, unless the case is hot.
+    fn make_cold(&mut self) {
+        if self.case.cache != Cache::Hot {
+            self.layouts[0].flush(|_| true);
+            self.eviction.evict();
         }
     }
 

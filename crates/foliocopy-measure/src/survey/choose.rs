@@ -43,8 +43,7 @@ pub fn choose(samples: &Samples, built_in: &Policy) -> (Row, Vec<Choice>) {
     let chooser = Chooser { samples, built_in };
     let mut choices = Vec::new();
     let mut bands = |locality: Locality| {
-        let chosen = chooser.table(locality);
-        let bands = chooser.bands(locality, &chosen);
+        let (bands, chosen) = chooser.table(locality);
         choices.extend(chosen);
         bands
     };
@@ -78,12 +77,30 @@ impl Chooser<'_> {
         self.built_in.step(locality, bytes as usize)
     }
 
-    /// The choice for each length that was measured.
-    fn table(&self, locality: Locality) -> Vec<Choice> {
+    /// The table, with the choice for each length that was measured. Where it has too many bands, each has to gain more.
+    fn table(&self, locality: Locality) -> (Bands, Vec<Choice>) {
         let lengths = self.lengths(locality);
         let candidates: Vec<Vec<Candidate>> =
             lengths.iter().map(|bytes| self.candidates(locality, *bytes)).collect();
-        let path = cheapest(&candidates, |length, step| self.step(locality, lengths[length]) == step);
+        let mut change = CHANGE;
+        loop {
+            let choices = self.choices(locality, &lengths, &candidates, change);
+            if let Some(bands) = self.bands(locality, &choices) {
+                return (bands, choices);
+            }
+            change *= 1.5;
+        }
+    }
+
+    fn choices(
+        &self,
+        locality: Locality,
+        lengths: &[u64],
+        candidates: &[Vec<Candidate>],
+        change: f64,
+    ) -> Vec<Choice> {
+        let is_built_in = |length: usize, step| self.step(locality, lengths[length]) == step;
+        let path = cheapest(candidates, is_built_in, change);
         let choice = |((bytes, candidates), place): ((&u64, &Vec<Candidate>), usize)| {
             let chosen = candidates[place];
             let rival = candidates.iter().filter(|other| other.may_be_faster && other.step != chosen.step);
@@ -99,7 +116,7 @@ impl Chooser<'_> {
                     .map(|rival| rival.step),
             }
         };
-        lengths.iter().zip(&candidates).zip(path).map(choice).collect()
+        lengths.iter().zip(candidates).zip(path).map(choice).collect()
     }
 
     /// The lengths at which the table is chosen: where it can be told what a hot source loses, as far as that counts.
@@ -201,8 +218,8 @@ impl Chooser<'_> {
     }
 
     /// The bands of the chosen steps: what is built in keeps its own limits. A band begins at the length at which its step was
-    /// measured.
-    fn bands(&self, locality: Locality, chosen: &[Choice]) -> Bands {
+    /// measured. `None` where they are more than a table has.
+    fn bands(&self, locality: Locality, chosen: &[Choice]) -> Option<Bands> {
         let mut bands: Vec<(usize, Step)> = Vec::new();
         let mut add = |up_to: usize, step: Step| match bands.last_mut() {
             Some(last) if last.1 == step => last.0 = up_to,
@@ -226,22 +243,23 @@ impl Chooser<'_> {
             }
             begin = end.saturating_add(PAGE_SIZE);
         }
-        let table = |bands: &[(usize, Step)]| {
-            let band = |(up_to, step): &(usize, Step)| match *up_to {
-                usize::MAX => Band::rest(*step),
-                bytes => Band { up_to: Limit::Bytes(bytes), step: *step },
-            };
-            Bands::try_of(&bands.iter().map(band).collect::<Vec<_>>())
+        // Nothing was measured: what is built in.
+        let bands = if chosen.is_empty() { built_in } else { bands };
+        let band = |(up_to, step): &(usize, Step)| match *up_to {
+            usize::MAX => Band::rest(*step),
+            bytes => Band { up_to: Limit::Bytes(bytes), step: *step },
         };
-        // Nothing was measured, or more bands than a table has: what is built in.
-        table(&bands)
-            .or_else(|| table(&built_in))
-            .unwrap_or(Bands::always(self.step(locality, u64::MAX >> 1)))
+        Bands::try_of(&bands.iter().map(band).collect::<Vec<_>>())
     }
 }
 
-/// The place of the candidate for each length, so that all costs and the changes between them add up to the least.
-fn cheapest(candidates: &[Vec<Candidate>], is_built_in: impl Fn(usize, Step) -> bool) -> Vec<usize> {
+/// The place of the candidate for each length, so that all costs and the changes between them, at `change` each, add up to the
+/// least.
+fn cheapest(
+    candidates: &[Vec<Candidate>],
+    is_built_in: impl Fn(usize, Step) -> bool,
+    change: f64,
+) -> Vec<usize> {
     // The cost of the cheapest way to each candidate, and where it came from.
     let mut ways: Vec<Vec<(f64, usize)>> = Vec::new();
     for (length, own) in candidates.iter().enumerate() {
@@ -254,7 +272,7 @@ fn cheapest(candidates: &[Vec<Candidate>], is_built_in: impl Fn(usize, Step) -> 
             let through = before.iter().zip(ways).enumerate().map(|(place, (from, (cost, _)))| {
                 let is_free = from.step == candidate.step
                     || is_built_in(length - 1, from.step) && is_built_in(length, candidate.step);
-                (cost + candidate.cost + if is_free { 0.0 } else { CHANGE }, place)
+                (cost + candidate.cost + if is_free { 0.0 } else { change }, place)
             });
             through.min_by(|(one, _), (other, _)| one.total_cmp(other)).unwrap_or((f64::INFINITY, 0))
         };
