@@ -11,6 +11,7 @@ pub(crate) mod report;
 pub(crate) mod reproduce;
 pub(crate) mod roofline;
 pub(crate) mod selftest;
+pub(crate) mod survey;
 pub(crate) mod tune;
 
 use std::process::ExitCode;
@@ -38,7 +39,9 @@ pub(crate) enum Command {
     Reproduce(reproduce::Args),
     /// Measure the limits of this machine's memory and where each primitive stands against them
     Roofline(roofline::Args),
-    /// Measure by what copies are fastest on this CPU, and write it as a profile
+    /// Measure every way to copy on this CPU, for those who keep its table
+    Survey(survey::Args),
+    /// Find the table by which copies are fastest on this CPU, and write it as a profile
     Tune(tune::Args),
     /// Print the completions for a shell
     Completions(completions::Args),
@@ -58,6 +61,7 @@ impl Command {
             Command::Report(args) => report::run(args),
             Command::Reproduce(args) => reproduce::run(args),
             Command::Roofline(args) => roofline::run(args),
+            Command::Survey(args) => survey::run(args),
             Command::Tune(args) => tune::run(args),
             Command::Completions(args) => completions::run(args),
             Command::Man(args) => man::run(args),

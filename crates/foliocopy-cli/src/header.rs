@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use foliocopy_measure::result::{Environment, Parameters, PolicyChoice};
+use foliocopy::{Locality, PAGE_SIZE};
+use foliocopy_measure::result::{Environment, Parameters, PolicyBand, PolicyTables};
 use foliocopy_measure::size::Size;
 
 /// The environment as lines of `name: value`.
@@ -91,18 +92,24 @@ pub(crate) fn parameters(parameters: &Parameters) -> String {
     text
 }
 
-/// A line for each run of sizes of a locality that are copied in the same way for the same reason.
-pub(crate) fn choices(choices: &[PolicyChoice]) -> String {
+/// A policy's tables, a line a band, of all localities or of one.
+pub(crate) fn tables(tables: &PolicyTables, only: Option<Locality>) -> String {
     let mut text = String::new();
-    for same in
-        choices.chunk_by(|one, other| (&one.locality, &one.reason) == (&other.locality, &other.reason))
-    {
-        let (first, last) = (&same[0], &same[same.len() - 1]);
-        let sizes = match same {
-            [only] => Size(only.bytes).to_string(),
-            _ => format!("{} to {}", Size(first.bytes), Size(last.bytes)),
-        };
-        let _ = writeln!(text, "  {:<12} {sizes:<12} {}", first.locality, first.reason);
+    let of_locality = |band: &&PolicyBand| only.is_none_or(|only| band.locality == only.name());
+    let bands: Vec<&PolicyBand> = tables.bands.iter().filter(of_locality).collect();
+    for table in bands.chunk_by(|one, other| one.locality == other.locality) {
+        let mut from = PAGE_SIZE as u64;
+        for (index, band) in table.iter().enumerate() {
+            let locality = if index == 0 { &*band.locality } else { "" };
+            let sizes = match band.up_to {
+                Some(up_to) if up_to == from => Size(from).to_string(),
+                Some(up_to) => format!("{} to {}", Size(from), Size(up_to)),
+                None if index == 0 => "all".to_owned(),
+                None => format!("{} and up", Size(from)),
+            };
+            let _ = writeln!(text, "  {locality:<12} {sizes:<12} {}", band.step);
+            from = band.up_to.map_or(from, |up_to| up_to + PAGE_SIZE as u64);
+        }
     }
     text
 }
@@ -113,17 +120,24 @@ mod tests {
     use foliocopy_measure::result::{CacheLevel, CpuIdentity, Node};
 
     #[test]
-    fn sizes_that_are_treated_alike_share_a_line() {
-        let choice = |bytes, reason: &str| PolicyChoice {
-            locality: "auto".into(),
-            bytes,
-            primitive: "rep_movsb".into(),
-            reason: reason.into(),
+    fn a_table_says_from_where_to_where_each_band_goes() {
+        let band = |locality: &str, up_to, step: &str| PolicyBand {
+            locality: locality.into(),
+            up_to,
+            step: step.into(),
         };
-        let all = [choice(4096, "because"), choice(16384, "because"), choice(65536, "otherwise")];
-        let text = choices(&all);
-        assert_eq!(text, "  auto         4K to 16K    because\n  auto         64K          otherwise\n");
-        assert_eq!(choices(&all[2..]), "  auto         64K          otherwise\n");
+        let all = PolicyTables {
+            bands: vec![
+                band("temporal", None, "rep_movsb"),
+                band("auto", Some(4096), "avx2"),
+                band("auto", Some(61440), "rep_movsb"),
+                band("auto", None, "avx2_nt"),
+            ],
+            ..PolicyTables::default()
+        };
+        let auto = "  auto         4K           avx2\n               8K to 60K    rep_movsb\n               64K and up   avx2_nt\n";
+        assert_eq!(tables(&all, Some(Locality::Auto)), auto);
+        assert_eq!(tables(&all, None), format!("  temporal     all          rep_movsb\n{auto}"));
     }
 
     #[test]

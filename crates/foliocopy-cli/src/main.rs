@@ -6,13 +6,17 @@ mod exit;
 mod export;
 mod header;
 mod interrupt;
+mod mask;
 mod output_file;
 mod percent_of_limit;
 mod printer;
+mod probes;
 mod profile;
 mod progress;
 mod report;
+mod row_source;
 mod selftest;
+mod shares;
 mod table;
 
 use std::io;

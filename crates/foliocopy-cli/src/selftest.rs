@@ -122,11 +122,9 @@ impl Bench {
                 let good = index * PAGE_SIZE;
                 let wrong = |what: String| Mismatch(format!("page {index} of the {side} is bad: {what}"));
                 self.side(side).spoil(index).map_err(|error| wrong(error.to_string()))?;
-                // SAFETY: our own memory, of which nobody has a reference now.
-                let copied = unsafe {
-                    let (dst, src) = (self.dst.range(), self.src.range());
-                    CopyOptions::new().primitive(primitive).copy_mc_pages(dst, src)
-                };
+                let copied = CopyOptions::new()
+                    .primitive(primitive)
+                    .copy_mc_pages(self.dst.range_mut(), self.src.range());
                 let expected = |error: &MemoryError| {
                     (error.bytes_copied, error.page_index, error.side) == (good, index, side)
                 };

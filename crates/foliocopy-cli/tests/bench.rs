@@ -43,7 +43,7 @@ fn shows_the_table_the_verdict_and_how_to_go_on() {
         .code(0)
         .stdout(
             contains("CPU:")
-                .and(contains("foliocopy chooses:"))
+                .and(contains("foliocopy copies ("))
                 .and(contains("per-page-mc"))
                 .and(contains("rfc-mc")),
         )
@@ -335,11 +335,29 @@ fn a_primitive_that_this_cpu_lacks_is_refused_by_its_feature() {
 #[test]
 fn the_environment_is_obeyed_and_checked() {
     short().env("FOLIOCOPY_MASK", "fsrm").assert().code(0).stdout(contains("one memcpy (movq)"));
-    short()
-        .env("FOLIOCOPY_MASK", "sse9")
+    let typo = || {
+        let mut command = short();
+        command.env("FOLIOCOPY_MASK", "sse9");
+        command
+    };
+    typo().assert().code(0).stderr(contains("warning: FOLIOCOPY_MASK: unknown CPU feature"));
+    typo()
+        .env("FOLIOCOPY_STRICT", "1")
         .assert()
         .code(2)
-        .stderr(contains("FOLIOCOPY_MASK: unknown CPU feature"));
+        .stdout("")
+        .stderr(contains("error: FOLIOCOPY_MASK: unknown CPU feature"));
+}
+
+/// A CPU whose row is masked is copied on as one that was never measured, and says what to do.
+#[test]
+fn a_cpu_without_a_row_is_told_what_to_do() {
+    short()
+        .args(["--mask", "row"])
+        .assert()
+        .code(0)
+        .stdout(contains("foliocopy copies (the general rule"))
+        .stderr(contains("This CPU was never measured").and(contains("foliocopy survey")));
 }
 
 #[test]

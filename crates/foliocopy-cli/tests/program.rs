@@ -17,7 +17,7 @@ fn help_documents_the_exit_codes() {
 
 #[test]
 fn every_command_documents_them() {
-    for command in ["compare", "migrate", "report", "roofline", "kernel bench", "kernel patch on", "tune"] {
+    for command in ["compare", "migrate", "report", "roofline", "kernel bench", "kernel patch on"] {
         let arguments = command.split(' ').chain(["--help"]);
         foliocopy().args(arguments).assert().success().stdout(contains("Exit codes:"));
     }
@@ -54,7 +54,22 @@ fn info_names_what_a_mask_takes_away() {
     if foliocopy::Cpu::detect().has(foliocopy::Features::AVX2) {
         foliocopy().arg("info").env("FOLIOCOPY_MASK", "avx2").assert().stdout(contains("(masked: avx2)"));
     }
-    foliocopy().arg("info").env("FOLIOCOPY_MASK", "sse9").assert().code(2).stderr(contains("known are erms"));
+    let typo = || {
+        let mut command = foliocopy();
+        command.arg("info").env("FOLIOCOPY_MASK", "sse9");
+        command
+    };
+    typo()
+        .assert()
+        .success()
+        .stdout(contains("Left aside: FOLIOCOPY_MASK: ").and(contains("known are erms")));
+    typo().env("FOLIOCOPY_STRICT", "1").assert().code(2).stderr(contains("known are erms"));
+    foliocopy()
+        .arg("info")
+        .env("FOLIOCOPY_MASK", "row")
+        .assert()
+        .success()
+        .stdout(contains("in a process (the general rule").and(contains("foliocopy survey")));
 }
 
 #[test]
@@ -70,8 +85,9 @@ fn info_is_json_too() {
             "{primitive}"
         );
     }
-    assert_eq!(
-        info["environment"]["policy"].as_array().unwrap().len(),
-        info["kernel_policy"].as_array().unwrap().len()
-    );
+    for tables in [&info["environment"]["tables"], &info["kernel_tables"]] {
+        assert!(tables["source"].is_string(), "{tables}");
+        let unlimited = tables["bands"].as_array().unwrap().iter().filter(|band| band["up_to"].is_null());
+        assert_eq!(unlimited.count(), foliocopy::Locality::ALL.len());
+    }
 }

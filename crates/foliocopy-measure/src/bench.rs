@@ -13,7 +13,7 @@ use crate::contender::Contender;
 use crate::eviction::EvictionBuffer;
 use crate::latency::TimeStampCounter;
 use crate::memory::{Available, MemoryError, MemoryKind};
-use crate::result::{Cache, Cell, MemoryGiven};
+use crate::result::{Cache, Cell, MemoryGiven, Probed};
 
 pub use case::{Case, Crew, Then};
 use sampler::{Sample, Sampler};
@@ -25,6 +25,8 @@ pub struct Plan {
     pub contenders: Vec<Contender>,
     /// In which situations, in turn.
     pub cases: Vec<Case>,
+    /// Who takes part in each case, by their places in `contenders`; everybody in all where this is empty.
+    pub lineups: Vec<Vec<usize>>,
     /// At most so many rounds of each case.
     pub rounds: u32,
     /// About so long for all cases together; every case gets one round at least.
@@ -143,6 +145,17 @@ impl Plan {
         })
     }
 
+    /// Who takes part in the `index`th case.
+    fn lineup(&self, index: usize) -> impl Iterator<Item = &Contender> {
+        let lineup = self.lineups.get(index);
+        let contenders = self.contenders.iter().enumerate();
+        contenders
+            .filter(move |(place, contender)| {
+                self.cases[index].admits(contender) && lineup.is_none_or(|lineup| lineup.contains(place))
+            })
+            .map(|(_, contender)| contender)
+    }
+
     /// Whether any case needs its caches evicted.
     fn evicts(&self) -> bool {
         self.cases.iter().any(|case| case.cache != Cache::Hot)
@@ -194,8 +207,7 @@ impl CaseRun<'_> {
         cells: &mut Vec<Cell>,
     ) -> Result<bool, BenchError> {
         let (plan, case) = (self.plan, self.case);
-        let contenders: Vec<&Contender> =
-            plan.contenders.iter().filter(|contender| case.admits(contender)).collect();
+        let contenders: Vec<&Contender> = plan.lineup(self.index).collect();
         let mut series: Vec<Series> = contenders.iter().map(|_| Series::default()).collect();
         let mut sampler = Sampler::new(plan, case, eviction, &mut self.rng)?;
         for contender in &contenders {
@@ -216,6 +228,11 @@ impl CaseRun<'_> {
                 add(&mut given, &sampler.given());
             }
             sampler.shuffle(&mut self.rng);
+            if round % plan.layout_rounds == 0 {
+                for (contender, series) in contenders.iter().zip(&mut series) {
+                    series.add_probed(sampler.probe(contender));
+                }
+            }
             self.rng.shuffle(&mut order);
             let mut samples: Vec<Option<Sample>> = contenders.iter().map(|_| None).collect();
             for &contender in &order {
@@ -256,9 +273,17 @@ struct Series {
     victim_before: Vec<f64>,
     victim_after: Vec<f64>,
     latencies: Vec<Vec<u32>>,
+    probed: Option<Probed>,
 }
 
 impl Series {
+    fn add_probed(&mut self, more: Option<Probed>) {
+        let Some(more) = more else { return };
+        let probed = self.probed.get_or_insert_default();
+        probed.copies += more.copies;
+        probed.past_cache += more.past_cache;
+    }
+
     fn push(&mut self, sample: Sample) {
         self.copies.push(sample.copy_gbps);
         self.with_read.extend(sample.with_read_gbps);
@@ -289,7 +314,8 @@ impl Series {
                 ..Cell::new(contender, case.folio_bytes, samples)
             }
         };
-        let mut cells = vec![Cell { latency_cycles: self.latencies, ..cell(self.copies, None) }];
+        let mut cells =
+            vec![Cell { latency_cycles: self.latencies, probed: self.probed, ..cell(self.copies, None) }];
         for (samples, dimension) in [
             (self.with_read, ("then", "read")),
             (self.victim_before, ("victim", "before")),
@@ -312,6 +338,7 @@ fn add(total: &mut MemoryGiven, more: &MemoryGiven) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use foliocopy::{Features, Policy};
     use std::ffi::c_void;
 
     /// Counts rounds, and stops after some of them.
@@ -337,6 +364,7 @@ mod tests {
         Plan {
             contenders: Contender::all_named(names.iter().copied()).unwrap(),
             cases,
+            lineups: vec![],
             rounds: 5,
             time: Duration::from_secs(60),
             memory: MemoryKind::Thp,
@@ -407,6 +435,40 @@ mod tests {
             let cells = run(&plan(&["per-page"], vec![Case { scattered: true, ..case(cache) }])).cells;
             assert_eq!(cells[0].dimensions["folios"], "scattered");
         }
+    }
+
+    /// What a probe decides is known of every copy by a step that has one, and of no other.
+    #[test]
+    fn a_probe_is_asked_what_it_decides() {
+        if !Policy::host().cpu().has(Features::TSC | Features::ERMS) {
+            println!("not tested: no counter, or no rep movsb worth a probe");
+            return;
+        }
+        let probe = "look:rep_movsb:movnti@0";
+        let caches = [Cache::Cold, Cache::Hot, Cache::Mixed];
+        let outcome = run(&plan(&["per-page", probe, "movnti@0"], caches.map(case).to_vec()));
+        for cell in outcome.cells {
+            match (cell.probed, cell.contender == probe) {
+                // 64 folios a round, or the same again, in three rounds of their own.
+                (Some(probed), true) => {
+                    assert_eq!(probed.copies, 3 * 64);
+                    assert!(probed.past_cache <= probed.copies);
+                }
+                (None, false) => {}
+                other => panic!("{}: {other:?}", cell.contender),
+            }
+        }
+    }
+
+    #[test]
+    fn a_case_may_have_a_lineup_of_its_own() {
+        let plan = Plan {
+            lineups: vec![vec![0, 1], vec![0]],
+            ..plan(&["per-page", "rfc"], vec![case(Cache::Cold), case(Cache::Hot)])
+        };
+        let who: Vec<_> = run(&plan).cells.into_iter().map(|cell| (cell.cache, cell.contender)).collect();
+        let [cold, hot] = [Some(Cache::Cold), Some(Cache::Hot)];
+        assert_eq!(who, [(cold, "per-page".into()), (cold, "rfc".into()), (hot, "per-page".into())]);
     }
 
     #[test]

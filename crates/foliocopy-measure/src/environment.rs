@@ -3,14 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use foliocopy::{CopyError, Cpu, Features, Locality, Microarchitecture, Policy};
+use foliocopy::{
+    Caches, CopyError, Cpu, Features, Locality, Microarchitecture, Policy, Source, Vendor, copy_pages,
+};
 
 use crate::latency::TimeStampCounter;
-use crate::result::{CpuIdentity, Environment, PolicyChoice};
+use crate::result::{CpuIdentity, Environment, PolicyBand, PolicyTables};
 use crate::topology::Topology;
-
-/// Sizes for which the policy is asked what it would choose: around its thresholds, and what folios are.
-pub const POLICY_SIZES: [u64; 6] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 2 << 20, 64 << 20];
 
 /// The vendor of QEMU's emulator in CPUID leaf 0x4000_0000 (target/i386/cpu.c).
 const EMULATOR: &str = "TCGTCGTCGTCG";
@@ -19,9 +18,12 @@ const EMULATOR: &str = "TCGTCGTCGTCG";
 ///
 /// # Errors
 ///
-/// Those of [`Policy::host`]: the environment variables name something unknown.
+/// [`CopyError::Environment`] where copies are refused: an environment variable or a profile can't be followed, and
+/// `FOLIOCOPY_STRICT=1` is set.
 pub fn detect() -> Result<Environment, CopyError> {
-    let policy = Policy::host()?;
+    // No page, so that nothing is copied but what can be said against it is.
+    copy_pages(&mut [], &[])?;
+    let (policy, report) = (Policy::host(), Policy::host_report());
     let topology = Topology::detect();
     let hypervisor = hypervisor();
     Ok(Environment {
@@ -42,30 +44,55 @@ pub fn detect() -> Result<Environment, CopyError> {
         numa_balancing: text("/proc/sys/kernel/numa_balancing").map(|mode| mode != "0"),
         load_average: text("/proc/loadavg").and_then(|text| load_average(&text)),
         tsc_hz: TimeStampCounter::detect().hertz(),
-        policy: choices(&policy),
+        tables: tables(policy),
+        profile: report.profile.map(|file| file.display().to_string()),
+        left_aside: report.problems.iter().map(ToString::to_string).collect(),
     })
 }
 
 fn cpu(cpu: &Cpu, topology: &Topology) -> CpuIdentity {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| cpuinfo_field(&cpuinfo, name).map(str::to_owned);
-    let masked = Cpu::detect().features.without(cpu.features);
+    let masked = Cpu::detect().features().without(cpu.features());
     CpuIdentity {
-        vendor: field("vendor_id").unwrap_or_else(|| cpu.vendor.name().to_owned()),
+        vendor: field("vendor_id").unwrap_or_else(|| cpu.vendor().name().to_owned()),
         model_name: field("model name").unwrap_or_default(),
-        family: cpu.family,
-        model: cpu.model,
-        stepping: cpu.stepping,
+        family: cpu.family(),
+        model: cpu.model(),
+        stepping: cpu.stepping(),
         microarchitecture: match cpu.microarchitecture() {
             Microarchitecture::Unknown => None,
             known => Some(known.name().to_owned()),
         },
         microcode: field("microcode"),
-        features: names(cpu.features),
+        features: names(cpu.features()),
         masked: names(masked),
         online_cpus: topology.online_cpus.len() as u32,
         caches: topology.caches.clone(),
     }
+}
+
+/// The CPU of results, as far as a policy asks: it explains, and copies nothing.
+pub fn described(identity: &CpuIdentity) -> Cpu {
+    let vendor = match identity.vendor.as_str() {
+        "GenuineIntel" => Vendor::Intel,
+        "AuthenticAMD" => Vendor::Amd,
+        "HygonGenuine" => Vendor::Hygon,
+        "CentaurHauls" => Vendor::Centaur,
+        "  Shanghai  " | "Shanghai" => Vendor::Zhaoxin,
+        _ => Vendor::Other,
+    };
+    let features = identity.features.iter().filter_map(|name| name.parse().ok());
+    let cache = |level| {
+        let of_level = identity.caches.iter().filter(|cache| cache.level == level);
+        of_level.map(|cache| cache.bytes as usize).max().unwrap_or(0)
+    };
+    Cpu::foreign(
+        vendor,
+        [identity.family, identity.model, identity.stepping],
+        features.fold(Features::NONE, Features::union),
+        Caches { l1d: cache(1), l2: cache(2), l3: cache(3) },
+    )
 }
 
 fn names(features: Features) -> Vec<String> {
@@ -80,18 +107,21 @@ fn cpuinfo_field<'a>(cpuinfo: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-/// What the policy chooses for every locality and size.
-pub fn choices(policy: &Policy) -> Vec<PolicyChoice> {
-    let choice = |locality: Locality, bytes: u64| {
-        let explanation = policy.explain(locality, bytes as usize);
-        PolicyChoice {
-            locality: locality.name().to_owned(),
-            bytes,
-            primitive: explanation.choice().primitive.name().to_owned(),
-            reason: explanation.to_string(),
-        }
+/// The policy's tables.
+pub fn tables(policy: &Policy) -> PolicyTables {
+    let bands = |locality: &Locality| {
+        let name = locality.name();
+        policy.bands(*locality).map(move |(up_to, step)| PolicyBand {
+            locality: name.to_owned(),
+            up_to: (up_to != usize::MAX).then_some(up_to as u64),
+            step: step.to_string(),
+        })
     };
-    Locality::ALL.iter().flat_map(|locality| POLICY_SIZES.map(|bytes| choice(*locality, bytes))).collect()
+    PolicyTables {
+        source: policy.source().to_string(),
+        general: policy.source() == Source::General,
+        bands: Locality::ALL.iter().flat_map(bands).collect(),
+    }
 }
 
 /// The one in brackets, as in `always [madvise] never`.
@@ -151,8 +181,19 @@ mod tests {
         assert!(environment.kernel.starts_with("Linux "), "{}", environment.kernel);
         assert!(!environment.cpu.vendor.is_empty());
         assert!(environment.cpu.online_cpus > 0);
-        assert_eq!(environment.policy.len(), Locality::ALL.len() * POLICY_SIZES.len());
+        let unlimited = environment.tables.bands.iter().filter(|band| band.up_to.is_none());
+        assert_eq!(unlimited.count(), Locality::ALL.len());
+        assert!(!environment.tables.source.is_empty());
         assert!(environment.load_average.is_some());
+    }
+
+    /// What is written of a CPU tells how a policy copies on it.
+    #[test]
+    fn a_cpu_that_was_written_down_is_copied_on_as_it_was() {
+        let environment = detect().unwrap();
+        let policy = Policy::new(described(&environment.cpu), foliocopy::Registers::Vector);
+        let here = Policy::new(*Policy::host().cpu(), foliocopy::Registers::Vector);
+        assert_eq!(tables(&policy), tables(&here));
     }
 
     #[test]

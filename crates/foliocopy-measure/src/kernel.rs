@@ -6,11 +6,12 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use foliocopy::Source;
 use serde::Deserialize;
 use thiserror::Error;
 
 use crate::bench::{Case, Observer, Outcome};
-use crate::result::{Cache, Cell, Contender, PolicyChoice};
+use crate::result::{Cache, Cell, Contender, PolicyBand, PolicyTables};
 
 /// Where the module's files are, once debugfs is mounted and the module loaded.
 pub const DEBUGFS: &str = "/sys/kernel/debug/foliocopy";
@@ -251,16 +252,33 @@ fn reason(file: &mut File) -> Option<String> {
     }
 }
 
-/// How the module whose files are in `folder` copies, and why.
-pub fn policy(folder: &Path) -> io::Result<Vec<PolicyChoice>> {
-    let text = std::fs::read_to_string(folder.join("policy"))?;
-    let choice = |line: &str| {
-        let (locality, rest) = line.split_once(' ')?;
-        let (primitive, _) = rest.split_once(',')?;
-        let (locality, primitive, reason) = (locality.into(), primitive.into(), rest.into());
-        Some(PolicyChoice { locality, bytes: 2 << 20, primitive, reason })
-    };
-    Ok(text.lines().filter_map(choice).collect())
+/// How the module whose files are in `folder` copies.
+///
+/// # Errors
+///
+/// Where its file can't be read.
+pub fn policy(folder: &Path) -> io::Result<PolicyTables> {
+    Ok(tables(&std::fs::read_to_string(folder.join("policy"))?))
+}
+
+/// The module's lines, such as `temporal, up to 61440 bytes: movnti (measured on such a CPU)`, as tables.
+fn tables(text: &str) -> PolicyTables {
+    let mut tables = PolicyTables::default();
+    for line in text.lines() {
+        let Some((locality, rest)) = line.split_once(", ") else { continue };
+        let Some((limit, step)) = rest.split_once(": ") else { continue };
+        let (step, source) = match step.rsplit_once(" (") {
+            Some((step, source)) => (step, source.trim_end_matches(')')),
+            None => (step, ""),
+        };
+        let up_to = limit.strip_prefix("up to ").and_then(|limit| limit.strip_suffix(" bytes")?.parse().ok());
+        tables.bands.push(PolicyBand { locality: locality.to_owned(), up_to, step: step.to_owned() });
+        tables.general |= source == Source::General.text();
+        if tables.source.is_empty() {
+            tables.source = source.to_owned();
+        }
+    }
+    tables
 }
 
 #[cfg(test)]
@@ -325,6 +343,30 @@ mod tests {
         assert!(plan().round(ROUND, 1).is_err());
         let error = plan().round("{\"error\":\"foliocopy failed (-133)\"}\n", 0).unwrap_err();
         assert_eq!(error, Line::Error { error: "foliocopy failed (-133)".into() });
+    }
+
+    #[test]
+    fn the_modules_tables_are_read() {
+        let text = "temporal, any length: rep_movsb (measured on such a CPU)\n\
+                    non_temporal, up to 61440 bytes: movnti, prefetching 1024 bytes ahead (measured on such a CPU)\n\
+                    non_temporal, any length: look at the source: in a cache movq; in memory movnti (asked for by name)\n";
+        let tables = tables(text);
+        let band = |locality: &str, up_to, step: &str| PolicyBand {
+            locality: locality.into(),
+            up_to,
+            step: step.into(),
+        };
+        assert_eq!(
+            tables.bands,
+            [
+                band("temporal", None, "rep_movsb"),
+                band("non_temporal", Some(61440), "movnti, prefetching 1024 bytes ahead"),
+                band("non_temporal", None, "look at the source: in a cache movq; in memory movnti"),
+            ]
+        );
+        assert_eq!((tables.source.as_str(), tables.general), ("measured on such a CPU", false));
+        let general = format!("temporal, any length: movq ({})\n", Source::General.text());
+        assert!(super::tables(&general).general);
     }
 
     #[test]

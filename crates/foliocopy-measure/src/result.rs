@@ -11,8 +11,8 @@ mod parameters;
 
 use serde::{Deserialize, Serialize};
 
-pub use cell::{Cache, Cell, MemoryGiven, Ratio, Situation};
-pub use environment::{CacheLevel, CpuIdentity, Environment, Node, PolicyChoice};
+pub use cell::{Cache, Cell, MemoryGiven, Probed, Ratio, Situation};
+pub use environment::{CacheLevel, CpuIdentity, Environment, Node, PolicyBand, PolicyTables};
 pub use file::{ReadError, read, read_from, write_to};
 pub use parameters::{Contender, Parameters};
 

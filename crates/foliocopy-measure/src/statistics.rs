@@ -162,6 +162,53 @@ fn median_in_place(values: &mut [f64]) -> f64 {
     f64::midpoint(lower, upper)
 }
 
+/// The median with its interval at `confidence`, between 0 and 1: the sign test's, between two of the ordered values. `None` of no
+/// values; from the smallest to the largest of too few.
+///
+/// The numbers of values on either side of the true median are binomial, whatever their distribution. So the interval is exact.
+/// Where two that are alike run in shuffled order in every round, it holds 1 as often as it says even if their noise drifts,
+/// comes in bursts or jumps between two speeds.
+pub fn median_interval(values: &[f64], confidence: f64) -> Option<Interval> {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let last = sorted.len().checked_sub(1)?;
+    let median = f64::midpoint(sorted[last / 2], sorted[sorted.len() / 2]);
+    let cut = values_outside(sorted.len(), (1.0 - confidence) / 2.0);
+    Some(Interval { median, low: sorted[cut], high: sorted[last - cut] })
+}
+
+/// How many of `n` ordered values lie outside of the interval at each end: the most `k` for which `n` throws of a coin give `k` heads
+/// or fewer with a chance of no more than `tail`.
+fn values_outside(n: usize, tail: f64) -> usize {
+    let mut logarithm = -(n as f64) * std::f64::consts::LN_2;
+    let (mut chance, mut outside) = (0.0, 0);
+    for heads in 0..n.div_ceil(2) {
+        chance += logarithm.exp();
+        if chance > tail {
+            break;
+        }
+        outside = heads;
+        logarithm += ((n - heads) as f64 / (heads + 1) as f64).ln();
+    }
+    outside
+}
+
+/// The geometric mean of the medians of independent `intervals`, with its own at their confidence: on the logarithmic scale the
+/// distances to their ends add up as standard errors do. `None` of none.
+pub fn geometric_mean_interval(intervals: &[Interval]) -> Option<Interval> {
+    let medians: Vec<f64> = intervals.iter().map(|interval| interval.median).collect();
+    let median = geometric_mean(&medians)?;
+    let spread = |end: fn(&Interval) -> f64| {
+        let squares = intervals.iter().map(|interval| (end(interval) / interval.median).ln().powi(2));
+        (squares.sum::<f64>().sqrt() / intervals.len() as f64).exp()
+    };
+    Some(Interval {
+        median,
+        low: median / spread(|interval| interval.low),
+        high: median * spread(|interval| interval.high),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

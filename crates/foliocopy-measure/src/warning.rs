@@ -14,6 +14,10 @@ const DISTURBING_SHARE: f64 = 0.05;
 /// A cold source whose lines come faster than this many times the hot ones is not cold.
 const COLD_FACTOR: f64 = 2.0;
 
+/// What the owner of a CPU that was never measured can do.
+pub const UNMEASURED_ADVICE: &str = "`foliocopy tune` writes a profile of it in a minute. `foliocopy survey` measures all that a \
+     table can have: send its file, and the next version knows the CPU (CONTRIBUTING.md).";
+
 /// A reason to doubt a result.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Warning {
@@ -49,6 +53,10 @@ pub enum Warning {
     Governor(String),
     /// The kernel may move the pages while they are measured.
     NumaBalancing,
+    /// An environment variable or a profile was left aside.
+    LeftAside(String),
+    /// The CPU was never measured, so that the general rule decides.
+    Unmeasured,
     /// Latencies can't be sampled.
     TimeStampCounter(&'static str),
     /// What should be cold is not much slower to load than what should be hot.
@@ -109,6 +117,10 @@ impl Warning {
         }
         if environment.numa_balancing == Some(true) && environment.nodes.len() > 1 {
             warnings.push(Self::NumaBalancing);
+        }
+        warnings.extend(environment.left_aside.iter().cloned().map(Self::LeftAside));
+        if environment.tables.general && !environment.emulated {
+            warnings.push(Self::Unmeasured);
         }
         if let TimeStampCounter::Unusable(reason) = counter {
             warnings.push(Self::TimeStampCounter(reason));
@@ -196,6 +208,8 @@ impl Warning {
             }
             Self::Governor(_) => "Set it: `cpupower frequency-set -g performance`.".into(),
             Self::NumaBalancing => "Switch it off: `sysctl kernel.numa_balancing=0`.".into(),
+            Self::LeftAside(_) => "It changes nothing: correct it or unset it.".into(),
+            Self::Unmeasured => UNMEASURED_ADVICE.into(),
             Self::TimeStampCounter(_) => {
                 "Cold is not proved; compare the cold and the hot throughput.".into()
             }
@@ -251,6 +265,8 @@ impl fmt::Display for Warning {
             Self::NumaBalancing => {
                 write!(f, "NUMA balancing is on and may move pages while they are measured.")
             }
+            Self::LeftAside(problem) => write!(f, "{problem}."),
+            Self::Unmeasured => write!(f, "This CPU was never measured: the general rule decides."),
             Self::TimeStampCounter(reason) => {
                 write!(f, "The time-stamp counter can't be used: {reason}.")
             }

@@ -76,7 +76,7 @@ pub use tuning::Registers;
 
 #[cfg(not(foliocopy_kernel))]
 #[doc(hidden)]
-pub use pages::function_for;
+pub use pages::{function_for, function_of};
 
 #[cfg(feature = "std")]
 pub use batch::copy_mc_folios;

@@ -64,6 +64,15 @@ pub fn function_for(
     Some((band.function, &band.step))
 }
 
+/// The function that runs a step with no check before it: what a measurement holds copies against.
+#[cfg(not(foliocopy_kernel))]
+#[doc(hidden)]
+pub const fn function_of(
+    step: Step,
+) -> unsafe extern "C" fn(*mut u8, *const u8, usize, &Step) -> core::ffi::c_int {
+    execute::function(step)
+}
+
 impl Policy {
     /// What it would do with this source now: [`Policy::step`], after the probe if there is one.
     pub fn settle(&self, locality: Locality, src: PageRange<'_>) -> Step {

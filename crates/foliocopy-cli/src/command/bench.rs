@@ -3,22 +3,19 @@
 pub(crate) mod nodes;
 mod preset;
 
-use std::env;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
-use foliocopy::{Features, Locality, Policy};
+use foliocopy::Locality;
 use foliocopy_measure::activity::Activity;
 use foliocopy_measure::bench::{Case, Crew, Plan, Then};
 use foliocopy_measure::contender::{self, Contender};
 use foliocopy_measure::latency::TimeStampCounter;
 use foliocopy_measure::memory::{Available, MemoryKind};
-use foliocopy_measure::result::{
-    self, Cache, Origin, Parameters, PolicyChoice, ReadError, Results, SCHEMA_VERSION,
-};
+use foliocopy_measure::result::{self, Cache, Origin, Parameters, ReadError, Results, SCHEMA_VERSION};
 use foliocopy_measure::size::Size;
 use foliocopy_measure::topology::Topology;
 use foliocopy_measure::verdict::Verdict;
@@ -30,10 +27,11 @@ use crate::command::compare::{self, Bounds, How};
 use crate::exit::Exit;
 use crate::export::ExportArgs;
 use crate::interrupt::Interrupt;
+use crate::mask::MaskArg;
 use crate::percent_of_limit::Limits;
 use crate::printer::{self, Printer};
 use crate::progress::Progress;
-use crate::{header, table};
+use crate::{header, probes, table};
 use nodes::NodeChoice;
 use preset::Preset;
 
@@ -80,9 +78,8 @@ pub(crate) struct Args {
     /// Pairs SOURCE:DESTINATION of NUMA nodes, such as 0:1,1:0, or all [default: the local node]
     #[arg(long, value_name = "PAIRS", value_delimiter = ',')]
     nodes: Vec<NodeChoice>,
-    /// CPU features to do without, such as erms,fsrm
-    #[arg(long, value_name = "FEATURES")]
-    mask: Option<Features>,
+    #[command(flatten)]
+    mask: MaskArg,
     /// The parameters of one of the RFC's own benchmarks; others given beside it prevail
     #[arg(long, value_enum)]
     preset: Option<Preset>,
@@ -187,7 +184,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let exports = args.exports.open()?;
     let old =
         args.baseline.as_deref().map(|file| Ok::<_, ReadError>((file, result::read(file)?))).transpose()?;
-    apply_mask(&args)?;
+    let preset = args.preset.and_then(Preset::mask);
+    args.mask.apply(preset.map(|mask| mask.parse().expect("a preset's features have names")));
     let counter = TimeStampCounter::detect();
     let topology = Topology::detect();
     let environment = environment::detect()?;
@@ -224,17 +222,11 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     }
 
     let printer = Printer { to_standard_error: exports.to_standard_output(), quiet: args.quiet };
-    let auto: Vec<PolicyChoice> = results
-        .environment
-        .policy
-        .iter()
-        .filter(|choice| choice.locality == Locality::Auto.name())
-        .cloned()
-        .collect();
     printer.aside(&format!(
-        "{}\nfoliocopy chooses:\n{}\n{}\n",
+        "{}\nfoliocopy copies ({}):\n{}\n{}\n",
         header::environment(&results.environment),
-        header::choices(&auto),
+        results.environment.tables.source,
+        header::tables(&results.environment.tables, Some(Locality::Auto)),
         header::parameters(&results.parameters)
     ))?;
     let before = Warning::about_environment(&results.environment, counter);
@@ -261,6 +253,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     results.warnings = before.iter().chain(&after).map(ToString::to_string).collect();
 
     printer.result(&table::tables(&results, printer.width()))?;
+    printer.aside(&probes::text(&results))?;
     let verdict = Verdict::of(&results, "foliocopy");
     printer.result(&verdict_line(&results, verdict.as_ref()))?;
     printer.warn(&after)?;
@@ -298,20 +291,6 @@ fn verdict_line(results: &Results, verdict: Option<&Verdict<'_>>) -> String {
         }
         None => "no verdict: nobody to judge\n".to_owned(),
     }
-}
-
-/// Makes the CPU pretend to have less, by the variable that the engine reads.
-fn apply_mask(args: &Args) -> Result<()> {
-    const VARIABLE: &str = "FOLIOCOPY_MASK";
-    let preset: Option<Features> =
-        args.preset.and_then(Preset::mask).map(|mask| mask.parse().expect("a preset's features have names"));
-    let Some(mask) = args.mask.or(preset) else { return Ok(()) };
-    let outer = env::var(VARIABLE).unwrap_or_default();
-    let mask = [outer, mask.to_string()].join(",");
-    // SAFETY: the program has no other thread yet.
-    unsafe { env::set_var(VARIABLE, mask.trim_start_matches(',')) };
-    Policy::host()?;
-    Ok(())
 }
 
 fn choose_cpu(
@@ -397,6 +376,7 @@ fn plan(
     Ok(Plan {
         contenders,
         cases,
+        lineups: vec![],
         rounds,
         time,
         memory: args.memory,

@@ -7,11 +7,13 @@ use anyhow::Result;
 use comfy_table::{ContentArrangement, Table, presets};
 use foliocopy::{Cpu, Policy, Primitive, Registers};
 use foliocopy_measure::environment;
-use foliocopy_measure::result::{Environment, PolicyChoice};
+use foliocopy_measure::result::{Environment, PolicyTables};
+use foliocopy_measure::warning::UNMEASURED_ADVICE;
 use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::header;
+use crate::mask::MaskArg;
 use crate::printer;
 use crate::profile::Standing;
 
@@ -21,6 +23,8 @@ pub(crate) struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    mask: MaskArg,
 }
 
 /// All that is told.
@@ -29,10 +33,12 @@ struct Info {
     program: &'static str,
     environment: Environment,
     primitives: Vec<PrimitiveInfo>,
-    /// What would be chosen in a kernel, where vector registers belong to the process.
-    kernel_policy: Vec<PolicyChoice>,
-    /// The profile that counts, or would if it were named.
+    /// How a kernel copies, where vector registers belong to the process.
+    kernel_tables: PolicyTables,
+    /// The profile in use.
     profile: Option<Standing>,
+    /// What to do where the CPU was never measured.
+    advice: Option<&'static str>,
 }
 
 /// A primitive on this CPU.
@@ -69,10 +75,13 @@ impl PrimitiveInfo {
 }
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
-    let policy = Policy::host()?;
+    args.mask.apply(None);
     let environment = environment::detect()?;
-    let built_in = Policy::new(*policy.cpu(), Registers::Vector);
-    let profile = Standing::at_hand(&built_in, environment.cpu.microcode.as_deref());
+    let (policy, report) = (Policy::host(), Policy::host_report());
+    let microcode = environment.cpu.microcode.as_deref();
+    let profile = report.profile.and_then(|file| Standing::of(file, policy, microcode));
+    let kernel_tables = environment::tables(&Policy::new(*policy.cpu(), Registers::GeneralPurpose));
+    let unmeasured = environment.tables.general || kernel_tables.general;
     let info = Info {
         program: concat!("foliocopy ", env!("CARGO_PKG_VERSION")),
         environment,
@@ -80,8 +89,9 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             .iter()
             .map(|primitive| PrimitiveInfo::new(*primitive, policy.cpu()))
             .collect(),
-        kernel_policy: environment::choices(&Policy::new(*policy.cpu(), Registers::GeneralPurpose)),
+        kernel_tables,
         profile,
+        advice: unmeasured.then_some(UNMEASURED_ADVICE),
     };
     let text = if args.json { serde_json::to_string_pretty(&info)? + "\n" } else { text(&info) };
     printer::print(text)?;
@@ -98,16 +108,25 @@ fn text(info: &Info) -> String {
         }
     }
     let _ = writeln!(text, "\n{}", primitives(&info.primitives).trim_fmt());
-    let _ = writeln!(
-        text,
-        "\nWhat copy_pages chooses in a process:\n{}",
-        header::choices(&info.environment.policy)
-    );
-    let _ = writeln!(text, "What it chooses in a kernel:\n{}", header::choices(&info.kernel_policy));
-    text += &match &info.profile {
-        Some(profile) => profile.to_string(),
-        None => "There is no profile of this CPU: `foliocopy tune` measures one.\n".to_owned(),
+    let places = [("in a process", &info.environment.tables), ("in a kernel", &info.kernel_tables)];
+    for (place, tables) in places {
+        let _ = write!(
+            text,
+            "\nHow pages are copied {place} ({}):\n{}",
+            tables.source,
+            header::tables(tables, None)
+        );
+    }
+    let _ = match &info.profile {
+        Some(profile) => write!(text, "\n{profile}"),
+        None => writeln!(text, "\nNo profile is in use: `foliocopy tune` measures one."),
     };
+    for problem in &info.environment.left_aside {
+        let _ = writeln!(text, "Left aside: {problem}");
+    }
+    if let Some(advice) = info.advice {
+        let _ = writeln!(text, "This CPU was never measured. {advice}");
+    }
     text
 }
 

@@ -126,7 +126,7 @@ fn plan(args: &Args, caches: &[foliocopy_measure::result::CacheLevel]) -> Result
         available >> 20
     );
     Ok(Plan {
-        cpu: *Policy::host()?.cpu(),
+        cpu: *Policy::host().cpu(),
         levels,
         threads,
         cpus,

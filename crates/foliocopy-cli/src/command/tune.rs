@@ -1,32 +1,28 @@
-//! `foliocopy tune`: measures this CPU and writes what it found as a profile.
+//! `foliocopy tune`: finds the rows by which copies are fastest on this CPU, and writes them as a profile.
 
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
-use foliocopy::profile::{Evidence, PROFILE_VERSION, ProfiledCpu};
-use foliocopy::{Decisions, Policy, Profile, Registers};
-use foliocopy_measure::latency::TimeStampCounter;
-use foliocopy_measure::result::Environment;
-use foliocopy_measure::size::Size;
-use foliocopy_measure::topology::Topology;
-use foliocopy_measure::tune::{self, Settings, TuneError};
-use foliocopy_measure::warning::Warning;
-use foliocopy_measure::{affinity, environment, eviction};
+use foliocopy::profile::{PROFILE_VERSION, ProfiledCpu};
+use foliocopy::{Band, Caches, Cpu, Limit, Locality, Policy, Profile, Registers, Step, Vendor};
+use foliocopy_measure::environment;
+use foliocopy_measure::result::{self, Results};
+use foliocopy_measure::survey::{Samples, Scope};
+use foliocopy_measure::tune::{self, Tuned};
 
 use crate::budget;
+use crate::command::survey::How;
 use crate::exit::Exit;
 use crate::header;
-use crate::interrupt::Interrupt;
 use crate::output_file::OutputFile;
-use crate::printer::{self, Printer};
-use crate::profile;
-use crate::progress::Progress;
+use crate::printer::Printer;
+use crate::{profile, row_source, shares};
 
 /// What `foliocopy tune` takes.
 #[derive(clap::Args)]
@@ -39,121 +35,116 @@ pub(crate) struct Args {
     #[arg(long)]
     force: bool,
     /// About how long to measure, such as 90s or 5m
-    #[arg(long, value_name = "DURATION", default_value = "90s", value_parser = budget::parse)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = budget::parse)]
     time: Duration,
-    /// Print instead of writing a profile: the parameters of the kernel module, as modprobe.d(5) takes them
+    /// Measure nothing, and decide by a survey, of this CPU or of another
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["time", "cpu", "mask", "evict", "seed"])]
+    from: Option<PathBuf>,
+    /// Print instead of writing a profile
     #[arg(long, value_enum, value_name = "FORM")]
     emit: Option<Emit>,
     /// Measure nothing, and emit what this profile says
-    #[arg(long, value_name = "FILE", requires = "emit", conflicts_with_all = ["output", "force"])]
+    #[arg(long, value_name = "FILE", requires = "emit", conflicts_with_all = ["output", "force", "from"])]
     profile: Option<PathBuf>,
-    /// The CPU to copy on [default: the last that is allowed]
-    #[arg(long, value_name = "N")]
-    cpu: Option<u32>,
-    /// Bytes streamed through the caches before each cold run [default: 128M, or 4 times the last-level cache if larger]
-    #[arg(long, value_name = "SIZE")]
-    evict: Option<Size>,
-    /// Seed of all that is shuffled and resampled [default: another each time]
-    #[arg(long)]
-    seed: Option<u32>,
-    /// Print neither the machine nor warnings
-    #[arg(long, short)]
-    quiet: bool,
+    #[command(flatten)]
+    how: How,
 }
 
 /// `--emit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Emit {
-    /// The parameters of the module foliocopy.ko
+    /// The parameters of the module foliocopy.ko, as modprobe.d(5) takes them
     Kernel,
+    /// The source of a file in crates/foliocopy/src/tuning
+    Row,
+}
+
+impl Emit {
+    fn text(self, profile: &Profile, name: &str) -> String {
+        match self {
+            Self::Kernel => module_parameters(profile),
+            Self::Row => row_source::source(name, &profile.process, &profile.kernel),
+        }
+    }
 }
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
-    // What replaces a profile must not be measured by one, nor refused for one.
+    // What replaces a profile is not measured by one.
     // SAFETY: the program has no other thread yet.
-    unsafe { env::remove_var(profile::VARIABLE) };
-    ensure!(
-        env::var_os("FOLIOCOPY_PRIMITIVE").is_none_or(|value| value.is_empty()),
-        "FOLIOCOPY_PRIMITIVE names one primitive for everything, so there is nothing to tune: unset it"
-    );
-    let policy = Policy::host()?;
-    if let Some(file) = &args.profile {
+    unsafe { env::set_var(profile::VARIABLE, "none") };
+    let emitted = Printer { to_standard_error: false, quiet: false };
+    if let (Some(file), Some(emit)) = (&args.profile, args.emit) {
         let profile = Profile::read(file)?;
-        policy.with_profile(&profile)?;
-        Printer { to_standard_error: false, quiet: false }.result(&module_parameters(&profile))?;
+        let name = profile.cpu.model_name.clone();
+        emitted.result(&emit.text(&profile, &name))?;
         return Ok(Exit::Good.into());
     }
-    let environment = environment::detect()?;
-    ensure!(!environment.emulated, "the CPU is emulated: its timings say nothing of copies");
-    let cpu = cpu(args.cpu)?;
-    affinity::pin(cpu).with_context(|| format!("can't stay on CPU {cpu}"))?;
-    let output = output(&args)?;
-    let last_level_cache = Topology::detect().last_level_cache();
-    let evict = args.evict.map_or_else(|| eviction::default_bytes(last_level_cache), |size| size.0);
-    let settings = Settings {
-        cpu: *policy.cpu(),
-        time: args.time,
-        evict_bytes: usize::try_from(evict).context("--evict exceeds the address space")?,
-        cold_run_bytes: eviction::cold_run_bytes(last_level_cache),
-        seed: u64::from(args.seed.unwrap_or_else(|| fastrand::u32(..))),
-        counter: TimeStampCounter::detect(),
-    };
+    let survey = args.from.as_deref().map(read).transpose()?;
+    let is_foreign = survey.as_ref().is_some_and(|survey| !is_here(survey));
+    let output = output(&args, is_foreign)?;
     let to_standard_error =
         args.emit.is_some() || output.as_ref().is_some_and(|(path, _)| path == Path::new("-"));
-    let printer = Printer { to_standard_error, quiet: args.quiet };
-    printer.aside(&format!("{}\n", header::environment(&environment)))?;
-    printer.warn(&Warning::about_environment(&environment, settings.counter))?;
-
-    let interrupt = Interrupt::catch().context("can't catch signals")?;
-    let started = SystemTime::now();
-    let mut progress = Progress::new(tune::CASES, args.quiet, interrupt);
-    let tuned = tune::tune(&settings, &mut progress);
-    progress.finish();
-    let tuned = match tuned {
-        Err(TuneError::Interrupted) => {
-            printer::note("interrupted: half a measurement decides nothing, so nothing was written");
-            return Ok(Exit::Interrupted.into());
+    let printer = Printer { to_standard_error, quiet: args.how.quiet };
+    let (results, cpu) = match survey {
+        Some(survey) => {
+            let cpu = environment::described(&survey.environment.cpu);
+            (survey, cpu)
         }
-        tuned => tuned?,
+        None => {
+            let ready = args.how.prepare(Scope::Brief, args.time)?;
+            let Some(results) = ready.measure("tune", &printer)? else { return Ok(Exit::Interrupted.into()) };
+            (results, ready.settings.cpu)
+        }
     };
-    let profile = Profile {
-        version: PROFILE_VERSION,
-        program: concat!("foliocopy ", env!("CARGO_PKG_VERSION")).to_owned(),
-        measured: humantime::format_rfc3339_seconds(started).to_string(),
-        cpu: profiled(&policy, &environment),
-        process: tuned.process,
-        kernel: tuned.kernel,
-        gains: tuned.gains,
-        evidence: tuned.evidence,
-    };
-    printer.result(&found(&profile, &policy))?;
-    if args.emit == Some(Emit::Kernel) {
-        Printer { to_standard_error: false, quiet: false }.result(&module_parameters(&profile))?;
+    let tuned = tune::tune(&Samples::of(&results.cells), cpu)?;
+    printer.result(&found(&tuned, cpu)?)?;
+    let profile = profile(tuned, cpu, results);
+    if let Some(emit) = args.emit {
+        let name = match cpu.microarchitecture().name() {
+            "unknown" => profile.cpu.model_name.as_str(),
+            name => name,
+        };
+        emitted.result(&emit.text(&profile, name))?;
     }
     if let Some((path, output)) = output {
         output.write(profile.to_string().as_bytes())?;
-        printer.aside(&how_to_use(&path))?;
+        printer.aside(&how_to_use(&path, is_foreign))?;
     }
     Ok(Exit::Good.into())
 }
 
-/// The CPU asked for, or the last that is allowed: CPU 0 serves most interrupts.
-fn cpu(asked: Option<u32>) -> Result<u32> {
-    let allowed = affinity::allowed_cpus().context("can't find out which CPUs are allowed")?;
-    let cpu = asked.or(allowed.last().copied()).context("this process may run on no CPU")?;
-    let known = || allowed.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
-    ensure!(allowed.contains(&cpu), "CPU {cpu} can't be used: this process may run on {}", known());
-    Ok(cpu)
+/// Reads a survey, or the results of anything that has its cells.
+fn read(file: &Path) -> Result<Results> {
+    let results = result::read(file)?;
+    ensure!(
+        results.command == "survey",
+        "`{}` holds the results of `foliocopy {}`, and not of `foliocopy survey`",
+        file.display(),
+        results.command
+    );
+    Ok(results)
+}
+
+/// Whether results are of this CPU.
+fn is_here(results: &Results) -> bool {
+    let (then, now) = (environment::described(&results.environment.cpu), *Policy::host().cpu());
+    let identity = |cpu: &Cpu| (cpu.vendor(), cpu.family(), cpu.model(), cpu.stepping());
+    identity(&then) == identity(&now)
 }
 
 /// Where the profile goes, proved writable: nowhere if it is only to be emitted.
-fn output(args: &Args) -> Result<Option<(PathBuf, OutputFile)>> {
+fn output(args: &Args, is_foreign: bool) -> Result<Option<(PathBuf, OutputFile)>> {
     let path = match (&args.output, args.emit) {
         (Some(path), _) if path == Path::new("-") && args.emit.is_some() => {
             bail!("--emit prints to standard output, so the profile needs a file of its own: --output FILE")
         }
         (Some(path), _) => path.clone(),
         (None, Some(_)) => return Ok(None),
+        (None, None) if is_foreign => {
+            bail!(
+                "the survey is of another CPU, so its profile is of no use here: name a file with --output, or use --emit"
+            )
+        }
         (None, None) => {
             let path = profile::default_path().context(
                 "neither XDG_CONFIG_HOME nor HOME says where profiles lie: name a file with --output",
@@ -168,65 +159,115 @@ fn output(args: &Args) -> Result<Option<(PathBuf, OutputFile)>> {
     Ok(Some((path, file)))
 }
 
-fn profiled(policy: &Policy, environment: &Environment) -> ProfiledCpu {
-    let cpu = policy.cpu();
-    ProfiledCpu {
-        vendor: cpu.vendor.name().to_owned(),
-        family: cpu.family,
-        model: cpu.model,
-        stepping: cpu.stepping,
-        features: cpu.features,
-        model_name: environment.cpu.model_name.clone(),
-        microcode: environment.cpu.microcode.clone(),
+fn profile(tuned: Tuned, cpu: Cpu, results: Results) -> Profile {
+    Profile {
+        version: PROFILE_VERSION,
+        program: concat!("foliocopy ", env!("CARGO_PKG_VERSION")).to_owned(),
+        measured: results.started,
+        cpu: ProfiledCpu {
+            vendor: cpu.vendor().name().to_owned(),
+            family: cpu.family(),
+            model: cpu.model(),
+            stepping: cpu.stepping(),
+            features: cpu.features(),
+            model_name: results.environment.cpu.model_name,
+            microcode: results.environment.cpu.microcode,
+        },
+        process: tuned.process,
+        kernel: tuned.kernel,
+        gains: tuned.gains,
+        evidence: tuned.evidence,
     }
 }
 
 /// What was found, beside what is built in.
-fn found(profile: &Profile, policy: &Policy) -> String {
-    let kernel = Policy::new(*policy.cpu(), Registers::GeneralPurpose);
-    let built_in = [("in a process", *policy.decisions()), ("in a kernel", *kernel.decisions())];
-    let mut text = String::new();
-    for ((place, built_in), tuned) in built_in.into_iter().zip([profile.process, profile.kernel]) {
-        let _ = writeln!(text, "{place}:\n{}", profile::beside(&built_in, &tuned));
+fn found(tuned: &Tuned, cpu: Cpu) -> Result<String> {
+    let mut text = shares::table(&[("built in", &tuned.built_in), ("profile", &tuned.tuned)]);
+    for (place, registers, row) in [
+        ("in a process", Registers::Vector, &tuned.process),
+        ("in a kernel", Registers::GeneralPurpose, &tuned.kernel),
+    ] {
+        let built_in = environment::tables(&Policy::new(cpu, registers));
+        let tuned = environment::tables(&Policy::with_row(cpu, registers, row)?);
+        let _ = match built_in.bands == tuned.bands {
+            true => writeln!(text, "\n{place}: as built in ({})", built_in.source),
+            false => write!(text, "\n{place}:\n{}", header::tables(&tuned, None)),
+        };
     }
-    if most_rounds(&profile.evidence) < RELIABLE_ROUNDS {
-        text += "So few rounds decide little: a longer --time may find more.\n";
+    if !tuned.gains.is_empty() {
+        let _ = write!(
+            text,
+            "\nWhere the profile differs, copies by it are so many times as fast:\n{}",
+            profile::gains(&tuned.gains)
+        );
     }
-    text + &profile::help(profile, policy)
+    if tuned.undecided != 0 {
+        let _ = writeln!(
+            text,
+            "\n{} decisions are undecided: something may be faster, and a longer --time would tell.",
+            tuned.undecided
+        );
+    }
+    Ok(text)
 }
 
-/// Below this, five candidates can hardly be told apart.
-const RELIABLE_ROUNDS: usize = 15;
-
-fn most_rounds(evidence: &[Evidence]) -> usize {
-    evidence.iter().map(|evidence| evidence.rounds).max().unwrap_or(0)
-}
-
-fn how_to_use(path: &Path) -> String {
-    if path == Path::new("-") {
+fn how_to_use(path: &Path, is_foreign: bool) -> String {
+    if path == Path::new("-") || is_foreign {
         return String::new();
     }
+    let usual = profile::default_path().is_some_and(|usual| usual == path);
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let path = path.display();
+    let used = match usual {
+        true => "every program of yours that copies with foliocopy goes by it from now on".to_owned(),
+        false => format!("`export {}={path}` lets programs copy by it", profile::VARIABLE),
+    };
     format!(
-        "\nwritten to {path}\n`export {}={path}` lets programs copy by it, `foliocopy info` holds it against what is built in,\n\
-         `foliocopy tune --emit kernel --profile {path}` tells the kernel module.\n",
-        profile::VARIABLE
+        "\nwritten to {path}\n{used}; `foliocopy info` shows it,\n`foliocopy tune --emit kernel --profile {path}` tells the kernel module.\n"
     )
 }
 
-/// A line for a file in /etc/modprobe.d. The module has no parameters for distances and thresholds.
+/// What a file in /etc/modprobe.d takes. The module has one primitive for each locality, without prefetch, and neither limits nor
+/// distances: it is told of one only where that is all the profile has, and what is built in has another.
 fn module_parameters(profile: &Profile) -> String {
     let Profile { program, cpu, measured, kernel, .. } = profile;
-    let Decisions { temporal, non_temporal, .. } = kernel;
-    format!(
-        "# {program} on {} (family {:#x} model {:#x} stepping {}), {measured}\n\
-         # {non_temporal} was measured prefetching {}; the module prefetches as is built in.\n\
-         options foliocopy primitive_temporal={temporal} primitive_nontemporal={non_temporal}\n",
-        cpu.model_name,
-        cpu.family,
-        cpu.model,
-        cpu.stepping,
-        profile::prefetching(kernel)
-    )
+    let mut text = format!(
+        "# {program} on {} (family {:#x} model {:#x} stepping {}), {measured}\n",
+        cpu.model_name, cpu.family, cpu.model, cpu.stepping
+    );
+    let built_in = Policy::new(profiled(cpu), Registers::GeneralPurpose);
+    let mut options = String::new();
+    for (locality, parameter) in
+        [(Locality::Temporal, "primitive_temporal"), (Locality::NonTemporal, "primitive_nontemporal")]
+    {
+        let bands = kernel.bands(locality).as_slice();
+        let is_built_in = |band: &Band| match band.up_to {
+            Limit::Bytes(bytes) => built_in.step(locality, bytes) == band.step,
+            _ => built_in.step(locality, usize::MAX >> 1) == band.step,
+        };
+        match bands {
+            _ if bands.iter().all(is_built_in) && built_in.bands(locality).count() == bands.len() => {
+                let _ = writeln!(text, "# {locality}: as built in");
+            }
+            [Band { step: Step::Copy { by, distance: 0 }, .. }] => {
+                let _ = write!(options, " {parameter}={by}");
+            }
+            _ => {
+                let steps: Vec<String> = bands.iter().map(|band| band.step.to_string()).collect();
+                let _ = writeln!(
+                    text,
+                    "# {locality}: {}; the module has no parameters for limits and distances, and copies as built in",
+                    steps.join("; ")
+                );
+            }
+        }
+    }
+    if options.is_empty() { text } else { format!("{text}options foliocopy{options}\n") }
+}
+
+/// The CPU of a profile.
+fn profiled(cpu: &ProfiledCpu) -> Cpu {
+    let vendors = [Vendor::Intel, Vendor::Amd, Vendor::Hygon, Vendor::Centaur, Vendor::Zhaoxin];
+    let vendor = vendors.into_iter().find(|vendor| vendor.name() == cpu.vendor).unwrap_or(Vendor::Other);
+    Cpu::foreign(vendor, [cpu.family, cpu.model, cpu.stepping], cpu.features, Caches::default())
 }

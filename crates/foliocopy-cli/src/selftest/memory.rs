@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::ptr;
 use std::slice;
 
-use foliocopy::{PAGE_SIZE, Page, PageRange};
+use foliocopy::{PAGE_SIZE, Page, PageRange, PageRangeMut};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
@@ -40,8 +40,18 @@ impl Memory {
         unsafe { self.start.add(offset) }
     }
 
-    pub(super) fn range(&self) -> PageRange {
-        PageRange::new(self.start.cast(), self.nr_pages).expect("a mapping is a range of pages")
+    /// All of it, to be copied from.
+    pub(super) fn range(&self) -> PageRange<'_> {
+        // SAFETY: mapped while `self` lives (INVARIANT), and nobody writes it meanwhile.
+        let range = unsafe { PageRange::new(self.start.cast(), self.nr_pages) };
+        range.expect("a mapping is a range of pages")
+    }
+
+    /// All of it, to be copied to.
+    pub(super) fn range_mut(&mut self) -> PageRangeMut<'_> {
+        // SAFETY: mapped while `self` lives (INVARIANT), and borrowed by nobody else.
+        let range = unsafe { PageRangeMut::new(self.start.cast(), self.nr_pages) };
+        range.expect("a mapping is a range of pages")
     }
 
     /// Every byte. No page may be spoilt.

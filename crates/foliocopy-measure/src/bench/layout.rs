@@ -1,13 +1,13 @@
 //! The buffers of one copier: folios of source and destination, and the order in which they are copied.
 
 use fastrand::Rng;
-use foliocopy::{FolioPair, PAGE_SIZE};
+use foliocopy::{FolioPair, Locality, PAGE_SIZE, PageRange, Policy};
 
 use super::Case;
 use crate::contender::Copier;
 use crate::eviction::{self, flush_lines, read_lines};
 use crate::memory::{Mapping, MemoryError, MemoryKind, PMD_BYTES};
-use crate::result::MemoryGiven;
+use crate::result::{MemoryGiven, Probed};
 
 /// Source and destination, and which folio goes where.
 ///
@@ -20,8 +20,8 @@ pub(super) struct Layout {
     dst: Mapping,
     folio_bytes: usize,
     pairs: Vec<Pair>,
-    /// The pairs as the engine takes them, where they are scattered.
-    batch: Option<Batch>,
+    /// The pairs as the engine takes them, made before anything is timed, where they are scattered.
+    batch: Option<Vec<FolioPair>>,
     /// Folios that fit into each mapping; `pairs` may be fewer.
     slots: usize,
 }
@@ -32,12 +32,6 @@ struct Pair {
     src: usize,
     dst: usize,
 }
-
-/// A list for one call, made before anything is timed.
-struct Batch(Vec<FolioPair>);
-
-// SAFETY: its addresses lie in the two mappings of the layout that holds it, and go where these go.
-unsafe impl Send for Batch {}
 
 impl Layout {
     /// Maps and fills the buffers of `case`.
@@ -52,7 +46,7 @@ impl Layout {
         let slots = bytes.next_multiple_of(PMD_BYTES) / folio_bytes;
         // INVARIANT: shuffling gives every pair its folios.
         let pairs = vec![Pair { src: 0, dst: 0 }; case.folios_a_pass()];
-        let batch = case.scattered.then(|| Batch(Vec::new()));
+        let batch = case.scattered.then(Vec::new);
         let mut layout = Self { src, dst, folio_bytes, pairs, batch, slots };
         layout.shuffle(rng);
         Ok(layout)
@@ -71,7 +65,7 @@ impl Layout {
             *pair = Pair { src: src * self.folio_bytes, dst: dst * self.folio_bytes };
         }
         let (src, dst) = (self.src.as_ptr(), self.dst.as_mut_ptr());
-        if let Some(Batch(batch)) = &mut self.batch {
+        if let Some(batch) = &mut self.batch {
             batch.clear();
             batch.extend(self.pairs.iter().map(|pair| FolioPair {
                 dst: dst.wrapping_add(pair.dst).cast(),
@@ -82,26 +76,46 @@ impl Layout {
     }
 
     /// Copies every folio with `copier`, in order, `repeats` times; scattered ones at once where it can.
-    pub(super) fn copy(&mut self, copier: Copier, repeats: usize) {
-        if let (Some(copy), Some(Batch(batch))) = (copier.batch(), &self.batch) {
-            for _ in 0..repeats {
-                // SAFETY: whole folios inside the two mappings (INVARIANT), which are ours and apart.
-                unsafe { copy(batch) };
-            }
-            return;
-        }
+    pub(super) fn copy(&mut self, copier: &Copier, repeats: usize) {
         let (src, dst) = (self.src.as_ptr(), self.dst.as_mut_ptr());
-        let count = copier.count(self.folio_bytes);
         for _ in 0..repeats {
-            for pair in &self.pairs {
+            // SAFETY: whole folios inside the two mappings (INVARIANT), which are ours and apart.
+            let done = self.batch.as_ref().is_some_and(|batch| unsafe { copier.copy_at_once(batch) });
+            if !done {
+                let folios =
+                    self.pairs.iter().map(|pair| (dst.wrapping_add(pair.dst), src.wrapping_add(pair.src)));
                 // SAFETY: whole folios inside the two mappings (INVARIANT), which are ours and apart.
-                unsafe { copier.copy(dst.add(pair.dst), src.add(pair.src), count) };
+                unsafe { copier.copy_each(self.folio_bytes, folios) };
             }
         }
     }
 
+    /// Copies as [`Layout::copy`] does, one by one, and asks before each copy where the policy sends it now.
+    pub(super) fn probe(
+        &mut self,
+        copier: &Copier,
+        policy: &Policy,
+        locality: Locality,
+        repeats: usize,
+    ) -> Probed {
+        let (src, dst) = (self.src.as_ptr(), self.dst.as_mut_ptr());
+        let mut probed = Probed::default();
+        for pair in (0..repeats).flat_map(|_| &self.pairs) {
+            let (dst, src) = (dst.wrapping_add(pair.dst), src.wrapping_add(pair.src));
+            // SAFETY: a whole folio inside the mapping (INVARIANT).
+            let range = unsafe { PageRange::new(src.cast(), self.folio_bytes / PAGE_SIZE) };
+            let settled = range.map(|range| policy.settle(locality, range));
+            let is_past = settled.is_ok_and(|step| step.primitives()[0].is_non_temporal());
+            probed.copies += 1;
+            probed.past_cache += u64::from(is_past);
+            // SAFETY: whole folios inside the two mappings (INVARIANT), which are ours and apart.
+            unsafe { copier.copy_each(self.folio_bytes, [(dst, src)].into_iter()) };
+        }
+        probed
+    }
+
     /// Copies and reads, folio by folio, `repeats` times.
-    pub(super) fn copy_and_read(&mut self, copier: Copier, repeats: usize) {
+    pub(super) fn copy_and_read(&mut self, copier: &Copier, repeats: usize) {
         for _ in 0..repeats {
             self.copy(copier, 1);
             self.read_destination();
@@ -128,9 +142,9 @@ impl Layout {
     }
 
     /// Brings the list of pairs that `copier` goes through into the cache, and no other.
-    pub(super) fn warm_list(&self, copier: Copier) {
-        let sum = match (copier.batch(), &self.batch) {
-            (Some(_), Some(Batch(batch))) => {
+    pub(super) fn warm_list(&self, copier: &Copier) {
+        let sum = match &self.batch {
+            Some(batch) if copier.takes_batches() => {
                 batch.iter().fold(0, |sum, pair| sum ^ pair.src.addr() ^ pair.dst.addr() ^ pair.nr_pages)
             }
             _ => self.pairs.iter().fold(0, |sum, pair| sum ^ pair.src ^ pair.dst),
@@ -260,7 +274,7 @@ mod tests {
     fn a_scattered_run_is_one_batch_of_its_pairs() {
         let mut layout = lay_out(Cache::Cold, 16 << 10, true);
         layout.shuffle(&mut Rng::with_seed(2));
-        let Some(Batch(batch)) = &layout.batch else { panic!("a scattered layout has a batch") };
+        let Some(batch) = &layout.batch else { panic!("a scattered layout has a batch") };
         assert_eq!(batch.len(), layout.pairs.len());
         for (index, pair) in batch.iter().enumerate() {
             assert_eq!(pair.src.cast(), layout.source(index).as_ptr());
@@ -270,19 +284,17 @@ mod tests {
         assert!(lay_out(Cache::Cold, 16 << 10, false).batch.is_none());
     }
 
-    /// Copies nothing, so that what was copied shows who was asked.
-    unsafe fn idle(_: &[FolioPair]) {}
-
     #[test]
-    fn the_batch_call_is_for_scattered_folios_alone() {
-        let contender = Contender::named("rfc").unwrap();
-        let Kind::Folios(copier) = contender.kind() else { panic!("{contender:?}") };
-        for scattered in [false, true] {
-            let mut layout = lay_out(Cache::Cold, 16 << 10, scattered);
-            layout.copy(copier.with_batch(idle), 1);
-            assert_eq!(layout.first_wrong_byte().is_some(), scattered);
-            layout.copy(*copier, 1);
-            assert_eq!(layout.first_wrong_byte(), None);
+    fn scattered_folios_are_copied_by_who_takes_them_at_once_and_by_who_does_not() {
+        for name in ["foliocopy", "rfc"] {
+            let contender = Contender::named(name).unwrap();
+            let Kind::Folios(copier) = contender.kind() else { panic!("{contender:?}") };
+            for scattered in [false, true] {
+                let mut layout = lay_out(Cache::Cold, 16 << 10, scattered);
+                assert!(layout.first_wrong_byte().is_some());
+                layout.copy(copier, 1);
+                assert_eq!(layout.first_wrong_byte(), None, "{name}");
+            }
         }
     }
 

@@ -15,11 +15,14 @@ use crate::contender::{Contender, Copier, Kind};
 use crate::eviction::{self, EvictionBuffer, read_lines};
 use crate::latency;
 use crate::memory::{Mapping, MemoryError, MemoryKind};
-use crate::result::{Cache, MemoryGiven};
+use crate::result::{Cache, MemoryGiven, Probed};
 
 /// The most folios in a row that are all hot or all cold, where the cache is mixed; a quarter of the folios if that is less, or
 /// a few large ones would all be hot in one round and all cold in the next.
 const LONGEST_BURST: usize = 64;
+
+/// A probe is asked as often about a folio that is copied again and again, in a round.
+const PROBED_REPEATS: usize = 64;
 
 /// What one contender did in one round.
 pub(super) struct Sample {
@@ -119,7 +122,7 @@ impl<'a> Sampler<'a> {
         for layout in &mut self.layouts {
             let Kind::Folios(copier) = contender.kind() else { return Ok(()) };
             layout.clear_destination();
-            layout.copy(*copier, 1);
+            layout.copy(copier, 1);
             if let Some((offset, found, expected)) = layout.first_wrong_byte() {
                 let (contender, case) = (contender.name().to_owned(), self.case.to_string());
                 return Err(BenchError::WrongByte { contender, case, offset, found, expected });
@@ -132,18 +135,15 @@ impl<'a> Sampler<'a> {
     pub(super) fn sample(&mut self, contender: &Contender, rng: &mut Rng) -> Sample {
         match contender.kind() {
             Kind::Folios(copier) => match self.case.crew {
-                Crew::One => self.sample_one(*copier, rng),
-                Crew::Copiers(_) => self.sample_copiers(*copier),
+                Crew::One => self.sample_one(copier, rng),
+                Crew::Copiers(_) => self.sample_copiers(copier),
             },
             Kind::Limit(copiers) => self.sample_limit(copiers),
         }
     }
 
-    fn sample_one(&mut self, copier: Copier, rng: &mut Rng) -> Sample {
-        if self.case.cache != Cache::Hot {
-            self.layouts[0].flush(|_| true);
-            self.eviction.evict();
-        }
+    fn sample_one(&mut self, copier: &Copier, rng: &mut Rng) -> Sample {
+        self.make_cold();
         let victim_before = self.victim.as_ref().map(|victim| {
             eviction::warm(iter::once(victim.as_slice()));
             gbps(victim.bytes(), timed(|| read_lines(victim.as_slice())))
@@ -173,8 +173,35 @@ impl<'a> Sampler<'a> {
         }
     }
 
+    /// What the probe of `contender` decides of the copies of a run, which are made and not timed. `None` where it has no probe, or
+    /// one for all of the copies.
+    pub(super) fn probe(&mut self, contender: &Contender) -> Option<Probed> {
+        let Kind::Folios(copier) = contender.kind() else { return None };
+        let (policy, locality) = copier.decides_by()?;
+        let far = policy.step(locality, self.case.folio_bytes as usize).far();
+        let is_probe = policy.step(locality, self.case.folio_bytes as usize).is_probe();
+        let past = far.primitives()[0].is_non_temporal();
+        let at_once = self.case.scattered && copier.takes_batches();
+        if !is_probe || !past || at_once || self.case.crew != Crew::One {
+            return None;
+        }
+        self.make_cold();
+        self.warm_code(copier);
+        let layout = &mut self.layouts[0];
+        let repeats = prepare(layout, self.case, copier, &self.hot).min(PROBED_REPEATS);
+        Some(layout.probe(copier, policy, locality, repeats))
+    }
+
+    /// Evicts everything, unless the case is hot.
+    fn make_cold(&mut self) {
+        if self.case.cache != Cache::Hot {
+            self.layouts[0].flush(|_| true);
+            self.eviction.evict();
+        }
+    }
+
     /// All copiers at once: their bytes by the time from the first start to the last end.
-    fn sample_copiers(&mut self, copier: Copier) -> Sample {
+    fn sample_copiers(&mut self, copier: &Copier) -> Sample {
         self.warm_code(copier);
         let (case, eviction, hot, cpus) = (self.case, self.eviction, &self.hot, &self.plan.cpus);
         let barrier = Barrier::new(self.layouts.len());
@@ -220,25 +247,26 @@ impl<'a> Sampler<'a> {
         let mut fastest = 0.0f64;
         for copier in copiers {
             self.eviction.evict();
-            self.warm_code(*copier);
+            self.warm_code(copier);
             let (src, dst) = self.stream.as_mut().expect("mapped where a limit takes part");
             let (src, dst) = (src.as_ptr(), dst.as_mut_ptr());
             // SAFETY: two mappings of LIMIT_BYTES each.
-            let time = timed(|| unsafe { copier.copy(dst, src, copier.count(LIMIT_BYTES)) });
+            let time = timed(|| unsafe { copier.copy_each(LIMIT_BYTES, [(dst, src)].into_iter()) });
             fastest = fastest.max(gbps(LIMIT_BYTES, time));
         }
         Sample { copy_gbps: fastest, with_read_gbps: None, victim_gbps: None, latencies: Vec::new() }
     }
 
-    fn warm_code(&mut self, copier: Copier) {
+    fn warm_code(&mut self, copier: &Copier) {
         let start = self.scratch.as_mut_ptr();
-        if let (Some(copy), true) = (copier.batch(), self.case.scattered) {
-            let (dst, src) = (start.cast(), start.wrapping_add(PAGE_SIZE).cast_const().cast());
-            // SAFETY: the second page of the scratch to the first.
-            return unsafe { copy(&[FolioPair { dst, src, nr_pages: 1 }]) };
+        let (dst, src) = (start, start.wrapping_add(PAGE_SIZE).cast_const());
+        let pair = FolioPair { dst: dst.cast(), src: src.cast(), nr_pages: 1 };
+        // SAFETY: the second page of the scratch to the first.
+        let done = self.case.scattered && unsafe { copier.copy_at_once(&[pair]) };
+        if !done {
+            // SAFETY: as above.
+            unsafe { copier.copy_each(PAGE_SIZE, [(dst, src)].into_iter()) };
         }
-        // SAFETY: as above.
-        unsafe { copier.copy(start, start.add(PAGE_SIZE), copier.count(PAGE_SIZE)) };
     }
 }
 
@@ -263,7 +291,7 @@ fn choose_hot(folios: &mut [bool], rng: &mut Rng) {
 
 /// Brings the folios into the state of the cache that the case asks for, on evicted caches, and says how often they
 /// are to be copied.
-fn prepare(layout: &mut Layout, case: &Case, copier: Copier, hot: &[bool]) -> usize {
+fn prepare(layout: &mut Layout, case: &Case, copier: &Copier, hot: &[bool]) -> usize {
     match case.cache {
         Cache::Cold => 1,
         Cache::Mixed => {

@@ -1,348 +1,241 @@
 //! The functions behind the contenders.
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::num::NonZeroUsize;
-use std::ptr;
-use std::sync::{LazyLock, OnceLock};
 
 use foliocopy::{
-    CopyOptions, FolioPair, Locality, PAGE_SIZE, Page, Policy, Primitive, Registers, copy_mc_folios,
-    copy_mc_pages_raw, copy_pages_parallel,
+    CopyOptions, FolioPair, Locality, PAGE_SIZE, Policy, Primitive, Step, copy_mc_folios, copy_mc_pages_raw,
+    copy_pages_parallel, function_of,
 };
 
 /// memcpy(3)'s signature.
 pub type CopyFunction =
     unsafe extern "C" fn(dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void;
 
-/// Copies scattered folios at once. What it answers is not looked at: the verification of the cell shows it.
-pub(crate) type BatchFunction = unsafe fn(batch: &[FolioPair]);
+/// The engine's own function of a step.
+type StepFunction = unsafe extern "C" fn(*mut u8, *const u8, usize, &Step) -> c_int;
 
-/// A function that copies, with what it counts in.
+/// What one of our functions goes by.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Copier {
-    function: CopyFunction,
-    unit: usize,
+pub(super) struct Job {
+    pub(super) primitive: Primitive,
+    pub(super) policy: &'static Policy,
+    pub(super) locality: Locality,
+    pub(super) threads: NonZeroUsize,
+}
+
+/// One of our functions. Whether it copied is not asked: the verification of the cell shows it.
+///
+/// # Safety
+///
+/// As memcpy(3); both pointers and the bytes are multiples of 4096, and the CPU has the primitive. This memory does not fault.
+type Function = unsafe fn(job: &Job, dst: *mut u8, src: *const u8, bytes: usize);
+
+/// Copies scattered folios at once.
+///
+/// # Safety
+///
+/// As [`foliocopy::copy_folios`].
+type BatchFunction = unsafe fn(job: &Job, batch: &[FolioPair]);
+
+/// One of our functions, for a folio and for scattered ones.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way {
+    function: Function,
     batch: Option<BatchFunction>,
+    /// Whether it goes by the job's policy.
+    decides: bool,
+}
+
+/// The primitive, with the prefetch distance that the policy of the process has for it.
+pub(super) const PRIMITIVE: Way = Way {
+    // SAFETY: a `Function`'s contract.
+    function: |job, dst, src, bytes| unsafe {
+        copy(CopyOptions::new().primitive(job.primitive), dst, src, bytes)
+    },
+    batch: None,
+    decides: false,
+};
+
+/// The primitive, machine-check safe.
+pub(super) const PRIMITIVE_MC: Way = Way {
+    // SAFETY: a `Function`'s contract.
+    function: |job, dst, src, bytes| unsafe {
+        let _ = job.primitive.copy_mc(dst, src, bytes);
+    },
+    batch: None,
+    decides: false,
+};
+
+/// The primitive page by page, machine-check safe.
+pub(super) const PAGES_MC: Way = Way {
+    function: |job, dst, src, bytes| {
+        for offset in (0..bytes).step_by(PAGE_SIZE) {
+            // SAFETY: a `Function`'s contract, for one page of the range.
+            let _ = unsafe { job.primitive.copy_mc(dst.add(offset), src.add(offset), PAGE_SIZE) };
+        }
+    },
+    batch: None,
+    decides: false,
+};
+
+/// `copy_pages`, by the policy of the process.
+pub(super) const HOST: Way = Way {
+    // SAFETY: a `Function`'s contract.
+    function: |job, dst, src, bytes| unsafe {
+        copy(CopyOptions::new().locality(job.locality), dst, src, bytes);
+    },
+    // SAFETY: `copy_folios`'s contract.
+    batch: Some(|job, batch| unsafe {
+        let _ = CopyOptions::new().locality(job.locality).copy_folios(batch);
+    }),
+    decides: true,
+};
+
+/// `copy_mc_pages`, by the policy of the process.
+pub(super) const HOST_MC: Way = Way {
+    // SAFETY: a `Function`'s contract.
+    function: |_, dst, src, bytes| unsafe {
+        let _ = copy_mc_pages_raw(dst.cast(), src.cast(), bytes / PAGE_SIZE);
+    },
+    // SAFETY: `copy_mc_folios`'s contract.
+    batch: Some(|_, batch| unsafe {
+        let _ = copy_mc_folios(batch);
+    }),
+    decides: true,
+};
+
+/// `copy_pages`, by a policy of its own.
+pub(super) const POLICY: Way = Way {
+    // SAFETY: a `Function`'s contract.
+    function: |job, dst, src, bytes| unsafe {
+        copy(CopyOptions::new().policy(job.policy).locality(job.locality), dst, src, bytes);
+    },
+    batch: None,
+    decides: true,
+};
+
+/// `copy_pages_parallel`, by up to so many threads.
+pub(super) const PARALLEL: Way = Way {
+    // SAFETY: a `Function`'s contract.
+    function: |job, dst, src, bytes| unsafe {
+        let _ = copy_pages_parallel(dst.cast(), src.cast(), bytes / PAGE_SIZE, job.threads);
+    },
+    batch: None,
+    decides: true,
+};
+
+/// Inlined as into any caller, whose options are known when it is compiled.
+///
+/// # Safety
+///
+/// As a [`Function`].
+#[inline(always)]
+unsafe fn copy(options: CopyOptions, dst: *mut u8, src: *const u8, bytes: usize) {
+    // SAFETY: this function's contract.
+    let _ = unsafe { options.copy_pages_raw(dst.cast(), src.cast(), bytes / PAGE_SIZE) };
+}
+
+/// A function that copies, with how it is called.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Copier(Call);
+
+#[derive(Clone, Copy, Debug)]
+enum Call {
+    /// It counts bytes, as memcpy(3) does.
+    Bytes(CopyFunction),
+    /// It counts pages, as `foliocopy_copy_pages()` does. What it returns, an int, is not looked at.
+    Pages(CopyFunction),
+    /// The bare step, over so many bytes at once.
+    Step { function: StepFunction, step: Step, piece: usize },
+    /// One of ours.
+    Way(Way, Job),
 }
 
 impl Copier {
     /// One that counts bytes, as memcpy(3) does.
     pub(crate) fn of_bytes(function: CopyFunction) -> Self {
-        Self { function, unit: 1, batch: None }
+        Self(Call::Bytes(function))
     }
 
-    /// One that counts pages, as `foliocopy_copy_pages()` does. What it returns, an int, is not looked at.
+    /// One that counts pages, as `foliocopy_copy_pages()` does.
     pub(crate) fn of_pages(function: CopyFunction) -> Self {
-        Self { function, unit: PAGE_SIZE, batch: None }
+        Self(Call::Pages(function))
     }
 
-    /// One that copies scattered folios by `batch`, all at once.
-    pub(crate) fn with_batch(self, batch: BatchFunction) -> Self {
-        Self { batch: Some(batch), ..self }
+    /// The primitive alone, a folio at once or page by page. The CPU has it.
+    pub(super) fn bare(primitive: Primitive, by_page: bool) -> Self {
+        let step = Step::copy(primitive);
+        let piece = if by_page { PAGE_SIZE } else { usize::MAX };
+        Self(Call::Step { function: function_of(step), step, piece })
     }
 
-    /// How it copies scattered folios, unless one by one.
-    pub(crate) fn batch(self) -> Option<BatchFunction> {
-        self.batch
+    /// One of ours. The CPU has the primitive.
+    pub(super) fn of(way: Way, job: Job) -> Self {
+        Self(Call::Way(way, job))
     }
 
-    /// What to call [`Copier::copy`] with for `bytes` bytes, worked out outside of the measured loop.
-    pub(crate) fn count(self, bytes: usize) -> usize {
-        bytes / self.unit
+    /// Whether it copies scattered folios at once.
+    pub(crate) fn takes_batches(&self) -> bool {
+        matches!(self.0, Call::Way(Way { batch: Some(_), .. }, _))
     }
 
-    /// Copies `count` units.
+    /// The policy and locality by which it decides, if it does.
+    pub(crate) fn decides_by(&self) -> Option<(&'static Policy, Locality)> {
+        match self.0 {
+            Call::Way(way, job) => way.decides.then_some((job.policy, job.locality)),
+            _ => None,
+        }
+    }
+
+    /// Copies folios of `bytes` bytes, each from its second address to its first: an indirect call each, and nothing else in
+    /// the loop.
     ///
     /// # Safety
     ///
-    /// As memcpy(3), and both pointers and the bytes are multiples of 4096.
+    /// For each as memcpy(3); all addresses and the bytes are multiples of 4096.
     #[inline]
-    pub(crate) unsafe fn copy(self, dst: *mut u8, src: *const u8, count: usize) {
-        // SAFETY: the caller's promises.
-        unsafe { (self.function)(dst.cast(), src.cast(), count) };
-    }
-}
-
-/// The instance of a function for a primitive that is known only now.
-macro_rules! by_primitive {
-    ($primitive:expr, $function:ident) => {
-        match $primitive {
-            Primitive::RepMovsb => $function::<{ Primitive::RepMovsb as usize }>,
-            Primitive::RepMovsq => $function::<{ Primitive::RepMovsq as usize }>,
-            Primitive::Movq => $function::<{ Primitive::Movq as usize }>,
-            Primitive::Movnti => $function::<{ Primitive::Movnti as usize }>,
-            Primitive::Movdir64b => $function::<{ Primitive::Movdir64b as usize }>,
-            Primitive::Avx2 => $function::<{ Primitive::Avx2 as usize }>,
-            Primitive::Avx2Nt => $function::<{ Primitive::Avx2Nt as usize }>,
-            Primitive::Avx512 => $function::<{ Primitive::Avx512 as usize }>,
-            Primitive::Avx512Nt => $function::<{ Primitive::Avx512Nt as usize }>,
-            Primitive::Portable => $function::<{ Primitive::Portable as usize }>,
+    pub(crate) unsafe fn copy_each(&self, bytes: usize, folios: impl Iterator<Item = (*mut u8, *const u8)>) {
+        match self.0 {
+            Call::Bytes(function) => each(folios, |dst, src| {
+                // SAFETY: this function's contract.
+                unsafe { function(dst.cast(), src.cast(), bytes) };
+            }),
+            Call::Pages(function) => each(folios, |dst, src| {
+                // SAFETY: this function's contract.
+                unsafe { function(dst.cast(), src.cast(), bytes / PAGE_SIZE) };
+            }),
+            Call::Step { function, ref step, piece } => each(folios, |dst, src| {
+                let piece = piece.min(bytes);
+                let mut done = 0;
+                while done < bytes {
+                    // SAFETY: this function's contract, for a part of the range. The CPU has the primitive.
+                    unsafe { function(dst.add(done), src.add(done), piece, step) };
+                    done += piece;
+                }
+            }),
+            Call::Way(Way { function, .. }, ref job) => each(folios, |dst, src| {
+                // SAFETY: this function's contract. The CPU has the primitive.
+                unsafe { function(job, dst, src, bytes) };
+            }),
         }
-    };
-}
-
-/// `primitive` over the whole folio at once.
-pub(super) fn range_function(primitive: Primitive, machine_check_safe: bool) -> CopyFunction {
-    if machine_check_safe { by_primitive!(primitive, range_mc) } else { by_primitive!(primitive, range) }
-}
-
-/// `primitive` page by page.
-pub(super) fn page_function(primitive: Primitive, machine_check_safe: bool) -> CopyFunction {
-    if machine_check_safe { by_primitive!(primitive, pages_mc) } else { by_primitive!(primitive, pages) }
-}
-
-/// # Safety
-///
-/// As memcpy(3), and both pointers and `bytes` are multiples of 4096, and the CPU has the primitive.
-unsafe extern "C" fn range<const PRIMITIVE: usize>(
-    dst: *mut c_void,
-    src: *const c_void,
-    bytes: usize,
-) -> *mut c_void {
-    let primitive = Primitive::ALL[PRIMITIVE];
-    if primitive.is_non_temporal() {
-        // With the prefetch that the policy gives it.
-        // SAFETY: the caller's promises.
-        return unsafe { copy(CopyOptions::new().primitive(primitive), dst, src, bytes) };
     }
-    // SAFETY: the caller's promises.
-    unsafe { primitive.copy(dst.cast(), src.cast(), bytes) };
-    dst
-}
 
-/// # Safety
-///
-/// As [`range`].
-unsafe extern "C" fn range_mc<const PRIMITIVE: usize>(
-    dst: *mut c_void,
-    src: *const c_void,
-    bytes: usize,
-) -> *mut c_void {
-    // SAFETY: the caller's promises; this memory doesn't fault, so nobody needs to catch.
-    match unsafe { Primitive::ALL[PRIMITIVE].copy_mc(dst.cast(), src.cast(), bytes) } {
-        Ok(()) => dst,
-        Err(_) => ptr::null_mut(),
+    /// Copies scattered folios at once. Whether it can.
+    ///
+    /// # Safety
+    ///
+    /// As [`foliocopy::copy_folios`].
+    #[inline]
+    pub(crate) unsafe fn copy_at_once(&self, pairs: &[FolioPair]) -> bool {
+        let Call::Way(Way { batch: Some(batch), .. }, job) = &self.0 else { return false };
+        // SAFETY: this function's contract.
+        unsafe { batch(job, pairs) };
+        true
     }
 }
 
-/// # Safety
-///
-/// As [`range`].
-unsafe extern "C" fn pages<const PRIMITIVE: usize>(
-    dst: *mut c_void,
-    src: *const c_void,
-    bytes: usize,
-) -> *mut c_void {
-    for offset in (0..bytes).step_by(PAGE_SIZE) {
-        // SAFETY: the caller's promises, for one page of the range.
-        unsafe { range::<PRIMITIVE>(dst.byte_add(offset), src.byte_add(offset), PAGE_SIZE) };
-    }
-    dst
-}
-
-/// # Safety
-///
-/// As [`range`].
-unsafe extern "C" fn pages_mc<const PRIMITIVE: usize>(
-    dst: *mut c_void,
-    src: *const c_void,
-    bytes: usize,
-) -> *mut c_void {
-    for offset in (0..bytes).step_by(PAGE_SIZE) {
-        // SAFETY: the caller's promises, for one page of the range.
-        unsafe { range_mc::<PRIMITIVE>(dst.byte_add(offset), src.byte_add(offset), PAGE_SIZE) };
-    }
-    dst
-}
-
-/// # Safety
-///
-/// As [`range`].
-pub(super) unsafe extern "C" fn foliocopy_auto(
-    dst: *mut c_void,
-    src: *const c_void,
-    bytes: usize,
-) -> *mut c_void {
-    // SAFETY: the caller's promises.
-    unsafe { copy(CopyOptions::new(), dst, src, bytes) }
-}
-
-/// # Safety
-///
-/// As [`range`].
-pub(super) unsafe extern "C" fn foliocopy_mc(
-    dst: *mut c_void,
-    src: *const c_void,
-    bytes: usize,
-) -> *mut c_void {
-    // SAFETY: the caller's promises.
-    match unsafe { copy_mc_pages_raw(dst.cast(), src.cast(), bytes / PAGE_SIZE) } {
-        Ok(()) => dst,
-        Err(_) => ptr::null_mut(),
-    }
-}
-
-/// # Safety
-///
-/// As [`range`].
-pub(super) unsafe extern "C" fn foliocopy_temporal(
-    dst: *mut c_void,
-    src: *const c_void,
-    bytes: usize,
-) -> *mut c_void {
-    // SAFETY: the caller's promises.
-    unsafe { copy(CopyOptions::new().locality(Locality::Temporal), dst, src, bytes) }
-}
-
-/// # Safety
-///
-/// As [`range`].
-pub(super) unsafe extern "C" fn foliocopy_non_temporal(
-    dst: *mut c_void,
-    src: *const c_void,
-    bytes: usize,
-) -> *mut c_void {
-    // SAFETY: the caller's promises.
-    unsafe { copy(CopyOptions::new().locality(Locality::NonTemporal), dst, src, bytes) }
-}
-
-/// # Safety
-///
-/// As [`foliocopy::copy_folios`].
-pub(super) unsafe fn batch_auto(batch: &[FolioPair]) {
-    // SAFETY: the caller's promises.
-    let _ = unsafe { CopyOptions::new().copy_folios(batch) };
-}
-
-/// # Safety
-///
-/// As [`foliocopy::copy_folios`].
-pub(super) unsafe fn batch_temporal(batch: &[FolioPair]) {
-    // SAFETY: the caller's promises.
-    let _ = unsafe { CopyOptions::new().locality(Locality::Temporal).copy_folios(batch) };
-}
-
-/// # Safety
-///
-/// As [`foliocopy::copy_folios`].
-pub(super) unsafe fn batch_non_temporal(batch: &[FolioPair]) {
-    // SAFETY: the caller's promises.
-    let _ = unsafe { CopyOptions::new().locality(Locality::NonTemporal).copy_folios(batch) };
-}
-
-/// # Safety
-///
-/// As [`foliocopy::copy_mc_folios`].
-pub(super) unsafe fn batch_mc(batch: &[FolioPair]) {
-    // SAFETY: the caller's promises.
-    let _ = unsafe { copy_mc_folios(batch) };
-}
-
-/// # Safety
-///
-/// As [`range`].
-pub(super) unsafe extern "C" fn kernel_temporal(
-    dst: *mut c_void,
-    src: *const c_void,
-    bytes: usize,
-) -> *mut c_void {
-    // SAFETY: the caller's promises.
-    unsafe { kernel(Locality::Temporal, dst, src, bytes) }
-}
-
-/// # Safety
-///
-/// As [`range`].
-pub(super) unsafe extern "C" fn kernel_non_temporal(
-    dst: *mut c_void,
-    src: *const c_void,
-    bytes: usize,
-) -> *mut c_void {
-    // SAFETY: the caller's promises.
-    unsafe { kernel(Locality::NonTemporal, dst, src, bytes) }
-}
-
-/// # Safety
-///
-/// As [`range`].
-unsafe fn kernel(locality: Locality, dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void {
-    static POLICY: LazyLock<Option<Policy>> = LazyLock::new(|| {
-        let host = Policy::host().ok()?;
-        Some(Policy::new(*host.cpu(), Registers::GeneralPurpose))
-    });
-    let Some(policy) = &*POLICY else { return ptr::null_mut() };
-    // SAFETY: the caller's promises.
-    unsafe { copy(CopyOptions::new().policy(policy).locality(locality), dst, src, bytes) }
-}
-
-/// What the functions of [`SLOTS`] copy by: a function of memcpy's signature has nowhere to carry it.
-static POLICIES: [OnceLock<(Policy, Locality)>; SLOTS.len()] = [const { OnceLock::new() }; SLOTS.len()];
-
-/// One function for each slot, of the generic `$function`.
-macro_rules! slots {
-    ($function:ident) => {
-        slots!($function:
-            0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36
-            37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63)
-    };
-    ($function:ident: $($slot:literal)*) => { [$($function::<$slot>),*] };
-}
-
-const SLOTS: [CopyFunction; 64] = slots!(by_policy);
-
-/// Copies by one thread, by two, ..
-const PARALLEL: [CopyFunction; 64] = slots!(by_one_more_thread_than);
-
-/// A function that copies by so many threads; `None` where there is none for so many.
-pub(super) fn parallel_function(threads: usize) -> Option<CopyFunction> {
-    PARALLEL.get(threads.checked_sub(1)?).copied()
-}
-
-/// # Safety
-///
-/// As [`range`].
-unsafe extern "C" fn by_one_more_thread_than<const OTHERS: usize>(
-    dst: *mut c_void,
-    src: *const c_void,
-    bytes: usize,
-) -> *mut c_void {
-    let threads = const { NonZeroUsize::MIN.saturating_add(OTHERS) };
-    // SAFETY: the caller's promises. A copy that is refused leaves a destination that does not verify.
-    let _ = unsafe { copy_pages_parallel(dst.cast(), src.cast(), bytes / PAGE_SIZE, threads) };
-    dst
-}
-
-/// A function that copies as `policy` says. `None` where 64 others have been asked for.
-pub(super) fn policy_function(policy: Policy, locality: Locality) -> Option<CopyFunction> {
-    let wanted = (policy, locality);
-    let slots = POLICIES.iter().zip(SLOTS);
-    slots.into_iter().find(|(slot, _)| *slot.get_or_init(|| wanted) == wanted).map(|(_, function)| function)
-}
-
-/// # Safety
-///
-/// As [`range`].
-unsafe extern "C" fn by_policy<const SLOT: usize>(
-    dst: *mut c_void,
-    src: *const c_void,
-    bytes: usize,
-) -> *mut c_void {
-    let Some((policy, locality)) = POLICIES[SLOT].get() else { return ptr::null_mut() };
-    // SAFETY: the caller's promises.
-    unsafe { copy(CopyOptions::new().policy(policy).locality(*locality), dst, src, bytes) }
-}
-
-/// Null where nothing was copied, which the verification of the cell then shows. Inlined as into any caller, whose
-/// options are known when it is compiled.
-///
-/// # Safety
-///
-/// As [`range`].
 #[inline(always)]
-unsafe fn copy(options: CopyOptions, dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void {
-    // SAFETY: the caller's promises.
-    match unsafe { options.copy_pages_raw(dst.cast::<Page>(), src.cast::<Page>(), bytes / PAGE_SIZE) } {
-        Ok(()) => dst,
-        Err(_) => ptr::null_mut(),
-    }
+fn each(folios: impl Iterator<Item = (*mut u8, *const u8)>, copy: impl Fn(*mut u8, *const u8)) {
+    folios.for_each(|(dst, src)| copy(dst, src));
 }

@@ -110,6 +110,18 @@ pub struct Cell {
     /// What the memory really was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryGiven>,
+    /// What the policy's probe decided, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probed: Option<Probed>,
+}
+
+/// What a probe decided, in rounds of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probed {
+    /// How many copies were asked about.
+    pub copies: u64,
+    /// How many of them it sent past the cache.
+    pub past_cache: u64,
 }
 
 /// What the cells of one comparison have in common: everything but the contender.
@@ -164,6 +176,7 @@ impl Cell {
             ratio_to_baseline: None,
             latency_cycles: Vec::new(),
             memory: None,
+            probed: None,
         }
     }
 

@@ -28,8 +28,12 @@ pub struct Environment {
     pub load_average: Option<[f64; 3]>,
     /// Frequency of the time-stamp counter. `None` where the counter is missing, trapped or not invariant.
     pub tsc_hz: Option<u64>,
-    /// What `foliocopy` would choose, and why.
-    pub policy: Vec<PolicyChoice>,
+    /// How `foliocopy` copies. Absent from files of before it had tables.
+    pub tables: PolicyTables,
+    /// The profile that the policy follows.
+    pub profile: Option<String>,
+    /// Environment variables and profiles that were left aside, and why.
+    pub left_aside: Vec<String>,
 }
 
 /// The CPU, by what tells one from another.
@@ -84,15 +88,26 @@ pub struct Node {
     pub free_bytes: u64,
 }
 
-/// What the policy chooses for one question.
+/// How copies are made: a policy's tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PolicyChoice {
+#[serde(default)]
+pub struct PolicyTables {
+    /// Where they come from, such as `measured on Zen 4`.
+    pub source: String,
+    /// Whether they are the general rule, for a CPU that was never measured.
+    pub general: bool,
+    /// Their lines: the shortest copies of a locality first.
+    pub bands: Vec<PolicyBand>,
+}
+
+/// One line of a policy's table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PolicyBand {
     /// The locality asked for, such as `auto`.
     pub locality: String,
-    /// Bytes of the copy.
-    pub bytes: u64,
-    /// Name of the primitive.
-    pub primitive: String,
-    /// Why, in a sentence.
-    pub reason: String,
+    /// Bytes of the longest copy that is made so. `None` of the last line, which has no limit.
+    pub up_to: Option<u64>,
+    /// What is done, in words.
+    pub step: String,
 }

@@ -83,7 +83,7 @@ impl Loop {
 impl Width {
     fn available(cpu: &Cpu) -> Vec<Self> {
         let wider = [(Self::Avx2, Features::AVX2), (Self::Avx512, Features::AVX512F)];
-        let wider = wider.into_iter().filter(|(_, needed)| cpu.features.contains(*needed));
+        let wider = wider.into_iter().filter(|(_, needed)| cpu.has(*needed));
         [Self::Sse2].into_iter().chain(wider.map(|(width, _)| width)).collect()
     }
 

@@ -115,7 +115,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     let exports = args.exports.open()?;
     let folder = debugfs::folder()?;
     let mut environment = environment::detect()?;
-    environment.policy = kernel::policy(&folder).context("can't read the module's policy")?;
+    environment.tables = kernel::policy(&folder).context("can't read the module's policy")?;
     let cpu = choose_cpu(&args, &pairs, &topology)?;
     affinity::pin(cpu).with_context(|| format!("can't stay on CPU {cpu}"))?;
     let local = topology.node_of_cpu(cpu).unwrap_or(0);
@@ -133,11 +133,13 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     let mut before = Warning::about_environment(&environment, counter);
     // The kernel has a clock of its own, and this program only adds up what it says.
     before.retain(|warning| !matches!(warning, Warning::TimeStampCounter(_) | Warning::DebugBuild));
-    printer.aside(&format!("{}\nthe module copies:\n", header::environment(&environment)))?;
-    for choice in &environment.policy {
-        printer.aside(&format!("  {:<12} {}\n", choice.locality, choice.reason))?;
-    }
-    printer.aside(&format!("\n{}\n", header::parameters(&parameters)))?;
+    printer.aside(&format!(
+        "{}\nthe module copies ({}):\n{}\n{}\n",
+        header::environment(&environment),
+        environment.tables.source,
+        header::tables(&environment.tables, None),
+        header::parameters(&parameters)
+    ))?;
     printer.warn(&before)?;
 
     let interrupt = Interrupt::catch().context("can't catch signals")?;

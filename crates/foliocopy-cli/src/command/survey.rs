@@ -1,0 +1,185 @@
+//! `foliocopy survey`: everything that the tables of a CPU are decided by, in one file.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, ensure};
+use foliocopy::{Policy, Registers};
+use foliocopy_measure::activity::Activity;
+use foliocopy_measure::contender::Contender;
+use foliocopy_measure::latency::TimeStampCounter;
+use foliocopy_measure::memory::MemoryKind;
+use foliocopy_measure::result::{self, Cell, Environment, Origin, Results, SCHEMA_VERSION};
+use foliocopy_measure::size::Size;
+use foliocopy_measure::survey::{self, Samples, Scope, Settings, SurveyError};
+use foliocopy_measure::topology::Topology;
+use foliocopy_measure::warning::Warning;
+use foliocopy_measure::{affinity, environment, eviction};
+
+use crate::budget;
+use crate::exit::Exit;
+use crate::header;
+use crate::interrupt::Interrupt;
+use crate::mask::MaskArg;
+use crate::output_file::OutputFile;
+use crate::printer::{self, Printer};
+use crate::progress::Progress;
+use crate::shares;
+
+/// What `foliocopy survey` takes.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Write the survey to FILE (`-` for standard output)
+    #[arg(long, short, value_name = "FILE", default_value = "foliocopy-survey.json")]
+    output: PathBuf,
+    /// Overwrite a file that exists
+    #[arg(long)]
+    force: bool,
+    /// About how long to measure, such as 90s or 5m
+    #[arg(long, value_name = "DURATION", default_value = "8m", value_parser = budget::parse)]
+    time: Duration,
+    #[command(flatten)]
+    how: How,
+}
+
+/// How a survey is made, for whatever reason.
+#[derive(clap::Args)]
+pub(crate) struct How {
+    /// The CPU to copy on [default: the last that is allowed]
+    #[arg(long, value_name = "N")]
+    cpu: Option<u32>,
+    #[command(flatten)]
+    mask: MaskArg,
+    /// Bytes streamed through the caches before each cold run [default: 128M, or 4 times the last-level cache if larger]
+    #[arg(long, value_name = "SIZE")]
+    evict: Option<Size>,
+    /// Seed of all that is shuffled [default: another each time]
+    #[arg(long)]
+    seed: Option<u32>,
+    /// Print neither the machine nor warnings
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+pub(crate) fn run(args: Args) -> Result<ExitCode> {
+    let ready = args.how.prepare(Scope::Full, args.time)?;
+    let output = OutputFile::create(&args.output, args.force)?;
+    let to_standard_error = args.output.as_os_str() == "-";
+    let printer = Printer { to_standard_error, quiet: args.how.quiet };
+    let Some(mut results) = ready.measure("survey", &printer)? else { return Ok(Exit::Interrupted.into()) };
+    results.rate();
+    let mut text = Vec::new();
+    result::write_to(&results, &mut text)?;
+    output.write(&text)?;
+
+    let samples = Samples::of(&results.cells);
+    let [process, kernel] = [Registers::Vector, Registers::GeneralPurpose]
+        .map(|registers| Policy::new(ready.settings.cpu, registers));
+    let judged = survey::judge(&samples, &process, &kernel).map_err(anyhow::Error::msg)?;
+    printer.result(&shares::table(&[(&process.source().to_string(), &judged)]))?;
+    if !to_standard_error {
+        printer.aside(&format!(
+            "\nwritten to {file}\nSend it to those who keep the tables (CONTRIBUTING.md), and the next version knows this CPU.\n\
+             `foliocopy tune --from {file}` makes a profile of it, `foliocopy report {file} -o survey.html` shows it.\n",
+            file = args.output.display()
+        ))?;
+    }
+    Ok(Exit::Good.into())
+}
+
+/// Everything that is needed to measure.
+pub(crate) struct Ready {
+    pub(crate) settings: Settings,
+    environment: Environment,
+    cpu: u32,
+}
+
+impl How {
+    /// Finds out on what to measure, and goes there.
+    pub(crate) fn prepare(&self, scope: Scope, time: Duration) -> Result<Ready> {
+        self.mask.apply(None);
+        let environment = environment::detect()?;
+        ensure!(!environment.emulated, "the CPU is emulated: its timings say nothing of copies");
+        let cpu = self.cpu()?;
+        affinity::pin(cpu).with_context(|| format!("can't stay on CPU {cpu}"))?;
+        let last_level_cache = Topology::detect().last_level_cache();
+        let evict = self.evict.map_or_else(|| eviction::default_bytes(last_level_cache), |size| size.0);
+        let settings = Settings {
+            cpu: *Policy::host().cpu(),
+            scope,
+            time,
+            evict_bytes: usize::try_from(evict).context("--evict exceeds the address space")?,
+            cold_run_bytes: eviction::cold_run_bytes(last_level_cache),
+            last_level_cache,
+            seed: u64::from(self.seed.unwrap_or_else(|| fastrand::u32(..))),
+            counter: TimeStampCounter::detect(),
+        };
+        Ok(Ready { settings, environment, cpu })
+    }
+
+    /// The CPU asked for, or the last that is allowed: CPU 0 serves most interrupts.
+    fn cpu(&self) -> Result<u32> {
+        let allowed = affinity::allowed_cpus().context("can't find out which CPUs are allowed")?;
+        let cpu = self.cpu.or(allowed.last().copied()).context("this process may run on no CPU")?;
+        let known = || allowed.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+        ensure!(allowed.contains(&cpu), "CPU {cpu} can't be used: this process may run on {}", known());
+        Ok(cpu)
+    }
+}
+
+impl Ready {
+    /// Measures, with the words before and after. `None` where it was interrupted: half a survey says nothing.
+    pub(crate) fn measure(&self, command: &str, printer: &Printer) -> Result<Option<Results>> {
+        let Self { settings, environment, cpu } = self;
+        printer.aside(&format!("{}\n", header::environment(environment)))?;
+        let before = Warning::about_environment(environment, settings.counter);
+        printer.warn(&before)?;
+        let interrupt = Interrupt::catch().context("can't catch signals")?;
+        let (started, clock, activity) = (SystemTime::now(), Instant::now(), Activity::start());
+        let mut progress = Progress::new(settings.cases().len(), printer.quiet, interrupt);
+        let measured = survey::measure(settings, &mut progress);
+        progress.finish();
+        let cells = match measured {
+            Err(SurveyError::Interrupted) => {
+                printer::note("interrupted: half a measurement decides nothing, so nothing was written");
+                return Ok(None);
+            }
+            measured => measured?,
+        };
+        let shares = activity.and_then(|activity| activity.shares());
+        let mut parameters = settings.parameters(*cpu);
+        parameters.contenders = contenders(&cells);
+        let mut results = Results {
+            schema_version: SCHEMA_VERSION,
+            program: concat!("foliocopy ", env!("CARGO_PKG_VERSION")).to_owned(),
+            command: command.to_owned(),
+            origin: Origin::UserSpace,
+            started: humantime::format_rfc3339_seconds(started).to_string(),
+            elapsed_seconds: clock.elapsed().as_secs_f64(),
+            complete: true,
+            environment: environment.clone(),
+            parameters,
+            warnings: vec![],
+            cells,
+        };
+        let mut after = shares.map(Warning::about_activity).unwrap_or_default();
+        // Losers have few rounds, and should.
+        let about_cells = Warning::about_cells(&results, MemoryKind::Thp);
+        after.extend(about_cells.into_iter().filter(|warning| !matches!(warning, Warning::FewRounds { .. })));
+        results.warnings = before.iter().chain(&after).map(ToString::to_string).collect();
+        printer.warn(&after)?;
+        Ok(Some(results))
+    }
+}
+
+/// Those that cells name, in the order in which they first appear.
+fn contenders(cells: &[Cell]) -> Vec<result::Contender> {
+    let mut names: Vec<&str> = Vec::new();
+    for cell in cells {
+        if !names.contains(&cell.contender.as_str()) {
+            names.push(&cell.contender);
+        }
+    }
+    names.into_iter().filter_map(|name| Some(Contender::named(name).ok()?.describe())).collect()
+}
