@@ -1,17 +1,36 @@
 /*
  * Copies memory in whole pages of 4096 bytes, as fast as the CPU under it allows, and stops cleanly at
- * poisoned memory. SPDX-License-Identifier: MIT OR Apache-2.0
+ * poisoned memory. SPDX-License-Identifier: MIT OR Apache-2.0. Made of the sources by cbindgen.
  *
- * Made of the sources by cbindgen. Functions that answer an int answer 0 or a negative errno:
+ * Functions that answer an int answer 0 or a negative errno, and foliocopy_last_error() has the text:
  *
- *   -EINVAL      a pointer is null or not aligned to a page, the ranges overlap, a value is not one of
- *                its enum, a number of threads is 0, or FOLIOCOPY_MASK, FOLIOCOPY_PRIMITIVE or
- *                FOLIOCOPY_PROFILE in the environment says something that can't be done
- *   -EOVERFLOW   a range is longer than the address space
- *   -EOPNOTSUPP  this CPU can't run what FOLIOCOPY_PRIMITIVE names, or a fault would not be survived
+ *   -EINVAL      a pointer is null, a value is not one of its enum, a number of threads is 0, or a name
+ *                is unknown
+ *   -EDOM        an address is not aligned to a page, or an array not to its type
+ *   -EBUSY       source and destination overlap; from foliocopy_mask, the process has a policy already
+ *   -EOVERFLOW   a range doesn't fit the address space
+ *   -EOPNOTSUPP  a fault would not be survived, or the CPU can't run what the copy needs
+ *   -EPERM       FOLIOCOPY_STRICT=1 is set, and the environment or a profile says something that can't be
+ *                followed; without it that is left aside, and foliocopy_host_report() says why
+ *   -EHWPOISON   memory is poisoned                          } machine-check-safe copies only,
+ *   -EFAULT      memory can't be read or written otherwise   } those with mc in their name
  *
- * and then nothing was copied. All of them may be called from any thread. Parameters stand in this order:
- * what is copied, how, and what is filled in, where a null pointer means that nobody asks.
+ * Nothing was copied then, except that -EHWPOISON and -EFAULT come from the middle of a copy.
+ *
+ * Parameters stand in this order: what is copied, how, and what is filled in, where a null pointer means
+ * that nobody asks. Each copy has a variant that ends in _locality. It takes the locality right behind what
+ * is copied, and the others copy with FOLIOCOPY_LOCALITY_AUTO.
+ *
+ * Threads. Every function may be called from any thread. A thread that may not read the time-stamp counter
+ * (prctl(PR_SET_TSC), seccomp's strict mode) is killed by SIGSEGV in a copy that reads it. A process with
+ * such a thread calls foliocopy_mask("tsc") before its first copy, or is started with FOLIOCOPY_MASK=tsc: no
+ * copy reads the counter then.
+ *
+ * Signals. In a signal handler foliocopy_sigbus_try_handle and foliocopy_version may be called at any time.
+ * Once the process has made a copy, so may foliocopy_copy_pages, foliocopy_copy_folios and their variants by
+ * locality. One that fails there replaces the text of foliocopy_last_error() under the code that it
+ * interrupted; where the library was opened by dlopen(), the first failure of a thread also allocates memory,
+ * which a handler must not. Nothing else may be called there.
  */
 
 #ifndef FOLIOCOPY_H
@@ -147,16 +166,18 @@ extern "C" {
 
 /**
  * Copies nr_pairs scattered pairs of ranges as one piece of work. No destination may overlap any other
- * range of the batch. Whatever is refused, nothing is copied, and what failed_pair points to, unless that
+ * range of the batch. Where the call fails, nothing is copied, and what failed_pair points to, unless that
  * is null, becomes the index of the first pair that is not what it must be, or nr_pairs where it is not a
  * pair that is wrong.
  *
  * # Safety
  *
- * `pairs` points to so many pairs, of which each is as `foliocopy_copy_pages` says; `failed_pair` is null
+ * `pairs` points to `nr_pairs` pairs, of which each is as `foliocopy_copy_pages` says; `failed_pair` is null
  * or points to a `size_t`.
  */
-int foliocopy_copy_folios(const struct foliocopy_folio_pair *pairs, size_t nr_pairs, size_t *failed_pair);
+int foliocopy_copy_folios(const struct foliocopy_folio_pair *pairs,
+                          size_t nr_pairs,
+                          size_t *failed_pair);
 
 /**
  * Copies like foliocopy_copy_folios, and leaves the destinations where it is told to.
@@ -176,7 +197,7 @@ int foliocopy_copy_folios_locality(const struct foliocopy_folio_pair *pairs,
  *
  * # Safety
  *
- * `src` is readable and `dst` writable for so many pages.
+ * `src` is readable and `dst` writable for `nr_pages` pages.
  */
 int foliocopy_copy_pages(void *dst, const void *src, size_t nr_pages);
 
@@ -203,9 +224,60 @@ int foliocopy_copy_pages_locality(void *dst,
 int foliocopy_copy_pages_parallel(void *dst, const void *src, size_t nr_pages, size_t nr_threads);
 
 /**
+ * Copies like foliocopy_copy_pages_parallel, and leaves the destination where it is told to.
+ *
+ * # Safety
+ *
+ * As `foliocopy_copy_pages`.
+ */
+int foliocopy_copy_pages_parallel_locality(void *dst,
+                                           const void *src,
+                                           size_t nr_pages,
+                                           enum foliocopy_locality locality,
+                                           size_t nr_threads);
+
+/**
+ * The text of the last failure on this thread: what was wrong, and where that helps what would be right. ""
+ * where no call on this thread has failed yet. A call that succeeds leaves the text alone. Never null.
+ *
+ * The text belongs to the library, and to the thread. It is valid until the next call of the library on this
+ * thread.
+ */
+const char *foliocopy_last_error(void);
+
+/**
  * The version of the library: "0.1.0".
  */
 const char *foliocopy_version(void);
+
+/**
+ * Makes the policy of this process do without CPU features: names separated by commas, as FOLIOCOPY_MASK in
+ * the environment has them, and in addition to those. Called before the first copy of the process; -EBUSY
+ * where it has a policy already, -EINVAL for an unknown name. foliocopy_last_error() lists the names then.
+ *
+ * foliocopy_mask("tsc") makes copies that read no time-stamp counter. A process of which some thread may not
+ * read it must call this, or be started with FOLIOCOPY_MASK=tsc.
+ *
+ * # Safety
+ *
+ * `features` is null or a text that ends with 0.
+ */
+int foliocopy_mask(const char *features);
+
+/**
+ * What the policy of this process follows, in a line: the CPU, where its table comes from ("measured on Zen
+ * 5", a profile with its path, "asked for by name"), and the features that it does without. The text stays
+ * as long as the library does. The first call of the process makes the policy.
+ */
+const char *foliocopy_host_policy(void);
+
+/**
+ * What the environment or a profile says and the policy of this process leaves aside: a line for each, with
+ * the reason. "" where nothing is left aside. With FOLIOCOPY_STRICT=1 every copy answers -EPERM instead of
+ * leaving something aside. The text stays as long as the library does. The first call of the process makes
+ * the policy.
+ */
+const char *foliocopy_host_report(void);
 
 /**
  * Copies nr_pages pages of 4096 bytes from src to dst, and stops at memory that can't be read or written:
@@ -219,7 +291,7 @@ const char *foliocopy_version(void);
  *
  * # Safety
  *
- * `src` is mapped readable and `dst` writable for so many pages, but either may raise SIGBUS. `error` is
+ * `src` is mapped readable and `dst` writable for `nr_pages` pages, but either may raise SIGBUS. `error` is
  * null or points to a `struct foliocopy_memory_error`.
  */
 int foliocopy_copy_mc_pages(void *dst,
@@ -228,19 +300,74 @@ int foliocopy_copy_mc_pages(void *dst,
                             struct foliocopy_memory_error *error);
 
 /**
+ * Copies like foliocopy_copy_mc_pages, and leaves the destination where it is told to.
+ *
+ * # Safety
+ *
+ * As `foliocopy_copy_mc_pages`.
+ */
+int foliocopy_copy_mc_pages_locality(void *dst,
+                                     const void *src,
+                                     size_t nr_pages,
+                                     enum foliocopy_locality locality,
+                                     struct foliocopy_memory_error *error);
+
+/**
+ * Copies like foliocopy_copy_mc_pages with up to nr_threads threads, of which the caller's is one, as
+ * foliocopy_copy_pages_parallel does. error speaks of the bad memory at the lowest address. The bytes before
+ * it are the source's, and pages behind it may be copied or not.
+ *
+ * # Safety
+ *
+ * As `foliocopy_copy_mc_pages`.
+ */
+int foliocopy_copy_mc_pages_parallel(void *dst,
+                                     const void *src,
+                                     size_t nr_pages,
+                                     size_t nr_threads,
+                                     struct foliocopy_memory_error *error);
+
+/**
+ * Copies like foliocopy_copy_mc_pages_parallel, and leaves the destination where it is told to.
+ *
+ * # Safety
+ *
+ * As `foliocopy_copy_mc_pages`.
+ */
+int foliocopy_copy_mc_pages_parallel_locality(void *dst,
+                                              const void *src,
+                                              size_t nr_pages,
+                                              enum foliocopy_locality locality,
+                                              size_t nr_threads,
+                                              struct foliocopy_memory_error *error);
+
+/**
  * Copies scattered ranges like foliocopy_copy_folios, and stops at memory that can't be read or written, as
  * foliocopy_copy_mc_pages does: the pairs before the failed one are copied then, and error speaks of the
  * ranges of the failed one.
  *
  * # Safety
  *
- * `pairs` points to so many pairs, of which each is as `foliocopy_copy_mc_pages` says; `failed_pair` and
+ * `pairs` points to `nr_pairs` pairs, of which each is as `foliocopy_copy_mc_pages` says; `failed_pair` and
  * `error` are null or point to what their types say.
  */
 int foliocopy_copy_mc_folios(const struct foliocopy_folio_pair *pairs,
                              size_t nr_pairs,
                              size_t *failed_pair,
                              struct foliocopy_memory_error *error);
+
+/**
+ * Copies like foliocopy_copy_mc_folios, and leaves the destinations where it is told to.
+ *
+ * # Safety
+ *
+ * As `foliocopy_copy_mc_folios`.
+ */
+int foliocopy_copy_mc_folios_locality(const struct foliocopy_folio_pair *pairs,
+                                      size_t nr_pairs,
+                                      enum foliocopy_locality locality,
+                                      size_t *failed_pair,
+                                      struct foliocopy_memory_error *error);
 
 /**
  * Copies what can be copied, zeroes the pages of which the source is lost, and calls report with each run
@@ -265,6 +392,23 @@ int foliocopy_copy_mc_pages_skipping(void *dst,
                                      struct foliocopy_memory_error *error);
 
 /**
+ * Copies like foliocopy_copy_mc_pages_skipping, and leaves the destination where it is told to.
+ *
+ * # Safety
+ *
+ * As `foliocopy_copy_mc_pages_skipping`.
+ */
+int foliocopy_copy_mc_pages_skipping_locality(void *dst,
+                                              const void *src,
+                                              size_t nr_pages,
+                                              enum foliocopy_locality locality,
+                                              void (*report)(const struct foliocopy_skipped *skipped,
+                                                             void *context),
+                                              void *context,
+                                              size_t *skipped,
+                                              struct foliocopy_memory_error *error);
+
+/**
  * Puts the handler of SIGBUS in place that foliocopy_copy_mc_pages needs, the first time it is called.
  * Signals that are not ours go to the action that stood before. -EOPNOTSUPP where somebody has replaced
  * it since.
@@ -282,7 +426,7 @@ bool foliocopy_sigbus_is_installed(void);
  *
  * # Safety
  *
- * It does. Otherwise a fault kills the process.
+ * Their handler does so. Otherwise a fault kills the process.
  */
 void foliocopy_sigbus_handled_by_caller(void);
 

@@ -4,10 +4,10 @@ use core::ffi::{c_int, c_void};
 use core::mem::{MaybeUninit, offset_of};
 use core::slice;
 
-use foliocopy::{BatchError, CopyError, CopyOptions};
+use foliocopy::{BatchError, CopyOptions};
 
-use crate::copy::Locality;
-use crate::errno;
+use crate::copy::{Locality, fill_in};
+use crate::failure::{Failure, status};
 
 /// One pair of ranges in a batch: a folio, or any other run of pages of 4096 bytes.
 #[repr(C)]
@@ -22,19 +22,20 @@ pub struct FolioPair {
 
 const _: () = {
     assert!(size_of::<FolioPair>() == size_of::<foliocopy::FolioPair>());
+    assert!(align_of::<FolioPair>() == align_of::<foliocopy::FolioPair>());
     assert!(offset_of!(FolioPair, dst) == offset_of!(foliocopy::FolioPair, dst));
     assert!(offset_of!(FolioPair, src) == offset_of!(foliocopy::FolioPair, src));
     assert!(offset_of!(FolioPair, nr_pages) == offset_of!(foliocopy::FolioPair, nr_pages));
 };
 
 /// Copies nr_pairs scattered pairs of ranges as one piece of work. No destination may overlap any other
-/// range of the batch. Whatever is refused, nothing is copied, and what failed_pair points to, unless that
+/// range of the batch. Where the call fails, nothing is copied, and what failed_pair points to, unless that
 /// is null, becomes the index of the first pair that is not what it must be, or nr_pairs where it is not a
 /// pair that is wrong.
 ///
 /// # Safety
 ///
-/// `pairs` points to so many pairs, of which each is as `foliocopy_copy_pages` says; `failed_pair` is null
+/// `pairs` points to `nr_pairs` pairs, of which each is as `foliocopy_copy_pages` says; `failed_pair` is null
 /// or points to a `size_t`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn foliocopy_copy_folios(
@@ -42,8 +43,8 @@ pub unsafe extern "C" fn foliocopy_copy_folios(
     nr_pairs: usize,
     failed_pair: *mut usize,
 ) -> c_int {
-    // SAFETY: the caller's promises.
-    unsafe { copy(pairs, nr_pairs, foliocopy::Locality::Auto, failed_pair) }
+    // SAFETY: `pairs` points to `nr_pairs` pairs of memory that may be copied, and `failed_pair` is null or may be written.
+    unsafe { copy(pairs, nr_pairs, Ok(foliocopy::Locality::Auto), failed_pair) }
 }
 
 /// Copies like foliocopy_copy_folios, and leaves the destinations where it is told to.
@@ -58,13 +59,8 @@ pub unsafe extern "C" fn foliocopy_copy_folios_locality(
     locality: MaybeUninit<Locality>,
     failed_pair: *mut usize,
 ) -> c_int {
-    // SAFETY: the caller's promises.
-    unsafe {
-        match Locality::of(locality) {
-            Some(locality) => copy(pairs, nr_pairs, locality, failed_pair),
-            None => answer(Err((nr_pairs, -libc::EINVAL)), failed_pair),
-        }
-    }
+    // SAFETY: `pairs` points to `nr_pairs` pairs of memory that may be copied, and `failed_pair` is null or may be written.
+    unsafe { copy(pairs, nr_pairs, Locality::of(locality), failed_pair) }
 }
 
 /// # Safety
@@ -73,64 +69,56 @@ pub unsafe extern "C" fn foliocopy_copy_folios_locality(
 unsafe fn copy(
     pairs: *const FolioPair,
     nr_pairs: usize,
-    locality: foliocopy::Locality,
+    locality: Result<foliocopy::Locality, Failure>,
     failed_pair: *mut usize,
 ) -> c_int {
-    let options = CopyOptions::new().locality(locality);
-    // SAFETY: the caller's promises.
+    // SAFETY: `pairs` points to `nr_pairs` pairs of memory that may be copied, and `failed_pair` is null or may be written.
     unsafe {
-        let copied = batch(pairs, nr_pairs, |batch| match options.copy_folios(batch) {
-            Ok(()) => Ok(()),
-            Err(BatchError { index, error }) => Err((at_fault(&error, index, nr_pairs), errno::of(error))),
+        let copied = locality.and_then(|locality| {
+            Ok(CopyOptions::new().locality(locality).copy_folios(batch(pairs, nr_pairs)?)?)
         });
-        answer(copied, failed_pair)
+        answer(copied, nr_pairs, failed_pair)
     }
 }
 
-/// The pair that is wrong, or `nr_pairs` where none is: the engine names the first one then.
-pub(crate) fn at_fault(error: &CopyError, index: usize, nr_pairs: usize) -> usize {
-    match error {
-        CopyError::Null | CopyError::Misaligned { .. } | CopyError::Overflow { .. } | CopyError::Overlap => {
-            index
-        }
-        _ => nr_pairs,
-    }
-}
-
-/// Runs `copy` over the pairs.
+/// The pairs, as the engine has them.
 ///
 /// # Safety
 ///
-/// `pairs` points to so many pairs, or is null.
-pub(crate) unsafe fn batch(
+/// `pairs` is null, or not where pairs can be, or points to `nr_pairs` pairs that nobody writes while they are in use.
+pub(crate) unsafe fn batch<'a>(
     pairs: *const FolioPair,
     nr_pairs: usize,
-    copy: impl FnOnce(&[foliocopy::FolioPair]) -> Result<(), (usize, c_int)>,
-) -> Result<(), (usize, c_int)> {
+) -> Result<&'a [foliocopy::FolioPair], Failure> {
     if nr_pairs == 0 {
-        return Ok(());
+        return Ok(&[]);
     }
     if pairs.is_null() {
-        return Err((nr_pairs, -libc::EINVAL));
+        return Err(Failure::Null("pairs"));
     }
-    // SAFETY: the caller's promise; the two types are laid out alike, as asserted above.
-    copy(unsafe { slice::from_raw_parts(pairs.cast::<foliocopy::FolioPair>(), nr_pairs) })
+    if !pairs.is_aligned() {
+        return Err(Failure::MisalignedPairs(pairs.addr()));
+    }
+    if nr_pairs > isize::MAX as usize / size_of::<FolioPair>() {
+        return Err(Failure::TooManyPairs(nr_pairs));
+    }
+    // SAFETY: an aligned array of `nr_pairs` pairs; the two types are laid out alike, as asserted above.
+    Ok(unsafe { slice::from_raw_parts(pairs.cast::<foliocopy::FolioPair>(), nr_pairs) })
 }
 
 /// Says which pair failed, and why.
 ///
 /// # Safety
 ///
-/// `failed_pair` is null or points to a `size_t`.
-pub(crate) unsafe fn answer(copied: Result<(), (usize, c_int)>, failed_pair: *mut usize) -> c_int {
-    match copied {
-        Ok(()) => 0,
-        Err((index, errno)) => {
-            if !failed_pair.is_null() {
-                // SAFETY: the caller's promise.
-                unsafe { failed_pair.write(index) };
-            }
-            errno
-        }
+/// `failed_pair` is null or may be written.
+pub(crate) unsafe fn answer(copied: Result<(), Failure>, nr_pairs: usize, failed_pair: *mut usize) -> c_int {
+    if let Err(failure) = &copied {
+        let index = match *failure {
+            Failure::Pair(BatchError { index, .. }) | Failure::PairMemory(BatchError { index, .. }) => index,
+            _ => nr_pairs,
+        };
+        // SAFETY: `failed_pair` is null or may be written.
+        unsafe { fill_in(failed_pair, index) };
     }
+    status(copied)
 }

@@ -6,7 +6,7 @@ use core::num::NonZeroUsize;
 
 use foliocopy::{CopyOptions, FolioPair, PAGE_SIZE};
 
-use crate::errno;
+use crate::failure::{Failure, status};
 
 /// Where a copy leaves the destination.
 #[repr(C)]
@@ -22,16 +22,17 @@ pub enum Locality {
 
 impl Locality {
     /// What C passes for the enum may be any number, of which no `Locality` must be made.
-    pub(crate) fn of(locality: MaybeUninit<Self>) -> Option<foliocopy::Locality> {
+    #[inline(always)]
+    pub(crate) fn of(locality: MaybeUninit<Self>) -> Result<foliocopy::Locality, Failure> {
         const TEMPORAL: c_uint = Locality::Temporal as c_uint;
         const NON_TEMPORAL: c_uint = Locality::NonTemporal as c_uint;
         const AUTO: c_uint = Locality::Auto as c_uint;
-        // SAFETY: an enum of C is an int, whatever its value.
+        // SAFETY: a C caller passes an initialised int for an enum, and any int is a valid `c_uint`.
         match unsafe { locality.as_ptr().cast::<c_uint>().read() } {
-            TEMPORAL => Some(foliocopy::Locality::Temporal),
-            NON_TEMPORAL => Some(foliocopy::Locality::NonTemporal),
-            AUTO => Some(foliocopy::Locality::Auto),
-            _ => None,
+            TEMPORAL => Ok(foliocopy::Locality::Temporal),
+            NON_TEMPORAL => Ok(foliocopy::Locality::NonTemporal),
+            AUTO => Ok(foliocopy::Locality::Auto),
+            number => Err(Failure::Locality(number)),
         }
     }
 }
@@ -41,14 +42,14 @@ impl Locality {
 ///
 /// # Safety
 ///
-/// `src` is readable and `dst` writable for so many pages.
+/// `src` is readable and `dst` writable for `nr_pages` pages.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn foliocopy_copy_pages(
     dst: *mut c_void,
     src: *const c_void,
     nr_pages: usize,
 ) -> c_int {
-    // SAFETY: the caller's promises.
+    // SAFETY: `src` is readable and `dst` writable for `nr_pages` pages.
     unsafe { copy(dst, src, nr_pages, foliocopy::Locality::Auto) }
 }
 
@@ -65,9 +66,9 @@ pub unsafe extern "C" fn foliocopy_copy_pages_locality(
     locality: MaybeUninit<Locality>,
 ) -> c_int {
     match Locality::of(locality) {
-        // SAFETY: the caller's promises.
-        Some(locality) => unsafe { copy(dst, src, nr_pages, locality) },
-        None => -libc::EINVAL,
+        // SAFETY: `src` is readable and `dst` writable for `nr_pages` pages.
+        Ok(locality) => unsafe { copy(dst, src, nr_pages, locality) },
+        Err(_) => refuse_locality(locality),
     }
 }
 
@@ -84,22 +85,30 @@ pub unsafe extern "C" fn foliocopy_copy_pages_parallel(
     nr_pages: usize,
     nr_threads: usize,
 ) -> c_int {
-    let Some(threads) = NonZeroUsize::new(nr_threads).filter(|_| !is_null(dst, src, nr_pages)) else {
-        return -libc::EINVAL;
-    };
-    // SAFETY: the caller's promises.
-    match unsafe { foliocopy::copy_pages_parallel(dst.cast(), src.cast(), nr_pages, threads) } {
-        Ok(()) => 0,
-        Err(error) => errno::of(error),
-    }
+    // SAFETY: `src` is readable and `dst` writable for `nr_pages` pages.
+    status(unsafe { copy_parallel(dst, src, nr_pages, Ok(foliocopy::Locality::Auto), nr_threads) })
 }
 
-/// The version of the library: "0.1.0".
+/// Copies like foliocopy_copy_pages_parallel, and leaves the destination where it is told to.
+///
+/// # Safety
+///
+/// As `foliocopy_copy_pages`.
 #[unsafe(no_mangle)]
-pub extern "C" fn foliocopy_version() -> *const core::ffi::c_char {
-    const { concat!(env!("CARGO_PKG_VERSION"), "\0") }.as_ptr().cast()
+pub unsafe extern "C" fn foliocopy_copy_pages_parallel_locality(
+    dst: *mut c_void,
+    src: *const c_void,
+    nr_pages: usize,
+    locality: MaybeUninit<Locality>,
+    nr_threads: usize,
+) -> c_int {
+    // SAFETY: `src` is readable and `dst` writable for `nr_pages` pages.
+    status(unsafe { copy_parallel(dst, src, nr_pages, Locality::of(locality), nr_threads) })
 }
 
+/// # Safety
+///
+/// As [`foliocopy_copy_pages`].
 #[inline(always)]
 unsafe fn copy(
     dst: *mut c_void,
@@ -109,15 +118,19 @@ unsafe fn copy(
 ) -> c_int {
     let pair = FolioPair { dst: dst.cast(), src: src.cast(), nr_pages };
     match foliocopy::function_for(pair, locality) {
-        // SAFETY: the ranges are pages and apart, and this function's contract is about their memory.
+        // SAFETY: `function_for` has checked that the ranges are pages and apart. `src` is readable and `dst` writable.
         Some((copy, step)) => unsafe { copy(dst.cast(), src.cast(), nr_pages * PAGE_SIZE, step) },
-        // SAFETY: this function's contract.
+        // SAFETY: `src` is readable and `dst` writable for `nr_pages` pages.
         None => unsafe { copy_any(dst, src, nr_pages, locality) },
     }
 }
 
 /// Out of line, so that what it keeps on the stack is not kept for a copy of one page; and of the C ABI, through which nothing
 /// unwinds, so that a function may end with a jump to it.
+///
+/// # Safety
+///
+/// As [`foliocopy_copy_pages`].
 #[expect(improper_ctypes_definitions, reason = "nobody calls it from C")]
 #[inline(never)]
 unsafe extern "C" fn copy_any(
@@ -127,14 +140,47 @@ unsafe extern "C" fn copy_any(
     locality: foliocopy::Locality,
 ) -> c_int {
     let options = CopyOptions::new().locality(locality);
-    // SAFETY: the caller's promises.
-    match unsafe { options.copy_pages_raw(dst.cast(), src.cast(), nr_pages) } {
-        Ok(()) => 0,
-        Err(error) => errno::of(error),
-    }
+    // SAFETY: `src` is readable and `dst` writable for `nr_pages` pages.
+    let copied = unsafe { options.copy_pages_raw(dst.cast(), src.cast(), nr_pages) };
+    status(copied.map_err(Failure::from))
 }
 
-/// Whether there is something to copy and a side of it is null.
-pub(crate) fn is_null(dst: *mut c_void, src: *const c_void, nr_pages: usize) -> bool {
-    nr_pages != 0 && (dst.is_null() || src.is_null())
+/// Out of line and of the C ABI, like [`copy_any`].
+#[cold]
+#[inline(never)]
+extern "C" fn refuse_locality(locality: MaybeUninit<Locality>) -> c_int {
+    status(Locality::of(locality).map(drop))
+}
+
+/// # Safety
+///
+/// As [`foliocopy_copy_pages`].
+unsafe fn copy_parallel(
+    dst: *mut c_void,
+    src: *const c_void,
+    nr_pages: usize,
+    locality: Result<foliocopy::Locality, Failure>,
+    nr_threads: usize,
+) -> Result<(), Failure> {
+    let options = CopyOptions::new().locality(locality?);
+    let threads = threads(nr_threads)?;
+    // SAFETY: `src` is readable and `dst` writable for `nr_pages` pages.
+    Ok(unsafe { options.copy_pages_parallel(dst.cast(), src.cast(), nr_pages, threads) }?)
+}
+
+/// How many threads may copy.
+pub(crate) fn threads(nr_threads: usize) -> Result<NonZeroUsize, Failure> {
+    NonZeroUsize::new(nr_threads).ok_or(Failure::NoThreads)
+}
+
+/// Fills in what `place` points to, unless nobody asks.
+///
+/// # Safety
+///
+/// `place` is null or may be written.
+pub(crate) unsafe fn fill_in<T>(place: *mut T, value: T) {
+    if !place.is_null() {
+        // SAFETY: it is not null, so it may be written.
+        unsafe { place.write(value) };
+    }
 }

@@ -4,7 +4,8 @@
 
 mod batch;
 mod copy;
-mod errno;
+mod failure;
+mod host;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod mc;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

@@ -1,12 +1,13 @@
 //! Machine-check-safe copies.
 
 use core::ffi::{c_int, c_void};
+use core::mem::MaybeUninit;
 
-use foliocopy::{BatchError, CopyMcError, PageRange, PageRangeMut};
+use foliocopy::{BatchError, CopyError, CopyMcError, CopyOptions, PageRange, PageRangeMut};
 
-use crate::batch::{FolioPair, answer, at_fault, batch};
-use crate::copy::is_null;
-use crate::errno;
+use crate::batch::{FolioPair, answer, batch};
+use crate::copy::{Locality, fill_in, threads};
+use crate::failure::{Failure, status};
 
 /// Why memory can't be accessed.
 #[repr(C)]
@@ -80,6 +81,12 @@ impl From<foliocopy::MemoryError> for MemoryError {
     }
 }
 
+impl From<&foliocopy::Skipped> for Skipped {
+    fn from(pages: &foliocopy::Skipped) -> Self {
+        Self { page_index: pages.page_index, nr_pages: pages.nr_pages, error: pages.error.into() }
+    }
+}
+
 /// Copies nr_pages pages of 4096 bytes from src to dst, and stops at memory that can't be read or written:
 /// poisoned memory, or a mapping whose file was cut short.
 ///
@@ -91,7 +98,7 @@ impl From<foliocopy::MemoryError> for MemoryError {
 ///
 /// # Safety
 ///
-/// `src` is mapped readable and `dst` writable for so many pages, but either may raise SIGBUS. `error` is
+/// `src` is mapped readable and `dst` writable for `nr_pages` pages, but either may raise SIGBUS. `error` is
 /// null or points to a `struct foliocopy_memory_error`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn foliocopy_copy_mc_pages(
@@ -100,15 +107,65 @@ pub unsafe extern "C" fn foliocopy_copy_mc_pages(
     nr_pages: usize,
     error: *mut MemoryError,
 ) -> c_int {
-    if is_null(dst, src, nr_pages) {
-        return -libc::EINVAL;
+    // SAFETY: both ranges are mapped, and `error` is null or may be written.
+    unsafe { copy(dst, src, nr_pages, foliocopy::Locality::Auto, error) }
+}
+
+/// Copies like foliocopy_copy_mc_pages, and leaves the destination where it is told to.
+///
+/// # Safety
+///
+/// As `foliocopy_copy_mc_pages`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn foliocopy_copy_mc_pages_locality(
+    dst: *mut c_void,
+    src: *const c_void,
+    nr_pages: usize,
+    locality: MaybeUninit<Locality>,
+    error: *mut MemoryError,
+) -> c_int {
+    match Locality::of(locality) {
+        // SAFETY: both ranges are mapped, and `error` is null or may be written.
+        Ok(locality) => unsafe { copy(dst, src, nr_pages, locality, error) },
+        Err(failure) => failure.answer(),
     }
-    // SAFETY: the caller's promises.
-    match unsafe { foliocopy::copy_mc_pages_raw(dst.cast(), src.cast(), nr_pages) } {
-        Ok(()) => 0,
-        // SAFETY: the caller's promises.
-        Err(failed) => unsafe { fail(failed, error) },
-    }
+}
+
+/// Copies like foliocopy_copy_mc_pages with up to nr_threads threads, of which the caller's is one, as
+/// foliocopy_copy_pages_parallel does. error speaks of the bad memory at the lowest address. The bytes before
+/// it are the source's, and pages behind it may be copied or not.
+///
+/// # Safety
+///
+/// As `foliocopy_copy_mc_pages`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn foliocopy_copy_mc_pages_parallel(
+    dst: *mut c_void,
+    src: *const c_void,
+    nr_pages: usize,
+    nr_threads: usize,
+    error: *mut MemoryError,
+) -> c_int {
+    // SAFETY: both ranges are mapped, and `error` is null or may be written.
+    unsafe { copy_parallel(dst, src, nr_pages, Ok(foliocopy::Locality::Auto), nr_threads, error) }
+}
+
+/// Copies like foliocopy_copy_mc_pages_parallel, and leaves the destination where it is told to.
+///
+/// # Safety
+///
+/// As `foliocopy_copy_mc_pages`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn foliocopy_copy_mc_pages_parallel_locality(
+    dst: *mut c_void,
+    src: *const c_void,
+    nr_pages: usize,
+    locality: MaybeUninit<Locality>,
+    nr_threads: usize,
+    error: *mut MemoryError,
+) -> c_int {
+    // SAFETY: both ranges are mapped, and `error` is null or may be written.
+    unsafe { copy_parallel(dst, src, nr_pages, Locality::of(locality), nr_threads, error) }
 }
 
 /// Copies scattered ranges like foliocopy_copy_folios, and stops at memory that can't be read or written, as
@@ -117,7 +174,7 @@ pub unsafe extern "C" fn foliocopy_copy_mc_pages(
 ///
 /// # Safety
 ///
-/// `pairs` points to so many pairs, of which each is as `foliocopy_copy_mc_pages` says; `failed_pair` and
+/// `pairs` points to `nr_pairs` pairs, of which each is as `foliocopy_copy_mc_pages` says; `failed_pair` and
 /// `error` are null or point to what their types say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn foliocopy_copy_mc_folios(
@@ -126,20 +183,25 @@ pub unsafe extern "C" fn foliocopy_copy_mc_folios(
     failed_pair: *mut usize,
     error: *mut MemoryError,
 ) -> c_int {
-    // SAFETY: the caller's promises.
-    unsafe {
-        let copied = batch(pairs, nr_pairs, |batch| match foliocopy::copy_mc_folios(batch) {
-            Ok(()) => Ok(()),
-            Err(BatchError { index, error: failed }) => {
-                let index = match &failed {
-                    CopyMcError::Refused(refused) => at_fault(refused, index, nr_pairs),
-                    _ => index,
-                };
-                Err((index, fail(failed, error)))
-            }
-        });
-        answer(copied, failed_pair)
-    }
+    // SAFETY: `pairs` points to `nr_pairs` pairs of mapped ranges, and what is filled in is null or may be written.
+    unsafe { copy_batch(pairs, nr_pairs, Ok(foliocopy::Locality::Auto), failed_pair, error) }
+}
+
+/// Copies like foliocopy_copy_mc_folios, and leaves the destinations where it is told to.
+///
+/// # Safety
+///
+/// As `foliocopy_copy_mc_folios`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn foliocopy_copy_mc_folios_locality(
+    pairs: *const FolioPair,
+    nr_pairs: usize,
+    locality: MaybeUninit<Locality>,
+    failed_pair: *mut usize,
+    error: *mut MemoryError,
+) -> c_int {
+    // SAFETY: `pairs` points to `nr_pairs` pairs of mapped ranges, and what is filled in is null or may be written.
+    unsafe { copy_batch(pairs, nr_pairs, Locality::of(locality), failed_pair, error) }
 }
 
 /// Copies what can be copied, zeroes the pages of which the source is lost, and calls report with each run
@@ -164,76 +226,165 @@ pub unsafe extern "C" fn foliocopy_copy_mc_pages_skipping(
     skipped: *mut usize,
     error: *mut MemoryError,
 ) -> c_int {
-    if is_null(dst, src, nr_pages) {
-        return -libc::EINVAL;
-    }
     let each = |pages: &foliocopy::Skipped| {
         if let Some(report) = report {
-            let pages =
-                Skipped { page_index: pages.page_index, nr_pages: pages.nr_pages, error: pages.error.into() };
-            // SAFETY: what the caller asked to be called with.
-            unsafe { report(&pages, context) };
+            // SAFETY: `report` may be called with `context`, and the pages live as long as the call.
+            unsafe { report(&pages.into(), context) };
         }
     };
-    // SAFETY: this function's contract is about both ranges.
-    let ranges = unsafe {
-        PageRangeMut::new(dst.cast(), nr_pages)
-            .and_then(|dst| Ok((dst, PageRange::new(src.cast(), nr_pages)?)))
-    };
-    let (dst, src) = match ranges {
-        Ok(ranges) => ranges,
-        Err(error) => return errno::of(error),
-    };
-    // SAFETY: the caller's promises.
-    unsafe {
-        match foliocopy::copy_mc_pages_skipping(dst, src, each) {
-            Ok(nr_skipped) => {
-                if !skipped.is_null() {
-                    skipped.write(nr_skipped);
-                }
-                0
-            }
-            Err(failed) => fail(failed, error),
-        }
-    }
+    // SAFETY: both ranges are mapped, and what is filled in is null or may be written.
+    unsafe { copy_skipping(dst, src, nr_pages, Ok(foliocopy::Locality::Auto), each, skipped, error) }
 }
 
-/// Says in `error` and as an errno why a copy failed.
+/// Copies like foliocopy_copy_mc_pages_skipping, and leaves the destination where it is told to.
 ///
 /// # Safety
 ///
-/// `error` is null or points to a `struct foliocopy_memory_error`.
-unsafe fn fail(failed: CopyMcError, error: *mut MemoryError) -> c_int {
-    match failed {
-        CopyMcError::Memory(memory) => {
-            if !error.is_null() {
-                // SAFETY: it points to room for an error.
-                unsafe { error.write(memory.into()) };
-            }
-            errno_of(memory.cause)
+/// As `foliocopy_copy_mc_pages_skipping`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn foliocopy_copy_mc_pages_skipping_locality(
+    dst: *mut c_void,
+    src: *const c_void,
+    nr_pages: usize,
+    locality: MaybeUninit<Locality>,
+    report: Option<unsafe extern "C" fn(skipped: *const Skipped, context: *mut c_void)>,
+    context: *mut c_void,
+    skipped: *mut usize,
+    error: *mut MemoryError,
+) -> c_int {
+    let each = |pages: &foliocopy::Skipped| {
+        if let Some(report) = report {
+            // SAFETY: `report` may be called with `context`, and the pages live as long as the call.
+            unsafe { report(&pages.into(), context) };
         }
-        CopyMcError::Refused(refused) => errno::of(refused),
-        _ => -libc::EIO,
+    };
+    // SAFETY: both ranges are mapped, and what is filled in is null or may be written.
+    unsafe { copy_skipping(dst, src, nr_pages, Locality::of(locality), each, skipped, error) }
+}
+
+/// # Safety
+///
+/// As [`foliocopy_copy_mc_pages`].
+#[inline(always)]
+unsafe fn copy(
+    dst: *mut c_void,
+    src: *const c_void,
+    nr_pages: usize,
+    locality: foliocopy::Locality,
+    error: *mut MemoryError,
+) -> c_int {
+    let options = CopyOptions::new().locality(locality);
+    // SAFETY: both ranges are mapped, and `error` is null or may be written.
+    unsafe {
+        match options.copy_mc_pages_raw(dst.cast(), src.cast(), nr_pages) {
+            Ok(()) => 0,
+            Err(failed) => answer_with_memory(failed, error),
+        }
     }
 }
 
-/// Poison has an errno of its own.
-fn errno_of(cause: foliocopy::Cause) -> c_int {
-    match cause {
-        foliocopy::Cause::HardwareMemoryError => -libc::EHWPOISON,
-        _ => -libc::EFAULT,
+/// # Safety
+///
+/// As [`foliocopy_copy_mc_pages`].
+unsafe fn copy_parallel(
+    dst: *mut c_void,
+    src: *const c_void,
+    nr_pages: usize,
+    locality: Result<foliocopy::Locality, Failure>,
+    nr_threads: usize,
+    error: *mut MemoryError,
+) -> c_int {
+    let copied = locality.and_then(|locality| {
+        let threads = threads(nr_threads)?;
+        // SAFETY: both ranges are mapped.
+        let (dst, src) = unsafe { ranges(dst, src, nr_pages) }?;
+        Ok(CopyOptions::new().locality(locality).copy_mc_pages_parallel(dst, src, threads)?)
+    });
+    // SAFETY: `error` is null or may be written.
+    status(copied.inspect_err(|failure| unsafe { fill_in_memory(failure, error) }))
+}
+
+/// # Safety
+///
+/// As [`foliocopy_copy_mc_folios`].
+unsafe fn copy_batch(
+    pairs: *const FolioPair,
+    nr_pairs: usize,
+    locality: Result<foliocopy::Locality, Failure>,
+    failed_pair: *mut usize,
+    error: *mut MemoryError,
+) -> c_int {
+    // SAFETY: `pairs` points to `nr_pairs` pairs of mapped ranges, and what is filled in is null or may be written.
+    unsafe {
+        let copied = locality.and_then(|locality| {
+            Ok(CopyOptions::new().locality(locality).copy_mc_folios(batch(pairs, nr_pairs)?)?)
+        });
+        let copied = copied.inspect_err(|failure| fill_in_memory(failure, error));
+        answer(copied, nr_pairs, failed_pair)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// # Safety
+///
+/// As [`foliocopy_copy_mc_pages_skipping`].
+unsafe fn copy_skipping(
+    dst: *mut c_void,
+    src: *const c_void,
+    nr_pages: usize,
+    locality: Result<foliocopy::Locality, Failure>,
+    each: impl FnMut(&foliocopy::Skipped),
+    skipped: *mut usize,
+    error: *mut MemoryError,
+) -> c_int {
+    let copied = locality.and_then(|locality| {
+        // SAFETY: both ranges are mapped.
+        let (dst, src) = unsafe { ranges(dst, src, nr_pages) }?;
+        let nr_skipped = CopyOptions::new().locality(locality).copy_mc_pages_skipping(dst, src, each)?;
+        // SAFETY: `skipped` is null or may be written.
+        unsafe { fill_in(skipped, nr_skipped) };
+        Ok(())
+    });
+    // SAFETY: `error` is null or may be written.
+    status(copied.inspect_err(|failure| unsafe { fill_in_memory(failure, error) }))
+}
 
-    /// The host's kernel may never say that memory is poisoned.
-    #[test]
-    fn poison_has_an_errno_of_its_own() {
-        assert_eq!(errno_of(foliocopy::Cause::HardwareMemoryError), -libc::EHWPOISON);
-        assert_eq!(errno_of(foliocopy::Cause::BeyondEnd), -libc::EFAULT);
-        assert_eq!(errno_of(foliocopy::Cause::Other), -libc::EFAULT);
+/// Both ranges, checked.
+///
+/// # Safety
+///
+/// `src` is mapped readable and `dst` writable for `nr_pages` pages as long as the ranges exist, but either may raise SIGBUS.
+#[inline(always)]
+unsafe fn ranges<'a>(
+    dst: *mut c_void,
+    src: *const c_void,
+    nr_pages: usize,
+) -> Result<(PageRangeMut<'a>, PageRange<'a>), CopyError> {
+    // SAFETY: both ranges are mapped, and C holds no Rust reference to them.
+    unsafe { Ok((PageRangeMut::new(dst.cast(), nr_pages)?, PageRange::new(src.cast(), nr_pages)?)) }
+}
+
+/// Out of line, so that a copy that succeeds has no room for a failure on its stack.
+///
+/// # Safety
+///
+/// `error` is null or may be written.
+#[cold]
+#[inline(never)]
+unsafe fn answer_with_memory(failed: CopyMcError, error: *mut MemoryError) -> c_int {
+    let failure = Failure::from(failed);
+    // SAFETY: `error` is null or may be written.
+    unsafe { fill_in_memory(&failure, error) };
+    failure.answer()
+}
+
+/// Fills in what `error` points to, if memory went bad.
+///
+/// # Safety
+///
+/// `error` is null or may be written.
+unsafe fn fill_in_memory(failure: &Failure, error: *mut MemoryError) {
+    if let Failure::Memory(memory) | Failure::PairMemory(BatchError { error: memory, .. }) = failure {
+        // SAFETY: `error` is null or may be written.
+        unsafe { fill_in(error, (*memory).into()) };
     }
 }

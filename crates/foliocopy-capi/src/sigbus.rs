@@ -2,19 +2,16 @@
 
 use core::ffi::{c_int, c_void};
 
-use foliocopy::{CopyError, sigbus};
+use foliocopy::sigbus;
 
-use crate::errno;
+use crate::failure::{Failure, status};
 
 /// Puts the handler of SIGBUS in place that foliocopy_copy_mc_pages needs, the first time it is called.
 /// Signals that are not ours go to the action that stood before. -EOPNOTSUPP where somebody has replaced
 /// it since.
 #[unsafe(no_mangle)]
 pub extern "C" fn foliocopy_sigbus_install() -> c_int {
-    match sigbus::install() {
-        Ok(()) => 0,
-        Err(unsupported) => errno::of(CopyError::Unsupported(unsupported)),
-    }
+    status(sigbus::install().map_err(Failure::from))
 }
 
 /// Whether a fault comes to our handler now: it stands, or those of other copies of foliocopy do and forward to it.
@@ -28,10 +25,10 @@ pub extern "C" fn foliocopy_sigbus_is_installed() -> bool {
 ///
 /// # Safety
 ///
-/// It does. Otherwise a fault kills the process.
+/// Their handler does so. Otherwise a fault kills the process.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn foliocopy_sigbus_handled_by_caller() {
-    // SAFETY: the caller's promise.
+    // SAFETY: the program's handler of SIGBUS calls `foliocopy_sigbus_try_handle` as long as pages are copied.
     unsafe { sigbus::handled_by_caller() };
 }
 
@@ -48,6 +45,6 @@ pub unsafe extern "C" fn foliocopy_sigbus_try_handle(
     info: *const c_void,
     context: *mut c_void,
 ) -> bool {
-    // SAFETY: the caller's promise.
+    // SAFETY: the three arguments are those that the kernel gave to the handler of this signal.
     unsafe { sigbus::try_handle(signal, info.cast(), context) }
 }

@@ -64,11 +64,15 @@ fn pkg_config(arguments: &[&str]) -> Vec<String> {
     said.split_whitespace().map(str::to_owned).collect()
 }
 
+/// What a careful project passes.
+const WARNINGS: [&str; 5] = ["-pedantic-errors", "-Wall", "-Wextra", "-Wconversion", "-Werror"];
+
 /// Compiles the program; `how` is what links the library to it.
 fn compile(name: &str, how: &[String]) -> PathBuf {
     let program = PREFIX.join(name);
     run(Command::new("cc")
-        .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-O1"])
+        .args(WARNINGS)
+        .args(["-std=c11", "-Wstrict-prototypes", "-O1"])
         .arg(format!("-DEXPECTED_VERSION=\"{}\"", env!("CARGO_PKG_VERSION")))
         .args(pkg_config(&["--cflags"]))
         .arg(source("tests/program.c"))
@@ -80,7 +84,7 @@ fn compile(name: &str, how: &[String]) -> PathBuf {
 
 /// Runs every part of the program.
 fn check(program: &Path) {
-    for part in ["copies", "parallel", "refusals", "faults", "batches", "own"] {
+    for part in ["copies", "parallel", "refusals", "faults", "batches", "own", "masked", "too-late"] {
         run(Command::new(program).arg(part).env("LD_LIBRARY_PATH", library()));
     }
 }
@@ -138,15 +142,72 @@ fn the_library_exports_what_the_header_declares() {
 /// Whatever dialect a program is in, it has nothing to define or include before.
 #[test]
 fn the_header_stands_alone_in_strict_c_and_c_plus_plus() {
-    for (language, standards) in
-        [("c", ["c99", "c11", "c17", "gnu17"]), ("c++", ["c++11", "c++17", "c++20", "gnu++17"])]
-    {
-        for standard in standards {
-            run(Command::new("cc")
-                .args(["-Wall", "-Wextra", "-pedantic", "-Werror", "-fsyntax-only", "-x", language])
-                .arg(format!("-std={standard}"))
-                .arg(source("include/foliocopy.h")));
+    let dialects = [("c", ["c99", "c11", "c17", "gnu17"]), ("c++", ["c++11", "c++17", "c++20", "gnu++17"])];
+    let mut compiled = 0;
+    for compiler in ["gcc", "clang"] {
+        if Command::new(compiler).arg("--version").output().is_err() {
+            println!("not tested: this machine has no {compiler}");
+            continue;
         }
+        for (language, standards) in dialects {
+            let prototypes = (language == "c").then_some("-Wstrict-prototypes");
+            for standard in standards {
+                run(Command::new(compiler)
+                    .args(WARNINGS)
+                    .args(prototypes)
+                    .args(["-fsyntax-only", "-x", language])
+                    .arg(format!("-std={standard}"))
+                    .arg(source("include/foliocopy.h")));
+                compiled += 1;
+            }
+        }
+    }
+    assert_ne!(compiled, 0, "the header takes gcc or clang to be checked");
+}
+
+/// The program, and what runs it with nothing of the environment that the library reads.
+fn part(program: &Path, part: &str) -> Command {
+    let mut command = Command::new(program);
+    command.arg(part).env("LD_LIBRARY_PATH", library()).env("XDG_CONFIG_HOME", "/nonexistent");
+    for variable in ["MASK", "PRIMITIVE", "PROFILE", "STRICT"] {
+        command.env_remove(format!("FOLIOCOPY_{variable}"));
+    }
+    command
+}
+
+#[test]
+fn what_the_environment_says_is_followed_or_told() {
+    let program = compile("host", &pkg_config(&["--libs"]));
+    let host = |variables: &[(&str, &str)]| {
+        let said = run(part(&program, "host").envs(variables.iter().copied()));
+        let line = |start| said.lines().find_map(|line: &str| line.strip_prefix(start)).unwrap().to_owned();
+        (line("policy: "), line("left aside: "), line("copied: "))
+    };
+    let plain = host(&[]);
+    assert_eq!((plain.1.as_str(), plain.2.as_str()), ("", "0 "), "{plain:?}");
+    let (policy, left_aside, copied) =
+        host(&[("FOLIOCOPY_PRIMITIVE", "movq"), ("FOLIOCOPY_MASK", "rep_good")]);
+    assert!(policy.contains(": asked for by name; without ") && policy.contains("rep_good"), "{policy}");
+    assert_eq!((left_aside.as_str(), copied.as_str()), ("", "0 "));
+    let nonsense = ("FOLIOCOPY_PRIMITIVE", "nonsense");
+    let (policy, left_aside, copied) = host(&[nonsense]);
+    assert_eq!((policy.as_str(), copied.as_str()), (plain.0.as_str(), "0 "));
+    assert!(left_aside.starts_with("FOLIOCOPY_PRIMITIVE: unknown primitive; known are "), "{left_aside}");
+    let (_, told, copied) = host(&[nonsense, ("FOLIOCOPY_STRICT", "1")]);
+    assert_eq!((told.as_str(), copied), (left_aside.as_str(), format!("-{} {left_aside}", libc::EPERM)));
+}
+
+/// `prctl(PR_SET_TSC)`: on such a thread, and without the mask, a copy that reads the counter is killed, as the header says.
+#[test]
+fn a_thread_without_the_counter_copies_where_the_counter_is_masked() {
+    let program = compile("counter", &pkg_config(&["--libs"]));
+    let killed = |command: &mut Command| -> u32 { run(command).trim().parse().expect("a number") };
+    assert_eq!(killed(part(&program, "counter").env("FOLIOCOPY_MASK", "tsc")), 0);
+    assert_eq!(killed(part(&program, "counter").arg("tsc")), 0);
+    // What the program asks for comes on top of what the environment says.
+    assert_eq!(killed(part(&program, "counter").arg("erms").env("FOLIOCOPY_MASK", "tsc")), 0);
+    if killed(&mut part(&program, "counter")) == 0 {
+        println!("not tested: no copy on this machine reads the time-stamp counter, masked or not");
     }
 }
 
@@ -188,7 +249,8 @@ int main()
     fs::write(&file, PROGRAM).unwrap();
     let program = PREFIX.join("in-c-plus-plus");
     run(Command::new("c++")
-        .args(["-std=c++17", "-Wall", "-Wextra", "-pedantic", "-Werror"])
+        .args(WARNINGS)
+        .arg("-std=c++17")
         .args(pkg_config(&["--cflags"]))
         .arg(file)
         .args(pkg_config(&["--libs"]))
@@ -197,17 +259,24 @@ int main()
     run(Command::new(program).env("LD_LIBRARY_PATH", library()));
 }
 
+/// The first C on a page of the user's guide, and what stands below it.
+fn guide(page: &str) -> (String, String) {
+    let text = fs::read_to_string(source("../../docs").join(page)).unwrap();
+    let (_, rest) = text.split_once("```c\n").expect("the page has C in it");
+    let (code, rest) = rest.split_once("```").expect("the block ends");
+    (code.to_owned(), rest.to_owned())
+}
+
 /// The C of the user's guide, built by the command that stands below it and by a stricter one.
 #[test]
 fn the_guide_compiles() {
-    let page = fs::read_to_string(source("../../docs/surviving-bad-memory.md")).unwrap();
-    let (_, rest) = page.split_once("```c\n").expect("the page has C in it");
+    let (code, rest) = guide("surviving-bad-memory.md");
     let here = PREFIX.join("guide");
     fs::create_dir_all(&here).unwrap();
-    fs::write(here.join("save.c"), rest.split("```").next().unwrap()).unwrap();
+    fs::write(here.join("save.c"), code).unwrap();
     let commands: Vec<&str> = rest.lines().filter_map(|line| line.strip_prefix("$ cc ")).collect();
     assert_eq!(commands.len(), 1);
-    for flags in ["", "-std=c11 -Wall -Wextra -pedantic -Werror "] {
+    for flags in [String::new(), format!("-std=c11 {} ", WARNINGS.join(" "))] {
         run(Command::new("sh")
             .args(["-c", &format!("cc {flags}{}", commands[0])])
             .current_dir(&here)
@@ -216,4 +285,21 @@ fn the_guide_compiles() {
     assert!(
         run(Command::new("nm").arg("-D").arg(here.join("libsave.so"))).contains("foliocopy_copy_mc_pages")
     );
+}
+
+#[test]
+fn the_page_on_c_compiles_and_names_what_there_is() {
+    let (code, rest) = guide("calling-from-c.md");
+    let file = PREFIX.join("demote.c");
+    fs::write(&file, code).unwrap();
+    run(Command::new("cc")
+        .args(WARNINGS)
+        .args(["-std=c11", "-fsyntax-only"])
+        .args(pkg_config(&["--cflags"]))
+        .arg(file));
+    let header = fs::read_to_string(source("include/foliocopy.h")).unwrap();
+    let named = rest.split(|end: char| !end.is_ascii_alphanumeric() && end != '_');
+    for name in named.filter(|word| word.starts_with("foliocopy_")) {
+        assert!(header.contains(&format!("{name}(")), "the header has no {name}");
+    }
 }

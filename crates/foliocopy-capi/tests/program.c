@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define PAGE 4096UL
@@ -26,13 +28,35 @@
 		}                                                                     \
 	} while (0)
 
+/* The code, and a text that says why. */
+#define REFUSED(call, code, text)                                                     \
+	do {                                                                          \
+		CHECK((call) == -(code));                                             \
+		if (!strstr(foliocopy_last_error(), (text))) {                        \
+			fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call,  \
+				foliocopy_last_error());                              \
+			exit(1);                                                      \
+		}                                                                     \
+	} while (0)
+
+#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
+
+static const enum foliocopy_locality localities[] = {
+	FOLIOCOPY_LOCALITY_TEMPORAL,
+	FOLIOCOPY_LOCALITY_NON_TEMPORAL,
+	FOLIOCOPY_LOCALITY_AUTO,
+};
+
+/* What a program gets from an int that it has read somewhere. */
+static const enum foliocopy_locality no_locality = (enum foliocopy_locality)7;
+
 static unsigned char *pages(unsigned char first)
 {
 	unsigned char *start = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE,
 				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	CHECK(start != MAP_FAILED);
 	for (size_t i = 0; i < PAGES; i++)
-		memset(start + i * PAGE, first + (int)i, PAGE);
+		memset(start + i * PAGE, (int)(first + i), PAGE);
 	return start;
 }
 
@@ -52,12 +76,7 @@ static void copies(void)
 	CHECK(foliocopy_copy_pages(dst, src, PAGES) == 0);
 	CHECK(memcmp(dst, src, PAGES * PAGE) == 0);
 
-	static const enum foliocopy_locality localities[] = {
-		FOLIOCOPY_LOCALITY_TEMPORAL,
-		FOLIOCOPY_LOCALITY_NON_TEMPORAL,
-		FOLIOCOPY_LOCALITY_AUTO,
-	};
-	for (size_t i = 0; i < 3; i++) {
+	for (size_t i = 0; i < LENGTH(localities); i++) {
 		memset(dst, 0, PAGES * PAGE);
 		CHECK(foliocopy_copy_pages_locality(dst, src, PAGES - 1, localities[i]) == 0);
 		CHECK(memcmp(dst, src, (PAGES - 1) * PAGE) == 0);
@@ -65,6 +84,7 @@ static void copies(void)
 	}
 	CHECK(strcmp(foliocopy_version(), EXPECTED_VERSION) == 0);
 	CHECK(!foliocopy_sigbus_is_installed());
+	CHECK(strcmp(foliocopy_last_error(), "") == 0);
 }
 
 /* More than one thread's share, so that several copy. */
@@ -75,36 +95,66 @@ static void parallel(void)
 	CHECK(src && dst);
 	for (size_t i = 0; i < bytes; i++)
 		src[i] = (unsigned char)(i * 7 + i / PAGE);
+	struct foliocopy_memory_error error;
 	for (size_t nr_threads = 1; nr_threads <= 3; nr_threads++) {
 		memset(dst, 0, bytes);
 		CHECK(foliocopy_copy_pages_parallel(dst, src, nr_pages, nr_threads) == 0);
 		CHECK(memcmp(dst, src, bytes) == 0);
+		memset(dst, 0, bytes);
+		CHECK(foliocopy_copy_mc_pages_parallel(dst, src, nr_pages, nr_threads, &error) == 0);
+		CHECK(memcmp(dst, src, bytes) == 0);
+		const enum foliocopy_locality locality = localities[nr_threads - 1];
+		memset(dst, 0, bytes);
+		CHECK(foliocopy_copy_pages_parallel_locality(dst, src, nr_pages, locality, nr_threads) == 0);
+		CHECK(memcmp(dst, src, bytes) == 0);
+		memset(dst, 0, bytes);
+		CHECK(foliocopy_copy_mc_pages_parallel_locality(dst, src, nr_pages, locality, nr_threads, NULL) == 0);
+		CHECK(memcmp(dst, src, bytes) == 0);
 	}
-	CHECK(foliocopy_copy_pages_parallel(dst, src, nr_pages, 0) == -EINVAL);
-	CHECK(foliocopy_copy_pages_parallel(dst, NULL, nr_pages, 2) == -EINVAL);
-	CHECK(foliocopy_copy_pages_parallel(dst, src + 1, nr_pages - 1, 2) == -EINVAL);
-	CHECK(foliocopy_copy_pages_parallel(dst, dst + PAGE, nr_pages - 1, 2) == -EINVAL);
+	REFUSED(foliocopy_copy_pages_parallel(dst, src, nr_pages, 0), EINVAL, "nr_threads is 0");
+	REFUSED(foliocopy_copy_pages_parallel(dst, NULL, nr_pages, 2), EINVAL, "null");
+	REFUSED(foliocopy_copy_pages_parallel(dst, src + 1, nr_pages - 1, 2), EDOM, "not a multiple of 4096");
+	REFUSED(foliocopy_copy_pages_parallel(dst, dst + PAGE, nr_pages - 1, 2), EBUSY, "overlap");
+	REFUSED(foliocopy_copy_pages_parallel_locality(dst, src, 1, no_locality, 2), EINVAL, "7 is no locality");
+	REFUSED(foliocopy_copy_mc_pages_parallel(dst, src, nr_pages, 0, NULL), EINVAL, "nr_threads is 0");
+	REFUSED(foliocopy_copy_mc_pages_parallel_locality(dst, src, 1, no_locality, 2, NULL), EINVAL, "7 is no");
 	CHECK(foliocopy_copy_pages_parallel(NULL, NULL, 0, 2) == 0);
-	free(src);
-	free(dst);
+	CHECK(foliocopy_copy_mc_pages_parallel(NULL, NULL, 0, 2, NULL) == 0);
+
+	/* Wherever the threads stop, the first bad page is the one told. */
+	const size_t bad = nr_pages / 2 + 1, worse = nr_pages - 1;
+	memset(dst, 0, bytes);
+	spoil(src, bad);
+	spoil(src, worse);
+	REFUSED(foliocopy_copy_mc_pages_parallel(dst, src, nr_pages, 3, &error), EFAULT, "of the source");
+	CHECK(error.page_index == bad && error.bytes_copied == bad * PAGE);
+	CHECK(error.bytes_left == bytes - bad * PAGE && error.side == FOLIOCOPY_SIDE_SOURCE);
+	CHECK(memcmp(dst, src, bad * PAGE) == 0);
 }
 
 static void refusals(void)
 {
 	unsigned char *src = pages(1), *dst = pages(101), *before = pages(101);
-	CHECK(foliocopy_copy_pages(dst + 64, src, 1) == -EINVAL);
-	CHECK(foliocopy_copy_pages(dst, src + 1, 1) == -EINVAL);
-	CHECK(foliocopy_copy_pages(dst, dst + PAGE, 2) == -EINVAL);
-	CHECK(foliocopy_copy_pages(NULL, src, 1) == -EINVAL);
-	CHECK(foliocopy_copy_pages(dst, NULL, 1) == -EINVAL);
-	CHECK(foliocopy_copy_pages(NULL, NULL, 0) == 0);
-	CHECK(foliocopy_copy_pages(dst, src, SIZE_MAX) == -EOVERFLOW);
-	CHECK(foliocopy_copy_pages(dst, src, SIZE_MAX / PAGE + 1) == -EOVERFLOW);
-	CHECK(foliocopy_copy_pages_locality(dst, src, 1, (enum foliocopy_locality)7) == -EINVAL);
-	CHECK(foliocopy_copy_mc_pages(dst, src + 1, 1, NULL) == -EINVAL);
-	CHECK(foliocopy_copy_mc_pages(dst, NULL, 1, NULL) == -EINVAL);
-	CHECK(foliocopy_copy_mc_pages_skipping(dst, dst, 1, NULL, NULL, NULL, NULL) == -EINVAL);
+	REFUSED(foliocopy_copy_pages(dst + 64, src, 1), EDOM, "40 is not a multiple of 4096");
+	REFUSED(foliocopy_copy_pages(dst, src + 1, 1), EDOM, "01 is not a multiple of 4096");
+	REFUSED(foliocopy_copy_pages(dst, dst + PAGE, 2), EBUSY, "source and destination overlap");
+	REFUSED(foliocopy_copy_pages(NULL, src, 1), EINVAL, "null");
+	REFUSED(foliocopy_copy_pages(dst, NULL, 1), EINVAL, "null");
+	REFUSED(foliocopy_copy_pages(dst, src, SIZE_MAX), EOVERFLOW, "does not fit the address space");
+	REFUSED(foliocopy_copy_pages(dst, src, SIZE_MAX / PAGE + 1), EOVERFLOW, "does not fit the address space");
+	REFUSED(foliocopy_copy_pages_locality(dst, src, 1, no_locality), EINVAL, "7 is no locality");
+	REFUSED(foliocopy_copy_mc_pages(dst, src + 1, 1, NULL), EDOM, "multiple of 4096");
+	REFUSED(foliocopy_copy_mc_pages(dst, NULL, 1, NULL), EINVAL, "null");
+	REFUSED(foliocopy_copy_mc_pages_locality(dst, src, 1, no_locality, NULL), EINVAL, "7 is no locality");
+	REFUSED(foliocopy_copy_mc_pages_skipping(dst, dst, 1, NULL, NULL, NULL, NULL), EBUSY, "overlap");
+	REFUSED(foliocopy_copy_mc_pages_skipping_locality(dst, src, 1, no_locality, NULL, NULL, NULL, NULL), EINVAL,
+		"7 is no locality");
 	CHECK(memcmp(dst, before, PAGES * PAGE) == 0);
+
+	/* Success leaves the text alone. */
+	CHECK(foliocopy_copy_pages(NULL, NULL, 0) == 0);
+	CHECK(foliocopy_copy_pages(dst, src, 1) == 0);
+	CHECK(strncmp(foliocopy_last_error(), "7 is no locality", 16) == 0);
 }
 
 static void check_fault(void)
@@ -116,7 +166,7 @@ static void check_fault(void)
 
 	memset(dst, 0, PAGES * PAGE);
 	spoil(src, 5);
-	CHECK(foliocopy_copy_mc_pages(dst, src, PAGES, NULL) == -EFAULT);
+	REFUSED(foliocopy_copy_mc_pages(dst, src, PAGES, NULL), EFAULT, "page 5 of the source");
 	CHECK(foliocopy_copy_mc_pages(dst, src, PAGES, &error) == -EFAULT);
 	CHECK(error.bytes_copied == 5 * PAGE && error.bytes_left == 11 * PAGE && error.page_index == 5);
 	CHECK(error.cause == FOLIOCOPY_CAUSE_BEYOND_END && error.side == FOLIOCOPY_SIDE_SOURCE);
@@ -142,38 +192,54 @@ static void batches(void)
 	CHECK(memcmp(dst + 8 * PAGE, src, 4 * PAGE) == 0 && memcmp(dst, src + 9 * PAGE, PAGE) == 0);
 	CHECK(memcmp(dst + 2 * PAGE, src + 12 * PAGE, 2 * PAGE) == 0 && dst[PAGE] == 102);
 	CHECK(foliocopy_copy_mc_folios(pairs, 3, NULL, NULL) == 0);
-	CHECK(foliocopy_copy_folios(NULL, 0, NULL) == 0 && foliocopy_copy_folios(NULL, 1, NULL) == -EINVAL);
+	CHECK(foliocopy_copy_folios(NULL, 0, NULL) == 0);
+	REFUSED(foliocopy_copy_folios(NULL, 1, NULL), EINVAL, "pairs is null");
+	const void *odd = (const unsigned char *)pairs + 1;
+	REFUSED(foliocopy_copy_folios(odd, 1, NULL), EDOM, "not a multiple of 8");
+	REFUSED(foliocopy_copy_folios(pairs, SIZE_MAX / 8, NULL), EOVERFLOW, "does not fit the address space");
 
-	for (int locality = FOLIOCOPY_LOCALITY_TEMPORAL; locality <= FOLIOCOPY_LOCALITY_AUTO; locality++) {
+	for (size_t i = 0; i < LENGTH(localities); i++) {
 		memset(dst, 0, PAGES * PAGE);
-		CHECK(foliocopy_copy_folios_locality(pairs, 3, (enum foliocopy_locality)locality, &failed) == 0);
+		CHECK(foliocopy_copy_folios_locality(pairs, 3, localities[i], &failed) == 0);
+		CHECK(memcmp(dst + 8 * PAGE, src, 4 * PAGE) == 0);
+		CHECK(memcmp(dst + 2 * PAGE, src + 12 * PAGE, 2 * PAGE) == 0);
+		memset(dst, 0, PAGES * PAGE);
+		CHECK(foliocopy_copy_mc_folios_locality(pairs, 3, localities[i], &failed, &error) == 0);
 		CHECK(memcmp(dst + 8 * PAGE, src, 4 * PAGE) == 0);
 		CHECK(memcmp(dst + 2 * PAGE, src + 12 * PAGE, 2 * PAGE) == 0);
 	}
 	memset(dst, 0, PAGES * PAGE);
 	failed = 99;
-	CHECK(foliocopy_copy_folios_locality(pairs, 3, (enum foliocopy_locality)3, &failed) == -EINVAL);
+	REFUSED(foliocopy_copy_folios_locality(pairs, 3, no_locality, &failed), EINVAL, "7 is no locality");
 	CHECK(foliocopy_copy_folios_locality(pairs, 3, (enum foliocopy_locality)-1, NULL) == -EINVAL);
 	CHECK(failed == 3 && dst[8 * PAGE] == 0);
 	CHECK(foliocopy_copy_folios_locality(NULL, 1, FOLIOCOPY_LOCALITY_AUTO, &failed) == -EINVAL && failed == 1);
+	REFUSED(foliocopy_copy_mc_folios_locality(pairs, 3, no_locality, &failed, NULL), EINVAL, "7 is no locality");
+	CHECK(failed == 3 && dst[8 * PAGE] == 0);
 
 	memset(dst, 0, PAGES * PAGE);
 	spoil(src, 13);
-	CHECK(foliocopy_copy_mc_folios(pairs, 3, &failed, &error) == -EFAULT && failed == 2);
+	REFUSED(foliocopy_copy_mc_folios(pairs, 3, &failed, &error), EFAULT, "pair 2: page 1 of the source");
+	CHECK(failed == 2);
 	CHECK(error.bytes_copied == PAGE && error.page_index == 1 && error.side == FOLIOCOPY_SIDE_SOURCE);
 	CHECK(memcmp(dst + 8 * PAGE, src, 4 * PAGE) == 0 && memcmp(dst + 2 * PAGE, src + 12 * PAGE, PAGE) == 0);
 
 	memset(dst, 0, PAGES * PAGE);
 	pairs[1].src = NULL;
-	CHECK(foliocopy_copy_folios(pairs, 3, &failed) == -EINVAL && failed == 1);
+	REFUSED(foliocopy_copy_folios(pairs, 3, &failed), EINVAL, "pair 1: source or destination is null");
+	CHECK(failed == 1);
 	pairs[1].src = src + 9 * PAGE + 1;
-	CHECK(foliocopy_copy_mc_folios(pairs, 3, &failed, NULL) == -EINVAL && failed == 1);
+	REFUSED(foliocopy_copy_mc_folios(pairs, 3, &failed, NULL), EDOM, "pair 1: address");
+	CHECK(failed == 1);
+	pairs[1].src = dst;
+	REFUSED(foliocopy_copy_folios(pairs, 3, &failed), EBUSY, "pair 1: source and destination overlap");
 	CHECK(dst[8 * PAGE] == 0);
 
 	/* Where it is nobody's fault, nobody is named. */
 	CHECK(signal(SIGBUS, SIG_DFL) != SIG_ERR);
 	pairs[1].src = src + 9 * PAGE;
-	CHECK(foliocopy_copy_mc_folios(pairs, 3, &failed, NULL) == -EOPNOTSUPP && failed == 3);
+	REFUSED(foliocopy_copy_mc_folios(pairs, 3, &failed, NULL), EOPNOTSUPP, "a fault would not be survived");
+	CHECK(failed == 3 && strncmp(foliocopy_last_error(), "pair", 4) != 0);
 }
 
 static void report(const struct foliocopy_skipped *skipped, void *context)
@@ -189,18 +255,30 @@ static void faults(void)
 	CHECK(foliocopy_sigbus_is_installed() && foliocopy_sigbus_install() == 0);
 
 	unsigned char *src = pages(1), *dst = pages(101);
-	size_t reported[PAGES], *next = reported, skipped = 99;
+	for (size_t i = 0; i < LENGTH(localities); i++) {
+		memset(dst, 0, PAGES * PAGE);
+		CHECK(foliocopy_copy_mc_pages_locality(dst, src, PAGES, localities[i], NULL) == 0);
+		CHECK(memcmp(dst, src, PAGES * PAGE) == 0);
+	}
 	spoil(src, 0);
 	spoil(src, 7);
-	CHECK(foliocopy_copy_mc_pages_skipping(dst, src, PAGES, report, &next, &skipped, NULL) == 0);
-	CHECK(skipped == 2 && next == reported + 2 && reported[0] == 0 && reported[1] == 7);
-	CHECK(dst[0] == 0 && dst[7 * PAGE] == 0 && memcmp(dst + PAGE, src + PAGE, 6 * PAGE) == 0);
+	for (size_t i = 0; i <= LENGTH(localities); i++) {
+		size_t reported[PAGES], *next = reported, skipped = 99;
+		memset(dst, 1, PAGES * PAGE);
+		if (i == LENGTH(localities))
+			CHECK(foliocopy_copy_mc_pages_skipping(dst, src, PAGES, report, &next, &skipped, NULL) == 0);
+		else
+			CHECK(foliocopy_copy_mc_pages_skipping_locality(dst, src, PAGES, localities[i], report, &next,
+									&skipped, NULL) == 0);
+		CHECK(skipped == 2 && next == reported + 2 && reported[0] == 0 && reported[1] == 7);
+		CHECK(dst[0] == 0 && dst[7 * PAGE] == 0 && memcmp(dst + PAGE, src + PAGE, 6 * PAGE) == 0);
+	}
 
 	/* Whoever takes our place leaves the copies without a handler. */
 	CHECK(signal(SIGBUS, SIG_DFL) != SIG_ERR);
 	CHECK(!foliocopy_sigbus_is_installed());
-	CHECK(foliocopy_copy_mc_pages(dst, src, PAGES, NULL) == -EOPNOTSUPP);
-	CHECK(foliocopy_sigbus_install() == -EOPNOTSUPP);
+	REFUSED(foliocopy_copy_mc_pages(dst, src, PAGES, NULL), EOPNOTSUPP, "another handler of SIGBUS");
+	REFUSED(foliocopy_sigbus_install(), EOPNOTSUPP, "another handler of SIGBUS");
 }
 
 static volatile sig_atomic_t others;
@@ -236,6 +314,123 @@ static void closed(const char *library)
 	raise(SIGBUS);
 }
 
+/* What the policy of the process says, for a caller that has set the environment. */
+static void host(void)
+{
+	unsigned char *src = pages(1), *dst = pages(101);
+	printf("policy: %s\n", foliocopy_host_policy());
+	printf("left aside: %s\n", foliocopy_host_report());
+	CHECK(foliocopy_host_report() == foliocopy_host_report());
+	const int result = foliocopy_copy_pages(dst, src, 1);
+	CHECK(dst[0] == (result == 0 ? 1 : 101));
+	printf("copied: %d %s\n", result, foliocopy_last_error());
+}
+
+static void masked(void)
+{
+	unsigned char *src = pages(1), *dst = pages(101);
+	REFUSED(foliocopy_mask(NULL), EINVAL, "features is null");
+	REFUSED(foliocopy_mask("erms,sse9"), EINVAL, "unknown CPU feature; known are erms, ");
+	CHECK(foliocopy_mask("erms, tsc") == 0);
+	REFUSED(foliocopy_mask("tsc"), EBUSY, "has a policy already");
+	CHECK(strstr(foliocopy_host_policy(), "; without "));
+	CHECK(strstr(foliocopy_host_policy(), "tsc"));
+	CHECK(foliocopy_copy_pages(dst, src, PAGES) == 0 && memcmp(dst, src, PAGES * PAGE) == 0);
+}
+
+static void too_late(void)
+{
+	unsigned char *src = pages(1), *dst = pages(101);
+	CHECK(foliocopy_copy_pages(dst, src, 1) == 0);
+	REFUSED(foliocopy_mask("tsc"), EBUSY, "has a policy already");
+}
+
+#define MIB (1UL << 20)
+
+static unsigned char *from, *to;
+
+static int copy_page(void)
+{
+	return foliocopy_copy_pages(to, from, 1);
+}
+
+static int copy_256k(void)
+{
+	return foliocopy_copy_pages(to, from, 64);
+}
+
+static int copy_all(void)
+{
+	return foliocopy_copy_pages(to, from, MIB / PAGE);
+}
+
+static int copy_temporal(void)
+{
+	return foliocopy_copy_pages_locality(to, from, MIB / PAGE, FOLIOCOPY_LOCALITY_TEMPORAL);
+}
+
+static int copy_mc(void)
+{
+	return foliocopy_copy_mc_pages(to, from, MIB / PAGE, NULL);
+}
+
+static int copy_skipping(void)
+{
+	return foliocopy_copy_mc_pages_skipping(to, from, MIB / PAGE, NULL, NULL, NULL, NULL);
+}
+
+static int copy_parallel(void)
+{
+	return foliocopy_copy_pages_parallel(to, from, MIB / PAGE, 2);
+}
+
+static int copy_batch(void)
+{
+	struct foliocopy_folio_pair pairs[64];
+	for (size_t i = 0; i < LENGTH(pairs); i++)
+		pairs[i] = (struct foliocopy_folio_pair){ to + 4 * i * PAGE, from + 4 * i * PAGE, 4 };
+	return foliocopy_copy_folios(pairs, LENGTH(pairs), NULL);
+}
+
+/*
+ * Copies in processes of which the thread is forbidden to read the time-stamp counter. How many of them were
+ * killed for it is printed. None is where the counter is forbidden before the first copy.
+ */
+static void counter(const char *mask)
+{
+	static int (*const calls[])(void) = { copy_page, copy_256k, copy_all, copy_temporal, copy_mc, copy_skipping,
+					      copy_parallel, copy_batch };
+	int killed = 0;
+	if (mask)
+		CHECK(foliocopy_mask(mask) == 0);
+	from = aligned_alloc(PAGE, MIB);
+	to = aligned_alloc(PAGE, MIB);
+	CHECK(from && to);
+	memset(from, 7, MIB);
+	for (size_t i = 0; i < 2 * LENGTH(calls); i++) {
+		const int forbidden_first = i % 2 == 0;
+		int status;
+		pid_t child = fork();
+		CHECK(child >= 0);
+		if (child == 0) {
+			if (forbidden_first)
+				CHECK(prctl(PR_SET_TSC, PR_TSC_SIGSEGV) == 0);
+			CHECK(copy_all() == 0);
+			CHECK(prctl(PR_SET_TSC, PR_TSC_SIGSEGV) == 0);
+			memset(to, 0, MIB);
+			CHECK(calls[i / 2]() == 0);
+			CHECK(memcmp(to, from, PAGE) == 0);
+			_exit(0);
+		}
+		CHECK(waitpid(child, &status, 0) == child);
+		if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV && !forbidden_first)
+			killed++;
+		else
+			CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	}
+	printf("%d\n", killed);
+}
+
 int main(int count, char **arguments)
 {
 	const char *part = count > 1 ? arguments[1] : "";
@@ -251,6 +446,14 @@ int main(int count, char **arguments)
 		batches();
 	else if (strcmp(part, "own") == 0)
 		own();
+	else if (strcmp(part, "host") == 0)
+		host();
+	else if (strcmp(part, "masked") == 0)
+		masked();
+	else if (strcmp(part, "too-late") == 0)
+		too_late();
+	else if (strcmp(part, "counter") == 0)
+		counter(count == 3 ? arguments[2] : NULL);
 	else if (strcmp(part, "closed") == 0 && count == 3)
 		closed(arguments[2]);
 	else

@@ -24,13 +24,15 @@ pub(crate) struct Followed {
     pub(crate) problems: &'static [EnvironmentError],
 }
 
-/// Reads the environment. A setuid program ignores it, as glibc ignores its tunables there.
-pub(crate) fn follow() -> Followed {
+/// Reads the environment, for a program that does `without` some features in any case. A setuid program ignores it, as glibc
+/// ignores its tunables there.
+pub(crate) fn follow(without: Features) -> Followed {
     let mut problems = Vec::new();
     let ignored = is_secure();
     let variable = |name: &str| env::var_os(name).filter(|value| !ignored && !value.is_empty());
     let mask: Features = read("FOLIOCOPY_MASK", variable, &mut problems).unwrap_or_default();
-    let mut policy = Policy::new(probe::seen_by(Cpu::detect().without(mask)), Registers::Vector);
+    let cpu = Cpu::detect().without(mask.union(without));
+    let mut policy = Policy::new(probe::seen_by(cpu), Registers::Vector);
     let profile = if ignored { None } else { profile::follow(&mut policy, variable, &mut problems) };
     if let Some(primitive) = read::<Primitive>("FOLIOCOPY_PRIMITIVE", variable, &mut problems) {
         match policy.forcing(primitive) {

@@ -2,6 +2,8 @@
 
 use crate::cpu::Cpu;
 #[cfg(feature = "std")]
+use crate::cpu::Features;
+#[cfg(feature = "std")]
 use crate::environment::{self, Followed};
 #[cfg(feature = "std")]
 use crate::error::EnvironmentError;
@@ -24,6 +26,8 @@ struct Host {
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct HostReport {
+    /// Whether the policy is worked out. While another thread does that, nothing else is known.
+    pub is_ready: bool,
     /// The profile that it follows.
     pub profile: Option<&'static std::path::Path>,
     /// Environment variables and profiles that can't be followed, and why.
@@ -62,8 +66,7 @@ impl Policy {
 
     /// Makes this the policy of the process, unless it has one: before its first copy.
     ///
-    /// A program of which some thread may not read the time-stamp counter (`prctl(2)`, PR_SET_TSC) does this, for no copy
-    /// by such a policy reads it:
+    /// The environment says nothing then. A program that only does without a feature calls `Policy::host_without`.
     ///
     /// ```
     /// use foliocopy::{Cpu, Features, Policy, Registers};
@@ -76,16 +79,32 @@ impl Policy {
     ///
     /// The policy that the process has already.
     pub fn set_host(self) -> Result<(), &'static Self> {
-        let mut taken = false;
-        HOST.keep_with(|| {
-            taken = true;
-            Host {
-                policy: self,
-                #[cfg(feature = "std")]
-                report: HostReport::default(),
-            }
-        });
-        if taken { Ok(()) } else { Err(Self::host()) }
+        keep(|| Host {
+            policy: self,
+            #[cfg(feature = "std")]
+            report: HostReport { is_ready: true, ..HostReport::default() },
+        })
+    }
+
+    /// Works out [`Policy::host`] now, as if `FOLIOCOPY_MASK` named these features too, unless the process has a policy: before
+    /// its first copy.
+    ///
+    /// A program of which some thread may not read the time-stamp counter (`prctl(2)`, PR_SET_TSC) does without
+    /// [`Features::TSC`]. No copy reads the counter then. Otherwise a copy on such a thread may be killed by SIGSEGV.
+    ///
+    /// ```
+    /// use foliocopy::{Features, Policy};
+    ///
+    /// Policy::host_without(Features::TSC).expect("nothing was copied yet");
+    /// assert!(!Policy::host().cpu().has(Features::TSC));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The policy that the process has already.
+    #[cfg(feature = "std")]
+    pub fn host_without(features: Features) -> Result<(), &'static Self> {
+        keep(|| Host::without(features))
     }
 
     /// What [`Policy::host`] followed, and what it left aside.
@@ -96,14 +115,30 @@ impl Policy {
     }
 }
 
+/// Keeps the host that it works out, or answers the policy that there is.
+fn keep(host: impl FnOnce() -> Host) -> Result<(), &'static Policy> {
+    let mut taken = false;
+    HOST.keep_with(|| {
+        taken = true;
+        host()
+    });
+    if taken { Ok(()) } else { Err(Policy::host()) }
+}
+
+#[cfg(feature = "std")]
+impl Host {
+    /// What the environment says, without these features.
+    fn without(features: Features) -> Self {
+        let Followed { policy, profile, problems } = environment::follow(features);
+        Self { policy, report: HostReport { is_ready: true, profile, problems } }
+    }
+}
+
 #[cold]
 #[inline(never)]
 fn work_out() -> &'static Policy {
     #[cfg(feature = "std")]
-    HOST.keep_with(|| {
-        let Followed { policy, profile, problems } = environment::follow();
-        Host { policy, report: HostReport { profile, problems } }
-    });
+    HOST.keep_with(|| Host::without(Features::NONE));
     #[cfg(not(feature = "std"))]
     HOST.keep_with(|| Host { policy: Policy::new(probe::seen_by(Cpu::detect()), Registers::GeneralPurpose) });
     HOST.get().map_or(&MEANWHILE, |host| &host.policy)

@@ -55,11 +55,10 @@ pub fn function_for(
     pair: FolioPair,
     locality: Locality,
 ) -> Option<(unsafe extern "C" fn(*mut u8, *const u8, usize, &Step) -> core::ffi::c_int, &'static Step)> {
-    let policy = Policy::ready_host()?;
-    let copies = pair.nr_pages != 0 && pair.is_valid() && policy.copies();
-    if !copies || pair.bytes() > execute::DEFAULT_CHUNK_BYTES {
+    if !pair.is_one_chunk(execute::DEFAULT_CHUNK_BYTES) {
         return None;
     }
+    let policy = Policy::ready_host().filter(|policy| policy.copies())?;
     let band = policy.band(locality, pair.bytes());
     Some((band.function, &band.step))
 }
@@ -120,7 +119,7 @@ impl<Y: Yield> CopyOptions<'_, Y> {
     ) -> Result<(), CopyError> {
         let pair = FolioPair { dst, src, nr_pages };
         #[cfg(not(foliocopy_kernel))]
-        if self.primitive.is_none() && nr_pages != 0 && pair.is_valid() && pair.bytes() <= self.chunk_bytes {
+        if self.primitive.is_none() && pair.is_one_chunk(self.chunk_bytes) {
             let policy = match self.policy {
                 Some(policy) => Some(policy),
                 None => Policy::ready_host(),

@@ -26,14 +26,25 @@ impl FolioPair {
         self.nr_pages * PAGE_SIZE
     }
 
-    /// Whether the ranges are what they must be, as far as that can be told without a branch.
+    /// Whether it can be copied at once: there is something to copy, at most a chunk, and the ranges are what they must be.
+    /// What is out of the ordinary is left to [`FolioPair::spans`].
+    ///
+    /// One branch for each question: [`FolioPair::flaws`] needs more registers than a function may use without saving some.
     #[cfg(not(foliocopy_kernel))]
     #[inline(always)]
-    pub(crate) fn is_valid(&self) -> bool {
-        self.flaws() == 0
+    pub(crate) fn is_one_chunk(&self, chunk_bytes: usize) -> bool {
+        const LONGEST: usize = 1 << 30;
+        const SIGN: usize = !(usize::MAX >> 1);
+        let (dst, src) = (self.dst.addr(), self.src.addr());
+        let most = if chunk_bytes < LONGEST { chunk_bytes } else { LONGEST } / PAGE_SIZE;
+        // Less one, no pages are very many, and null is in the upper half of the address space.
+        self.nr_pages.wrapping_sub(1) < most
+            && (dst | src).is_multiple_of(PAGE_SIZE)
+            && (dst.wrapping_sub(1) | src.wrapping_sub(1)) & SIGN == 0
+            && dst.wrapping_add(self.bytes() - 1).wrapping_sub(src) >= 2 * self.bytes() - 1
     }
 
-    /// What speaks against that, as bits: that the ranges are not shorter than 4 GiB, in the lower half of the address space
+    /// What speaks against the ranges, as bits: that they are not shorter than 4 GiB, in the lower half of the address space
     /// and not at its start, on pages, and apart. None is set where all of it is so; gathered over a batch, they are tested
     /// once.
     #[inline(always)]
@@ -83,10 +94,20 @@ mod tests {
                 let pair = at(dst, src, nr_pages);
                 let refused = pair.spans().is_err() || pair.dst.is_null() || pair.src.is_null();
                 assert_eq!(pair.flaws() != 0, refused, "{pair:?}");
+                for most in [0, 1, 3, 4, 1 << 18] {
+                    let fits = !refused && nr_pages != 0 && nr_pages <= most;
+                    assert_eq!(pair.is_one_chunk(page(most)), fits, "{pair:?} {most}");
+                }
             }
         }
         for unusual in [at(HIGH, page(1), 1), at(page(1), HIGH, 1), at(page(1 << 21), page(1), 1 << 20)] {
             assert!(unusual.flaws() != 0, "{unusual:?}");
         }
+        for nr_pages in [1 << 18, (1 << 18) + 1, usize::MAX >> PAGE_SHIFT, usize::MAX] {
+            let pair = at(page(1), page(1 << 30), nr_pages);
+            assert_eq!(pair.is_one_chunk(usize::MAX), nr_pages == 1 << 18, "{pair:?}");
+        }
+        assert!(!at(HIGH + PAGE_SIZE, page(1), 1).is_one_chunk(usize::MAX));
+        assert!(!at(page(1), usize::MAX - PAGE_SIZE + 1, 1).is_one_chunk(usize::MAX));
     }
 }
