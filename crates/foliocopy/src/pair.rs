@@ -17,7 +17,7 @@ pub struct FolioPair {
 
 // SAFETY: a pair is two addresses; whoever copies it vouches for the memory there.
 unsafe impl Send for FolioPair {}
-// SAFETY: as above.
+// SAFETY: a shared pair can only be read: two addresses and a number.
 unsafe impl Sync for FolioPair {}
 
 impl FolioPair {
@@ -26,15 +26,15 @@ impl FolioPair {
         self.nr_pages * PAGE_SIZE
     }
 
-    /// Whether the ranges are what they must be, as far as that can be told without a branch.
+    /// Whether the pair is valid, by a test without a branch. It also refuses what is rare: see `flaws`.
     #[cfg(not(foliocopy_kernel))]
     #[inline(always)]
     pub(crate) fn is_valid(&self) -> bool {
         self.flaws() == 0
     }
 
-    /// What speaks against that, as bits: that the ranges are not shorter than 4 GiB, in the lower half of the address space
-    /// and not at its start, on pages, and apart. None is set where all of it is so; gathered over a batch, they are tested
+    /// The flaws of the pair, as bits. It has none if both ranges are shorter than 4 GiB, lie in the lower half of the address
+    /// space and not at its start, begin at page boundaries, and do not overlap. The bits of a batch are gathered and tested
     /// once.
     #[inline(always)]
     pub(crate) fn flaws(&self) -> usize {
