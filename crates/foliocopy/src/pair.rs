@@ -15,7 +15,7 @@ pub struct FolioPair {
     pub nr_pages: usize,
 }
 
-// SAFETY: a pair is two addresses; whoever copies it vouches for the memory there.
+// SAFETY: a pair is two addresses and a number. It promises nothing about the memory there; copies of it are `unsafe`.
 unsafe impl Send for FolioPair {}
 // SAFETY: a shared pair can only be read: two addresses and a number.
 unsafe impl Sync for FolioPair {}
