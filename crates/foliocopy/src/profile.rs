@@ -39,7 +39,7 @@ const DECISIVE: Features = Features::ERMS
     .union(Features::AVX512F)
     .union(Features::MOVDIR64B);
 
-/// What was measured of a CPU, and what follows from it.
+/// The rows that were measured on one CPU, with their evidence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {

@@ -161,7 +161,7 @@ impl Band {
     }
 }
 
-/// The bands of a table, at most.
+/// The most bands that a table has.
 pub const MOST_BANDS: usize = 8;
 
 /// The bands for one [`Locality`], shortest first. The last one is unlimited.

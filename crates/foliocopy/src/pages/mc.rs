@@ -33,7 +33,8 @@ use crate::step::Step;
 /// # Errors
 ///
 /// [`CopyMcError::Memory`] where memory went bad. [`CopyMcError::Refused`] where nothing was copied:
-/// [`CopyError::LengthMismatch`], [`CopyError::Overlap`], or [`CopyError::Unsupported`] where a fault would not be survived.
+/// [`CopyError::LengthMismatch`], [`CopyError::Overlap`], or [`CopyError::Unsupported`] where a fault would not be survived;
+/// with `FOLIOCOPY_STRICT=1` also [`CopyError::Environment`].
 #[inline]
 pub fn copy_mc_pages(dst: PageRangeMut<'_>, src: PageRange<'_>) -> Result<(), CopyMcError> {
     CopyOptions::new().copy_mc_pages(dst, src)
