@@ -19,7 +19,7 @@ use crate::cpu::Cpu;
 use crate::extable::Recovery;
 use crate::primitive::Primitive;
 
-/// Does the work compiled for the vectors of the CPU, where it is the one under us.
+/// Does the work, compiled for the vectors of the CPU where that is the CPU under us.
 #[inline(always)]
 pub(crate) fn on_vectors<R>(cpu: &Cpu, work: impl FnOnce() -> R) -> R {
     #[cfg(all(target_arch = "x86_64", not(any(miri, foliocopy_kernel))))]
@@ -37,7 +37,7 @@ pub(crate) fn on_vectors<R>(cpu: &Cpu, work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// What a loop is given.
+/// The work of a loop.
 #[derive(Clone, Copy)]
 pub(crate) struct Work {
     /// Where it writes, at the start of a cache line.
@@ -53,7 +53,7 @@ pub(crate) struct Work {
     pub(crate) recovery: *mut Recovery,
 }
 
-/// Which loop.
+/// The choice of a loop.
 #[derive(Clone, Copy)]
 pub(crate) struct Loop {
     /// The primitive.

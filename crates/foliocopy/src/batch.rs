@@ -85,7 +85,7 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         Ok(())
     }
 
-    /// Copies the pairs, of which it was `checked` what they are; the pair that faulted and how, if one did.
+    /// Copies pairs that were `checked`. Answers the pair that faulted and how, if one did.
     ///
     /// # Safety
     ///
@@ -157,7 +157,7 @@ impl<Y: Yield> CopyOptions<'_, Y> {
     }
 }
 
-/// What [`Locality::Auto`] is for the batch; any other locality is itself.
+/// Settles [`Locality::Auto`] for the whole batch. Any other locality stays.
 ///
 /// # Safety
 ///
@@ -189,8 +189,8 @@ unsafe fn settle<const MACHINE_CHECK_SAFE: bool>(
     if past_the_cache { Locality::NonTemporal } else { Locality::Temporal }
 }
 
-/// Copies pairs of `bytes` bytes each by one primitive, one after the other, while the next source is prefetched; the one
-/// that faulted and how, if one did. A loop of its own, that fits the registers.
+/// Copies pairs of `bytes` bytes each by one primitive, one after the other, while the next source is prefetched. Answers
+/// the pair that faulted and how, if one did. A loop of its own, so that it fits the registers.
 ///
 /// # Safety
 ///
@@ -232,7 +232,7 @@ unsafe fn copy_alike<const MACHINE_CHECK_SAFE: bool>(
     None
 }
 
-/// What a check has found out about a batch that is what it must be.
+/// What a check has found out about a valid batch.
 #[derive(Clone, Copy)]
 struct Checked {
     /// How many pages all pairs have together.
@@ -241,7 +241,7 @@ struct Checked {
     alike: bool,
 }
 
-/// What a batch comes to that is gathered without a branch.
+/// The sums over a batch, gathered without a branch.
 struct Gathered {
     flaws: usize,
     /// Bits in which a number of pages is not the first one.

@@ -137,18 +137,18 @@ impl Cpu {
         Self { vendor, family, model, stepping, features, caches, is_host: false }
     }
 
-    /// The CPU under us, as a kernel that knows it describes it.
+    /// The CPU under us, as the kernel describes it.
     ///
     /// # Safety
     ///
     /// It has every feature in `features`.
     #[cfg(foliocopy_kernel)]
     pub(crate) const unsafe fn of_kernel(vendor: Vendor, signature: [u32; 3], features: Features) -> Self {
-        // INVARIANT: the caller's promise.
+        // INVARIANT: this function's contract is that the CPU under us has these features.
         Self { is_host: true, ..Self::foreign(vendor, signature, features, Self::UNKNOWN.caches) }
     }
 
-    /// The CPU under us, as it is: a pass over CPUID, some tens of microseconds where a hypervisor
+    /// Describes the CPU under us, by a pass over CPUID: some tens of microseconds where a hypervisor
     /// intercepts it.
     ///
     /// `REP_GOOD` is derived as Linux derives it: AMD from family 0x10 on (`amd.c`), Hygon
@@ -200,7 +200,7 @@ impl Cpu {
         self.is_host
     }
 
-    /// The same CPU, pretending to lack `mask`.
+    /// Takes the features in `mask` away: the CPU pretends to lack them.
     #[must_use]
     pub const fn without(mut self, mask: Features) -> Self {
         self.features = self.features.without(mask);

@@ -1,4 +1,4 @@
-//! What the owner of a program says: `FOLIOCOPY_MASK`, `FOLIOCOPY_PRIMITIVE`, `FOLIOCOPY_PROFILE` and the profiles at the usual
+//! What the user of a program says: `FOLIOCOPY_MASK`, `FOLIOCOPY_PRIMITIVE`, `FOLIOCOPY_PROFILE` and the profiles at the usual
 //! places. What can't be followed is left aside, with the reason: no variable and no file makes a copy fail, unless
 //! `FOLIOCOPY_STRICT=1` asks for that.
 
@@ -17,7 +17,7 @@ use crate::primitive::Primitive;
 use crate::probe;
 use crate::tuning::Registers;
 
-/// The policy that follows from it.
+/// The policy to which the environment leads, and what was left aside.
 pub(crate) struct Followed {
     pub(crate) policy: Policy,
     pub(crate) profile: Option<&'static Path>,
@@ -49,7 +49,7 @@ pub(crate) fn follow(without: Features) -> Followed {
     Followed { policy, profile, problems: Box::leak(problems.into_boxed_slice()) }
 }
 
-/// An error is copied about, so its text stays.
+/// Keeps the text for the life of the process, since an error is `Copy`.
 fn kept(message: String) -> EnvironmentError {
     EnvironmentError { message: Box::leak(message.into_boxed_str()) }
 }
@@ -115,7 +115,7 @@ mod profile {
     }
 }
 
-/// This build reads no profile: to pass one over in silence would leave its owner in the belief that it counts.
+/// This build reads no profile. It says so, or the user would believe that the profile counts.
 #[cfg(not(feature = "profile"))]
 mod profile {
     use std::ffi::OsString;
@@ -144,7 +144,7 @@ fn is_secure() -> bool {
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
-/// Elsewhere nothing tells, so nothing is trusted.
+/// Elsewhere nothing tells, so the environment is ignored.
 #[cfg(not(all(target_os = "linux", not(miri))))]
 fn is_secure() -> bool {
     true

@@ -20,7 +20,7 @@ pub(crate) use function::{Function, before_next, function};
 /// (`PROCESS_PAGES_NON_PREEMPT_BATCH`).
 pub const DEFAULT_CHUNK_BYTES: usize = 32 << 20;
 
-/// What happens between two chunks. Every `FnMut()` is one.
+/// An action between two chunks. Every `FnMut()` is one.
 pub trait Yield {
     /// Lets others run. Everything copied so far is visible to them.
     fn yield_now(&mut self);
@@ -139,7 +139,8 @@ unsafe fn many<const MACHINE_CHECK_SAFE: bool>(
     Ok(())
 }
 
-/// What the step comes to for this source: a copy by one primitive, for whoever copies it in parts.
+/// Probes the source where the step asks for it, and answers the copy that the step becomes. For copies in parts, which
+/// probe once.
 ///
 /// # Safety
 ///
@@ -161,8 +162,8 @@ pub(crate) unsafe fn settle<const MACHINE_CHECK_SAFE: bool>(
     if in_memory { step.far() } else { step.near() }
 }
 
-/// Copies by one primitive, and fences if its stores need it. Of the source the first `prefetched` bytes have been asked
-/// for.
+/// Copies by one primitive, and fences if its stores need it. The first `prefetched` bytes of the source are prefetched
+/// already.
 ///
 /// # Safety
 ///
@@ -184,7 +185,7 @@ unsafe fn run<const MACHINE_CHECK_SAFE: bool>(
     let seen = distance.min(prefetched);
     // SAFETY: this function's contract, and of the source a part.
     let copied = unsafe {
-        // What the loop would ask for too late.
+        // The loop would prefetch these lines too late.
         probe::prefetch(src.add(seen), distance - seen);
         copy_before::<MACHINE_CHECK_SAFE>(by, distance as u32, dst, src, bytes, ptr::null())
     };
@@ -192,7 +193,7 @@ unsafe fn run<const MACHINE_CHECK_SAFE: bool>(
     copied
 }
 
-/// Lets the first page tell where source and destination are, by the time that `copy_first` takes for it.
+/// Copies the first page by `copy_first`, and decides by the time of that how the rest is copied.
 ///
 /// # Safety
 ///
@@ -231,7 +232,7 @@ unsafe fn by_first_page<const MACHINE_CHECK_SAFE: bool>(
     }
 }
 
-/// A first page is copied by the loop that prefetches, where its primitive has one.
+/// A first page is copied by the loop that prefetches, where its primitive has one. In bytes.
 const PAGE_LOOP_DISTANCE: u32 = 512;
 
 /// Copies by one primitive without a fence, and prefetches the start of what comes `next`, unless that is null, if the
@@ -304,7 +305,7 @@ impl Primitive {
     ///
     /// # Safety
     ///
-    /// As [`Primitive::copy`], except that memory may fault, provided that somebody catches the fault:
+    /// As [`Primitive::copy`], except that memory may fault, provided that the fault is caught:
     /// in a process [`sigbus::install`](crate::sigbus::install) must have succeeded and stand, in a
     /// kernel the exception table must be known to it. [`Primitive::Portable`] can't survive a fault.
     pub unsafe fn copy_mc(self, dst: *mut u8, src: *const u8, bytes: usize) -> Result<(), Fault> {

@@ -227,7 +227,7 @@ pub unsafe fn copy_mc_highpages<P: Platform>(
     nr_pages: u64,
 ) -> Result<(), McError> {
     if !P::RECOVERS_FROM_MACHINE_CHECKS {
-        // SAFETY: the caller's promises.
+        // SAFETY: this function's contract is that of `copy_highpages`.
         unsafe { copy_highpages(platform, to, from, nr_pages) };
         return Ok(());
     }
@@ -254,7 +254,7 @@ pub unsafe fn copy_mc_highpages<P: Platform>(
 /// As [`copy_highpages`], for the pages of `src`; `dst` is of the same order at least.
 #[inline]
 pub unsafe fn folio_copy<P: Platform>(platform: &P, dst: Folio, src: Folio) {
-    // SAFETY: the caller's promises.
+    // SAFETY: this function's contract is that of `copy_highpages`, for the frames of both folios.
     unsafe { copy_highpages(platform, dst.first, src.first, src.nr_pages()) }
 }
 
@@ -269,7 +269,7 @@ pub unsafe fn folio_copy<P: Platform>(platform: &P, dst: Folio, src: Folio) {
 /// As [`folio_copy`].
 #[inline]
 pub unsafe fn folio_mc_copy<P: Platform>(platform: &P, dst: Folio, src: Folio) -> Result<(), McError> {
-    // SAFETY: the caller's promises.
+    // SAFETY: this function's contract is that of `copy_mc_highpages`, for the frames of both folios.
     unsafe { copy_mc_highpages(platform, dst.first, src.first, src.nr_pages()) }
 }
 

@@ -36,7 +36,7 @@ pub struct HostReport {
 
 static HOST: Once<Host> = Once::new();
 
-/// For who copies while another thread works out the policy: right on every CPU, and fast on none.
+/// For copies while another thread works out the policy: right on every CPU, fast on none.
 static MEANWHILE: Policy = Policy::new(Cpu::BASELINE, Registers::GeneralPurpose);
 
 impl Policy {
@@ -47,8 +47,8 @@ impl Policy {
     /// A variable that can't be followed is left aside, and [`Policy::host_report`] says why. With `FOLIOCOPY_STRICT=1` every
     /// copy by this policy fails with that reason instead.
     ///
-    /// The first call works it out, which takes well under a millisecond; nobody ever waits for that. Who comes meanwhile
-    /// gets a policy that is right everywhere, and slow.
+    /// The first call works it out, in well under a millisecond. Nobody waits for that: copies on other threads follow a
+    /// policy meanwhile that is right everywhere, and slow.
     #[inline]
     pub fn host() -> &'static Self {
         match HOST.get() {
@@ -57,7 +57,7 @@ impl Policy {
         }
     }
 
-    /// [`Policy::host`], if it is worked out: what leaves nothing on the stack of a copy of one page.
+    /// Answers [`Policy::host`] if it is worked out, and works nothing out: so a copy of one page needs no stack.
     #[cfg(not(foliocopy_kernel))]
     #[inline(always)]
     pub(crate) fn ready_host() -> Option<&'static Self> {

@@ -1,4 +1,8 @@
-//! Copies memory in whole pages and folios, as fast as the CPU under it allows.
+//! Copies memory in whole pages and folios, as fast as the CPU under it allows, and stops cleanly at poisoned memory.
+//!
+//! # Copy pages
+//!
+//! [`copy_pages`] picks the instruction by CPU, length and the place of the source:
 //!
 //! ```
 //! use foliocopy::{Page, copy_pages};
@@ -10,13 +14,60 @@
 //! # Ok::<(), foliocopy::CopyError>(())
 //! ```
 //!
-//! [`copy_pages`] asks the [`Policy`] which [`Primitive`] suits this CPU, this size and this
-//! [`Locality`], and runs it. [`CopyOptions`] names any of the three, the size of a chunk and what to
-//! do between chunks.
+//! [`copy_pages_raw`] takes pointers, [`copy_folios`] many scattered ranges, and
+//! [`copy_pages_parallel`](fn.copy_pages_parallel.html) several threads.
+//! [`Page::from_bytes`] turns aligned bytes into pages.
 //!
-//! The crate has no operating system in it and no dependency: without the feature `std` it runs in a
-//! kernel. With `std` (the default) it also reads the environment and, on Linux, survives SIGBUS. With
-//! `profile` a [`Policy`] may decide by what `foliocopy tune` has measured of this CPU.
+//! # Survive bad memory
+//!
+//! [`copy_mc_pages`](fn.copy_mc_pages.html) answers with an error where memory is poisoned, or where a file was cut short
+//! under its mapping. Memory that may fault, or that others write, is a [`PageRange`], never a reference:
+//!
+//! ```
+//! # #[cfg(feature = "std")] {
+//! use foliocopy::{CopyMcError, Page, PageRange, PageRangeMut, copy_mc_pages};
+//!
+//! # let mut guest = vec![Page::filled(7); 64];
+//! # let mut buffer = vec![Page::zeroed(); 64];
+//! # let (guest, buffer) = (guest.as_mut_ptr(), buffer.as_mut_ptr());
+//! // SAFETY: 64 mapped pages each, to which no reference exists.
+//! let (source, destination) = unsafe { (PageRange::new(guest, 64)?, PageRangeMut::new(buffer, 64)?) };
+//! match copy_mc_pages(destination, source) {
+//!     Ok(()) => {}
+//!     Err(CopyMcError::Memory(bad)) => println!("page {} is lost: {}", bad.page_index, bad.cause),
+//!     Err(error) => return Err(error.into()),
+//! }
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`copy_mc_pages_skipping`](fn.copy_mc_pages_skipping.html) goes on behind lost pages. [`sigbus`](sigbus/index.html) says how faults are caught.
+//!
+//! # Say more about a copy
+//!
+//! [`CopyOptions`] names the [`Locality`] of the destination, the [`Policy`], the [`Primitive`], and what happens between
+//! chunks:
+//!
+//! ```
+//! use foliocopy::{CopyOptions, Locality, Page};
+//!
+//! # let source = vec![Page::filled(7); 16];
+//! # let mut destination = vec![Page::zeroed(); 16];
+//! // Nobody reads the destination soon: leave the cache to others.
+//! CopyOptions::new().locality(Locality::NonTemporal).copy_pages(&mut destination, &source)?;
+//! # Ok::<(), foliocopy::CopyError>(())
+//! ```
+//!
+//! [`Policy::host`] is the policy of this process. It shows its tables ([`Policy::bands`]) and explains its choices
+//! ([`Policy::explain`]).
+//!
+//! # Features
+//!
+//! - `std`, on by default: threads, the environment variables, and on Linux the copies that survive SIGBUS.
+//! - `profile`: [`Policy::host`] follows what `foliocopy tune` has measured of this CPU.
+//!
+//! Without `std` the crate needs neither an operating system nor a dependency. The module [`folio`] has the functions of a
+//! kernel.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 

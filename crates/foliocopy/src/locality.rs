@@ -8,9 +8,9 @@ use crate::name::UnknownName;
 /// Whether a copy goes through the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Locality {
-    /// Through the cache: somebody reads the destination soon, or the source is in the cache.
+    /// Through the cache: the destination is read soon, or the source is in the cache.
     Temporal,
-    /// Past the cache: nobody reads the destination soon, as after a demotion to a slower tier.
+    /// Past the cache: the destination is not read soon, as after a demotion to a slower tier.
     NonTemporal,
     /// Past the cache where the source is in memory and the length makes that worth it; through the cache otherwise.
     #[default]

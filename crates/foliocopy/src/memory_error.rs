@@ -101,7 +101,7 @@ impl MemoryError {
     }
 }
 
-/// A page where the kernel doesn't say, and never less, since that is what it takes away.
+/// The size of a granule: a page where the kernel doesn't say, and never less, since it takes memory away by pages.
 pub(crate) const fn granule_bytes(address_lsb: i16) -> usize {
     match address_lsb {
         13..=62 => 1 << address_lsb,

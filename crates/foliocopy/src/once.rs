@@ -8,8 +8,8 @@ const EMPTY: u8 = 0;
 const FILLING: u8 = 1;
 const READY: u8 = 2;
 
-/// Keeps the first value given to it. Nobody ever waits: who comes while another one fills it finds it
-/// empty still, so this never spins, not even in an interrupt.
+/// Keeps the first value given to it. Nobody ever waits: a reader finds it empty while another thread fills it. So it never
+/// spins, not even in an interrupt.
 pub(crate) struct Once<T> {
     state: AtomicU8,
     value: UnsafeCell<MaybeUninit<T>>,

@@ -1,4 +1,4 @@
-//! What can be said about a copy.
+//! The options of a copy.
 
 use crate::error::CopyError;
 use crate::execute::{DEFAULT_CHUNK_BYTES, NoYield, Yield};
@@ -7,7 +7,7 @@ use crate::policy::Policy;
 use crate::primitive::Primitive;
 use crate::step::Step;
 
-/// A copy with more said about it.
+/// The options of a copy: policy, locality, primitive and chunks. Its `copy_*` methods make the copy.
 ///
 /// ```
 /// use foliocopy::{CopyOptions, Locality, Page};
@@ -60,7 +60,7 @@ impl<'a, Y: Yield> CopyOptions<'a, Y> {
         Self { policy: Some(policy), ..self }
     }
 
-    /// Says where the destination should be left.
+    /// Says where the copy should leave its destination.
     #[inline]
     #[must_use]
     pub fn locality(self, locality: Locality) -> Self {
@@ -89,7 +89,7 @@ impl<'a, Y: Yield> CopyOptions<'a, Y> {
         CopyOptions { policy, locality, primitive, chunk_bytes, between_chunks }
     }
 
-    /// What decides.
+    /// The policy that decides.
     #[inline(always)]
     pub(crate) fn deciding(&self) -> &'a Policy {
         match self.policy {

@@ -28,7 +28,7 @@ impl Page {
         Self([byte; PAGE_SIZE])
     }
 
-    /// The pages that these bytes are; `None` where they don't start at a page or don't end with one.
+    /// Views bytes as pages; `None` where they don't start at a page boundary, or are no whole number of pages.
     pub fn from_bytes(bytes: &[u8]) -> Option<&[Self]> {
         // SAFETY: a page is an array of bytes, and `align_to` answers aligned ones.
         match unsafe { bytes.align_to() } {
@@ -37,9 +37,10 @@ impl Page {
         }
     }
 
-    /// The pages that these bytes are, to be written; `None` where they don't start at a page or don't end with one.
+    /// Views bytes as pages that can be written; `None` where they don't start at a page boundary, or are no whole number
+    /// of pages.
     pub fn from_bytes_mut(bytes: &mut [u8]) -> Option<&mut [Self]> {
-        // SAFETY: as above; and every byte is a valid byte of a page.
+        // SAFETY: a page is an array of bytes, of which every value is valid, and `align_to_mut` answers aligned ones.
         match unsafe { bytes.align_to_mut() } {
             ([], pages, []) => Some(pages),
             _ => None,
@@ -64,7 +65,7 @@ impl fmt::Debug for Page {
     }
 }
 
-/// Where a range of pages lies. It says nothing of the memory there.
+/// The place of a range of pages. It promises nothing about the memory there.
 ///
 /// # Invariants
 ///
@@ -175,14 +176,14 @@ macro_rules! range {
         // SAFETY: the range is what a reference to a slice is, less the promise that the memory doesn't change; the
         // constructors make sure that it may be used from any thread.
         unsafe impl Send for $range<'_> {}
-        // SAFETY: as above.
+        // SAFETY: a shared range can only be asked for its place, or, where it only reads, be copied.
         unsafe impl Sync for $range<'_> {}
     };
 }
 
 range! {
-    /// A range of whole pages that may be read, and may fault, and that others may write: guest memory, a shared mapping, a
-    /// frame that was poisoned. No reference to its contents is ever made.
+    /// Whole pages to read from. They may fault, and others may write them meanwhile: guest memory, a shared mapping, a
+    /// poisoned frame. No reference to their contents is ever made.
     ///
     /// # Invariants
     ///
@@ -192,7 +193,7 @@ range! {
 }
 
 range! {
-    /// A range of whole pages that may be written, and may fault, and that others may read and write. No reference to its
+    /// Whole pages to write to. They may fault, and others may read and write them meanwhile. No reference to their
     /// contents is ever made.
     ///
     /// # Invariants
@@ -215,7 +216,7 @@ impl PageRange<'_> {
     /// As long as the range exists, the pages are mapped readable, except that a read may raise SIGBUS. Other threads,
     /// processes and devices may read and write them meanwhile.
     pub unsafe fn new(start: *const Page, nr_pages: usize) -> Result<Self, CopyError> {
-        // INVARIANT: the caller's promise.
+        // INVARIANT: this function's contract is that the memory is mapped readable for `'a`.
         Span::new(start.cast_mut(), nr_pages).map(Self::of)
     }
 }
@@ -232,18 +233,19 @@ impl PageRangeMut<'_> {
     /// As long as the range exists, the pages are mapped writable, except that an access may raise SIGBUS, and no Rust
     /// reference to them exists. Other threads, processes and devices may read and write them meanwhile.
     pub unsafe fn new(start: *mut Page, nr_pages: usize) -> Result<Self, CopyError> {
-        // INVARIANT: the caller's promise.
+        // INVARIANT: this function's contract is that the memory is mapped writable for `'a`, without a reference to it.
         Span::new(start, nr_pages).map(Self::of)
     }
 
-    /// The range again, for a copy that must not consume it.
+    /// Borrows the range for a shorter time, so that a copy does not consume it.
     pub const fn reborrow(&mut self) -> PageRangeMut<'_> {
         // INVARIANT: the same memory, for a shorter time.
         PageRangeMut::of(self.span)
     }
 }
 
-// INVARIANT, of all of these: Rust's own rules for slices are stricter than ours.
+// INVARIANT, of each conversion below: a slice of pages is mapped for `'a`, aligned, and at most `isize::MAX` bytes long;
+// no other reference to a mutable one exists.
 
 impl<'a> From<&'a [Page]> for PageRange<'a> {
     fn from(pages: &'a [Page]) -> Self {

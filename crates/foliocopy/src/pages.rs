@@ -1,4 +1,4 @@
-//! The range: checked, and copied the way the policy or the caller chose.
+//! Copies of one range: checked, then run by the step of the policy or by the primitive of the caller.
 
 #[cfg(feature = "std")]
 mod mc;
@@ -17,7 +17,7 @@ use crate::pair::FolioPair;
 use crate::policy::Policy;
 use crate::step::Step;
 
-/// Copies `src` to `dst`, the way that suits this CPU, this length and where the source is now.
+/// Copies `src` to `dst`, by the primitive that suits this CPU, this length and the place of the source.
 ///
 /// # Errors
 ///
@@ -73,7 +73,7 @@ pub const fn function_of(
 }
 
 impl Policy {
-    /// What it would do with this source now: [`Policy::step`], after the probe if there is one.
+    /// Answers how it would copy this source now: [`Policy::step`], after the probe if there is one.
     pub fn settle(&self, locality: Locality, src: PageRange<'_>) -> Step {
         let step = self.step(locality, src.bytes());
         if self.admit().is_err() {
@@ -138,7 +138,7 @@ impl<Y: Yield> CopyOptions<'_, Y> {
     }
 }
 
-/// A copy with what the options hold, each by itself, in registers.
+/// Copies as the options say. Their fields come one by one, so that they stay in registers.
 ///
 /// # Safety
 ///

@@ -15,9 +15,9 @@ pub struct FolioPair {
     pub nr_pages: usize,
 }
 
-// SAFETY: a pair is two addresses; whoever copies it vouches for the memory there.
+// SAFETY: a pair is two addresses and a number. It promises nothing about the memory there; copies of it are `unsafe`.
 unsafe impl Send for FolioPair {}
-// SAFETY: as above.
+// SAFETY: a shared pair can only be read: two addresses and a number.
 unsafe impl Sync for FolioPair {}
 
 impl FolioPair {
@@ -44,8 +44,8 @@ impl FolioPair {
             && dst.wrapping_add(self.bytes() - 1).wrapping_sub(src) >= 2 * self.bytes() - 1
     }
 
-    /// What speaks against the ranges, as bits: that they are not shorter than 4 GiB, in the lower half of the address space
-    /// and not at its start, on pages, and apart. None is set where all of it is so; gathered over a batch, they are tested
+    /// The flaws of the pair, as bits. It has none if both ranges are shorter than 4 GiB, lie in the lower half of the address
+    /// space and not at its start, begin at page boundaries, and do not overlap. The bits of a batch are gathered and tested
     /// once.
     #[inline(always)]
     pub(crate) fn flaws(&self) -> usize {

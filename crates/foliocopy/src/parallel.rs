@@ -151,7 +151,7 @@ impl<Y: Yield + Clone + Send> CopyOptions<'_, Y> {
             for (piece, thread) in started {
                 faults.push(match thread {
                     Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-                    // A thread that can't be had is done without: the caller's does its piece.
+                    // Where no thread can be started, the caller's copies its piece.
                     Err(_) => copy(*piece, self.between_chunks.clone()),
                 });
             }
@@ -176,7 +176,7 @@ struct Piece {
 
 // SAFETY: a piece is a pair of addresses; its memory is copied by one thread alone.
 unsafe impl Send for Piece {}
-// SAFETY: as above.
+// SAFETY: a shared piece can only be read: two addresses and two lengths.
 unsafe impl Sync for Piece {}
 
 /// Cuts the ranges into at most `threads` pieces of about the same length, at huge pages of the destination.

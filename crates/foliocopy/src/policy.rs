@@ -75,8 +75,8 @@ impl fmt::Display for Source {
 ///
 /// A policy is for the CPU on which it was made. A policy for a CPU that is not the one under us explains, and
 /// copies nothing. On hybrid CPUs all cores have the same features, so a policy is safe on each, and tuned for the one on which
-/// it was made. After a virtual machine has moved to a CPU that lacks features, a process that goes on must not copy by a
-/// policy that uses them: hypervisors move machines only between CPUs that show the same features, and nothing here asks again.
+/// it was made. Features are never checked again. Hypervisors move virtual machines only between CPUs that show the same
+/// features; after any other move a process must not copy by a policy from before.
 ///
 /// # Invariants
 ///
@@ -126,7 +126,7 @@ impl Policy {
         }
     }
 
-    /// As [`Policy::with_row`], for a row that is valid.
+    /// The policy for a row that is valid.
     const fn of(cpu: Cpu, registers: Registers, source: Source, row: &Row) -> Self {
         let refusal = if cpu.is_host() { None } else { Some(CopyError::ForeignCpu) };
         let tables = [settle(&row.temporal, &cpu), settle(&row.non_temporal, &cpu), settle(&row.auto, &cpu)];
@@ -140,7 +140,7 @@ impl Policy {
         Self { source, ..self }
     }
 
-    /// The same table, which copies nothing.
+    /// Makes the policy refuse every copy, with that reason.
     #[cfg(feature = "std")]
     pub(crate) const fn refusing(self, refusal: CopyError) -> Self {
         Self { refusal: Some(refusal), ..self }
@@ -213,7 +213,7 @@ impl Policy {
         }
     }
 
-    /// Whether it may copy here, and why not.
+    /// Refuses, with the reason, where the policy may not copy here.
     #[inline(always)]
     pub(crate) const fn admit(&self) -> Result<(), CopyError> {
         match self.refusal {
@@ -222,7 +222,7 @@ impl Policy {
         }
     }
 
-    /// Whether it may copy here.
+    /// Whether the policy may copy here.
     #[inline(always)]
     #[cfg(not(foliocopy_kernel))]
     pub(crate) const fn copies(&self) -> bool {
@@ -370,7 +370,7 @@ const fn problem_of(cpu: &Cpu, registers: Registers, locality: Locality, step: S
         }
         rest = others;
     }
-    // A step's place in the cache: what is near goes through it, what is far past it.
+    // Near copies go through the cache, far copies past it.
     let past_allowed = !matches!(locality, Locality::Temporal);
     let through_allowed = !matches!(locality, Locality::NonTemporal);
     let (near, far) = match step {

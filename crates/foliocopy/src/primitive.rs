@@ -6,7 +6,7 @@ use core::str::FromStr;
 use crate::cpu::{Cpu, Features};
 use crate::name::UnknownName;
 
-/// What is true of a primitive.
+/// The properties of a primitive.
 struct Properties {
     name: &'static str,
     /// What a CPU must have to run it.

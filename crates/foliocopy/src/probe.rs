@@ -14,7 +14,7 @@ pub(crate) use counter::{glance, look, look_at, now, page_times, prefetch};
 
 use crate::cpu::{Cpu, Features};
 
-/// How much of the source a glance prefetches, in bytes: while it waits for memory, that has nothing else to do.
+/// How much of the source a glance prefetches while it waits for memory, in bytes. See docs/tuning-notes.md, "glances".
 pub(crate) const GLANCE_PREFETCHES: usize = 4096;
 
 /// How long the copy of a first page may take, in cycles of the time-stamp counter.
@@ -26,13 +26,14 @@ pub(crate) struct PageTimes {
     pub(crate) near_up_to: u32,
 }
 
-/// The CPU, without a counter that tells nothing: so probes are decided for once, and shown as they are.
+/// The CPU, less a counter that cannot be used: so a policy has no probe that would never run.
 pub(crate) fn seen_by(cpu: Cpu) -> Cpu {
     if cpu.has(Features::TSC) && !counter::is_usable() { cpu.without(Features::TSC) } else { cpu }
 }
 
-/// How many looks have to agree that so many bytes are in memory. One line that others have thrown out of a shared cache must
-/// not send the rest there: a copy past the cache leaves the source in memory too, so that the next one goes there again.
+/// How many looks must agree that so many bytes are in memory. One line that others have evicted from a shared cache must
+/// not send the whole copy past it: the next copy would find its source in memory and go there again. See
+/// docs/tuning-notes.md, "looks".
 fn looks_for(bytes: usize) -> usize {
     if bytes < 256 << 10 { 1 } else { (bytes >> 20).clamp(2, 4) }
 }

@@ -1,8 +1,10 @@
-//! What `foliocopy tune` has measured of a CPU, as TOML: a [`Policy`] may decide by it.
+//! Profiles: the rows that `foliocopy tune` has measured on one CPU, as TOML.
 //!
-//! [`Policy::host`] looks for one: in the file that `FOLIOCOPY_PROFILE` names (`none` names none), else in
-//! `$XDG_CONFIG_HOME/foliocopy/profile.toml`, else in `/etc/foliocopy/profile.toml`. [`Policy::with_profile`] takes one that
-//! a program has read. A profile is used as a whole or refused with the reason: never for another CPU, never in part.
+//! [`Policy::host`] follows the first profile that it finds: in the file that `FOLIOCOPY_PROFILE` names (`none` for none),
+//! else in `$XDG_CONFIG_HOME/foliocopy/profile.toml` (`~/.config` where that is not set), else in
+//! `/etc/foliocopy/profile.toml`. [`Policy::with_profile`] takes a profile that a program has read itself.
+//!
+//! A profile is used as a whole or refused with the reason: never for another CPU, never in part.
 
 mod row;
 
@@ -37,7 +39,7 @@ const DECISIVE: Features = Features::ERMS
     .union(Features::AVX512F)
     .union(Features::MOVDIR64B);
 
-/// What was measured of a CPU, and what follows from it.
+/// The rows that were measured on one CPU, with their evidence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
@@ -47,18 +49,18 @@ pub struct Profile {
     pub program: String,
     /// When it was measured, in UTC, as RFC 3339 has it.
     pub measured: String,
-    /// On what.
+    /// The CPU.
     pub cpu: ProfiledCpu,
-    /// How a process copies best.
+    /// The row for a process.
     #[serde(with = "row")]
     pub process: Row,
-    /// How a kernel does, in general-purpose registers.
+    /// The row for a kernel, which uses general-purpose registers only.
     #[serde(with = "row")]
     pub kernel: Row,
     /// By how much the process's row is faster than the one built in.
     #[serde(default)]
     pub gains: Vec<Gain>,
-    /// On what the decisions rest.
+    /// The measurements on which the rows rest.
     #[serde(default)]
     pub evidence: Vec<Evidence>,
 }
@@ -152,7 +154,7 @@ impl From<Refusal> for ProfileError {
 }
 
 impl ProfileError {
-    /// The same, of the profile in that file.
+    /// Names the file of the profile in the error.
     #[must_use]
     pub(crate) fn of(self, file: &Path) -> Self {
         Self { file: Some(file.to_owned()), ..self }

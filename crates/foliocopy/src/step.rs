@@ -1,4 +1,4 @@
-//! What can be done with one range, and tables of it: the words in which a CPU's tuning is written.
+//! Steps, and tables of steps: the words in which a CPU's tuning is written.
 
 use core::fmt;
 
@@ -30,7 +30,7 @@ pub enum Step {
     },
     /// Times a few loads from the source, without fences around them.
     Glance {
-        /// Copies a source that is in a cache, or that nobody can time.
+        /// Copies a source that is in a cache, or whose place is unknown.
         near: Primitive,
         /// Copies a source that is in memory.
         far: Primitive,
@@ -39,7 +39,7 @@ pub enum Step {
     },
     /// Times a few loads from several places of the source, between fences.
     Look {
-        /// Copies a source that is in a cache, or that nobody can time.
+        /// Copies a source that is in a cache, or whose place is unknown.
         near: Primitive,
         /// Copies a source that is in memory.
         far: Primitive,
@@ -68,7 +68,7 @@ impl Step {
         !matches!(self, Self::Copy { .. })
     }
 
-    /// What it comes to where the source is in a cache, or where nobody can time it.
+    /// The copy that it becomes where the source is in a cache, or where its place is unknown.
     pub const fn near(self) -> Self {
         match self {
             Self::Copy { .. } => self,
@@ -78,7 +78,7 @@ impl Step {
         }
     }
 
-    /// What it comes to where the source is in memory.
+    /// The copy that it becomes where the source is in memory.
     pub const fn far(self) -> Self {
         match self {
             Self::Copy { .. } | Self::TimeFirstPage { .. } => self.near(),
@@ -161,7 +161,7 @@ impl Band {
     }
 }
 
-/// The bands of a table, at most.
+/// The most bands that a table has.
 pub const MOST_BANDS: usize = 8;
 
 /// The bands for one [`Locality`], shortest first. The last one is unlimited.

@@ -29,7 +29,7 @@ impl Registers {
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
-/// Bands end below a power of two where the longer copies start with it.
+/// A band ends one page below a power of two where the next band begins at that power.
 const PAGE: usize = 4 << 10;
 
 /// What was measured on one microarchitecture: the rows for a process, best first, and the row for a kernel.

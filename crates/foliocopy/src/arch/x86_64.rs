@@ -65,7 +65,7 @@ pub(crate) unsafe fn run<const MACHINE_CHECK_SAFE: bool>(which: Loop, work: Work
                 super::portable::copy(work.dst, work.src, work.bytes);
                 Stopped { bytes_left: 0, trap: 0 }
             }
-            // `movq`, and what neither a kernel nor a safe copy has: no policy of theirs names it.
+            // `movq`. No policy of a kernel and no safe copy names another one that comes here.
             _ => movq::copy::<MACHINE_CHECK_SAFE>(work),
         }
     }

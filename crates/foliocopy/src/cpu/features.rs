@@ -30,7 +30,7 @@ features! {
     /// Fast zero-length `rep movsb`: CPUID 7.1 EAX bit 10.
     FZRM = 2, "fzrm";
     /// `rep movsq` runs in microcode that works a cache line at a time. No CPUID bit:
-    /// see [`Cpu::detect`] for how it is derived.
+    /// see [`Cpu::detect`](super::Cpu::detect) for how it is derived.
     REP_GOOD = 3, "rep_good";
     /// 256-bit integer instructions, and an operating system that keeps the registers.
     AVX2 = 4, "avx2";
@@ -44,8 +44,8 @@ features! {
     CONSTANT_TSC = 8, "constant_tsc";
     /// A hypervisor runs under us: CPUID 1 ECX bit 31.
     HYPERVISOR = 9, "hypervisor";
-    /// A tuning row of its own in this crate, if there is one. Masked, the CPU is copied on like one that nobody has
-    /// measured.
+    /// The tuning row that this crate has for the CPU, if there is one. Where it is masked, the general rule decides, as on a
+    /// CPU that was never measured.
     ROW = 10, "row";
 }
 

@@ -1,5 +1,5 @@
-//! The function of each step, for plain copies in a process: what they end with, and what they keep on the stack, is one
-//! more store among those of a page, which a copy in the L1 waits for. So each one ends in its loop.
+//! The function of each step, for plain copies in a process. A copy in the L1 is bound by its stores, and any spill is one
+//! more store. So each function ends in its loop: see docs/tuning-notes.md, "the way to the loop".
 
 use core::ffi::c_int;
 use core::ptr;
@@ -103,7 +103,7 @@ unsafe extern "C" fn first_page<const BY: usize, const PREFETCHES: bool>(
     0
 }
 
-/// A glance, and on to the loop with nothing of it on the stack.
+/// Glances at the source, and ends in the loop without a spill.
 unsafe extern "C" fn glance(dst: *mut u8, src: *const u8, bytes: usize, step: &Step) -> c_int {
     // SAFETY: a `Function`'s contract, for the source.
     let in_memory = unsafe { probe::glance::<false>(src, bytes) };
@@ -126,7 +126,7 @@ unsafe extern "C" fn near(dst: *mut u8, src: *const u8, bytes: usize, step: &Ste
     unsafe { function(step.near())(dst, src, bytes, step) }
 }
 
-/// Any other step.
+/// Runs any step.
 unsafe extern "C" fn any(dst: *mut u8, src: *const u8, bytes: usize, step: &Step) -> c_int {
     // SAFETY: a `Function`'s contract. Only a machine-check-safe copy can fail.
     let _ = unsafe { one::<false>(*step, dst, src, bytes) };

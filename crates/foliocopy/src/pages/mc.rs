@@ -12,9 +12,9 @@ use crate::step::Step;
 /// mapping whose file was cut short.
 ///
 /// The bytes before the error are the source's, nothing outside the destination is written, and the
-/// next copy on the thread works. It is the copy of [`copy_pages`](crate::copy_pages) with a table beside it, and a question
-/// before it: whether the handler still stands. How faults get here, and what they mean for the rest of the program:
-/// [`sigbus`].
+/// next copy on the thread works. The loop is that of [`copy_pages`](crate::copy_pages), with an exception table beside it.
+/// Before the copy comes a check that the handler of SIGBUS still stands. [`sigbus`] says how faults are caught, and what that
+/// means for the rest of the program.
 ///
 /// ```
 /// use foliocopy::{CopyMcError, Page, copy_mc_pages};
@@ -28,12 +28,13 @@ use crate::step::Step;
 /// }
 /// ```
 ///
-/// The thread doesn't block SIGBUS, or a fault kills the process.
+/// A fault on a thread that blocks SIGBUS kills the process.
 ///
 /// # Errors
 ///
 /// [`CopyMcError::Memory`] where memory went bad. [`CopyMcError::Refused`] where nothing was copied:
-/// [`CopyError::LengthMismatch`], [`CopyError::Overlap`], or [`CopyError::Unsupported`] where a fault would not be survived.
+/// [`CopyError::LengthMismatch`], [`CopyError::Overlap`], or [`CopyError::Unsupported`] where a fault would not be survived;
+/// with `FOLIOCOPY_STRICT=1` also [`CopyError::Environment`].
 #[inline]
 pub fn copy_mc_pages(dst: PageRangeMut<'_>, src: PageRange<'_>) -> Result<(), CopyMcError> {
     CopyOptions::new().copy_mc_pages(dst, src)
@@ -59,9 +60,9 @@ pub unsafe fn copy_mc_pages_raw(
     unsafe { CopyOptions::new().copy_mc_pages_raw(dst, src, nr_pages) }
 }
 
-/// Copies what can be copied, zeroes the pages of which the source is lost, and reports each.
+/// Copies every page whose source can be read, zeroes the others in the destination, and reports those.
 ///
-/// What a snapshot of a virtual machine or a crash dump wants. `report` is called with each
+/// This is for snapshots of virtual machines and for crash dumps. `report` is called with each
 /// [`Skipped`] run of pages in ascending order: one page at a time, or as many as the kernel says are
 /// lost at once, so that a poisoned huge page costs one fault.
 ///

@@ -18,7 +18,7 @@ const INTERCEPTED: u64 = 500;
 /// How many of a kind a calibration takes.
 const ROUNDS: usize = 32;
 
-/// What a copy reads first and is asked for before a look, in bytes, so that the wait is not lost.
+/// How much of the source is prefetched before a look, in bytes, so that the wait is not lost.
 const PREFETCHED_BY_LOOK: usize = 1024;
 
 /// Thresholds in cycles of a counter that can be used.
@@ -178,8 +178,8 @@ fn calibrate() -> Option<Thresholds> {
     })
 }
 
-/// Up to how many cycles a glance was at a cache: five eighths of the way from the L1 to a fast one at memory. Everything is
-/// cached where the two are not apart: a glance counts on a scheduler that it fills.
+/// The most cycles of a glance at a cache: five eighths of the way from the L1 to a fast glance at memory. Where the two are not
+/// well apart, every source counts as cached, since a glance relies on instructions that fill the scheduler.
 fn glance_near_up_to(in_l1: u64, in_memory: u64) -> u32 {
     let between = in_memory.saturating_sub(in_l1);
     if between > 2 * in_l1 { (in_l1 + between / 8 * 5) as u32 } else { u32::MAX }
@@ -205,7 +205,8 @@ fn time_glance(start: *mut u8) -> u64 {
     cycles.map_or(u64::MAX, u64::from)
 }
 
-/// How long a first page may take: half more than the fastest in the L1, and a quarter of the way from the L1 to memory.
+/// The most cycles of a first page: half more than the fastest in the L1, and a quarter of the way from the L1 to memory. See
+/// docs/tuning-notes.md, "first page".
 #[cold]
 #[inline(never)]
 fn calibrate_page(first: Primitive) -> PageTimes {

@@ -35,9 +35,8 @@ pub fn install() -> Result<(), Unsupported> {
     }
 }
 
-/// Whether a fault comes to our handler now: it stands, or those of other copies of this crate do and forward to it. One
-/// system call: 0.4 µs on a Zen 5 guest with its mitigations, a third of what a copy of 64 KiB in the cache takes. That
-/// is why not every copy asks.
+/// Whether a fault comes to our handler now: it stands, or those of other copies of this crate do and forward to it. This
+/// takes one system call, more than a short copy does. So not every copy asks: see docs/tuning-notes.md, "Zen 5".
 pub fn is_installed() -> bool {
     let stands = current().is_ok_and(|action| chain::leads_to_ours(action.sa_sigaction));
     if !stands {
@@ -89,8 +88,8 @@ fn look() -> Result<(), Unsupported> {
     Ok(())
 }
 
-/// The kernel's clock as of its last tick: the same number for 1 to 10 ms, and then another. It is read
-/// without a system call in 3 ns; the time-stamp counter takes 10 and can be forbidden (`prctl(2)`).
+/// The kernel's clock as of its last tick: the same number for 1 to 10 ms, and then another. It is read without a system
+/// call, and faster than the time-stamp counter, which can be forbidden (`prctl(2)`).
 #[inline]
 fn tick() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -14,7 +14,7 @@ pub(crate) const fn general(cpu: &Cpu, registers: Registers) -> Row {
     let long = strings(cpu);
     let has_vectors = matches!(registers, Registers::Vector) && cpu.has(Features::AVX2);
     let amd = matches!(cpu.vendor(), Vendor::Amd | Vendor::Hygon);
-    // What a page in the L1 gains by vectors; Intel's `rep movsb` is as fast where it is good at short copies.
+    // A page in the L1 gains by vectors. Intel's `rep movsb` is as fast where it is good at short copies.
     let short_up_to = match cpu.vendor() {
         _ if !has_vectors => 0,
         Vendor::Amd | Vendor::Hygon => 16 * KIB,
@@ -48,7 +48,8 @@ pub(crate) const fn general(cpu: &Cpu, registers: Registers) -> Row {
                 Band::up_to(256 * KIB - PAGE, through),
                 Band::rest(Step::Look { near: long, far, distance }),
             ]),
-            // Their string instructions avoid the read for ownership, or nobody knows: past the cache goes what can't be in it.
+            // String instructions avoid the read for ownership there, or nothing is known of them. So only copies that cannot be
+            // in the cache go past it.
             (false, _) => Bands::of(&[
                 short,
                 Band { up_to: Limit::LastLevelCache, step: through },
@@ -61,7 +62,7 @@ pub(crate) const fn general(cpu: &Cpu, registers: Registers) -> Row {
     }
 }
 
-/// The string instruction that is fast, by the order of `clear_pages()` and `copy_user_generic()` in Linux. FSRM never
+/// The fast string instruction, by the order of `clear_pages()` and `copy_user_generic()` in Linux. FSRM never
 /// decides: it speaks of short copies. No family before Zen 3 has a fast `rep movsb`, whatever it shows.
 const fn strings(cpu: &Cpu) -> Primitive {
     let old = matches!(cpu.vendor(), Vendor::Amd) && cpu.family() < 0x19;

@@ -3,6 +3,8 @@
 use super::vector::{load, past_the_cache, store};
 use super::{Stopped, Work};
 
+/// A line a turn. Memory fails by the line, so the bytes left at the start of the turn are exact.
+///
 /// # Safety
 ///
 /// As [`super::run`].

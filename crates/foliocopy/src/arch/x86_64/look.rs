@@ -172,7 +172,7 @@ pub(crate) unsafe fn flush(start: *const u8, bytes: usize) {
 #[inline(always)]
 pub(crate) fn time_stamp() -> u64 {
     let (low, high): (u64, u64);
-    // SAFETY: whoever asks has made sure that the counter may be read. Not `nomem`, so that the compiler
+    // SAFETY: probes ask only where the counter may be read. Not `nomem`, so that the compiler
     // leaves it between the copies it stands between.
     unsafe { asm!("rdtsc", out("rax") low, out("rdx") high, options(nostack, preserves_flags)) };
     high << 32 | low

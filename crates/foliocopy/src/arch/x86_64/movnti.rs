@@ -7,7 +7,7 @@ use crate::extable::may_fault;
 
 /// A line a turn, in two halves of four loads and four stores, as Linux's `__copy_user_nocache` does
 /// it. Memory fails by the line, so what is left at the start of the turn is exact. `rax` holds data, unless a fault
-/// leaves its number there: with a register more than are free to use, every other primitive would pay for saving it.
+/// leaves its number there: a further register would have to be saved, and every other primitive would pay for that.
 ///
 /// # Safety
 ///

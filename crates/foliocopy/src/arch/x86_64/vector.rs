@@ -1,4 +1,4 @@
-//! What the loops over vector registers have in common. A vector is named by its register, and moved by an aligned move.
+//! The common parts of the loops over vector registers. A vector is named by its register, and moved by an aligned move.
 
 /// The start of each line of a page, to be repeated over.
 macro_rules! lines {
@@ -136,7 +136,7 @@ macro_rules! vector_loop {
     }};
 }
 
-/// A line a turn past the cache. Memory fails by the line, so what is left at the start of the turn is exact.
+/// A line a turn past the cache. Memory fails by the line, so the bytes left at the start of the turn are exact.
 macro_rules! past_the_cache {
     ($work:ident, $machine_check_safe:ident, $prefetches:ident, line: [$($line:expr),* $(,)?]) => {
         match $prefetches {
