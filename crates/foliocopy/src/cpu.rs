@@ -27,7 +27,7 @@ pub enum Vendor {
 }
 
 impl Vendor {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
     fn from_string(vendor: [u8; 12]) -> Self {
         match &vendor {
             b"GenuineIntel" => Self::Intel,

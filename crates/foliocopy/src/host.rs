@@ -26,7 +26,7 @@ struct Host {
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct HostReport {
-    /// Whether the policy is worked out. While another thread does that, nothing else is known.
+    /// Whether the policy is worked out. A signal handler that interrupts that finds nothing else.
     pub is_ready: bool,
     /// The profile that it follows.
     pub profile: Option<&'static std::path::Path>,
@@ -36,7 +36,8 @@ pub struct HostReport {
 
 static HOST: Once<Host> = Once::new();
 
-/// For copies while another thread works out the policy: right on every CPU, fast on none.
+/// For copies in a signal handler that interrupts the thread which works out the policy, and for kernels in Rust: right on
+/// every CPU, fast on none.
 static MEANWHILE: Policy = Policy::new(Cpu::BASELINE, Registers::GeneralPurpose);
 
 impl Policy {
@@ -47,8 +48,8 @@ impl Policy {
     /// A variable that can't be followed is left aside, and [`Policy::host_report`] says why. With `FOLIOCOPY_STRICT=1` every
     /// copy by this policy fails with that reason instead.
     ///
-    /// The first call works it out, in well under a millisecond. Nobody waits for that: copies on other threads follow a
-    /// policy meanwhile that is right everywhere, and slow.
+    /// The first call works it out, in well under a millisecond; with `std` other threads wait for that. A signal handler that
+    /// interrupts the first call gets a policy that is right everywhere, and slow.
     #[inline]
     pub fn host() -> &'static Self {
         match HOST.get() {
@@ -141,5 +142,17 @@ fn work_out() -> &'static Policy {
     HOST.keep_with(|| Host::without(Features::NONE));
     #[cfg(not(feature = "std"))]
     HOST.keep_with(|| Host { policy: Policy::new(probe::seen_by(Cpu::detect()), Registers::GeneralPurpose) });
+    // Another thread works it out. It may be this one, interrupted by a signal: so the wait has an end.
+    #[cfg(feature = "std")]
+    for _ in 0..WAITS {
+        if HOST.get().is_some() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_micros(50));
+    }
     HOST.get().map_or(&MEANWHILE, |host| &host.policy)
 }
+
+/// How often the policy of another thread is waited for, 50 µs each.
+#[cfg(feature = "std")]
+const WAITS: usize = 2000;

@@ -34,6 +34,7 @@ pub(crate) fn seen_by(cpu: Cpu) -> Cpu {
 /// How many looks must agree that so many bytes are in memory. One line that others have evicted from a shared cache must
 /// not send the whole copy past it: the next copy would find its source in memory and go there again. See
 /// docs/tuning-notes.md, "looks".
+#[cfg(any(test, all(target_arch = "x86_64", not(miri))))]
 fn looks_for(bytes: usize) -> usize {
     if bytes < 256 << 10 { 1 } else { (bytes >> 20).clamp(2, 4) }
 }

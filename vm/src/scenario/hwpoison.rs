@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use foliocopy::{
-    Cause, CopyMcError, CopyOptions, Cpu, MemoryError, PAGE_SIZE, Page, PageRange, Primitive, Side, Skipped,
+    Cause, CopyMcError, CopyOptions, Cpu, PAGE_SIZE, Page, PageRange, PageRangeMut, Primitive, Side, Skipped,
     copy_mc_pages_skipping, sigbus,
 };
 
@@ -53,22 +53,15 @@ fn pages(advice: c_int) -> Result<()> {
     for primitive in Primitive::ALL.iter().filter(available) {
         for side in [Side::Source, Side::Destination] {
             let (dst, src) = if side == Side::Source { (&other, &bad) } else { (&bad, &other) };
-            // SAFETY: our own memory.
-            let answer =
-                unsafe { CopyOptions::new().primitive(*primitive).copy_mc_pages(dst.range(0), src.range(0)) };
-            let expected = MemoryError {
-                bytes_copied: BAD * PAGE_SIZE,
-                bytes_left: (2 * HUGE - BAD) * PAGE_SIZE,
-                page_index: BAD,
-                address: bad.address(BAD),
-                address_lsb: 12,
-                cause: Cause::HardwareMemoryError,
-                side,
-            };
-            match answer {
-                Err(CopyMcError::Memory(error)) if page_of(error) == expected => {}
-                other => bail!("{primitive}, {side}: {other:?} and not {expected:?}"),
-            }
+            let options = CopyOptions::new().primitive(*primitive);
+            let answer = options.copy_mc_pages(dst.destination(0), src.source(0));
+            let Err(CopyMcError::Memory(error)) = answer else { bail!("{primitive}, {side}: {answer:?}") };
+            let counts = (error.bytes_copied, error.bytes_left, error.page_index);
+            ensure!(counts == (BAD * PAGE_SIZE, (2 * HUGE - BAD) * PAGE_SIZE, BAD), "{primitive}: {error:?}");
+            // As far as a test can know it: the address to the page.
+            let place = (error.address & !(PAGE_SIZE - 1), error.address_lsb);
+            ensure!(place == (bad.address(BAD), 12), "{primitive}: {error:?}");
+            ensure!((error.cause, error.side) == (Cause::Hardwareside), "{primitive}: {error:?}");
         }
     }
     Ok(())
@@ -85,10 +78,8 @@ fn huge_pages() -> Result<()> {
         let lost = 2 * HUGE - (first + bad);
         dst.fill();
         let mut reports: Vec<Skipped> = Vec::new();
-        // SAFETY: our own memory.
-        let skipped = unsafe {
-            copy_mc_pages_skipping(dst.range(first), src.range(first), |skipped| reports.push(*skipped))
-        };
+        let report = |skipped: &Skipped| reports.push(*skipped);
+        let skipped = copy_mc_pages_skipping(dst.destination(first), src.source(first), report);
         ensure!(skipped == Ok(lost), "{skipped:?} and not {lost} pages were skipped from page {first} on");
         let [report] = reports[..] else { bail!("{} faults for one lost huge page", reports.len()) };
         ensure!((report.page_index, report.nr_pages) == (bad, lost), "{report:?}");
@@ -101,11 +92,6 @@ fn huge_pages() -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The error as far as a test can know it: the address to the page.
-fn page_of(error: MemoryError) -> MemoryError {
-    MemoryError { address: error.address & !(PAGE_SIZE - 1), ..error }
 }
 
 /// Lets signals that are not ours pass by.
@@ -149,9 +135,18 @@ impl Region {
         self.start.wrapping_add(index).addr()
     }
 
-    /// What remains from page `first` on.
-    fn range(&self, first: usize) -> PageRange {
-        PageRange::new(self.start.wrapping_add(first), self.nr_pages - first).expect("pages of a mapping")
+    /// What a copy reads: the pages from `first` on.
+    fn source(&self, first: usize) -> PageRange<'_> {
+        // SAFETY: pages of the mapping, of which some raise SIGBUS.
+        let range = unsafe { PageRange::new(self.start.wrapping_add(first), self.nr_pages - first) };
+        range.expect("pages of a mapping")
+    }
+
+    /// What a copy writes: the pages from `first` on.
+    fn destination(&self, first: usize) -> PageRangeMut<'_> {
+        // SAFETY: as above, and nobody holds a reference to them.
+        let range = unsafe { PageRangeMut::new(self.start.wrapping_add(first), self.nr_pages - first) };
+        range.expect("pages of a mapping")
     }
 
     fn contents(index: usize) -> Page {

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use foliocopy::{Cause, CopyMcError, Page, PageRange, copy_mc_pages};
+use foliocopy::{Cause, CopyMcError, copy_mc_pages_raw};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::livepatch::Patched;
@@ -129,9 +129,8 @@ fn fate(memory: &Memory, bad: usize, frame: u64) -> Result<String> {
     let destination = Memory::map(1, false)?;
     let (mut kept, mut lost) = (Vec::new(), Vec::new());
     for page in 0..memory.pages() {
-        let range = |memory: &Memory, page| PageRange::new(memory.page(page).cast::<Page>(), 1);
-        // SAFETY: both are mapped, nobody holds references to them, and SIGBUS is not blocked.
-        match unsafe { copy_mc_pages(range(&destination, 0)?, range(memory, page)?) } {
+        // SAFETY: both are mapped, and nobody holds references to them.
+        match unsafe { copy_mc_pages_raw(destination.page(0).cast(), memory.page(page).cast(), 1) } {
             Ok(()) => {
                 // SAFETY: mapped by `Memory`, and written by the copy alone.
                 let bytes = unsafe { std::slice::from_raw_parts(destination.page(0), PAGE) };
