@@ -11,6 +11,8 @@ use foliocopy_measure::verdict::Verdict;
 use predicates::prelude::*;
 use predicates::str::contains;
 
+mod process;
+
 /// `foliocopy bench`, without what the surroundings may say.
 fn bench() -> Command {
     let mut command = Command::cargo_bin("foliocopy").expect("cargo builds the program for its tests");
@@ -353,7 +355,7 @@ fn an_interrupted_bench_shows_and_exports_what_it_has() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_secs(3));
+    process::wait_until_it_has_worked(&child, Duration::from_secs(3));
     // The shell's own kill: the program of that name is no part of a small system.
     let kill = format!("kill -INT {}", child.id());
     assert!(Process::new("sh").args(["-c", &kill]).status().unwrap().success());

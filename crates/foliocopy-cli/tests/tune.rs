@@ -4,13 +4,14 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command as Process, Stdio};
-use std::time::Duration;
 
 use assert_cmd::Command;
 use foliocopy::{Cpu, Policy, Primitive, Profile, Registers};
 use predicates::prelude::*;
 use predicates::str::contains;
 use tempfile::TempDir;
+
+mod process;
 
 /// `foliocopy`, with nothing but an empty configuration folder around it.
 fn foliocopy(home: &TempDir) -> Command {
@@ -155,7 +156,7 @@ fn what_can_not_be_done_is_said_before_anything_runs() {
 #[test]
 fn interrupted_it_writes_nothing() {
     let home = home();
-    let mut child = Process::new(assert_cmd::cargo::cargo_bin("foliocopy"))
+    let child = Process::new(assert_cmd::cargo::cargo_bin("foliocopy"))
         .args(["tune", "--time", "10m"])
         .env("XDG_CONFIG_HOME", home.path())
         .env_remove("FOLIOCOPY_PRIMITIVE")
@@ -163,9 +164,7 @@ fn interrupted_it_writes_nothing() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // Its first words come once a signal would be caught, or just before.
-    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0; 16]).unwrap();
-    std::thread::sleep(Duration::from_secs(1));
+    process::wait_until_it_catches_signals(&child);
     let kill = Process::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(kill.success());
     let output = child.wait_with_output().unwrap();
