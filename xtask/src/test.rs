@@ -44,6 +44,16 @@ use Check::{Call, Run};
 const FMT: Need = Need::Cargo("fmt", "rustfmt");
 const CLIPPY: Need = Need::Cargo("clippy", "clippy");
 
+/// The oldest toolchain that the manifest promises to do with.
+const OLDEST: Need = Need::Toolchain(concat!(env!("CARGO_PKG_RUST_VERSION"), ".0"), &[]);
+
+/// Builds everything by [`OLDEST`], in a folder of its own: what another toolchain built is of no use to it.
+const BUILD_BY_OLDEST: &str = concat!(
+    "rustup run ",
+    env!("CARGO_PKG_RUST_VERSION"),
+    ".0 cargo build -q --locked --workspace --target-dir target/oldest-rust"
+);
+
 /// Targets on which the engine has no exception table, or nothing but the portable copy.
 const WINDOWS: &str = "x86_64-pc-windows-gnu";
 const MACOS: &str = "x86_64-apple-darwin";
@@ -68,6 +78,7 @@ const STEPS: &[Step] = &[
         Run("cargo check --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz"),
     ),
     Step("docs", &[], Run("cargo --config build.rustdocflags=['-Dwarnings'] doc -q --workspace --no-deps")),
+    Step("oldest-rust", &[OLDEST], Run(BUILD_BY_OLDEST)),
     Step("c-library", &[CXX, PKG_CONFIG], Run("cargo test -p foliocopy-capi --no-fail-fast")),
     Step(
         "tests",
@@ -234,6 +245,12 @@ pub(crate) fn note(notes: &mut Vec<String>, line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_readme_names_the_oldest_rust() {
+        let promise = concat!("Rust ", env!("CARGO_PKG_RUST_VERSION"), " or later");
+        assert!(include_str!("../../README.md").contains(promise), "README.md does not say `{promise}`");
+    }
 
     #[test]
     fn what_is_missing_fails_nothing_but_a_strict_test() {
