@@ -126,8 +126,7 @@ fn started(arguments: &str, directory: &Path) -> Child {
 
 /// Ends it by these signals in a row.
 fn ended(child: Child, signals: &[&str]) -> Output {
-    let kill = signals.iter().map(|signal| format!("kill -{signal} {};", child.id())).collect::<String>();
-    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    process::send(&child, signals);
     child.wait_with_output().unwrap()
 }
 

@@ -165,8 +165,7 @@ fn interrupted_it_writes_nothing() {
         .spawn()
         .unwrap();
     process::wait_until_it_catches_signals(&child);
-    let kill = Process::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(kill.success());
+    process::send(&child, &["INT"]);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
     assert!(String::from_utf8(output.stderr).unwrap().contains("nothing was written"));

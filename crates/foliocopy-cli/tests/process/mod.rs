@@ -1,9 +1,9 @@
 //! What another process has come to. A test waits for that, and never for a time: on a busy machine no time is long enough.
 
-#![allow(dead_code, reason = "no test waits for all of it")]
+#![allow(dead_code, reason = "no test uses all of it")]
 
 use std::fs;
-use std::process::Child;
+use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,12 @@ pub(crate) fn wait_until_it_catches_signals(child: &Child) {
 /// Waits until the process and its children have used that much of the CPUs' time: by then a bench has measured something.
 pub(crate) fn wait_until_it_has_worked(child: &Child, for_so_long: Duration) {
     wait(child, "does not work", || cpu_time(child.id()) >= for_so_long);
+}
+
+/// Sends these signals in a row, by the shell's own `kill`: the program of that name is no part of a small system.
+pub(crate) fn send(child: &Child, signals: &[&str]) {
+    let kill = signals.iter().map(|signal| format!("kill -{signal} {};", child.id())).collect::<String>();
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
 }
 
 fn wait(child: &Child, complaint: &str, so: impl Fn() -> bool) {
