@@ -9,7 +9,15 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
+use crate::need::{self, Need};
 use tree::Tree;
+
+/// What making the packages takes.
+pub(crate) const NEEDS: &[Need] = &[need::DPKG_DEV];
+
+/// What testing them takes.
+pub(crate) const NEEDS_OF_TEST: &[Need] =
+    &[need::DPKG_DEV, need::PKG_CONFIG, need::MAKE, need::APT, Need::Root, need::DEBOOTSTRAP];
 
 /// What `cargo xtask dist` takes.
 #[derive(clap::Args)]
@@ -20,15 +28,17 @@ pub(crate) struct Args {
 }
 
 /// The files that a release is made of.
-struct Dist {
+pub(crate) struct Dist {
     tarball: PathBuf,
     package: PathBuf,
 }
 
 pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
+    need::demand(shell, if args.test { NEEDS_OF_TEST } else { NEEDS })?;
     let dist = make(shell)?;
     if args.test {
         clean_root::test(shell, &dist)?;
+        clean_root::test_dkms(shell)?;
     }
     for file in [dist.tarball, dist.package] {
         println!("{}", file.display());
@@ -41,7 +51,13 @@ pub(crate) fn test(shell: &Shell) -> Result<()> {
     clean_root::test(shell, &make(shell)?)
 }
 
-fn make(shell: &Shell) -> Result<Dist> {
+/// Tests the kernel modules' package.
+pub(crate) fn test_dkms(shell: &Shell) -> Result<()> {
+    clean_root::test_dkms(shell)
+}
+
+/// Makes the packages.
+pub(crate) fn make(shell: &Shell) -> Result<Dist> {
     let directory = shell.current_dir().join("target/dist");
     shell.create_dir(&directory)?;
     let built = build(shell)?;

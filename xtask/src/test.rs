@@ -1,92 +1,297 @@
 //! `cargo xtask test`: the one command that proves a change.
+//!
+//! It installs what its steps need, where it may, and runs every step that it can. A step that fails, or that lacks
+//! something, does not keep the next one from running. A summary ends it.
 
-use anyhow::{Context, Result};
-use xshell::{Shell, cmd};
+use std::fmt;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use anyhow::{Context, Error, Result, ensure};
+use xshell::Shell;
+
+use crate::need::{self, BROWSER, CXX, FISH, MAKE, Missing, Need, PKG_CONFIG, ZSH};
 use crate::{dist, vm};
 
 /// What `cargo xtask test` takes.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// The steps to run; all when none is named
+    steps: Vec<String>,
+    /// List the steps and what each needs
+    #[arg(long)]
+    list: bool,
+    /// Fail where a step can't run too, as continuous integration does
+    #[arg(long)]
+    strict: bool,
+}
 
-/// One check: what it is called and what does it.
-type Step = (&'static str, fn(&Shell) -> Result<()>);
+/// One step: what it is called, what it takes besides cargo, a C compiler and git, and what it runs.
+struct Step(&'static str, &'static [Need], Check);
+
+/// What a step runs.
+enum Check {
+    /// A command line without quotes.
+    Run(&'static str),
+    /// A function. It adds to the notes what it could not check.
+    Call(fn(&Shell, &mut Vec<String>) -> Result<()>),
+}
+
+use Check::{Call, Run};
+
+/// The components of Rust that its minimal profile lacks.
+const FMT: Need = Need::Cargo("fmt", "rustfmt");
+const CLIPPY: Need = Need::Cargo("clippy", "clippy");
+
+/// The oldest toolchain that the manifest promises to do with.
+const OLDEST: Need = Need::Toolchain(concat!(env!("CARGO_PKG_RUST_VERSION"), ".0"), &[]);
+
+/// Builds everything by [`OLDEST`], in a folder of its own: what another toolchain built is of no use to it.
+const BUILD_BY_OLDEST: &str = concat!(
+    "rustup run ",
+    env!("CARGO_PKG_RUST_VERSION"),
+    ".0 cargo build -q --locked --workspace --target-dir target/oldest-rust"
+);
+
+/// Targets on which the engine has no exception table, or nothing but the portable copy.
+const WINDOWS: &str = "x86_64-pc-windows-gnu";
+const MACOS: &str = "x86_64-apple-darwin";
+const AARCH64: &str = "aarch64-unknown-linux-gnu";
+
+/// A kernel's target.
+const BARE: &str = "x86_64-unknown-none";
 
 /// In the order in which they tell the most for the least time.
 const STEPS: &[Step] = &[
-    ("format", |shell| Ok(cmd!(shell, "cargo fmt --all --check").run()?)),
-    (
-        "lints",
-        |shell| Ok(cmd!(shell, "cargo clippy --quiet --workspace --all-targets -- -D warnings").run()?),
+    Step("format", &[FMT], Run("cargo fmt --all --check")),
+    Step("lints", &[CLIPPY], Run("cargo clippy -q --workspace --all-targets -- -Dwarnings")),
+    Step("no-std", &[CLIPPY], Run("cargo clippy -q -p foliocopy --no-default-features -- -Dwarnings")),
+    Step("windows", &[Need::Target(WINDOWS)], Call(|shell, notes| elsewhere(shell, WINDOWS, notes))),
+    Step("macos", &[Need::Target(MACOS)], Call(|shell, notes| elsewhere(shell, MACOS, notes))),
+    Step("aarch64", &[Need::Target(AARCH64)], Call(|shell, notes| elsewhere(shell, AARCH64, notes))),
+    Step("kernel", &[Need::Target(BARE), MAKE], Run("make -sC kmod check TARGET=x86_64-unknown-none")),
+    Step("kernel-hosted", &[MAKE], Run("make -sC kmod check TARGET=x86_64-unknown-linux-gnu")),
+    Step(
+        "fuzz",
+        &[CXX],
+        Run("cargo check --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz"),
     ),
-    ("engine without std", |shell| {
-        Ok(cmd!(shell, "cargo clippy --quiet --package foliocopy --no-default-features -- -D warnings")
-            .run()?)
-    }),
-    ("engine on other systems", elsewhere),
-    ("engine in a kernel", kernel),
-    ("fuzz target", |shell| {
-        let manifest = "fuzz/Cargo.toml";
-        Ok(cmd!(shell, "cargo check --quiet --locked --manifest-path {manifest} --target-dir target/fuzz")
-            .run()?)
-    }),
-    ("documentation", |shell| {
-        let _warnings = shell.push_env("RUSTDOCFLAGS", "-D warnings");
-        Ok(cmd!(shell, "cargo doc --quiet --workspace --no-deps").run()?)
-    }),
-    ("tests", |shell| Ok(cmd!(shell, "cargo test --quiet --workspace").run()?)),
-    ("report in a browser", |shell| {
-        Ok(cmd!(shell, "cargo test --quiet --package foliocopy-cli --test browser -- --ignored").run()?)
-    }),
-    ("packages", dist::test),
-    ("virtual machine", vm::test),
+    Step("docs", &[], Run("cargo --config build.rustdocflags=['-Dwarnings'] doc -q --workspace --no-deps")),
+    Step("oldest-rust", &[OLDEST], Run(BUILD_BY_OLDEST)),
+    Step("c-library", &[CXX, PKG_CONFIG], Run("cargo test -p foliocopy-capi --no-fail-fast")),
+    Step(
+        "tests",
+        &[],
+        Run("cargo test --workspace --exclude foliocopy-capi --no-fail-fast -- --show-output"),
+    ),
+    Step("completions", &[ZSH, FISH], Run("cargo test -p foliocopy-cli --test generated -- --ignored")),
+    Step("browser", &[BROWSER, Need::Fonts], Run("cargo test -p foliocopy-cli --test browser -- --ignored")),
+    Step("packages", dist::NEEDS, Call(|shell, _| dist::make(shell).map(drop))),
+    Step("clean-root", dist::NEEDS_OF_TEST, Call(|shell, _| dist::test(shell))),
+    Step("dkms", dist::NEEDS_OF_TEST, Call(|shell, _| dist::test_dkms(shell))),
+    Step("vm", vm::NEEDS, Call(vm::test)),
 ];
 
-/// Targets on which the engine has no exception table, or nothing but the portable copy. Each without `std` too.
-const ELSEWHERE: [&str; 3] = ["x86_64-pc-windows-gnu", "x86_64-apple-darwin", "aarch64-unknown-linux-gnu"];
+/// How a step ended.
+enum Outcome {
+    Passed,
+    Failed(Error),
+    NotChecked(Missing),
+}
 
-/// Builds the engine, assembly and all, for every such target of which the toolchain has the libraries.
-fn elsewhere(shell: &Shell) -> Result<()> {
-    for target in ELSEWHERE {
-        if !is_installed(shell, target)? {
-            continue;
+/// What the summary says of a step.
+struct Report {
+    name: &'static str,
+    outcome: Outcome,
+    took: Duration,
+    /// What it could not check of all that it checks.
+    notes: Vec<String>,
+}
+
+/// Runs the steps; an error where one failed, or where one could not run and `--strict` is given.
+pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
+    if args.list {
+        for Step(name, needs, _) in STEPS {
+            let needs: Vec<_> = needs.iter().map(Need::to_string).collect();
+            println!("{name:15} {}", if needs.is_empty() { "-".to_owned() } else { needs.join(", ") });
         }
-        let _warnings = shell.push_env("RUSTFLAGS", "-D warnings");
-        for features in [None, Some("--no-default-features")] {
-            cmd!(shell, "cargo build --quiet --package foliocopy --target {target} {features...}")
-                .args(["--target-dir", "target/elsewhere"])
-                .run()?;
-        }
+        return Ok(());
     }
+    let steps = chosen(&args.steps)?;
+    let needs: Vec<Need> = steps.iter().flat_map(|step| step.1).copied().collect();
+    need::install(shell, &needs);
+    let reports: Vec<Report> = steps.into_iter().map(|step| step.run(shell)).collect();
+
+    eprintln!("== summary");
+    reports.iter().for_each(|report| eprint!("{report}"));
+    verdict(&reports, args.strict)
+}
+
+/// An error where a step failed, or, if that is demanded, where one could not run.
+fn verdict(reports: &[Report], strict: bool) -> Result<()> {
+    let count = |is: fn(&Outcome) -> bool| reports.iter().filter(|report| is(&report.outcome)).count();
+    let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
+    let not_checked = count(|outcome| matches!(outcome, Outcome::NotChecked(_)));
+    let passed = count(|outcome| matches!(outcome, Outcome::Passed));
+    eprintln!("{passed} steps passed, {failed} failed, {not_checked} could not be checked");
+    ensure!(failed == 0, "a step failed");
+    ensure!(not_checked == 0 || !strict, "a step could not be checked");
     Ok(())
 }
 
-/// Builds the engine for a kernel, and has the gate look at it: for the bare-metal target where the toolchain has it, and for
-/// the one that takes its place elsewhere.
-fn kernel(shell: &Shell) -> Result<()> {
-    for target in ["x86_64-unknown-none", "x86_64-unknown-linux-gnu"] {
-        if is_installed(shell, target)? {
-            cmd!(shell, "make --silent -C kmod check TARGET={target}").run()?;
-        }
+/// The steps of these names, or all.
+fn chosen(names: &[String]) -> Result<Vec<&'static Step>> {
+    if names.is_empty() {
+        return Ok(STEPS.iter().collect());
     }
-    Ok(())
+    let find = |name: &String| {
+        STEPS.iter().find(|step| step.0 == name).with_context(|| {
+            let all: Vec<_> = STEPS.iter().map(|step| step.0).collect();
+            format!("there is no step `{name}`; there are: {}", all.join(", "))
+        })
+    };
+    names.iter().map(find).collect()
 }
 
-/// Whether the toolchain has the libraries of a target. If not, it says so.
-fn is_installed(shell: &Shell, target: &str) -> Result<bool> {
-    let libraries = cmd!(shell, "rustc --print target-libdir --target {target}").quiet().read()?;
-    let installed = shell.path_exists(libraries);
-    if !installed {
-        eprintln!("not checked: {target}; `rustup target add {target}` gives the toolchain what it lacks");
-    }
-    Ok(installed)
-}
-
-/// Runs every step and stops at the first that fails.
-pub(crate) fn run(shell: &Shell, _args: Args) -> Result<()> {
-    for (name, step) in STEPS {
+impl Step {
+    fn run(&self, shell: &Shell) -> Report {
+        let &Step(name, needs, ref check) = self;
         eprintln!("== {name}");
-        step(shell).with_context(|| format!("the step `{name}` failed"))?;
+        let started = Instant::now();
+        let mut notes = Vec::new();
+        let result = need::unmet(shell, needs).map_err(Error::from).and_then(|()| match check {
+            Run(line) => command(shell, line, &mut notes),
+            Call(function) => function(shell, &mut notes),
+        });
+        let outcome = Outcome::of(result);
+        match &outcome {
+            Outcome::Passed => {}
+            Outcome::Failed(error) => eprintln!("FAILED: {error:#}"),
+            Outcome::NotChecked(missing) => eprintln!("not checked: {missing}"),
+        }
+        Report { name, outcome, took: started.elapsed(), notes }
     }
+}
+
+impl Outcome {
+    /// Whatever an error is wrapped in, the lack of something is no failure.
+    fn of(result: Result<()>) -> Self {
+        match result.map_err(Error::downcast::<Missing>) {
+            Ok(()) => Outcome::Passed,
+            Err(Ok(missing)) => Outcome::NotChecked(missing),
+            Err(Err(error)) => Outcome::Failed(error),
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, took, .. } = self;
+        match &self.outcome {
+            Outcome::Passed => writeln!(f, "passed       {name} ({} s)", took.as_secs())?,
+            Outcome::Failed(error) => {
+                // The whole of it stands where it happened.
+                let error = format!("{error:#}");
+                writeln!(f, "FAILED       {name}: {}", error.lines().next().unwrap_or_default())?;
+            }
+            Outcome::NotChecked(missing) => writeln!(f, "not checked  {name}: {missing}")?,
+        }
+        self.notes.iter().try_for_each(|note| writeln!(f, "  in part    {name}: {note}"))
+    }
+}
+
+/// Builds the engine, assembly and all, with `std` and without it.
+fn elsewhere(shell: &Shell, target: &str, notes: &mut Vec<String>) -> Result<()> {
+    let build = format!(
+        "cargo --config build.rustflags=['-Dwarnings'] build -q -p foliocopy --target {target} --target-dir target/elsewhere"
+    );
+    command(shell, &build, notes)?;
+    command(shell, &format!("{build} --no-default-features"), notes)
+}
+
+/// Runs a command line. A line of its standard output that says what was not tested goes to the notes.
+fn command(shell: &Shell, line: &str, notes: &mut Vec<String>) -> Result<()> {
+    let mut words = line.split(' ');
+    let program = words.next().context("an empty command line")?;
+    let mut child = Command::new(program)
+        .args(words)
+        .current_dir(shell.current_dir())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("can't run {program}"))?;
+    let stdout = child.stdout.take().context("stdout is piped")?;
+    for line in BufReader::new(stdout).split(b'\n') {
+        let line = String::from_utf8_lossy(&line?).into_owned();
+        // A test may say it in each of a thousand cases.
+        if !note(notes, &line) {
+            println!("{line}");
+        }
+    }
+    let status = child.wait()?;
+    ensure!(status.success(), "`{line}`: {status}");
     Ok(())
+}
+
+/// Adds a line to the notes, if it says of something that it was not tested. Whether a note says so already.
+pub(crate) fn note(notes: &mut Vec<String>, line: &str) -> bool {
+    let known = notes.iter().any(|note| note == line);
+    if !known && line.starts_with("not tested") {
+        notes.push(line.to_owned());
+    }
+    known
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_names_the_oldest_rust() {
+        let promise = concat!("Rust ", env!("CARGO_PKG_RUST_VERSION"), " or later");
+        assert!(include_str!("../../README.md").contains(promise), "README.md does not say `{promise}`");
+    }
+
+    #[test]
+    fn what_is_missing_fails_nothing_but_a_strict_test() {
+        let report = |result: Result<()>| Report {
+            name: "step",
+            outcome: Outcome::of(result),
+            took: Duration::ZERO,
+            notes: vec!["not tested: a part".to_owned()],
+        };
+        let missing = Err(Missing("needs luck".into())).context("looking for luck").context("the step");
+        let (passed, missing) = (report(Ok(())), report(missing));
+        assert_eq!(passed.to_string(), "passed       step (0 s)\n  in part    step: not tested: a part\n");
+        assert!(missing.to_string().starts_with("not checked  step: needs luck\n"));
+        let failed = report(Err(Error::msg("it broke\nin two lines").context("the step")));
+        assert!(failed.to_string().starts_with("FAILED       step: the step: it broke\n"));
+
+        let reports = [passed, missing];
+        assert!(verdict(&reports, false).is_ok() && verdict(&reports, true).is_err());
+        assert!(verdict(&[failed], false).is_err());
+    }
+
+    #[test]
+    fn a_command_that_fails_is_an_error() {
+        let shell = Shell::new().unwrap();
+        assert!(command(&shell, "true", &mut Vec::new()).is_ok());
+        assert!(command(&shell, "false", &mut Vec::new()).is_err());
+        assert!(command(&shell, "foliocopy-has-no-such-program", &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn what_was_not_tested_is_noted_once() {
+        let mut notes = Vec::new();
+        let lines = ["not tested: luck", "test luck ... ok", "not tested: luck"];
+        assert_eq!(lines.map(|line| note(&mut notes, line)), [false, false, true]);
+        assert_eq!(notes, ["not tested: luck"]);
+    }
+
+    #[test]
+    fn names_are_unique() {
+        for (index, step) in STEPS.iter().enumerate() {
+            assert!(STEPS[..index].iter().all(|earlier| earlier.0 != step.0), "{}", step.0);
+        }
+    }
 }

@@ -20,6 +20,8 @@ use foliocopy_vm::scenario::Ending;
 use foliocopy_vm::{Machine, Poison, Scenario, Verdict, scenario, verdict};
 use xshell::{Shell, cmd};
 
+use crate::need::{self, Need};
+use crate::test;
 use archive::Archive;
 use initramfs::Initramfs;
 use kernel::Kernel;
@@ -33,6 +35,9 @@ const ATTEMPTS: u32 = 6;
 
 /// The kernel that is tested when none is named: the long-term series that current Debian offers.
 pub(crate) const SERIES: &str = "6.12";
+
+/// What it takes on this machine.
+pub(crate) const NEEDS: &[Need] = &[need::APT, need::MAKE, need::QEMU];
 
 /// What `cargo xtask vm` takes.
 #[derive(clap::Args)]
@@ -74,20 +79,12 @@ pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
     if shell_asked {
         return bench.boot(&Machine::ERMS, "shell").interact();
     }
-    let failed = scenarios.iter().filter(|scenario| !bench.passes(scenario)).count();
-    ensure!(
-        failed == 0,
-        "{failed} of {} scenarios failed on Linux {}",
-        scenarios.len(),
-        bench.kernel.release
-    );
-    eprintln!("all {} scenarios passed on Linux {}", scenarios.len(), bench.kernel.release);
-    Ok(())
+    bench.pass(&scenarios, &mut Vec::new())
 }
 
 /// Every scenario on the usual kernel.
-pub(crate) fn test(shell: &Shell) -> Result<()> {
-    run(shell, Args { scenarios: Vec::new(), kernel: SERIES.into(), list: false })
+pub(crate) fn test(shell: &Shell, notes: &mut Vec<String>) -> Result<()> {
+    Bench::prepare(shell, SERIES)?.pass(scenario::ALL, notes)
 }
 
 /// The scenario of that name, or an error that lists the names there are.
@@ -104,7 +101,7 @@ impl Bench {
         let here = fs::canonicalize(shell.current_dir())?;
         let cache = here.join(kernel::CACHE);
         fs::create_dir_all(&cache)?;
-        qemu::ensure_installed(shell)?;
+        need::demand(shell, NEEDS)?;
         let kernel = Kernel::fetch(shell, series, &cache)?;
 
         let runs = here.join("target/vm").join(&kernel.release);
@@ -130,8 +127,23 @@ impl Bench {
         Boot { machine, kernel: &self.image, initramfs: &self.initramfs, scenario }
     }
 
-    /// Runs one scenario and says how it went.
-    fn passes(&self, scenario: &Scenario) -> bool {
+    /// Runs scenarios; an error names those that failed.
+    fn pass(&self, scenarios: &[&Scenario], notes: &mut Vec<String>) -> Result<()> {
+        let failed: Vec<_> = scenarios.iter().filter(|scenario| !self.passes(scenario, notes)).collect();
+        let names: Vec<_> = failed.iter().map(|scenario| scenario.name).collect();
+        let (all, release) = (scenarios.len(), &self.kernel.release);
+        ensure!(
+            names.is_empty(),
+            "{} of {all} scenarios failed on Linux {release}: {}",
+            names.len(),
+            names.join(", ")
+        );
+        eprintln!("all {all} scenarios passed on Linux {release}");
+        Ok(())
+    }
+
+    /// Runs one scenario and says how it went. What it could not test goes to the notes.
+    fn passes(&self, scenario: &Scenario, not_tested: &mut Vec<String>) -> bool {
         eprint!("{:25} ", scenario.name);
         let started = Instant::now();
         let mut console = Vec::new();
@@ -156,6 +168,7 @@ impl Bench {
                 eprintln!("pass ({seconds:.1} s{again})");
                 for note in notes {
                     eprintln!("{:25} note: {note}", "");
+                    test::note(not_tested, &note);
                 }
                 true
             }

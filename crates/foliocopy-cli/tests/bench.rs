@@ -11,6 +11,8 @@ use foliocopy_measure::verdict::Verdict;
 use predicates::prelude::*;
 use predicates::str::contains;
 
+mod process;
+
 /// `foliocopy bench`, without what the surroundings may say.
 fn bench() -> Command {
     let mut command = Command::cargo_bin("foliocopy").expect("cargo builds the program for its tests");
@@ -166,11 +168,15 @@ fn a_preset_has_the_rfcs_parameters_and_flags_prevail() {
 
 #[test]
 fn a_library_of_ours_takes_part_by_pages() {
-    let library = assert_cmd::cargo::cargo_bin("foliocopy").with_file_name("libfoliocopy.so");
-    if !library.exists() {
-        println!("not tested: {} is not built", library.display());
-        return;
-    }
+    // `cargo test` builds no shared library. This folder is that of the C library's own tests.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("libraries");
+    let build = Process::new(env!("CARGO"))
+        .args(["build", "--quiet", "--package", "foliocopy-capi", "--target-dir"])
+        .arg(&target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status();
+    assert!(build.unwrap().success());
+    let library = target.join("debug/libfoliocopy.so");
     let capi = format!("capi={}:foliocopy_copy_pages@pages", library.display());
     let results = results(short().args(["--contender", &capi]));
     assert!(results.cells.iter().any(|cell| cell.contender == "capi"));
@@ -371,10 +377,8 @@ fn an_interrupted_bench_shows_and_exports_what_it_has() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    std::thread::sleep(Duration::from_secs(3));
-    // The shell's own kill: the program of that name is no part of a small system.
-    let kill = format!("kill -INT {}", child.id());
-    assert!(Process::new("sh").args(["-c", &kill]).status().unwrap().success());
+    process::wait_until_it_has_worked(&child, Duration::from_secs(3));
+    process::send(&child, &["INT"]);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
     assert!(String::from_utf8(output.stdout).unwrap().contains("hot, node"));

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use foliocopy_measure::result;
 
+mod process;
 mod results;
 
 /// Every command that prints something and takes little time for it.
@@ -103,12 +104,15 @@ fn lines_end_where_their_words_do() {
     }
 }
 
-/// Starts it and waits until it has caught its signals: it measures by then.
-fn started(arguments: &str, directory: &Path) -> Child {
-    started_since(Duration::from_secs(3), arguments, directory)
+/// Starts it and waits until it has measured something.
+fn measuring(arguments: &str, directory: &Path) -> Child {
+    let child = started(arguments, directory);
+    process::wait_until_it_has_worked(&child, Duration::from_secs(3));
+    child
 }
 
-fn started_since(time: Duration, arguments: &str, directory: &Path) -> Child {
+/// Starts it and waits until it has caught its signals.
+fn started(arguments: &str, directory: &Path) -> Child {
     let child = foliocopy()
         .args(arguments.split(' '))
         .current_dir(directory)
@@ -116,14 +120,13 @@ fn started_since(time: Duration, arguments: &str, directory: &Path) -> Child {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    std::thread::sleep(time);
+    process::wait_until_it_catches_signals(&child);
     child
 }
 
 /// Ends it by these signals in a row.
 fn ended(child: Child, signals: &[&str]) -> Output {
-    let kill = signals.iter().map(|signal| format!("kill -{signal} {};", child.id())).collect::<String>();
-    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    process::send(&child, signals);
     child.wait_with_output().unwrap()
 }
 
@@ -133,7 +136,7 @@ fn a_signal_that_comes_twice_at_once_is_one() {
     for _ in 0..3 {
         let here = tempfile::tempdir().unwrap();
         let bench = "bench --folio 4K --cache hot --time 10m --evict 2M --export-json results.json";
-        let output = ended(started(bench, here.path()), &["INT", "INT"]);
+        let output = ended(measuring(bench, here.path()), &["INT", "INT"]);
         assert_eq!(output.status.code(), Some(130));
         assert!(!result::read(&here.path().join("results.json")).unwrap().complete);
     }
@@ -143,7 +146,7 @@ fn a_signal_that_comes_twice_at_once_is_one() {
 fn nothing_is_left_of_what_is_killed() {
     let here = tempfile::tempdir().unwrap();
     let bench = "bench --folio 4K --cache hot --time 10m --evict 2M --export-json results.json";
-    let output = ended(started(bench, here.path()), &["KILL"]);
+    let output = ended(measuring(bench, here.path()), &["KILL"]);
     assert_eq!(output.status.signal(), Some(9));
     assert_eq!(fs::read_dir(here.path()).unwrap().count(), 0);
 }
@@ -152,7 +155,7 @@ fn nothing_is_left_of_what_is_killed() {
 fn an_interrupted_roofline_says_so() {
     let here = tempfile::tempdir().unwrap();
     let roofline = "roofline --rounds 100000 --memory 1M --threads 1 --export-json limits.json";
-    let output = ended(started(roofline, here.path()), &["TERM"]);
+    let output = ended(measuring(roofline, here.path()), &["TERM"]);
     assert_eq!(output.status.code(), Some(130));
     assert!(String::from_utf8(output.stdout).unwrap().contains("limits in GB/s"));
     assert!(String::from_utf8(output.stderr).unwrap().contains("interrupted and is incomplete"));
@@ -165,7 +168,7 @@ fn an_interrupted_roofline_says_so() {
 fn an_interrupted_reproduction_shows_what_it_has() {
     let here = tempfile::tempdir().unwrap();
     let reproduce = "reproduce rfc --time 10m --keep kept --export-markdown rfc.md";
-    let output = ended(started(reproduce, here.path()), &["INT"]);
+    let output = ended(measuring(reproduce, here.path()), &["INT"]);
     assert_eq!(output.status.code(), Some(130), "{:?}", output.status.signal());
     assert!(
         String::from_utf8(output.stdout).unwrap().contains("Interrupted: some benches were not measured")
@@ -179,8 +182,7 @@ fn an_interrupted_reproduction_shows_what_it_has() {
 
     // Too early for anything new: what an earlier run kept is not this one's.
     let again = "reproduce rfc --time 10m --keep kept --export-markdown rfc.md --force";
-    let child = started_since(Duration::from_millis(300), again, here.path());
-    let output = ended(child, &["INT"]);
+    let output = ended(started(again, here.path()), &["INT"]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(130), "{said}");
     assert!(said.contains("nothing to show") || said.contains("interrupted and is incomplete"), "{said}");

@@ -113,6 +113,17 @@ pub(super) fn wait(limit: Duration, mut so: impl FnMut() -> Result<bool>) -> Res
     Ok(())
 }
 
+/// Waits until a process catches SIGINT, by which it would end otherwise.
+pub(super) fn wait_until_it_catches_signals(guest: &Guest, process: u32) -> Result<()> {
+    wait(Duration::from_secs(60), || {
+        let status = guest.read(format!("/proc/{process}/status"))?;
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = u64::from_str_radix(caught.context("no mask of signals")?.trim(), 16)?;
+        Ok(caught & 1 << (libc::SIGINT - 1) != 0)
+    })
+    .context("foliocopy catches no signal")
+}
+
 /// Runs `foliocopy` with these arguments; what it printed.
 pub(super) fn foliocopy(arguments: &[&str]) -> Result<String> {
     let output = Command::new(PROGRAM).args(arguments).stdin(Stdio::null()).output()?;
@@ -390,7 +401,7 @@ fn aio(guest: &Guest, ours: u64) -> Result<()> {
 fn cycles(guest: &Guest) -> Result<()> {
     let module = guest.load("foliocopy", "")?;
     let patch = Patched::apply(guest)?;
-    under_stress(|| {
+    under_stress(guest, || {
         for turn in 0..200 {
             patch.method(if turn % 2 == 0 { "stock" } else { "foliocopy" })?;
             thread::sleep(Duration::from_millis(10));
@@ -407,7 +418,7 @@ fn cycles(guest: &Guest) -> Result<()> {
     cpus.set(0);
     sched_setaffinity(None, &cpus)?;
     let mut longest = Duration::ZERO;
-    under_stress(|| {
+    under_stress(guest, || {
         for _ in 0..20 {
             let started = Instant::now();
             Patched::apply(guest)?.revert()?;
@@ -420,13 +431,13 @@ fn cycles(guest: &Guest) -> Result<()> {
 }
 
 /// Does something while memory moves, is written and checked; no byte may be wrong.
-fn under_stress(work: impl FnOnce() -> Result<()>) -> Result<()> {
+fn under_stress(guest: &Guest, work: impl FnOnce() -> Result<()>) -> Result<()> {
     let mut stress = Command::new(PROGRAM)
         .args(["migrate", "--stress", "100000", "--folio", "64K", "--total", "16M", "--threads", "2"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()?;
-    thread::sleep(Duration::from_millis(500));
+    wait_until_it_catches_signals(guest, stress.id())?;
     let outcome = work();
     let ended = stress.try_wait()?;
     // Interrupted, it says what it saw and exits with 130; with 1 where a byte was wrong.

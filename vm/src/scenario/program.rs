@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::livepatch::wait_until_it_catches_signals;
 use super::{Ending, Scenario};
 use crate::guest::Guest;
 use crate::machine::Machine;
@@ -116,6 +117,7 @@ fn interrupted_after(guest: &Guest, cache: &str, seconds: u64) -> Result<()> {
         "kernel bench --folio 2M --total 512M --evict 1M --cache {cache} --time 10m --export-json /tmp/half-{cache}.json"
     );
     let bench = foliocopy(&request).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    wait_until_it_catches_signals(guest, bench.id())?;
     thread::sleep(Duration::from_secs(seconds));
     let pid = Pid::from_child(&bench);
     kill_process(pid, Signal::INT)?;

@@ -47,7 +47,7 @@ pub(super) const FSRM: Scenario = Scenario {
     machine: Machine { cpu: "Haswell,vendor=GenuineIntel,-erms,+fsrm", ..Machine::ERMS },
     run: |guest| {
         if !guest.read("/proc/cpuinfo")?.contains(" fsrm") {
-            guest.note("this QEMU can't emulate FSRM: the path with FSRM was not tested")?;
+            guest.note("not tested: a CPU with FSRM, which this QEMU can't emulate")?;
         }
         run(guest, "rep_movsq")
     },

@@ -6,7 +6,9 @@ use anyhow::{Context, Result, ensure};
 use xshell::{Shell, cmd};
 
 use super::{Dist, SONAME};
-use crate::vm::{self, kernel::Kernel};
+use crate::vm::SERIES;
+use crate::vm::archive::Archive;
+use crate::vm::kernel::{CACHE, Kernel};
 
 /// A root made by debootstrap.
 struct CleanRoot<'a> {
@@ -40,22 +42,56 @@ pub(super) fn test(shell: &Shell, dist: &Dist) -> Result<()> {
     root.run("dpkg --purge foliocopy")?;
     let left = root.read("find /usr -name '*foliocopy*'")?;
     ensure!(left.is_empty(), "removing the package left these behind:\n{left}");
-    root.test_dkms()?;
+    Ok(shell.remove_path(&root.path)?)
+}
+
+/// The kernel modules as docs/KERNEL.md has them installed: by Debian's dkms, for a Debian kernel with its headers.
+pub(super) fn test_dkms(shell: &Shell) -> Result<()> {
+    let release = Kernel::newest_release(shell, SERIES)?;
+    let root = CleanRoot::make(shell)?;
+    eprintln!("installing the modules for Linux {release} by dkms");
+    // The kernel may be from another suite than the root: it needs all of this machine's sources.
+    for sources in ["sources.list", "sources.list.d"] {
+        let (from, to) = (Path::new("/etc/apt").join(sources), root.path.join("etc/apt"));
+        if from.exists() {
+            cmd!(shell, "cp --recursive {from} {to}").quiet().run()?;
+        }
+    }
+    root.run(&format!(
+        "apt-get -qq update && apt-get -qq install --no-install-recommends dkms linux-headers-{release}"
+    ))?;
+
+    cmd!(shell, "make --no-print-directory -C kmod package").quiet().ignore_stdout().run()?;
+    let (version, sources) = (env!("CARGO_PKG_VERSION"), root.path.join("usr/src"));
+    cmd!(shell, "cp --recursive kmod/build/foliocopy-{version} {sources}").quiet().run()?;
+    root.run(&format!("dkms install foliocopy/{version} -k {release}"))?;
+
+    let status = root.read(&format!("dkms status foliocopy/{version} -k {release}"))?;
+    ensure!(status.ends_with(": installed"), "dkms says of what it has installed: {status}");
+    for (module, needs) in [("foliocopy", ""), ("foliocopy_livepatch", "foliocopy")] {
+        // By its name: depmod knows it.
+        let field = |field| root.read(&format!("modinfo --set-version {release} --field {field} {module}"));
+        ensure!(field("filename")?.contains("/updates/dkms/"), "{module} is in {}", field("filename")?);
+        ensure!(field("version")? == version, "{module} is of version {}", field("version")?);
+        ensure!(field("license")? == "GPL", "{module} is under {}", field("license")?);
+        ensure!(field("depends")? == needs, "{module} depends on {}", field("depends")?);
+        let magic = field("vermagic")?;
+        ensure!(magic.split(' ').next() == Some(&release), "{module} is for {magic}");
+    }
+    ensure!(
+        root.read(&format!("modinfo --set-version {release} --field livepatch foliocopy_livepatch"))? == "Y"
+    );
+
+    root.run(&format!("dkms remove foliocopy/{version} --all"))?;
+    let left = root.read("find /lib/modules /var/lib/dkms -name '*foliocopy*'")?;
+    ensure!(left.is_empty(), "dkms left these behind:\n{left}");
     Ok(shell.remove_path(&root.path)?)
 }
 
 impl<'a> CleanRoot<'a> {
     fn make(shell: &'a Shell) -> Result<Self> {
-        ensure!(
-            cmd!(shell, "id --user").quiet().read()? == "0",
-            "a clean root needs root: run `sudo cargo xtask dist --test`, or `cargo xtask dist` for the packages alone"
-        );
-        cmd!(shell, "debootstrap --version")
-            .quiet()
-            .ignore_stdout()
-            .run()
-            .context("debootstrap is missing: apt install debootstrap")?;
-        let (suite, mirror) = archive(shell)?;
+        let cache = shell.current_dir().join(CACHE);
+        let (suite, mirror) = (suite(shell)?, Archive::of_this_machine(&cache)?.mirror(shell)?);
         let path = shell.current_dir().join("target/dist/clean-root");
         shell.remove_path(&path)?;
         eprintln!("installing Debian {suite} into {}", path.display());
@@ -115,51 +151,6 @@ impl<'a> CleanRoot<'a> {
         Ok(())
     }
 
-    /// The kernel modules as docs/KERNEL.md has them installed: by Debian's dkms, for a Debian kernel with its headers.
-    fn test_dkms(&self) -> Result<()> {
-        let shell = self.shell;
-        let release = Kernel::newest_release(shell, vm::SERIES)?;
-        eprintln!("installing the modules for Linux {release} by dkms");
-        // The kernel may be from another suite than the root: it needs all of this machine's sources.
-        for sources in ["sources.list", "sources.list.d"] {
-            let (from, to) = (Path::new("/etc/apt").join(sources), self.path.join("etc/apt"));
-            if from.exists() {
-                cmd!(shell, "cp --recursive {from} {to}").quiet().run()?;
-            }
-        }
-        self.run(&format!(
-            "apt-get -qq update && apt-get -qq install --no-install-recommends dkms linux-headers-{release}"
-        ))?;
-
-        cmd!(shell, "make --no-print-directory -C kmod package").quiet().ignore_stdout().run()?;
-        let (version, sources) = (env!("CARGO_PKG_VERSION"), self.path.join("usr/src"));
-        cmd!(shell, "cp --recursive kmod/build/foliocopy-{version} {sources}").quiet().run()?;
-        self.run(&format!("dkms install foliocopy/{version} -k {release}"))?;
-
-        let status = self.read(&format!("dkms status foliocopy/{version} -k {release}"))?;
-        ensure!(status.ends_with(": installed"), "dkms says of what it has installed: {status}");
-        for (module, needs) in [("foliocopy", ""), ("foliocopy_livepatch", "foliocopy")] {
-            // By its name: depmod knows it.
-            let field =
-                |field| self.read(&format!("modinfo --set-version {release} --field {field} {module}"));
-            ensure!(field("filename")?.contains("/updates/dkms/"), "{module} is in {}", field("filename")?);
-            ensure!(field("version")? == version, "{module} is of version {}", field("version")?);
-            ensure!(field("license")? == "GPL", "{module} is under {}", field("license")?);
-            ensure!(field("depends")? == needs, "{module} depends on {}", field("depends")?);
-            let magic = field("vermagic")?;
-            ensure!(magic.split(' ').next() == Some(&release), "{module} is for {magic}");
-        }
-        ensure!(
-            self.read(&format!("modinfo --set-version {release} --field livepatch foliocopy_livepatch"))?
-                == "Y"
-        );
-
-        self.run(&format!("dkms remove foliocopy/{version} --all"))?;
-        let left = self.read("find /lib/modules /var/lib/dkms -name '*foliocopy*'")?;
-        ensure!(left.is_empty(), "dkms left these behind:\n{left}");
-        Ok(())
-    }
-
     fn test_tarball(&self, tarball: &Path) -> Result<()> {
         self.put(tarball, "tmp/foliocopy.tar.gz")?;
         self.run("mkdir /tmp/tree && tar --extract --gzip --strip-components=1 --directory /tmp/tree --file /tmp/foliocopy.tar.gz")?;
@@ -168,24 +159,9 @@ impl<'a> CleanRoot<'a> {
     }
 }
 
-/// The release of this machine and the mirror that it is installed from.
-fn archive(shell: &Shell) -> Result<(String, String)> {
-    let targets = cmd!(
-        shell,
-        "apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(REPO_URI)' 'Created-By: Packages'"
-    );
-    let targets =
-        targets.quiet().read().context("apt-get does not say where this machine is installed from")?;
+/// The suite of this machine.
+fn suite(shell: &Shell) -> Result<String> {
     let release = shell.read_file("/etc/os-release")?;
-    let codename = release
-        .lines()
-        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
-        .context("/etc/os-release has no VERSION_CODENAME: the clean root is made on Debian")?;
-    let mirror = targets
-        .lines()
-        .find_map(|line| line.strip_prefix("Debian ")?.strip_prefix(codename)?.strip_prefix(' '))
-        .with_context(|| {
-            format!("no source of this machine's apt is Debian {codename}: run apt-get update")
-        })?;
-    Ok((codename.to_owned(), mirror.to_owned()))
+    let suite = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    Ok(suite.context("/etc/os-release has no VERSION_CODENAME: the clean root is made on Debian")?.to_owned())
 }

@@ -8,6 +8,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, ensure};
 use xshell::{Shell, cmd};
 
+use crate::need::Missing;
+
 /// After this long the archive is asked again whether it has something newer.
 const FRESH_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -47,12 +49,12 @@ impl Archive {
     pub(crate) fn mirror(&self, shell: &Shell) -> Result<String> {
         self.refresh(shell)?;
         let options = &self.options;
-        let targets = cmd!(shell, "apt-get {options...} indextargets --format '$(ORIGIN) $(SITE)'");
+        let targets = cmd!(shell, "apt-get {options...} indextargets --format '$(ORIGIN)/$(LABEL) $(SITE)'");
         let targets = targets.quiet().read()?;
-        let mirror = targets.lines().find_map(|target| target.strip_prefix("Debian "));
-        Ok(mirror
-            .context("no source of this machine's apt is Debian's, so no other suite can be had")?
-            .to_owned())
+        // Security updates have a label, and a mirror, of their own.
+        let mirror = targets.lines().find_map(|target| target.strip_prefix("Debian/Debian "));
+        let missing = || Missing("needs a source of apt's that is Debian's".into());
+        Ok(mirror.ok_or_else(missing)?.to_owned())
     }
 
     fn with_state(state: PathBuf) -> Result<Self> {
@@ -97,9 +99,9 @@ impl Archive {
                 );
                 Ok(())
             }
-            Err(error) => Err(error).context(
-                "cannot read the lists of Debian's archive: this needs apt-get, its sources and the network",
-            ),
+            Err(error) => {
+                Err(Missing(format!("needs Debian's archive, and can't read its lists: {error}")).into())
+            }
         }
     }
 
@@ -136,11 +138,9 @@ impl Archive {
             fs::remove_file(old)?;
         }
         let folder = shell.push_dir(&debs);
-        cmd!(shell, "apt-get {options...} -q download {packages...}")
-            .quiet()
-            .ignore_stdout()
-            .run()
-            .context("cannot download packages from Debian's archive: this needs the network")?;
+        cmd!(shell, "apt-get {options...} -q download {packages...}").quiet().ignore_stdout().run().map_err(
+            |error| Missing(format!("needs packages of Debian's archive, and can't get them: {error}")),
+        )?;
         drop(folder);
         let debs = shell.read_dir(&debs)?;
         ensure!(

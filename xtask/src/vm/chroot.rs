@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
 use super::archive::KEYRING;
+use crate::need::{self, Need};
 
 /// The suite: the one whose backports have the newest kernels.
 pub(crate) const SUITE: &str = "trixie";
@@ -35,16 +36,10 @@ impl Chroot {
     /// Makes one with debootstrap, or takes it from the cache.
     pub(crate) fn bootstrapped(shell: &Shell, cache: &Path, mirror: &str) -> Result<Self> {
         let root = cache.join(format!("root-{SUITE}"));
-        ensure!(
-            rustix::process::geteuid().is_root(),
-            "a kernel of {SUITE} is built with the tools of {SUITE}, in a chroot: run this as root"
-        );
+        // A kernel of that suite is built with its tools, in a chroot.
+        need::demand(shell, &[Need::Root, need::DEBOOTSTRAP])?;
         let complete = root.join("bootstrapped");
         if !complete.exists() {
-            ensure!(
-                cmd!(shell, "debootstrap --version").quiet().ignore_stdout().run().is_ok(),
-                "debootstrap is missing: install it (apt-get install debootstrap)"
-            );
             eprintln!("making a root of {SUITE}");
             if root.exists() {
                 fs::remove_dir_all(&root)?;

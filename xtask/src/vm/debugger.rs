@@ -25,15 +25,25 @@ pub(crate) struct Stop {
 /// Where RIP stands among a CPU's registers: behind sixteen others of eight bytes.
 const RIP: std::ops::Range<usize> = 128..136;
 
+/// The byte that stops a machine that runs.
+const INTERRUPT: u8 = 3;
+
 /// How long a stopped machine may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Debugger {
     pub(crate) fn attach(socket: &Path) -> Result<Self> {
-        let stream = UnixStream::connect(socket).context("QEMU's debugger does not answer")?;
+        Self::attached(UnixStream::connect(socket).context("QEMU's debugger does not answer")?)
+    }
+
+    fn attached(stream: UnixStream) -> Result<Self> {
         let mut debugger = Self { stream };
-        // It may tell of the stop, or not.
-        while debugger.receive(Duration::from_millis(200))?.is_some() {}
+        // It may tell of the stop, or not. Whatever it tells comes before the answer to a question.
+        let mut reply = debugger.command("qAttached")?;
+        while reply != "1" {
+            reply =
+                debugger.receive(PATIENCE)?.context("QEMU's debugger does not say that it is attached")?;
+        }
         Ok(debugger)
     }
 
@@ -54,7 +64,7 @@ impl Debugger {
 
     /// Stops a machine that runs. It may have stopped by itself meanwhile.
     pub(crate) fn interrupt(&mut self) -> Result<Stop> {
-        self.stream.write_all(&[3])?;
+        self.stream.write_all(&[INTERRUPT])?;
         self.stopped(PATIENCE)?.context("the machine does not stop")
     }
 
@@ -124,13 +134,19 @@ impl Debugger {
                     ensure!(packet.is_empty(), "a packet of QEMU's debugger has no end");
                     return Ok(None);
                 }
+                // As when this process was stopped and goes on.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error.into()),
             }
             match byte[0] {
                 // An acknowledgement of what we sent.
                 b'+' if packet.is_empty() => {}
                 b'#' => break,
-                byte => packet.push(byte),
+                byte => {
+                    packet.push(byte);
+                    // The rest is on its way.
+                    self.stream.set_read_timeout(Some(PATIENCE))?;
+                }
             }
         }
         // The sum, which a socket does not damage.
@@ -143,7 +159,9 @@ impl Debugger {
 
 impl Drop for Debugger {
     fn drop(&mut self) {
-        // Lets a machine run on that was stopped when something failed. Where QEMU is gone nothing is lost.
+        // Lets the machine run on when something failed. One that runs is stopped by any byte, and takes orders only then;
+        // one that is stopped passes over this byte. Where QEMU is gone nothing is lost.
+        let _ = self.stream.write_all(&[INTERRUPT]);
         let _ = self.send("D");
     }
 }
@@ -190,5 +208,22 @@ mod tests {
         let mut sent = [0; 15];
         theirs.read_exact(&mut sent).unwrap();
         assert_eq!(&sent, b"$Hg01#10+$g#67+");
+    }
+
+    #[test]
+    fn a_machine_is_left_running_whether_it_stands_or_not() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        drop(Debugger { stream: ours });
+        let mut sent = Vec::new();
+        theirs.read_to_end(&mut sent).unwrap();
+        assert_eq!(sent, b"\x03$D#44");
+    }
+
+    #[test]
+    fn a_stop_that_is_told_late_is_not_taken_for_an_answer() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(b"$T05thread:01;#07+$1#31+$OK#9a").unwrap();
+        let mut debugger = Debugger::attached(ours).unwrap();
+        debugger.watch(0x1000).unwrap();
     }
 }

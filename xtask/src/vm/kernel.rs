@@ -10,6 +10,7 @@ use xshell::{Shell, cmd};
 
 use super::archive::Archive;
 use super::chroot::{self, Chroot};
+use crate::need::Missing;
 
 /// The flavour that is booted: built for virtual machines, with every driver the guest needs built in.
 const FLAVOUR: &str = "-cloud-amd64";
@@ -58,7 +59,9 @@ impl Kernel {
     pub(crate) fn newest_release(shell: &Shell, series: &str) -> Result<String> {
         let cache = shell.current_dir().join(CACHE);
         let release = newest_offered(shell, &Archive::of_this_machine(&cache)?, series)?;
-        release.with_context(|| format!("the suites of this machine offer no kernel {series} ({FLAVOUR})"))
+        let missing =
+            || Missing(format!("needs a kernel {series} ({FLAVOUR}) in the suites of this machine's apt"));
+        Ok(release.ok_or_else(missing)?)
     }
 
     fn unpacked(self, shell: &Shell, archive: &Archive) -> Result<Self> {
@@ -119,9 +122,14 @@ impl Kernel {
             .find_map(|line| line.split_whitespace().find_map(|word| word.rsplit_once(")gcc")))
             .map(|(_, version)| format!("gcc{version}"))
             .context("the kernel's headers do not say which compiler built it")?;
-        cmd!(shell, "{compiler} --version").quiet().ignore_stdout().run().with_context(|| {
-            format!("building modules for Linux {} needs {compiler}: install it", self.release)
-        })
+        let asked = cmd!(shell, "{compiler} --version").quiet().ignore_stdout().ignore_stderr().run();
+        let missing = |_| {
+            Missing(format!(
+                "needs {compiler} (apt-get install {compiler}), by which Linux {} was built",
+                self.release
+            ))
+        };
+        Ok(asked.map_err(missing)?)
     }
 
     /// Whether modules for it are built with this machine's own tools.

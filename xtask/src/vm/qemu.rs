@@ -11,7 +11,6 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use foliocopy_vm::machine::NODES;
 use foliocopy_vm::{Machine, Poison};
-use xshell::{Shell, cmd};
 
 use super::poison;
 
@@ -20,21 +19,6 @@ const QEMU: &str = "qemu-system-x86_64";
 
 /// Distance to another node, as firmware states it: 10 is local. The node without CPUs is the farthest.
 const DISTANCES: [[u32; NODES]; NODES] = [[10, 20, 30], [20, 10, 30], [30, 30, 10]];
-
-/// Installs QEMU where it is missing and we may; says what to do where we may not.
-pub(crate) fn ensure_installed(shell: &Shell) -> Result<()> {
-    if cmd!(shell, "{QEMU} --version").quiet().ignore_stdout().ignore_stderr().run().is_ok() {
-        return Ok(());
-    }
-    let _frontend = shell.push_env("DEBIAN_FRONTEND", "noninteractive");
-    anyhow::ensure!(
-        rustix::process::geteuid().is_root(),
-        "{QEMU} is missing: install it (apt-get install qemu-system-x86), or run this as root to have it installed"
-    );
-    cmd!(shell, "apt-get install -y -qq --no-install-recommends qemu-system-x86")
-        .run()
-        .context("cannot install qemu-system-x86")
-}
 
 /// What to boot.
 pub(crate) struct Boot<'a> {
