@@ -15,10 +15,10 @@ mod report;
 mod selftest;
 mod table;
 
-use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
+use foliocopy_measure::text::harmless;
 
 use crate::exit::Exit;
 
@@ -54,20 +54,12 @@ fn throughout(command: clap::Command) -> clap::Command {
 fn main() -> ExitCode {
     let matches = throughout(program()).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    match cli.command.run() {
+    match interrupt::survive_limits().map_err(Into::into).and_then(|()| cli.command.run()) {
         Ok(code) => code,
-        // Whoever reads us has seen enough (`foliocopy info | head`).
-        Err(error) if is_broken_pipe(&error) => Exit::Good.into(),
         Err(error) => {
             let style = anstyle::AnsiColor::Red.on_default().bold();
-            printer::note(format_args!("{style}error:{style:#} {error:#}"));
+            printer::note(format_args!("{style}error:{style:#} {}", harmless(&format!("{error:#}"))));
             Exit::CannotRun.into()
         }
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-    })
 }

@@ -16,6 +16,7 @@ pub mod result;
 pub mod roofline;
 pub mod size;
 pub mod statistics;
+pub mod text;
 pub mod topology;
 pub mod tune;
 pub mod unpaired;

@@ -112,7 +112,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
 
     let program = std::env::current_exe().context("can't find this program itself")?;
     let mut guard = Guard::new(program, &["migrate", GUARD]);
-    let interrupt = Interrupt::catch().context("can't catch signals")?;
+    let interrupt = Interrupt::catch()?;
     if let Some(seconds) = args.stress {
         printer.warn(&before)?;
         let stress = stress(&args, folios, pairs, seconds, &topology);
@@ -174,11 +174,12 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     }
     results.warnings = before.iter().chain(&after).map(ToString::to_string).collect();
 
+    let saved = exports.write(&results);
     printer.result(&table::tables(&results, printer.width()))?;
     let verdict = Verdict::of(&results, Method::Foliocopy.name());
     printer.result(&verdict_line(&results, verdict.as_ref()))?;
     printer.warn(&after)?;
-    exports.write(&results)?;
+    saved?;
     Ok(match (results.complete, verdict) {
         (false, _) => Exit::Interrupted,
         (true, Some(verdict)) if !verdict.is_good() => Exit::Negative,

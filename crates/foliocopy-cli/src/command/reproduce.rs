@@ -252,7 +252,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         );
     }
     let nodes = Nodes::of(&Topology::detect());
-    let interrupt = Interrupt::catch().context("can't catch signals")?;
+    let interrupt = Interrupt::catch()?;
     let cases = |bench: &Bench| (bench.folios.len() * bench.pairs(&nodes).len()) as u32;
     let all: u32 = BENCHES.iter().map(cases).sum();
     let mut measured = Measured(Vec::new());
@@ -270,12 +270,11 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         printer::note("interrupted before a round was complete: nothing to show");
         return Ok(Exit::Interrupted.into());
     }
-    let to_standard_output = args.export_markdown.as_deref() == Some(Path::new("-"));
+    let to_standard_output = markdown.as_ref().is_some_and(OutputFile::is_standard_output);
+    let written = markdown.map(|output| output.keep(show::markdown(&measured, &nodes).as_bytes()));
     if !to_standard_output {
         printer::print(show::text(&measured, &nodes))?;
     }
-    if let Some(output) = markdown {
-        output.write(show::markdown(&measured, &nodes).as_bytes())?;
-    }
+    written.transpose()?;
     Ok(if measured.is_complete() { Exit::Good } else { Exit::Interrupted }.into())
 }

@@ -55,7 +55,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let before = Warning::about_environment(&environment, TimeStampCounter::detect());
     printer.warn(&before)?;
 
-    let interrupt = Interrupt::catch().context("can't catch signals")?;
+    let interrupt = Interrupt::catch()?;
     let (started, clock) = (SystemTime::now(), Instant::now());
     let mut progress = Progress::new(1, args.quiet, interrupt);
     progress.message("reads, writes and copies");
@@ -90,9 +90,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         cells,
     };
     results.rate();
+    let saved = exports.write(&results);
     printer.result(&tables(&results))?;
     printer.warn(&after)?;
-    exports.write(&results)?;
+    saved?;
     Ok(if complete { Exit::Good } else { Exit::Interrupted }.into())
 }
 

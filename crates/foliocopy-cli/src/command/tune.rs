@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use foliocopy::profile::{Evidence, PROFILE_VERSION, ProfiledCpu};
 use foliocopy::{Decisions, Policy, Profile, Registers};
 use foliocopy_measure::latency::TimeStampCounter;
 use foliocopy_measure::result::Environment;
 use foliocopy_measure::size::Size;
+use foliocopy_measure::text::shown;
 use foliocopy_measure::topology::Topology;
 use foliocopy_measure::tune::{self, Settings, TuneError};
 use foliocopy_measure::warning::Warning;
@@ -99,12 +100,12 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         counter: TimeStampCounter::detect(),
     };
     let to_standard_error =
-        args.emit.is_some() || output.as_ref().is_some_and(|(path, _)| path == Path::new("-"));
+        args.emit.is_some() || output.as_ref().is_some_and(|(_, file)| file.is_standard_output());
     let printer = Printer { to_standard_error, quiet: args.quiet };
     printer.aside(&format!("{}\n", header::environment(&environment)))?;
     printer.warn(&Warning::about_environment(&environment, settings.counter))?;
 
-    let interrupt = Interrupt::catch().context("can't catch signals")?;
+    let interrupt = Interrupt::catch()?;
     let started = SystemTime::now();
     let mut progress = Progress::new(tune::CASES, args.quiet, interrupt);
     let tuned = tune::tune(&settings, &mut progress);
@@ -126,14 +127,16 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         gains: tuned.gains,
         evidence: tuned.evidence,
     };
+    // What took minutes is safe before anything is shown.
+    let written = match output {
+        Some((path, output)) => output.keep(profile.to_string().as_bytes()).map(|()| how_to_use(&path)),
+        None => Ok(String::new()),
+    };
     printer.result(&found(&profile, &policy))?;
     if args.emit == Some(Emit::Kernel) {
         Printer { to_standard_error: false, quiet: false }.result(&module_parameters(&profile))?;
     }
-    if let Some((path, output)) = output {
-        output.write(profile.to_string().as_bytes())?;
-        printer.aside(&how_to_use(&path))?;
-    }
+    printer.aside(&written?)?;
     Ok(Exit::Good.into())
 }
 
@@ -149,9 +152,6 @@ fn cpu(asked: Option<u32>) -> Result<u32> {
 /// Where the profile goes, proved writable: nowhere if it is only to be emitted.
 fn output(args: &Args) -> Result<Option<(PathBuf, OutputFile)>> {
     let path = match (&args.output, args.emit) {
-        (Some(path), _) if path == Path::new("-") && args.emit.is_some() => {
-            bail!("--emit prints to standard output, so the profile needs a file of its own: --output FILE")
-        }
         (Some(path), _) => path.clone(),
         (None, Some(_)) => return Ok(None),
         (None, None) => {
@@ -159,12 +159,16 @@ fn output(args: &Args) -> Result<Option<(PathBuf, OutputFile)>> {
                 "neither XDG_CONFIG_HOME nor HOME says where profiles lie: name a file with --output",
             )?;
             if let Some(folder) = path.parent() {
-                fs::create_dir_all(folder).with_context(|| format!("can't make `{}`", folder.display()))?;
+                fs::create_dir_all(folder).with_context(|| format!("can't make `{}`", shown(folder)))?;
             }
             path
         }
     };
     let file = OutputFile::create(&path, args.force)?;
+    ensure!(
+        args.emit.is_none() || !file.is_standard_output(),
+        "--emit prints to standard output, so the profile needs a file of its own: --output FILE"
+    );
     Ok(Some((path, file)))
 }
 
@@ -207,7 +211,7 @@ fn how_to_use(path: &Path) -> String {
         return String::new();
     }
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let path = path.display();
+    let path = shown(&path);
     format!(
         "\nwritten to {path}\n`export {}={path}` lets programs copy by it, `foliocopy info` holds it against what is built in,\n\
          `foliocopy tune --emit kernel --profile {path}` tells the kernel module.\n",

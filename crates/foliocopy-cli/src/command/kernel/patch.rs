@@ -97,7 +97,7 @@ fn on(args: &Transition) -> Result<ExitCode> {
     if !others.is_empty() {
         printer::note(format_args!("note: other livepatches are there: {}", others.join(", ")));
     }
-    let interrupt = Interrupt::catch().context("can't catch signals")?;
+    let interrupt = Interrupt::catch()?;
     let loaded_engine = module::load(ENGINE, args.modules.as_deref())?;
     if let Err(error) = module::load(LIVEPATCH, args.modules.as_deref()) {
         if loaded_engine {
@@ -113,7 +113,7 @@ fn on(args: &Transition) -> Result<ExitCode> {
     // As it was found. Going back has the tasks that have not come along already.
     let waiting = describe(&tasks_behind());
     enable(false)?;
-    let interrupted_again = Interrupt::catch().context("can't catch signals")?;
+    let interrupted_again = Interrupt::catch()?;
     let back =
         wait(args.timeout.max(Duration::from_secs(60)), &interrupted_again, || Ok(state()? == State::Off))?;
     ensure!(
@@ -142,7 +142,7 @@ fn off(args: &Transition) -> Result<ExitCode> {
         printer::line("the kernel is not patched")?;
         return Ok(Exit::Good.into());
     }
-    let interrupt = Interrupt::catch().context("can't catch signals")?;
+    let interrupt = Interrupt::catch()?;
     enable(false)?;
     let ended = wait(args.timeout, &interrupt, || Ok(state()? == State::Off))?;
     if ended == Ended::Done {
@@ -154,7 +154,7 @@ fn off(args: &Transition) -> Result<ExitCode> {
     }
     let waiting = describe(&tasks_behind());
     enable(true)?;
-    let interrupted_again = Interrupt::catch().context("can't catch signals")?;
+    let interrupted_again = Interrupt::catch()?;
     let back =
         wait(args.timeout.max(Duration::from_secs(60)), &interrupted_again, || Ok(state()? == State::On))?;
     ensure!(back == Ended::Done, "the kernel is between both: run `foliocopy kernel patch off` again");
