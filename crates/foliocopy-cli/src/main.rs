@@ -15,6 +15,8 @@ mod report;
 mod selftest;
 mod table;
 
+use std::env;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
@@ -51,9 +53,18 @@ fn throughout(command: clap::Command) -> clap::Command {
     command.after_help(help).mut_args(number).mut_subcommands(throughout)
 }
 
+fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    Cli::from_arg_matches(&throughout(program()).try_get_matches_from(arguments)?)
+}
+
+/// What clap says of arguments, those that steer terminals or forge lines being shown as what they are.
+fn refuse(error: clap::Error) -> ! {
+    let shown = env::args_os().map(|argument| harmless(&argument.to_string_lossy()).into_owned().into());
+    parse(shown).err().unwrap_or(error).exit()
+}
+
 fn main() -> ExitCode {
-    let matches = throughout(program()).get_matches();
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let cli = parse(env::args_os()).unwrap_or_else(|error| refuse(error));
     match interrupt::survive_limits().map_err(Into::into).and_then(|()| cli.command.run()) {
         Ok(code) => code,
         Err(error) => {

@@ -2,13 +2,16 @@
 
 use std::env;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::{Context, Result};
 use comfy_table::{ContentArrangement, Table, presets};
-use foliocopy::profile::{Gain, ProfileError};
+use foliocopy::profile::Gain;
 use foliocopy::{Decisions, PAGE_SIZE, Policy, Profile};
+use foliocopy_measure::input;
 use foliocopy_measure::size::Size;
 use foliocopy_measure::statistics;
+use foliocopy_measure::text::{harmless, shown};
 use serde::Serialize;
 
 /// The environment variable by which the engine takes a profile.
@@ -20,6 +23,15 @@ pub(crate) fn default_path() -> Option<PathBuf> {
     let absolute = |variable| env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     let folder = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
     Some(folder.join("foliocopy").join("profile.toml"))
+}
+
+/// No profile is longer.
+const LONGEST: u64 = 1 << 20;
+
+/// Reads a profile from what can be a file of one.
+pub(crate) fn read(file: &Path) -> Result<Profile> {
+    input::read(file, LONGEST).with_context(|| format!("the profile `{}` can't be read", shown(file)))?;
+    Ok(Profile::read(file)?)
 }
 
 /// The profile that counts, or would if it were named: from `FOLIOCOPY_PROFILE`, else from where `foliocopy tune` writes.
@@ -96,7 +108,8 @@ pub(crate) fn help(profile: &Profile, built_in: &Policy) -> String {
         let medians: Vec<f64> = same.iter().map(|gain| gain.ratio[0]).collect();
         let mean = statistics::geometric_mean(&medians).unwrap_or(1.0);
         let sizes: Vec<String> = same.iter().map(size).collect();
-        text += &format!("  {} {}: {mean:.2} ({})\n", same[0].locality, same[0].cache, sizes.join(", "));
+        let cache = harmless(&same[0].cache);
+        text += &format!("  {} {cache}: {mean:.2} ({})\n", same[0].locality, sizes.join(", "));
     }
     text
 }
@@ -110,7 +123,7 @@ fn size(gain: &Gain) -> String {
 /// How the profile at hand stands to what is built in.
 #[derive(Serialize)]
 pub(crate) struct Standing {
-    file: PathBuf,
+    file: String,
     /// Whether `FOLIOCOPY_PROFILE` names it.
     in_use: bool,
     /// Why this CPU can't follow it.
@@ -127,26 +140,23 @@ impl Standing {
     /// Of the profile at hand; `built_in` is the policy without it. `None` where there is no profile.
     pub(crate) fn at_hand(built_in: &Policy, microcode: Option<&str>) -> Option<Self> {
         let (file, in_use) = at_hand()?;
-        let shown = file.display();
+        let shown = shown(&file);
         let text = match in_use {
             true => format!("{VARIABLE} names the profile {shown}.\n"),
             false => format!("There is a profile {shown}; `export {VARIABLE}={shown}` puts it to use.\n"),
         };
         let followed =
-            Profile::read(&file).and_then(|profile| built_in.with_profile(&profile).map(|_| profile));
-        let standing = Self { file, in_use, refused: None, agrees: None, gains: vec![], text };
+            read(&file).and_then(|profile| Ok(built_in.with_profile(&profile).map(|_| profile)?));
+        let standing = Self { file: shown, in_use, refused: None, agrees: None, gains: vec![], text };
         Some(match followed {
             Ok(profile) => standing.followed(profile, built_in, microcode),
             Err(error) => standing.refused(error),
         })
     }
 
-    fn refused(self, error: ProfileError) -> Self {
-        Self {
-            text: self.text + &format!("It is refused: {error}\n"),
-            refused: Some(error.to_string()),
-            ..self
-        }
+    fn refused(self, error: anyhow::Error) -> Self {
+        let reason = harmless(&format!("{error:#}")).into_owned();
+        Self { text: self.text + &format!("It is refused: {reason}\n"), refused: Some(reason), ..self }
     }
 
     fn followed(self, profile: Profile, built_in: &Policy, microcode: Option<&str>) -> Self {
@@ -155,7 +165,8 @@ impl Standing {
             && then != now
         {
             text += &format!(
-                "It was measured with microcode {then}, and this CPU runs {now}: measure anew to be sure.\n"
+                "It was measured with microcode {}, and this CPU runs {now}: measure anew to be sure.\n",
+                harmless(then)
             );
         }
         text += &beside(built_in.decisions(), decisions);

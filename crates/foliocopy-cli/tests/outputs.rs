@@ -58,7 +58,7 @@ fn over_long_names_and_directories_are_refused_by_the_users_name() {
         let mut command = foliocopy();
         command.arg("report").arg(schema_1()).args(["-o", &name]).current_dir(&here);
         let refused = command.assert().code(2).stderr(predicates::str::contains(why));
-        refused.stderr(predicates::str::contains(&format!("`{name}`")));
+        refused.stderr(predicates::str::contains(format!("`{name}`")));
     }
 }
 

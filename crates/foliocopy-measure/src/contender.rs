@@ -5,13 +5,17 @@
 
 mod function;
 
+use std::borrow::Cow;
 use std::ffi::CString;
+use std::io;
+use std::path::Path;
 
 use foliocopy::{CopyError, Cpu, Features, Locality, Policy, Primitive, Registers};
 use libloading::os::unix::Library;
 use thiserror::Error;
 
-use crate::result;
+use crate::text::harmless;
+use crate::{input, result};
 
 pub(crate) use function::Copier;
 pub use function::CopyFunction;
@@ -89,6 +93,9 @@ pub enum ContenderError {
          behind a function that counts pages and not bytes, @pages"
     )]
     Malformed(String),
+    /// A name that would break tables and terminals.
+    #[error("`{0}` can't be the name of a contender: it has letters that are not printed")]
+    Unprintable(String),
     /// The library can't be loaded.
     #[error("can't load contender `{name}`")]
     Library {
@@ -96,6 +103,14 @@ pub enum ContenderError {
         name: String,
         /// What the loader said.
         source: libloading::Error,
+    },
+    /// The library is no file.
+    #[error("can't load contender `{name}`")]
+    NoFile {
+        /// The contender.
+        name: String,
+        /// What the system said.
+        source: io::Error,
     },
     /// The library lacks the symbol.
     #[error("can't find `{symbol}` for contender `{name}`")]
@@ -254,10 +269,19 @@ impl Contender {
             Some(symbol) => (symbol, Copier::of_pages),
             None => (symbol, Copier::of_bytes),
         };
-        if alias.is_empty() || path.is_empty() || symbol.is_empty() {
+        let is_printable = |text| matches!(harmless(text), Cow::Borrowed(_));
+        if alias.is_empty() || path.is_empty() || symbol.is_empty() || !is_printable(function) {
             return Err(malformed());
         }
+        if !is_printable(alias) {
+            return Err(ContenderError::Unprintable(alias.to_owned()));
+        }
         let name = alias.to_owned();
+        if path.contains('/') {
+            // dlopen(3) would wait for a pipe's writer.
+            input::open(Path::new(path))
+                .map_err(|source| ContenderError::NoFile { name: name.clone(), source })?;
+        }
         let library = if path == "-" {
             Library::this()
         } else {

@@ -7,6 +7,7 @@ use foliocopy::{CopyError, Cpu, Features, Locality, Microarchitecture, Policy};
 
 use crate::latency::TimeStampCounter;
 use crate::result::{CpuIdentity, Environment, PolicyChoice};
+use crate::text::harmless;
 use crate::topology::Topology;
 
 /// Sizes for which the policy is asked what it would choose: around its thresholds, and what folios are.
@@ -48,7 +49,7 @@ pub fn detect() -> Result<Environment, CopyError> {
 
 fn cpu(cpu: &Cpu, topology: &Topology) -> CpuIdentity {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let field = |name: &str| cpuinfo_field(&cpuinfo, name).map(str::to_owned);
+    let field = |name: &str| cpuinfo_field(&cpuinfo, name).map(|value| harmless(value).into_owned());
     let masked = Cpu::detect().features.without(cpu.features);
     CpuIdentity {
         vendor: field("vendor_id").unwrap_or_else(|| cpu.vendor.name().to_owned()),
@@ -114,7 +115,7 @@ fn hypervisor() -> Option<String> {
     }
     let leaf = __cpuid(0x4000_0000);
     let bytes: Vec<u8> = [leaf.ebx, leaf.ecx, leaf.edx].into_iter().flat_map(u32::to_le_bytes).collect();
-    Some(String::from_utf8_lossy(&bytes).trim_matches(['\0', ' ']).to_owned())
+    Some(harmless(String::from_utf8_lossy(&bytes).trim_matches(['\0', ' '])).into_owned())
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -138,7 +139,8 @@ fn hypervisor_name(vendor: &str) -> &str {
 }
 
 fn text(file: impl AsRef<Path>) -> Option<String> {
-    fs::read_to_string(file).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+    let text = fs::read_to_string(file).ok()?;
+    Some(harmless(text.trim()).into_owned()).filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]

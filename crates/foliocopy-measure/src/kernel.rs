@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::bench::{Case, Observer, Outcome};
 use crate::result::{Cache, Cell, Contender, PolicyChoice};
+use crate::text::harmless_lines;
 
 /// Where the module's files are, once debugfs is mounted and the module loaded.
 pub const DEBUGFS: &str = "/sys/kernel/debug/foliocopy";
@@ -260,7 +261,7 @@ pub fn policy(folder: &Path) -> io::Result<Vec<PolicyChoice>> {
         let (locality, primitive, reason) = (locality.into(), primitive.into(), rest.into());
         Some(PolicyChoice { locality, bytes: 2 << 20, primitive, reason })
     };
-    Ok(text.lines().filter_map(choice).collect())
+    Ok(harmless_lines(&text).lines().filter_map(choice).collect())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod compare;
 pub mod contender;
 pub mod environment;
 pub mod eviction;
+pub mod input;
 pub mod kernel;
 pub mod latency;
 pub mod memory;

@@ -14,7 +14,7 @@ use foliocopy::{Decisions, Policy, Profile, Registers};
 use foliocopy_measure::latency::TimeStampCounter;
 use foliocopy_measure::result::Environment;
 use foliocopy_measure::size::Size;
-use foliocopy_measure::text::shown;
+use foliocopy_measure::text::{harmless, shown};
 use foliocopy_measure::topology::Topology;
 use foliocopy_measure::tune::{self, Settings, TuneError};
 use foliocopy_measure::warning::Warning;
@@ -79,7 +79,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     );
     let policy = Policy::host()?;
     if let Some(file) = &args.profile {
-        let profile = Profile::read(file)?;
+        let profile = profile::read(file)?;
         policy.with_profile(&profile)?;
         Printer { to_standard_error: false, quiet: false }.result(&module_parameters(&profile))?;
         return Ok(Exit::Good.into());
@@ -221,13 +221,14 @@ fn how_to_use(path: &Path) -> String {
 
 /// A line for a file in /etc/modprobe.d. The module has no parameters for distances and thresholds.
 fn module_parameters(profile: &Profile) -> String {
-    let Profile { program, cpu, measured, kernel, .. } = profile;
+    let Profile { cpu, kernel, .. } = profile;
+    let [program, measured, model_name] =
+        [&profile.program, &profile.measured, &cpu.model_name].map(|text| harmless(text));
     let Decisions { temporal, non_temporal, .. } = kernel;
     format!(
-        "# {program} on {} (family {:#x} model {:#x} stepping {}), {measured}\n\
+        "# {program} on {model_name} (family {:#x} model {:#x} stepping {}), {measured}\n\
          # {non_temporal} was measured prefetching {}; the module prefetches as is built in.\n\
          options foliocopy primitive_temporal={temporal} primitive_nontemporal={non_temporal}\n",
-        cpu.model_name,
         cpu.family,
         cpu.model,
         cpu.stepping,

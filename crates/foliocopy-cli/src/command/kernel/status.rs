@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use foliocopy_measure::text::{harmless, harmless_lines};
 
 use super::debugfs::{self, ENGINE};
 use super::module;
@@ -36,10 +37,10 @@ fn describe(output: &mut Vec<u8>) -> Result<()> {
     }
     let module = Path::new("/sys/module").join(ENGINE);
     let version = fs::read_to_string(module.join("version")).unwrap_or_default();
-    writeln!(output, "{ENGINE}: loaded, version {}", version.trim())?;
+    writeln!(output, "{ENGINE}: loaded, version {}", harmless(version.trim()))?;
     for parameter in PARAMETERS {
         if let Ok(value) = fs::read_to_string(module.join("parameters").join(parameter)) {
-            writeln!(output, "  {parameter:<22} {}", value.trim())?;
+            writeln!(output, "  {parameter:<22} {}", harmless(value.trim()))?;
         }
     }
     match debugfs::folder() {
@@ -48,7 +49,7 @@ fn describe(output: &mut Vec<u8>) -> Result<()> {
                 let text = fs::read_to_string(folder.join(file))
                     .with_context(|| format!("can't read its {file}"))?;
                 writeln!(output, "{file}:")?;
-                for line in text.lines() {
+                for line in harmless_lines(&text).lines() {
                     writeln!(output, "  {line}")?;
                 }
             }
