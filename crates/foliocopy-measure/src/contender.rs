@@ -14,6 +14,7 @@ use foliocopy::{CopyError, Cpu, Features, Locality, Policy, Primitive, Registers
 use libloading::os::unix::Library;
 use thiserror::Error;
 
+use crate::environment::as_the_kernel_sees;
 use crate::text::harmless;
 use crate::{input, result};
 
@@ -150,6 +151,7 @@ impl Contender {
     /// The one called `name`, on the CPU of [`Policy::host`].
     pub fn named(name: &str) -> Result<Self, ContenderError> {
         let cpu = *Policy::host()?.cpu();
+        let kernel = as_the_kernel_sees(&cpu);
         if let Some((alias, function)) = name.split_once('=') {
             return Self::loaded(alias, function);
         }
@@ -162,25 +164,25 @@ impl Contender {
         };
         let (kind, description) = match name {
             "per-page" => {
-                let primitive = copy_page(&cpu);
+                let primitive = copy_page(&kernel);
                 (
                     Kind::Folios(Copier::of_bytes(page_function(primitive, false))),
                     format!("copy_page ({primitive}) page by page"),
                 )
             }
             "per-page-mc" => {
-                let (function, description) = mc(copy_mc_to_kernel(&cpu));
+                let (function, description) = mc(copy_mc_to_kernel(&kernel));
                 (Kind::Folios(Copier::of_bytes(function)), format!("copy_mc_to_kernel: {description}"))
             }
             "rfc" => {
-                let primitive = memcpy(&cpu);
+                let primitive = memcpy(&kernel);
                 (
                     Kind::Folios(Copier::of_bytes(range_function(primitive, false))),
                     format!("one memcpy ({primitive}) a folio"),
                 )
             }
             "rfc-mc" => {
-                let (function, primitive) = match copy_mc_to_kernel(&cpu) {
+                let (function, primitive) = match copy_mc_to_kernel(&kernel) {
                     Mc::Safe(primitive) => (range_function(primitive, true), primitive),
                     Mc::Memcpy(primitive) => (range_function(primitive, false), primitive),
                 };

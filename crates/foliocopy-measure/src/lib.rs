@@ -4,6 +4,7 @@
 pub mod activity;
 pub mod affinity;
 pub mod bench;
+mod cgroup;
 pub mod compare;
 pub mod contender;
 pub mod environment;

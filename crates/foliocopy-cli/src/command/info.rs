@@ -80,7 +80,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             .iter()
             .map(|primitive| PrimitiveInfo::new(*primitive, policy.cpu()))
             .collect(),
-        kernel_policy: environment::choices(&Policy::new(*policy.cpu(), Registers::GeneralPurpose)),
+        kernel_policy: environment::choices(&Policy::new(
+            environment::as_the_kernel_sees(policy.cpu()),
+            Registers::GeneralPurpose,
+        )),
         profile,
     };
     let text = if args.json { serde_json::to_string_pretty(&info)? + "\n" } else { text(&info) };

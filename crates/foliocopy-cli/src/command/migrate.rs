@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use foliocopy_measure::activity::Activity;
 use foliocopy_measure::bench::Observer;
 use foliocopy_measure::latency::TimeStampCounter;
+use foliocopy_measure::memory::Available;
 use foliocopy_measure::migrate::guard::{self, Guard};
 use foliocopy_measure::migrate::{Method, MigrateError, Outcome, Plan, SMALLEST_THP, Stress, Stressed};
 use foliocopy_measure::result::{Contender, Origin, Parameters, Results, SCHEMA_VERSION};
@@ -214,7 +215,7 @@ fn folios(args: &Args) -> Result<Vec<u64>> {
 
 /// Pairs of different nodes.
 fn pairs(args: &Args, topology: &Topology) -> Result<Vec<(u32, u32)>> {
-    let with_memory = topology.nodes.iter().filter(|node| node.memory_bytes > 0).count();
+    let with_memory = topology.usable_nodes().len();
     ensure!(
         with_memory > 1,
         "this machine has one NUMA node, and pages migrate between two: \
@@ -240,6 +241,14 @@ fn check_memory(args: &Args, pairs: &[(u32, u32)], topology: &Topology) -> Resul
     let mut nodes: Vec<u32> = pairs.iter().flat_map(|(src, dst)| [*src, *dst]).collect();
     nodes.sort_unstable();
     nodes.dedup();
+    let available = Available::detect();
+    ensure!(
+        wanted <= available.bytes,
+        "{} do not fit into the {} MiB of {} that are available: choose a smaller --total",
+        args.total,
+        available.bytes >> 20,
+        available.what()
+    );
     let mut warnings = Vec::new();
     for node in nodes.into_iter().filter_map(|id| topology.node(id)) {
         ensure!(

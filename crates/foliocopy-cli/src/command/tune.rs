@@ -187,7 +187,7 @@ fn profiled(policy: &Policy, environment: &Environment) -> ProfiledCpu {
 
 /// What was found, beside what is built in.
 fn found(profile: &Profile, policy: &Policy) -> String {
-    let kernel = Policy::new(*policy.cpu(), Registers::GeneralPurpose);
+    let kernel = Policy::new(environment::as_the_kernel_sees(policy.cpu()), Registers::GeneralPurpose);
     let built_in = [("in a process", *policy.decisions()), ("in a kernel", *kernel.decisions())];
     let mut text = String::new();
     for ((place, built_in), tuned) in built_in.into_iter().zip([profile.process, profile.kernel]) {

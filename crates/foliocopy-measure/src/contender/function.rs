@@ -10,6 +10,8 @@ use foliocopy::{
     copy_mc_pages_raw, copy_pages_parallel,
 };
 
+use crate::environment::as_the_kernel_sees;
+
 /// memcpy(3)'s signature.
 pub type CopyFunction =
     unsafe extern "C" fn(dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void;
@@ -268,7 +270,7 @@ pub(super) unsafe extern "C" fn kernel_non_temporal(
 unsafe fn kernel(locality: Locality, dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void {
     static POLICY: LazyLock<Option<Policy>> = LazyLock::new(|| {
         let host = Policy::host().ok()?;
-        Some(Policy::new(*host.cpu(), Registers::GeneralPurpose))
+        Some(Policy::new(as_the_kernel_sees(host.cpu()), Registers::GeneralPurpose))
     });
     let Some(policy) = &*POLICY else { return ptr::null_mut() };
     // SAFETY: the caller's promises.

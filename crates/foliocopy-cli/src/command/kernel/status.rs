@@ -27,9 +27,8 @@ pub(super) fn run() -> Result<ExitCode> {
 fn describe(output: &mut Vec<u8>) -> Result<()> {
     if !module::is_loaded(ENGINE) {
         writeln!(output, "{ENGINE}: not loaded (`foliocopy kernel load` does that, as root)")?;
-        let release =
-            fs::read_to_string("/proc/sys/kernel/osrelease").context("can't tell the kernel's release")?;
-        let release = release.trim();
+        let name = rustix::system::uname();
+        let release = name.release().to_string_lossy();
         let headers = format!("/lib/modules/{release}/build");
         let there = if Path::new(&headers).exists() { "are there" } else { "are missing: install them" };
         writeln!(output, "headers to build it for Linux {release} ({headers}): {there}")?;
