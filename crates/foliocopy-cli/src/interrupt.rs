@@ -62,7 +62,9 @@ fn listen() -> io::Result<()> {
             CAME.store(true, Ordering::Relaxed);
             let held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
             match held.last() {
-                Some(what) if again => printer::note(format_args!("interrupted again: {what} first")),
+                Some(what) if again => {
+                    printer::note(format_args!("interrupted again, which is noted: {what}"))
+                }
                 // Nobody can begin to hold anything meanwhile.
                 None if again => process::exit(Exit::Interrupted as i32),
                 _ => {}
@@ -76,7 +78,7 @@ fn listen() -> io::Result<()> {
 #[must_use]
 pub(crate) struct Hold(());
 
-/// Begins something that must not be cut short, `what` in a few words, such as "the kernel goes back".
+/// Begins something that must not be cut short. `what` says what goes on, such as "a file is being written".
 pub(crate) fn hold(what: &'static str) -> Hold {
     HELD.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     Hold(())

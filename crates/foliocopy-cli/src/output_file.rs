@@ -210,7 +210,7 @@ fn write_in_place(mut file: File, content: &[u8]) -> io::Result<()> {
     if !metadata.is_file() {
         return file.write_all(content);
     }
-    let _whole = interrupt::hold("a file is written");
+    let _whole = interrupt::hold("a file is being written");
     let length = content.len() as u64;
     if length > metadata.len() {
         match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, length) {
@@ -225,7 +225,7 @@ fn write_in_place(mut file: File, content: &[u8]) -> io::Result<()> {
 }
 
 fn write_beside(path: &Path, content: &[u8]) -> Result<()> {
-    let _whole = interrupt::hold("a file is written");
+    let _whole = interrupt::hold("a file is being written");
     let mut temporary = temporary_beside(path)?;
     temporary.write_all(content).with_context(|| cannot_write(path))?;
     temporary.persist_noclobber(path).map_err(|error| error.error).with_context(|| cannot_write(path))?;

@@ -105,6 +105,12 @@ pub enum ContenderError {
         /// What the loader said.
         source: libloading::Error,
     },
+    /// This build can't load anything.
+    #[error(
+        "can't load contender `{0}`: this program is linked statically, and such a program has no dlopen(3); use a build for \
+         a target with shared libraries, such as x86_64-unknown-linux-gnu"
+    )]
+    Static(String),
     /// The library is no file.
     #[error("can't load contender `{name}`")]
     NoFile {
@@ -279,6 +285,9 @@ impl Contender {
             return Err(ContenderError::Unprintable(alias.to_owned()));
         }
         let name = alias.to_owned();
+        if cfg!(target_feature = "crt-static") {
+            return Err(ContenderError::Static(name));
+        }
         if path.contains('/') {
             // dlopen(3) would wait for a pipe's writer.
             input::open(Path::new(path))

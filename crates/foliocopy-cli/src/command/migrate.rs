@@ -21,6 +21,7 @@ use foliocopy_measure::warning::Warning;
 use foliocopy_measure::{affinity, environment};
 
 use crate::budget;
+use crate::command;
 use crate::command::bench::nodes::{self, NodeChoice};
 use crate::exit::Exit;
 use crate::export::ExportArgs;
@@ -111,7 +112,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     before.retain(|warning| !matches!(warning, Warning::TimeStampCounter(_)));
     before.extend(tight);
 
-    let program = std::env::current_exe().context("can't find this program itself")?;
+    let program = command::this_program()?;
     let mut guard = Guard::new(program, &["migrate", GUARD]);
     let interrupt = Interrupt::catch()?;
     if let Some(seconds) = args.stress {
