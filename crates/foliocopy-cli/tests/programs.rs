@@ -16,7 +16,7 @@ echo live >/sys/module/foliocopy/initstate
 echo live >/sys/module/foliocopy_livepatch/initstate
 echo 1 >$patch/enabled
 echo 1 >$patch/transition
-wait_for() { n=0; until eval "$1"; do sleep 0.05; n=$((n+1)); test $n -lt 600 || { echo "never: $1" >&2; exit 98; }; done; }
+wait_for() { n=0; until eval "$1"; do sleep 0.05; n=$((n+1)); test $n -lt 2400 || { echo "never: $1" >&2; exit 98; }; done; }
 "#;
 
 #[test]
