@@ -200,7 +200,7 @@ int main()
 /// The C of the user's guide, built by the command that stands below it and by a stricter one.
 #[test]
 fn the_guide_compiles() {
-    let page = fs::read_to_string(source("../../docs/surviving-bad-memory.md")).unwrap();
+    let page = fs::read_to_string(source("docs/surviving-bad-memory.md")).unwrap();
     let (_, rest) = page.split_once("```c\n").expect("the page has C in it");
     let here = PREFIX.join("guide");
     fs::create_dir_all(&here).unwrap();

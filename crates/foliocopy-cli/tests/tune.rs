@@ -2,7 +2,6 @@
 //! refuse. What is faster is never asserted.
 
 use std::fs;
-use std::path::Path;
 use std::process::{Command as Process, Stdio};
 use std::time::Duration;
 
@@ -108,16 +107,6 @@ fn emits_the_parameters_of_the_module() {
         foliocopy(&home).args(["tune", "--emit", "kernel", "--profile"]).arg(&file).output().unwrap();
     let text = String::from_utf8(measured.stdout).unwrap();
     assert!(text.ends_with(&options) && text.lines().all(line), "{text}");
-}
-
-/// The names are the module's own.
-#[test]
-fn the_module_has_the_parameters_that_are_emitted() {
-    let source =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../kmod/parameters.c")).unwrap();
-    for name in ["primitive_temporal", "primitive_nontemporal"] {
-        assert!(source.contains(&format!("module_param_cb({name},")), "{name}");
-    }
 }
 
 #[test]
