@@ -7,6 +7,7 @@ mod export;
 mod header;
 mod interrupt;
 mod output_file;
+mod percent;
 mod percent_of_limit;
 mod printer;
 mod profile;

@@ -4,7 +4,10 @@
 use comfy_table::{Attribute, Cell as Field, CellAlignment, Color, ContentArrangement, Table, presets};
 use foliocopy_measure::result::{Cell, Results, Situation};
 use foliocopy_measure::size::Size;
-use foliocopy_measure::verdict::{Judge, Standing};
+use foliocopy_measure::verdict::{Rule, Standing};
+
+/// Of what confidence the intervals in brackets are.
+const FAMILY: &str = "99 % for all cells together";
 
 /// The tables of all cells, those that differ in folio and contender alone in one, each under its heading. At most
 /// `width` columns wide where one is given and that is possible.
@@ -17,8 +20,10 @@ pub(crate) fn tables(results: &Results, width: Option<u16>) -> String {
         }
         text += &format!("{}\n{}\n\n", heading(results, &situation), trimmed(&table));
     }
-    text.truncate(text.trim_end().len());
-    text + "\n"
+    match results.environment.emulated || results.tests() == 0 {
+        true => text.trim_end().to_owned() + "\n",
+        false => format!("{}\n{}\n", text.trim_end(), Rule::of(results).legend()),
+    }
 }
 
 /// The table without the blanks at the ends of its lines, which stand before the escape that ends a colour.
@@ -54,7 +59,7 @@ fn groups(results: &Results) -> Vec<(Situation<'_>, Vec<&Cell>)> {
     groups
 }
 
-/// Such as `cold, node 0 to 1, then=read: GB/s (mean ± standard deviation) and speed-up over per-page [95 %]`.
+/// Such as `cold, node 0 to 1, then=read: GB/s (mean ± standard deviation) and speed-up over per-page [99 % for all cells together]`.
 fn heading(results: &Results, situation: &Situation<'_>) -> String {
     let mut parts: Vec<String> = situation.cache.iter().map(ToString::to_string).collect();
     if let (Some(src), Some(dst)) = (situation.src_node, situation.dst_node) {
@@ -64,7 +69,7 @@ fn heading(results: &Results, situation: &Situation<'_>) -> String {
     let measure = if results.environment.emulated {
         "every copy was right (no speeds: the CPU is emulated)".to_owned()
     } else {
-        format!("GB/s (mean ± standard deviation), speed-up over {} [95 %]", results.parameters.baseline)
+        format!("GB/s (mean ± standard deviation), speed-up over {} [{FAMILY}]", results.parameters.baseline)
     };
     match parts.is_empty() {
         true => measure,
@@ -149,20 +154,14 @@ fn throughput(results: &Results, cell: &Cell) -> String {
     }
 }
 
-/// The ratio with its interval at 95 %, marked where the corrected one excludes 1. `None` for the baseline itself.
+/// The ratio with its corrected interval and the mark of where it stands. `None` for the baseline itself.
 fn speed_up(results: &Results, cell: &Cell) -> Option<(String, Standing)> {
     let ratio = cell.ratio_to_baseline.filter(|_| cell.contender != results.parameters.baseline)?;
     if results.environment.emulated {
         return None;
     }
-    let standing = Judge::of(results).standing(cell)?;
-    let mark = match standing {
-        Standing::Faster => " ▲",
-        Standing::Slower => " ▼",
-        Standing::Even | Standing::Undecided => "",
-    };
-    let interval = ratio.interval;
-    Some((format!("{:.2} [{:.2}, {:.2}]{mark}", interval.median, interval.low, interval.high), standing))
+    let standing = Rule::of(results).standing_of(cell)?;
+    Some((format!("{}{}", ratio.corrected(), standing.mark()), standing))
 }
 
 fn paint(field: Field, standing: Standing) -> Field {
@@ -188,7 +187,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         assert_eq!(
             lines[0],
-            "cold, node 0 to 0: GB/s (mean ± standard deviation), speed-up over per-page [95 %]"
+            "cold, node 0 to 0: GB/s (mean ± standard deviation), speed-up over per-page [99 % for all cells together]"
         );
         let row = lines.iter().find(|line| line.starts_with("64K")).unwrap();
         assert_eq!(

@@ -14,8 +14,11 @@ use crate::eviction::EvictionBuffer;
 use crate::latency::TimeStampCounter;
 use crate::memory::{Available, MemoryError, MemoryKind};
 use crate::result::{Cache, Cell, MemoryGiven};
+use crate::statistics::{corrected_confidence, median_interval, paired_ratios, rounds_needed};
+use crate::turns::{self, Visit};
 
 pub use case::{Case, Crew, Then};
+use layout::Layout;
 use sampler::{Sample, Sampler};
 
 /// What is to be measured, and how.
@@ -33,8 +36,10 @@ pub struct Plan {
     pub memory: MemoryKind,
     /// Bytes streamed through the caches before each cold run.
     pub evict_bytes: usize,
-    /// Rounds after which the buffers are laid out anew.
+    /// Rounds after which the buffers are laid out anew, and another case has its turn.
     pub layout_rounds: u32,
+    /// When a case has rounds enough, before it has all of them.
+    pub until: Option<Until>,
     /// Seed of everything that is shuffled.
     pub seed: u64,
     /// Whether latencies can be sampled.
@@ -43,9 +48,29 @@ pub struct Plan {
     pub cpus: Vec<u32>,
 }
 
+/// A precision that ends the rounds.
+#[derive(Clone, Debug)]
+pub struct Until {
+    /// The contender that ratios refer to.
+    pub baseline: String,
+    /// The corrected interval of each ratio is to be no wider than this part of it: 0.04 is 4 %.
+    pub width: f64,
+    /// How many ratios the intervals are corrected for.
+    pub tests: usize,
+}
+
+impl Until {
+    /// Whether these ratios are precise enough.
+    pub(crate) fn suffices(&self, ratios: &[f64]) -> bool {
+        ratios.len() >= rounds_needed(self.tests)
+            && median_interval(ratios, corrected_confidence(self.tests))
+                .is_some_and(|interval| interval.width() <= self.width)
+    }
+}
+
 /// Somebody who watches, and may end it.
 pub trait Observer {
-    /// A case begins, the `index`th.
+    /// The `index`th case has its turn, not for the last time.
     fn case(&mut self, index: usize, case: &Case);
 
     /// So much of the whole is done, between 0 and 1.
@@ -150,101 +175,163 @@ impl Plan {
 
     /// Measures. An interrupted measurement ends early and well.
     pub fn run(&self, observer: &mut dyn Observer) -> Result<Outcome, BenchError> {
-        let eviction = EvictionBuffer::new(if self.evicts() { self.evict_bytes } else { 0 })?;
-        let started = Instant::now();
-        let mut cells = Vec::new();
-        for (index, case) in self.cases.iter().enumerate() {
-            observer.case(index, case);
-            let left = self.time.saturating_sub(started.elapsed());
-            let slice = left / (self.cases.len() - index) as u32;
-            let mut run = CaseRun {
-                plan: self,
+        let mut bench = Bench::new(self)?;
+        let complete = turns::take(self.cases.len(), self.time, observer, |index, until, observer| {
+            bench.visit(index, until, observer)
+        })?;
+        Ok(Outcome { cells: bench.into_cells(), complete })
+    }
+}
+
+/// A plan being carried out.
+pub(crate) struct Bench<'a> {
+    plan: &'a Plan,
+    eviction: EvictionBuffer,
+    runs: Vec<CaseRun<'a>>,
+    /// The last visit's memory, kept until the next one has its own, so that it is not the same again.
+    kept: Vec<Layout>,
+}
+
+impl<'a> Bench<'a> {
+    pub(crate) fn new(plan: &'a Plan) -> Result<Self, BenchError> {
+        let run = |(index, case): (usize, &'a Case)| {
+            let contenders: Vec<&Contender> =
+                plan.contenders.iter().filter(|contender| case.admits(contender)).collect();
+            CaseRun {
                 case,
-                index,
-                deadline: Instant::now().checked_add(slice),
-                slice,
-                rng: Rng::with_seed(self.seed ^ (index as u64) << 32),
-            };
-            let finished = run.measure(&eviction, observer, &mut cells)?;
-            if !finished {
-                return Ok(Outcome { cells, complete: false });
+                series: contenders.iter().map(|_| Series::default()).collect(),
+                contenders,
+                given: MemoryGiven { on_node_bytes: Some(0), ..MemoryGiven::default() },
+                nodes: (None, None),
+                spent: Duration::ZERO,
+                rng: Rng::with_seed(plan.seed ^ (index as u64) << 32),
             }
+        };
+        Ok(Self {
+            plan,
+            eviction: EvictionBuffer::new(if plan.evicts() { plan.evict_bytes } else { 0 })?,
+            runs: plan.cases.iter().enumerate().map(run).collect(),
+            kept: Vec::new(),
+        })
+    }
+
+    /// Some rounds of the `index`th case on memory of their own, one at least.
+    pub(crate) fn visit(
+        &mut self,
+        index: usize,
+        until: Option<Instant>,
+        observer: &mut dyn Observer,
+    ) -> Result<Visit, BenchError> {
+        let (plan, run) = (self.plan, &mut self.runs[index]);
+        observer.case(index, run.case);
+        if !run.case.keeps_old_layout() {
+            self.kept.clear();
         }
-        Ok(Outcome { cells, complete: true })
+        let begun = Instant::now();
+        let mut sampler = Sampler::new(plan, run.case, &self.eviction, &mut run.rng)?;
+        self.kept.clear();
+        let visit = run.measure(plan, &mut sampler, until, observer)?;
+        run.spent += begun.elapsed();
+        if run.case.keeps_old_layout() {
+            self.kept = sampler.into_layouts();
+        }
+        Ok(visit)
+    }
+
+    /// What was measured, of cases in order.
+    pub(crate) fn into_cells(self) -> Vec<Cell> {
+        self.runs.into_iter().flat_map(CaseRun::into_cells).collect()
     }
 }
 
 /// One case being measured.
 struct CaseRun<'a> {
-    plan: &'a Plan,
     case: &'a Case,
-    index: usize,
-    /// `None` where the slice is longer than any clock runs.
-    deadline: Option<Instant>,
-    slice: Duration,
+    contenders: Vec<&'a Contender>,
+    /// Of each contender.
+    series: Vec<Series>,
+    given: MemoryGiven,
+    nodes: (Option<u32>, Option<u32>),
+    spent: Duration,
     rng: Rng,
 }
 
 impl CaseRun<'_> {
-    /// Measures the case's rounds and adds its cells; false if it was interrupted.
+    /// The rounds of one visit.
     fn measure(
         &mut self,
-        eviction: &EvictionBuffer,
+        plan: &Plan,
+        sampler: &mut Sampler<'_>,
+        until: Option<Instant>,
         observer: &mut dyn Observer,
-        cells: &mut Vec<Cell>,
-    ) -> Result<bool, BenchError> {
-        let (plan, case) = (self.plan, self.case);
-        let contenders: Vec<&Contender> =
-            plan.contenders.iter().filter(|contender| case.admits(contender)).collect();
-        let mut series: Vec<Series> = contenders.iter().map(|_| Series::default()).collect();
-        let mut sampler = Sampler::new(plan, case, eviction, &mut self.rng)?;
-        for contender in &contenders {
-            if observer.interrupted() {
-                return Ok(false);
+    ) -> Result<Visit, BenchError> {
+        if self.rounds() == 0 {
+            for contender in &self.contenders {
+                if observer.interrupted() {
+                    return Ok(Visit::Interrupted);
+                }
+                sampler.verify(contender)?;
             }
-            sampler.verify(contender)?;
+            self.nodes = sampler.nodes();
         }
-        let mut given = sampler.given();
-        let mut order: Vec<usize> = (0..contenders.len()).collect();
-        let mut finished = true;
-        'rounds: for round in 0..plan.rounds {
-            if round > 0 && self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        add(&mut self.given, &sampler.given());
+        let mut order: Vec<usize> = (0..self.contenders.len()).collect();
+        for round in 0..plan.layout_rounds.min(plan.rounds - self.rounds()) {
+            if round > 0 && until.is_some_and(|until| Instant::now() >= until) {
                 break;
-            }
-            if round > 0 && round % plan.layout_rounds == 0 {
-                sampler.lay_out_anew(&mut self.rng)?;
-                add(&mut given, &sampler.given());
             }
             sampler.shuffle(&mut self.rng);
             self.rng.shuffle(&mut order);
-            let mut samples: Vec<Option<Sample>> = contenders.iter().map(|_| None).collect();
+            let mut samples: Vec<Option<Sample>> = self.contenders.iter().map(|_| None).collect();
             for &contender in &order {
                 if observer.interrupted() {
-                    finished = false;
-                    break 'rounds;
+                    return Ok(Visit::Interrupted);
                 }
-                samples[contender] = Some(sampler.sample(contenders[contender], &mut self.rng));
+                samples[contender] = Some(sampler.sample(self.contenders[contender], &mut self.rng));
             }
-            for (series, sample) in series.iter_mut().zip(samples.into_iter().flatten()) {
+            for (series, sample) in self.series.iter_mut().zip(samples.into_iter().flatten()) {
                 series.push(sample);
             }
-            observer.progress(self.done(round + 1));
         }
-        let complete = contenders.iter().zip(series).filter(|(_, series)| !series.copies.is_empty());
-        for (contender, series) in complete {
-            cells.extend(series.into_cells(contender.name(), case, &sampler, &given));
-        }
-        Ok(finished)
+        Ok(match self.has_enough(plan) {
+            true => Visit::Enough,
+            false => Visit::More(f64::from(self.rounds()) / f64::from(plan.rounds)),
+        })
     }
 
-    /// The part of the whole that is done after `rounds` of this case.
-    fn done(&self, rounds: u32) -> f64 {
-        let by_rounds = f64::from(rounds) / f64::from(self.plan.rounds);
-        let by_time = self.deadline.map_or(0.0, |deadline| {
-            let left = deadline.saturating_duration_since(Instant::now()).as_secs_f64();
-            1.0 - left / self.slice.as_secs_f64().max(f64::MIN_POSITIVE)
+    fn rounds(&self) -> u32 {
+        self.series.first().map_or(0, |series| series.copies.len() as u32)
+    }
+
+    fn has_enough(&self, plan: &Plan) -> bool {
+        let precise = |until: &Until| {
+            let baseline = self.contenders.iter().position(|contender| contender.name() == until.baseline);
+            baseline.is_some_and(|baseline| {
+                let others = self.series.iter().enumerate().filter(|(index, _)| *index != baseline);
+                others
+                    .map(|(_, series)| paired_ratios(&series.copies, &self.series[baseline].copies))
+                    .all(|ratios| until.suffices(&ratios))
+            })
+        };
+        self.rounds() >= plan.rounds || plan.until.as_ref().is_some_and(precise)
+    }
+
+    fn into_cells(self) -> Vec<Cell> {
+        let Self { case, contenders, series, given, nodes, spent, .. } = self;
+        let measured = contenders.iter().zip(series).filter(|(_, series)| !series.copies.is_empty());
+        let cells = measured.flat_map(|(contender, series)| {
+            let of_situation = Cell {
+                cache: Some(case.cache),
+                src_node: nodes.0,
+                dst_node: nodes.1,
+                dimensions: case.dimensions(),
+                memory: Some(given.clone()),
+                seconds: Some(spent.as_secs_f64()),
+                ..Cell::new(contender.name(), case.folio_bytes, vec![0.0])
+            };
+            series.into_cells(&of_situation)
         });
-        (self.index as f64 + by_rounds.max(by_time).min(1.0)) / self.plan.cases.len() as f64
+        cells.collect()
     }
 }
 
@@ -269,25 +356,12 @@ impl Series {
         }
     }
 
-    fn into_cells(
-        self,
-        contender: &str,
-        case: &Case,
-        sampler: &Sampler<'_>,
-        given: &MemoryGiven,
-    ) -> Vec<Cell> {
-        let (src_node, dst_node) = sampler.nodes();
+    /// The cells of one contender, of which `like` has all but the figures.
+    fn into_cells(self, like: &Cell) -> Vec<Cell> {
         let cell = |samples: Vec<f64>, dimension: Option<(&str, &str)>| {
-            let mut dimensions = case.dimensions();
-            dimensions.extend(dimension.map(|(name, value)| (name.to_owned(), value.to_owned())));
-            Cell {
-                cache: Some(case.cache),
-                src_node,
-                dst_node,
-                dimensions,
-                memory: Some(given.clone()),
-                ..Cell::new(contender, case.folio_bytes, samples)
-            }
+            let mut cell = like.clone().with_samples(samples);
+            cell.dimensions.extend(dimension.map(|(name, value)| (name.to_owned(), value.to_owned())));
+            cell
         };
         let mut cells = vec![Cell { latency_cycles: self.latencies, ..cell(self.copies, None) }];
         for (samples, dimension) in [
@@ -342,6 +416,7 @@ mod tests {
             memory: MemoryKind::Thp,
             evict_bytes: 4 << 20,
             layout_rounds: 2,
+            until: None,
             seed: 1,
             counter: TimeStampCounter::detect(),
             cpus: crate::affinity::allowed_cpus().unwrap(),
@@ -427,7 +502,8 @@ mod tests {
         let outcome = plan.run(&mut Watcher { rounds: 0, stop_after: 3 }).unwrap();
         assert!(!outcome.complete);
         let rounds: Vec<usize> = outcome.cells.iter().map(|cell| cell.samples_gbps.len()).collect();
-        assert_eq!(rounds, [3, 3]);
+        // After two turns of the first case and one of the second, of two rounds each.
+        assert_eq!(rounds, [4, 4, 2, 2]);
         let outcome = plan.run(&mut Watcher { rounds: 0, stop_after: 0 }).unwrap();
         assert!(!outcome.complete && outcome.cells.is_empty());
     }

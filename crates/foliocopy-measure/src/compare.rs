@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::num::NonZeroUsize;
 
 use crate::result::{Cache, Cell, Environment, Results};
 use crate::size::Size;
@@ -182,7 +181,7 @@ impl<'a> Comparison<'a> {
         let old_sets = samples(old, measure);
         let new_sets = samples(new, measure);
         let both = new_sets.iter().filter(|(key, _)| old_sets.contains_key(*key)).count();
-        let confidence = corrected_confidence(NonZeroUsize::new(both).unwrap_or(NonZeroUsize::MIN));
+        let confidence = corrected_confidence(both);
         let (mut alone, mut together) = (Unpaired::new(CONFIDENCE), Unpaired::new(confidence));
         let pair = |cell: &'a Cell| {
             let (new, new_samples) = new_sets.get(&key(cell))?;
@@ -191,8 +190,8 @@ impl<'a> Comparison<'a> {
             let corrected = together.ratio(new_samples, old_samples);
             let change = match corrected {
                 None => Change::TooFewRounds,
-                Some(interval) if interval.is_above(1.0) => Change::Faster,
-                Some(interval) if interval.is_below(1.0) => Change::Slower,
+                Some(interval) if interval.low > 1.0 => Change::Faster,
+                Some(interval) if interval.high < 1.0 => Change::Slower,
                 Some(_) => Change::NoDifference,
             };
             Some(Pair { old, new, ratio, corrected, change })
@@ -209,7 +208,7 @@ impl<'a> Comparison<'a> {
     /// The pairs that became slower by more than `threshold` (0.03 is 3 %) beyond their corrected interval.
     pub fn regressions(&self, threshold: f64) -> impl Iterator<Item = &Pair<'a>> {
         let bound = 1.0 - threshold;
-        self.pairs.iter().filter(move |pair| pair.corrected.is_some_and(|interval| interval.is_below(bound)))
+        self.pairs.iter().filter(move |pair| pair.corrected.is_some_and(|interval| interval.high < bound))
     }
 
     /// How many pairs ended as `change`.

@@ -4,11 +4,9 @@
 //! measuring loop and a peer from a shared object stands beside us on the same footing.
 
 mod function;
-
-use std::ffi::CString;
+mod loaded;
 
 use foliocopy::{CopyError, Cpu, Features, Locality, Policy, Primitive, Registers};
-use libloading::os::unix::Library;
 use thiserror::Error;
 
 use crate::result;
@@ -86,7 +84,7 @@ pub enum ContenderError {
     /// `NAME=LIBRARY:SYMBOL` without one of the three.
     #[error(
         "`{0}` is no loaded contender: write NAME=LIBRARY.so:SYMBOL, or NAME=-:SYMBOL for a function of this program; \
-         behind a function that counts pages and not bytes, @pages"
+         behind a function that counts pages and not bytes, @pages, and behind one like foliocopy_copy_mc_pages, @mc"
     )]
     Malformed(String),
     /// The library can't be loaded.
@@ -245,44 +243,6 @@ impl Contender {
         Ok(Self { name: name.to_owned(), description, loaded: None, kind })
     }
 
-    /// `LIBRARY:SYMBOL`, under the name of `alias`, with `@pages` behind it where the function counts pages. The library
-    /// stays loaded until the process ends.
-    fn loaded(alias: &str, function: &str) -> Result<Self, ContenderError> {
-        let malformed = || ContenderError::Malformed(format!("{alias}={function}"));
-        let (path, symbol) = function.rsplit_once(':').ok_or_else(malformed)?;
-        let (symbol, copier): (_, fn(CopyFunction) -> Copier) = match symbol.strip_suffix("@pages") {
-            Some(symbol) => (symbol, Copier::of_pages),
-            None => (symbol, Copier::of_bytes),
-        };
-        if alias.is_empty() || path.is_empty() || symbol.is_empty() {
-            return Err(malformed());
-        }
-        let name = alias.to_owned();
-        let library = if path == "-" {
-            Library::this()
-        } else {
-            // SAFETY: runs the library's constructors, which is what whoever names it asks for.
-            unsafe { Library::new(path) }
-                .map_err(|source| ContenderError::Library { name: name.clone(), source })?
-        };
-        let c_symbol = CString::new(symbol).map_err(|_| malformed())?;
-        // SAFETY: whoever names the symbol says that it has memcpy's signature; a null one is an error below.
-        let found = unsafe { library.get::<CopyFunction>(c_symbol.as_bytes_with_nul()) };
-        let found = found.map_err(|source| ContenderError::Symbol {
-            name: name.clone(),
-            symbol: symbol.to_owned(),
-            source,
-        })?;
-        let copy = *found;
-        std::mem::forget(library);
-        Ok(Self {
-            name,
-            description: format!("{symbol} of {}", if path == "-" { "this process" } else { path }),
-            loaded: Some(function.to_owned()),
-            kind: Kind::Folios(copier(copy)),
-        })
-    }
-
     /// copy_pages with `policy` and `locality`, under the name of `name`.
     ///
     /// # Errors
@@ -405,7 +365,7 @@ mod tests {
                 nr_pages: 1,
             });
             // SAFETY: pages of two separate vectors of four pages each, none twice.
-            unsafe { copier.batch().expect(name)(&pairs) };
+            unsafe { copier.batch().expect(name).copy(&pairs) };
             let expected = [Page::filled(4), Page::zeroed(), Page::filled(2), Page::filled(1)];
             assert!(destination == expected, "{name}");
         }

@@ -210,7 +210,6 @@ impl Tuner<'_> {
                 incumbent: prefetching,
                 challengers: &[not.to_owned()],
                 cells: cells.iter().collect(),
-                seed: self.settings.seed,
             };
             trial.decide(&mut self.evidence);
             let gains: Vec<_> = trial.gains(not, false).collect();
@@ -280,7 +279,6 @@ impl Tuner<'_> {
                 incumbent,
                 challengers: &names,
                 cells: cells.iter().filter(|cell| cell.folio_bytes == bytes).collect(),
-                seed: self.settings.seed,
             }
             .decide(&mut self.evidence);
             let winner = candidates.iter().map(|one| one.primitive).find(|one| one.name() == winner);
@@ -309,7 +307,6 @@ impl Tuner<'_> {
             incumbent: temporal,
             challengers: &[non_temporal.to_owned()],
             cells: cells.iter().collect(),
-            seed: self.settings.seed,
         };
         // The threshold has its own rule, but rests on the same evidence.
         trial.decide(&mut self.evidence);
@@ -344,8 +341,8 @@ impl Tuner<'_> {
             let cells = self.measure(contenders, self.cases(caches, folios, None), share)?;
             let all: Vec<&Cell> = cells.iter().collect();
             for baseline in cells.iter().filter(|cell| cell.contender == BUILT_IN) {
-                let ratio = trial::find(&all, PROFILE, baseline)
-                    .and_then(|cell| trial::ratio(cell, baseline, self.settings.seed));
+                let ratio =
+                    trial::find(&all, PROFILE, baseline).and_then(|cell| trial::ratio(cell, baseline));
                 gains.extend(ratio.zip(baseline.cache).map(|(ratio, cache)| Gain {
                     locality,
                     cache: cache.to_string(),
@@ -398,13 +395,7 @@ impl Tuner<'_> {
     ) -> Candidate {
         let challengers: Vec<String> = candidates.iter().map(Candidate::to_string).collect();
         let incumbent_name = incumbent.to_string();
-        let trial = Trial {
-            decision,
-            incumbent: &incumbent_name,
-            challengers: &challengers,
-            cells,
-            seed: self.settings.seed,
-        };
+        let trial = Trial { decision, incumbent: &incumbent_name, challengers: &challengers, cells };
         let winner = trial.decide(&mut self.evidence);
         candidates.iter().copied().find(|candidate| candidate.to_string() == winner).unwrap_or(incumbent)
     }
@@ -426,6 +417,7 @@ impl Tuner<'_> {
             memory: MemoryKind::Thp,
             evict_bytes: settings.evict_bytes,
             layout_rounds: LAYOUT_ROUNDS,
+            until: None,
             seed: settings.seed,
             counter: settings.counter,
             cpus: affinity::allowed_cpus().unwrap_or_default(),

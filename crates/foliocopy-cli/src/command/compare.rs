@@ -10,8 +10,10 @@ use clap::ValueEnum;
 use comfy_table::{CellAlignment, Table, presets};
 use foliocopy_measure::compare::{Change, Comparison, Difference, Measure, Pair, differences};
 use foliocopy_measure::result::{self, Cell, Results};
+use foliocopy_measure::verdict::Percent;
 
 use crate::exit::Exit;
+use crate::percent;
 use crate::printer;
 
 /// What `foliocopy compare` takes.
@@ -36,9 +38,9 @@ pub(crate) struct Args {
 /// What of the comparison is asked for here and by `bench --baseline`.
 #[derive(clap::Args)]
 pub(crate) struct Bounds {
-    /// Exit with 1 when a cell is slower than it was by more than this percentage beyond its interval
-    #[arg(long, value_name = "PERCENT", default_value = "3", value_parser = percent)]
-    threshold: f64,
+    /// The smallest difference that counts, in percent: a cell is faster or slower where its whole interval lies beyond
+    #[arg(long, value_name = "PERCENT", default_value = "2", value_parser = percent::parse)]
+    pub(crate) threshold: f64,
     /// What of old and new to hold against each other
     #[arg(long, value_enum, default_value_t = By::Throughput)]
     by: By,
@@ -68,13 +70,6 @@ impl From<By> for Measure {
             By::Speedup => Measure::SpeedUp,
         }
     }
-}
-
-fn percent(text: &str) -> Result<f64, String> {
-    let number = text.trim_end_matches('%').trim().parse().ok();
-    number
-        .filter(|percent| (0.0..100.0).contains(percent))
-        .ok_or_else(|| "a percentage is a number from 0 to below 100, such as 3".to_owned())
 }
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
@@ -265,7 +260,7 @@ fn summary(
     writeln!(output, "; geometric mean of new/old {}", means(None))?;
     if comparison.measure == Measure::Throughput && old.parameters.baseline == new.parameters.baseline {
         let moved = comparison.geometric_means(Some(&new.parameters.baseline));
-        let far = moved.iter().any(|(_, mean)| (mean - 1.0).abs() * 100.0 > how.bounds.threshold);
+        let far = moved.iter().any(|(_, mean)| (mean - 1.0).abs() > how.bounds.threshold);
         if far {
             writeln!(
                 output,
@@ -276,12 +271,12 @@ fn summary(
             )?;
         }
     }
-    let regressions: Vec<&Pair<'_>> = comparison.regressions(how.bounds.threshold / 100.0).collect();
+    let regressions: Vec<&Pair<'_>> = comparison.regressions(how.bounds.threshold).collect();
     if regressions.is_empty() {
-        writeln!(output, "No cell is slower by more than {} % beyond its interval.", how.bounds.threshold)?;
+        writeln!(output, "No cell is slower by more than {}.", Percent(how.bounds.threshold))?;
         return Ok(true);
     }
-    writeln!(output, "Slower by more than {} % beyond the interval:", how.bounds.threshold)?;
+    writeln!(output, "Slower by more than {}:", Percent(how.bounds.threshold))?;
     for pair in regressions {
         let ratio = pair.ratio.map_or(f64::NAN, |ratio| ratio.median);
         writeln!(output, "  {} {}: {ratio:.3}", pair.new.situation(), pair.new.contender)?;

@@ -142,9 +142,9 @@ fn card(machine: &Machine<'_>, named: bool) -> Markup {
                 p { "This CPU is emulated: what its copies take says nothing about any machine, so no speed is shown. The " (results.cells.len()) " cells were measured and checked." }
             } @else if let Some(verdict) = verdict {
                 dl.tiles {
-                    @for (cache, mean) in &verdict.geometric_means {
+                    @for (kind, mean) in &verdict.geometric_means {
                         div {
-                            dt { "geometric mean" @if let Some(cache) = cache { ", " (cache) } }
+                            dt { "geometric mean" @if !kind.is_empty() { ", " (kind) } }
                             dd { (format!("{:.2}×", mean.median)) small { (format!("{:.2} to {:.2}", mean.low, mean.high)) } }
                         }
                     }

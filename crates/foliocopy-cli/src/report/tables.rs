@@ -2,7 +2,7 @@
 
 use foliocopy_measure::result::{Cell, Results};
 use foliocopy_measure::size::Size;
-use foliocopy_measure::verdict::{Judge, Standing};
+use foliocopy_measure::verdict::{Rule, Standing};
 use maud::{Markup, html};
 
 use super::bars::interval;
@@ -27,11 +27,11 @@ pub(super) fn throughput(panel: &Panel<'_>) -> Markup {
 pub(super) fn speed_up(panel: &Panel<'_>) -> Markup {
     let baseline = &panel.machine.results.parameters.baseline;
     let contenders: Vec<&str> = panel.contenders().into_iter().filter(|name| name != baseline).collect();
-    let judge = Judge::of(panel.machine.results);
+    let rule = Rule::of(panel.machine.results);
     let caption = format!("Speed-up over {baseline}, and its 95 % interval; ▲ faster, ▼ slower");
     pivot(panel, &contenders, &caption, |cell| {
         let figure = interval(&cell.ratio_to_baseline?.interval);
-        Some(match judge.standing(cell)? {
+        Some(match rule.standing_of(cell)? {
             Standing::Faster => html! { span.good { (figure) " ▲" } },
             Standing::Slower => html! { span.bad { (figure) " ▼" } },
             Standing::Even | Standing::Undecided => html! { (figure) },
@@ -69,7 +69,7 @@ fn pivot(
 /// Every cell of `results`.
 pub(super) fn cells(results: &Results) -> Markup {
     let baseline = &results.parameters.baseline;
-    let judge = Judge::of(results);
+    let rule = Rule::of(results);
     let left_out = results.cells.len().saturating_sub(MOST_ROWS);
     html! {
         (scrolling("All cells", html! {
@@ -85,14 +85,14 @@ pub(super) fn cells(results: &Results) -> Markup {
                     th scope="col" { "corrected" }
                     th.text scope="col" { "verdict" }
                 } }
-                tbody { @for cell in results.cells.iter().take(MOST_ROWS) { (row(cell, baseline, judge)) } }
+                tbody { @for cell in results.cells.iter().take(MOST_ROWS) { (row(cell, baseline, rule)) } }
             }
         }))
         @if left_out > 0 { p { (left_out) " more cells are in the JSON file." } }
     }
 }
 
-fn row(cell: &Cell, baseline: &str, judge: Judge) -> Markup {
+fn row(cell: &Cell, baseline: &str, rule: Rule) -> Markup {
     let ratio = cell.ratio_to_baseline.filter(|_| cell.contender != baseline);
     html! {
         tr {
@@ -104,7 +104,7 @@ fn row(cell: &Cell, baseline: &str, judge: Judge) -> Markup {
             @if let Some(ratio) = ratio {
                 td { (interval(&ratio.interval)) }
                 td { (format!("{:.2} to {:.2}", ratio.corrected_low, ratio.corrected_high)) }
-                @match judge.standing(cell) {
+                @match rule.standing_of(cell) {
                     Some(Standing::Faster) => { td.text.good { "faster" } }
                     Some(Standing::Slower) => { td.text.bad { "slower" } }
                     Some(Standing::Undecided) => { td.text { "too few rounds" } }

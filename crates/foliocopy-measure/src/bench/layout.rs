@@ -83,10 +83,10 @@ impl Layout {
 
     /// Copies every folio with `copier`, in order, `repeats` times; scattered ones at once where it can.
     pub(super) fn copy(&mut self, copier: Copier, repeats: usize) {
-        if let (Some(copy), Some(Batch(batch))) = (copier.batch(), &self.batch) {
+        if let (Some(at_once), Some(Batch(batch))) = (copier.batch(), &self.batch) {
             for _ in 0..repeats {
                 // SAFETY: whole folios inside the two mappings (INVARIANT), which are ours and apart.
-                unsafe { copy(batch) };
+                unsafe { at_once.copy(batch) };
             }
             return;
         }

@@ -84,13 +84,9 @@ impl<'a> Sampler<'a> {
         })
     }
 
-    /// Takes other memory.
-    pub(super) fn lay_out_anew(&mut self, rng: &mut Rng) -> Result<(), MemoryError> {
-        if !self.case.keeps_old_layout() {
-            self.layouts.clear();
-        }
-        self.layouts = lay_out(self.plan, self.case, rng)?;
-        Ok(())
+    /// The memory, for whoever keeps it.
+    pub(super) fn into_layouts(self) -> Vec<Layout> {
+        self.layouts
     }
 
     /// Changes the order of the folios, and which of them are hot.
@@ -232,10 +228,10 @@ impl<'a> Sampler<'a> {
 
     fn warm_code(&mut self, copier: Copier) {
         let start = self.scratch.as_mut_ptr();
-        if let (Some(copy), true) = (copier.batch(), self.case.scattered) {
+        if let (Some(at_once), true) = (copier.batch(), self.case.scattered) {
             let (dst, src) = (start.cast(), start.wrapping_add(PAGE_SIZE).cast_const().cast());
             // SAFETY: the second page of the scratch to the first.
-            return unsafe { copy(&[FolioPair { dst, src, nr_pages: 1 }]) };
+            return unsafe { at_once.copy(&[FolioPair { dst, src, nr_pages: 1 }]) };
         }
         // SAFETY: as above.
         unsafe { copier.copy(start, start.add(PAGE_SIZE), copier.count(PAGE_SIZE)) };

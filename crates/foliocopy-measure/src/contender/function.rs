@@ -1,6 +1,7 @@
 //! The functions behind the contenders.
 
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
+use std::mem::offset_of;
 use std::num::NonZeroUsize;
 use std::ptr;
 use std::sync::{LazyLock, OnceLock};
@@ -14,41 +15,102 @@ use foliocopy::{
 pub type CopyFunction =
     unsafe extern "C" fn(dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void;
 
-/// Copies scattered folios at once. What it answers is not looked at: the verification of the cell shows it.
-pub(crate) type BatchFunction = unsafe fn(batch: &[FolioPair]);
+/// The signature of `foliocopy_copy_mc_pages()`, of which the last argument, where the error goes, may be null.
+pub(crate) type McFunction =
+    unsafe extern "C" fn(dst: *mut c_void, src: *const c_void, nr_pages: usize, error: *mut c_void) -> c_int;
 
-/// A function that copies, with what it counts in.
+/// The signature of `foliocopy_copy_folios()`, of which the last argument, where the failed pair goes, may be null. Its pairs are
+/// laid out as [`FolioPair`] is.
+pub(crate) type CFolios =
+    unsafe extern "C" fn(pairs: *const FolioPair, nr_pairs: usize, failed_pair: *mut usize) -> c_int;
+
+const _: () = {
+    assert!(size_of::<FolioPair>() == 3 * size_of::<usize>());
+    assert!(offset_of!(FolioPair, dst) == 0);
+    assert!(offset_of!(FolioPair, src) == size_of::<usize>());
+    assert!(offset_of!(FolioPair, nr_pages) == 2 * size_of::<usize>());
+};
+
+/// Copies scattered folios at once. What it answers is not looked at: the verification of the cell shows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Batch {
+    Rust(unsafe fn(batch: &[FolioPair])),
+    C(CFolios),
+}
+
+impl Batch {
+    /// Copies all of `pairs`.
+    ///
+    /// # Safety
+    ///
+    /// As [`foliocopy::copy_folios`].
+    pub(crate) unsafe fn copy(self, pairs: &[FolioPair]) {
+        match self {
+            // SAFETY: the caller's promises.
+            Self::Rust(copy) => unsafe { copy(pairs) },
+            // SAFETY: the caller's promises; the pairs are laid out as C has them, as asserted above.
+            Self::C(copy) => unsafe {
+                copy(pairs.as_ptr(), pairs.len(), ptr::null_mut());
+            },
+        }
+    }
+}
+
+/// A function that copies, with how it is called.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Copier {
-    function: CopyFunction,
-    unit: usize,
-    batch: Option<BatchFunction>,
+    call: Call,
+    batch: Option<Batch>,
+}
+
+/// What a function returns is not looked at.
+#[derive(Clone, Copy, Debug)]
+enum Call {
+    /// It counts bytes, as memcpy(3) does.
+    Bytes(CopyFunction),
+    /// It counts pages, as `foliocopy_copy_pages()` does.
+    Pages(CopyFunction),
+    /// It counts pages, as `foliocopy_copy_mc_pages()` does.
+    McPages(McFunction),
 }
 
 impl Copier {
     /// One that counts bytes, as memcpy(3) does.
     pub(crate) fn of_bytes(function: CopyFunction) -> Self {
-        Self { function, unit: 1, batch: None }
+        Self { call: Call::Bytes(function), batch: None }
     }
 
-    /// One that counts pages, as `foliocopy_copy_pages()` does. What it returns, an int, is not looked at.
+    /// One that counts pages, as `foliocopy_copy_pages()` does.
     pub(crate) fn of_pages(function: CopyFunction) -> Self {
-        Self { function, unit: PAGE_SIZE, batch: None }
+        Self { call: Call::Pages(function), batch: None }
+    }
+
+    /// One like `foliocopy_copy_mc_pages()`.
+    pub(crate) fn of_mc_pages(function: McFunction) -> Self {
+        Self { call: Call::McPages(function), batch: None }
     }
 
     /// One that copies scattered folios by `batch`, all at once.
-    pub(crate) fn with_batch(self, batch: BatchFunction) -> Self {
-        Self { batch: Some(batch), ..self }
+    pub(crate) fn with_batch(self, batch: unsafe fn(batch: &[FolioPair])) -> Self {
+        Self { batch: Some(Batch::Rust(batch)), ..self }
+    }
+
+    /// One that copies scattered folios by a function like `foliocopy_copy_folios()`.
+    pub(crate) fn with_c_batch(self, batch: CFolios) -> Self {
+        Self { batch: Some(Batch::C(batch)), ..self }
     }
 
     /// How it copies scattered folios, unless one by one.
-    pub(crate) fn batch(self) -> Option<BatchFunction> {
+    pub(crate) fn batch(self) -> Option<Batch> {
         self.batch
     }
 
     /// What to call [`Copier::copy`] with for `bytes` bytes, worked out outside of the measured loop.
     pub(crate) fn count(self, bytes: usize) -> usize {
-        bytes / self.unit
+        match self.call {
+            Call::Bytes(_) => bytes,
+            Call::Pages(_) | Call::McPages(_) => bytes / PAGE_SIZE,
+        }
     }
 
     /// Copies `count` units.
@@ -59,7 +121,16 @@ impl Copier {
     #[inline]
     pub(crate) unsafe fn copy(self, dst: *mut u8, src: *const u8, count: usize) {
         // SAFETY: the caller's promises.
-        unsafe { (self.function)(dst.cast(), src.cast(), count) };
+        unsafe {
+            match self.call {
+                Call::Bytes(copy) | Call::Pages(copy) => {
+                    copy(dst.cast(), src.cast(), count);
+                }
+                Call::McPages(copy) => {
+                    copy(dst.cast(), src.cast(), count, ptr::null_mut());
+                }
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::statistics::Interval;
 /// The threshold, from what is gained by it, size by size in ascending order. What is built in falls to the shortest size
 /// from which on something is gained, and rises past the longest that has less than `tolerable`. `None` where every size has.
 pub(super) fn decide(built_in: Option<usize>, gains: &[(u64, Interval)], tolerable: f64) -> Option<usize> {
-    let losing = gains.iter().rposition(|(_, gain)| gain.is_below(tolerable));
+    let losing = gains.iter().rposition(|(_, gain)| gain.high < tolerable);
     let built_in = built_in.unwrap_or(usize::MAX);
     if let Some(losing) = losing.filter(|losing| gains[*losing].0 as usize >= built_in) {
         return gains.get(losing + 1).map(|(bytes, _)| *bytes as usize);
@@ -14,7 +14,7 @@ pub(super) fn decide(built_in: Option<usize>, gains: &[(u64, Interval)], tolerab
         .iter()
         .rev()
         .skip_while(|(bytes, _)| *bytes as usize >= built_in)
-        .take_while(|(_, gain)| gain.is_above(1.0))
+        .take_while(|(_, gain)| gain.low > 1.0)
         .last();
     match even {
         Some((bytes, _)) => Some(*bytes as usize),

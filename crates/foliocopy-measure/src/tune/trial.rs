@@ -1,12 +1,13 @@
 //! One decision: whether somebody takes the place of what is built in.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 
 use foliocopy::profile::Evidence;
 
 use crate::result::Cell;
-use crate::statistics::{Bootstrap, CONFIDENCE, Interval, corrected_confidence, rounds_needed};
+use crate::statistics::{
+    CONFIDENCE, Interval, corrected_confidence, geometric_mean_interval, median_interval, rounds_needed,
+};
 
 /// A decision, by the names of the contenders.
 pub(super) struct Trial<'a> {
@@ -18,8 +19,6 @@ pub(super) struct Trial<'a> {
     pub(super) challengers: &'a [String],
     /// The cells that count.
     pub(super) cells: Vec<&'a Cell>,
-    /// Seed of the intervals.
-    pub(super) seed: u64,
 }
 
 impl Trial<'_> {
@@ -28,14 +27,14 @@ impl Trial<'_> {
         let challengers: Vec<&String> =
             self.challengers.iter().filter(|challenger| *challenger != self.incumbent).collect();
         evidence.extend(self.evidence(&challengers));
-        let confidence =
-            corrected_confidence(NonZeroUsize::new(challengers.len()).unwrap_or(NonZeroUsize::MIN));
+        let confidence = corrected_confidence(challengers.len());
         let faster = challengers.iter().filter_map(|challenger| {
             let groups = self.ratios(challenger);
             let rounds = groups.iter().map(Vec::len).min()?;
-            let speed_up = Bootstrap::of_geometric_mean(&groups, self.seed)?.interval(confidence);
+            let medians = groups.iter().map(|group| median_interval(group, confidence));
+            let speed_up = geometric_mean_interval(&medians.collect::<Option<Vec<_>>>()?)?;
             let enough = rounds >= rounds_needed(challengers.len());
-            (enough && speed_up.is_above(1.0)).then_some((*challenger, speed_up.median))
+            (enough && speed_up.low > 1.0).then_some((*challenger, speed_up.median))
         });
         let fastest = faster.max_by(|(_, one), (_, other)| one.total_cmp(other));
         fastest.map_or_else(|| self.incumbent.to_owned(), |(challenger, _)| challenger.clone())
@@ -57,12 +56,11 @@ impl Trial<'_> {
     /// too few rounds.
     pub(super) fn gains(&self, challenger: &str, with_read: bool) -> impl Iterator<Item = (u64, Interval)> {
         let sizes = self.situations().filter(move |cell| cell.dimensions.contains_key("then") == with_read);
-        let confidence =
-            corrected_confidence(NonZeroUsize::new(self.cells.len()).unwrap_or(NonZeroUsize::MIN));
+        let confidence = corrected_confidence(self.cells.len());
         sizes.filter_map(move |baseline| {
             let ratios = find(&self.cells, challenger, baseline)?.ratios_to(baseline);
             let enough = ratios.len() >= rounds_needed(self.cells.len());
-            let gain = Bootstrap::of_median(&ratios, self.seed)?.interval(confidence);
+            let gain = median_interval(&ratios, confidence)?;
             enough.then_some((baseline.folio_bytes, gain))
         })
     }
@@ -70,7 +68,7 @@ impl Trial<'_> {
     fn evidence(&self, challengers: &[&String]) -> Vec<Evidence> {
         let of = |baseline: &Cell| {
             let ratios = challengers.iter().filter_map(|challenger| {
-                let ratio = ratio(find(&self.cells, challenger, baseline)?, baseline, self.seed)?;
+                let ratio = ratio(find(&self.cells, challenger, baseline)?, baseline)?;
                 Some(((*challenger).clone(), rounded(ratio)))
             });
             Evidence {
@@ -93,8 +91,8 @@ pub(super) fn find<'a>(cells: &[&'a Cell], contender: &str, other: &Cell) -> Opt
 }
 
 /// The speed of `cell` as a ratio to `baseline`'s.
-pub(super) fn ratio(cell: &Cell, baseline: &Cell, seed: u64) -> Option<Interval> {
-    Some(Bootstrap::of_median(&cell.ratios_to(baseline), seed)?.interval(CONFIDENCE))
+pub(super) fn ratio(cell: &Cell, baseline: &Cell) -> Option<Interval> {
+    median_interval(&cell.ratios_to(baseline), CONFIDENCE)
 }
 
 /// Median, lower and upper end, as a profile keeps them: to four places.
@@ -121,7 +119,6 @@ mod tests {
             incumbent: "slow",
             challengers: &challengers,
             cells: cells.iter().collect(),
-            seed: 1,
         };
         (trial.decide(&mut evidence), evidence)
     }
@@ -166,7 +163,6 @@ mod tests {
             incumbent: "slow",
             challengers: &["fast".to_owned()],
             cells: cells.iter().collect(),
-            seed: 1,
         };
         let medians = |with_read| -> Vec<_> {
             trial.gains("fast", with_read).map(|(bytes, gain)| (bytes, rounded(gain)[0])).collect()
