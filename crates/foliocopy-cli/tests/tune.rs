@@ -49,7 +49,9 @@ fn writes_a_profile_that_a_policy_follows() {
         .assert()
         .code(0)
         .stdout(contains("in a process:").and(contains("in a kernel:")).and(contains("past the cache")))
-        .stdout(contains("So few rounds decide little").and(contains("agree: it would change nothing")))
+        .stdout(
+            contains("undecided: process.page: ").and(contains("What is undecided stays as it is built in.")),
+        )
         .stdout(contains("export FOLIOCOPY_PROFILE="))
         .stdout(contains('\u{1b}').not())
         .stderr(contains('\r').not());

@@ -2,11 +2,11 @@
 
 mod case;
 mod layout;
+mod run;
 mod sampler;
 
 use std::time::{Duration, Instant};
 
-use fastrand::Rng;
 use thiserror::Error;
 
 use crate::contender::Contender;
@@ -14,12 +14,13 @@ use crate::eviction::EvictionBuffer;
 use crate::latency::TimeStampCounter;
 use crate::memory::{Available, MemoryError, MemoryKind};
 use crate::result::{Cache, Cell, MemoryGiven};
-use crate::statistics::{corrected_confidence, median_interval, paired_ratios, rounds_needed};
+use crate::statistics::{corrected_confidence, median_interval, rounds_needed};
 use crate::turns::{self, Visit};
 
 pub use case::{Case, Crew, Then};
 use layout::Layout;
-use sampler::{Sample, Sampler};
+use run::CaseRun;
+use sampler::Sampler;
 
 /// What is to be measured, and how.
 #[derive(Debug)]
@@ -60,8 +61,8 @@ pub struct Until {
 }
 
 impl Until {
-    /// Whether these ratios are precise enough.
-    pub(crate) fn suffices(&self, ratios: &[f64]) -> bool {
+    /// Whether these ratios, one a round, are precise enough.
+    pub fn suffices(&self, ratios: &[f64]) -> bool {
         ratios.len() >= rounds_needed(self.tests)
             && median_interval(ratios, corrected_confidence(self.tests))
                 .is_some_and(|interval| interval.width() <= self.width)
@@ -194,23 +195,15 @@ pub(crate) struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     pub(crate) fn new(plan: &'a Plan) -> Result<Self, BenchError> {
-        let run = |(index, case): (usize, &'a Case)| {
-            let contenders: Vec<&Contender> =
-                plan.contenders.iter().filter(|contender| case.admits(contender)).collect();
-            CaseRun {
-                case,
-                series: contenders.iter().map(|_| Series::default()).collect(),
-                contenders,
-                given: MemoryGiven { on_node_bytes: Some(0), ..MemoryGiven::default() },
-                nodes: (None, None),
-                spent: Duration::ZERO,
-                rng: Rng::with_seed(plan.seed ^ (index as u64) << 32),
-            }
-        };
         Ok(Self {
             plan,
             eviction: EvictionBuffer::new(if plan.evicts() { plan.evict_bytes } else { 0 })?,
-            runs: plan.cases.iter().enumerate().map(run).collect(),
+            runs: plan
+                .cases
+                .iter()
+                .enumerate()
+                .map(|(index, case)| CaseRun::new(plan, index, case))
+                .collect(),
             kept: Vec::new(),
         })
     }
@@ -241,139 +234,6 @@ impl<'a> Bench<'a> {
     /// What was measured, of cases in order.
     pub(crate) fn into_cells(self) -> Vec<Cell> {
         self.runs.into_iter().flat_map(CaseRun::into_cells).collect()
-    }
-}
-
-/// One case being measured.
-struct CaseRun<'a> {
-    case: &'a Case,
-    contenders: Vec<&'a Contender>,
-    /// Of each contender.
-    series: Vec<Series>,
-    given: MemoryGiven,
-    nodes: (Option<u32>, Option<u32>),
-    spent: Duration,
-    rng: Rng,
-}
-
-impl CaseRun<'_> {
-    /// The rounds of one visit.
-    fn measure(
-        &mut self,
-        plan: &Plan,
-        sampler: &mut Sampler<'_>,
-        until: Option<Instant>,
-        observer: &mut dyn Observer,
-    ) -> Result<Visit, BenchError> {
-        if self.rounds() == 0 {
-            for contender in &self.contenders {
-                if observer.interrupted() {
-                    return Ok(Visit::Interrupted);
-                }
-                sampler.verify(contender)?;
-            }
-            self.nodes = sampler.nodes();
-        }
-        add(&mut self.given, &sampler.given());
-        let mut order: Vec<usize> = (0..self.contenders.len()).collect();
-        for round in 0..plan.layout_rounds.min(plan.rounds - self.rounds()) {
-            if round > 0 && until.is_some_and(|until| Instant::now() >= until) {
-                break;
-            }
-            sampler.shuffle(&mut self.rng);
-            self.rng.shuffle(&mut order);
-            let mut samples: Vec<Option<Sample>> = self.contenders.iter().map(|_| None).collect();
-            for &contender in &order {
-                if observer.interrupted() {
-                    return Ok(Visit::Interrupted);
-                }
-                samples[contender] = Some(sampler.sample(self.contenders[contender], &mut self.rng));
-            }
-            for (series, sample) in self.series.iter_mut().zip(samples.into_iter().flatten()) {
-                series.push(sample);
-            }
-        }
-        Ok(match self.has_enough(plan) {
-            true => Visit::Enough,
-            false => Visit::More(f64::from(self.rounds()) / f64::from(plan.rounds)),
-        })
-    }
-
-    fn rounds(&self) -> u32 {
-        self.series.first().map_or(0, |series| series.copies.len() as u32)
-    }
-
-    fn has_enough(&self, plan: &Plan) -> bool {
-        let precise = |until: &Until| {
-            let baseline = self.contenders.iter().position(|contender| contender.name() == until.baseline);
-            baseline.is_some_and(|baseline| {
-                let others = self.series.iter().enumerate().filter(|(index, _)| *index != baseline);
-                others
-                    .map(|(_, series)| paired_ratios(&series.copies, &self.series[baseline].copies))
-                    .all(|ratios| until.suffices(&ratios))
-            })
-        };
-        self.rounds() >= plan.rounds || plan.until.as_ref().is_some_and(precise)
-    }
-
-    fn into_cells(self) -> Vec<Cell> {
-        let Self { case, contenders, series, given, nodes, spent, .. } = self;
-        let measured = contenders.iter().zip(series).filter(|(_, series)| !series.copies.is_empty());
-        let cells = measured.flat_map(|(contender, series)| {
-            let of_situation = Cell {
-                cache: Some(case.cache),
-                src_node: nodes.0,
-                dst_node: nodes.1,
-                dimensions: case.dimensions(),
-                memory: Some(given.clone()),
-                seconds: Some(spent.as_secs_f64()),
-                ..Cell::new(contender.name(), case.folio_bytes, vec![0.0])
-            };
-            series.into_cells(&of_situation)
-        });
-        cells.collect()
-    }
-}
-
-/// One contender's samples, one a round.
-#[derive(Default)]
-struct Series {
-    copies: Vec<f64>,
-    with_read: Vec<f64>,
-    victim_before: Vec<f64>,
-    victim_after: Vec<f64>,
-    latencies: Vec<Vec<u32>>,
-}
-
-impl Series {
-    fn push(&mut self, sample: Sample) {
-        self.copies.push(sample.copy_gbps);
-        self.with_read.extend(sample.with_read_gbps);
-        self.victim_before.extend(sample.victim_gbps.map(|(before, _)| before));
-        self.victim_after.extend(sample.victim_gbps.map(|(_, after)| after));
-        if !sample.latencies.is_empty() {
-            self.latencies.push(sample.latencies);
-        }
-    }
-
-    /// The cells of one contender, of which `like` has all but the figures.
-    fn into_cells(self, like: &Cell) -> Vec<Cell> {
-        let cell = |samples: Vec<f64>, dimension: Option<(&str, &str)>| {
-            let mut cell = like.clone().with_samples(samples);
-            cell.dimensions.extend(dimension.map(|(name, value)| (name.to_owned(), value.to_owned())));
-            cell
-        };
-        let mut cells = vec![Cell { latency_cycles: self.latencies, ..cell(self.copies, None) }];
-        for (samples, dimension) in [
-            (self.with_read, ("then", "read")),
-            (self.victim_before, ("victim", "before")),
-            (self.victim_after, ("victim", "after")),
-        ] {
-            if !samples.is_empty() {
-                cells.push(cell(samples, Some(dimension)));
-            }
-        }
-        cells
     }
 }
 

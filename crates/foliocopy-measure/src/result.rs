@@ -74,6 +74,19 @@ impl Results {
         situations
     }
 
+    /// Leaves the cells of `contenders` and of the baseline. The intervals stay corrected for all that was measured. Answers the name
+    /// of which there is no cell, if any.
+    pub fn retain_contenders<'a>(&mut self, contenders: &'a [String]) -> Result<(), &'a str> {
+        for contender in contenders {
+            if !self.cells.iter().any(|cell| cell.contender == *contender) {
+                return Err(contender);
+            }
+        }
+        let baseline = &self.parameters.baseline;
+        self.cells.retain(|cell| cell.contender == *baseline || contenders.contains(&cell.contender));
+        Ok(())
+    }
+
     /// How many cells are held against a baseline: what intervals are corrected for.
     pub fn tests(&self) -> usize {
         let baseline = &self.parameters.baseline;

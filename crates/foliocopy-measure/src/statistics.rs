@@ -5,6 +5,7 @@
 //! Its interval is the sign test's ([`median_interval`]): no assumption about the shape of the noise, which here is skewed
 //! and has outliers.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,23 @@ pub fn geometric_mean(values: &[f64]) -> Option<f64> {
 /// (an interrupted run) are left out.
 pub fn paired_ratios(samples: &[f64], baseline: &[f64]) -> Vec<f64> {
     samples.iter().zip(baseline).map(|(sample, baseline)| sample / baseline).collect()
+}
+
+/// The best of several series of one length, a sample a round: in every second round the sample of the series whose median over the
+/// other rounds is the largest, and the other way round. The largest of several noisy figures is too large; chosen by one half of
+/// the rounds and taken from the other, it is not. A single round has no other half and chooses for itself. `None` of no series.
+pub fn best_of_halves(series: &[&[f64]]) -> Option<Vec<f64>> {
+    let rounds = series.first()?.len();
+    let best_of = |half: usize| {
+        let half = half.min(rounds.saturating_sub(1));
+        let median_of =
+            |samples: &[f64]| median(&samples.iter().skip(half).step_by(2).copied().collect::<Vec<_>>());
+        series
+            .iter()
+            .max_by(|one, other| median_of(one).partial_cmp(&median_of(other)).unwrap_or(Ordering::Equal))
+    };
+    let best_of = [best_of(0)?, best_of(1)?];
+    Some((0..rounds).map(|round| best_of[1 - round % 2][round]).collect())
 }
 
 /// A median with the interval that holds it at some confidence.
@@ -212,6 +230,27 @@ mod tests {
         for (found, expected) in [(interval.low, 2.0 / 1.2f64.sqrt()), (interval.high, 2.0 * 1.2f64.sqrt())] {
             assert!((found - expected).abs() < 1e-12, "{interval:?}");
         }
+    }
+
+    #[test]
+    fn the_best_of_many_alike_is_no_better_than_one() {
+        let mut rng = Rng::with_seed(4);
+        let series: Vec<Vec<f64>> =
+            (0..15).map(|_| (0..200).map(|_| 1.0 + 0.2 * rng.f64()).collect()).collect();
+        let best = best_of_halves(&series.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
+        let inflated = (0..200).map(|round| series.iter().map(|samples| samples[round]).fold(0.0, f64::max));
+        assert!((mean(&best).unwrap() - 1.1).abs() < 0.015);
+        assert!(mean(&inflated.collect::<Vec<_>>()).unwrap() > 1.18);
+    }
+
+    #[test]
+    fn the_best_is_taken_where_it_was_not_chosen() {
+        let series: [&[f64]; 2] = [&[9.0, 1.0, 9.0, 1.0], &[2.0, 3.0, 2.0, 3.0]];
+        // Even rounds choose the first and odd ones the second.
+        assert_eq!(best_of_halves(&series), Some(vec![2.0, 1.0, 2.0, 1.0]));
+        assert_eq!(best_of_halves(&series[..1]), Some(series[0].to_vec()));
+        assert_eq!(best_of_halves(&[&[1.0], &[2.0]]), Some(vec![2.0]));
+        assert_eq!(best_of_halves(&[]), None);
     }
 
     #[test]

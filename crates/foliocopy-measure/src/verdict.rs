@@ -2,11 +2,14 @@
 
 use std::fmt;
 
-use crate::result::{Cell, Results, Situation};
+use crate::result::{Cell, Origin, Results, Situation};
 use crate::statistics::{Interval, geometric_mean_interval, rounds_needed};
 
 /// The smallest difference that counts unless told otherwise: 0.02 is 2 %.
 pub const MINIMAL_EFFECT: f64 = 0.02;
+
+/// How many cells are named at most.
+const SHOWN: usize = 12;
 
 /// Beyond so many times the rounds it had, a cell is not promised a decision.
 const PATIENCE: f64 = 100.0;
@@ -96,18 +99,24 @@ impl Rule {
         }
     }
 
-    /// What it takes to decide whether `cell` is slower: an interval shrinks with the square root of the rounds. `None` where the
-    /// ratio lies so near the smallest difference that counts that no patience suffices, or there is none.
-    pub fn to_decide(self, cell: &Cell) -> Option<ToDecide> {
-        let Interval { median, low, high } = cell.ratio_to_baseline?.corrected();
-        let rounds = cell.samples_gbps.len();
+    /// How many times the observations it takes to decide whether a ratio is slower: an interval shrinks with the square root of
+    /// their number. `None` where the ratio lies so near the smallest difference that counts that no patience suffices.
+    pub fn times_to_decide(self, corrected: Interval) -> Option<f64> {
+        let Interval { median, low, high } = corrected;
         let distance = median - (1.0 - self.minimal_effect);
         let reach = if distance > 0.0 { median - low } else { high - median };
+        let times = (reach / distance).powi(2).max(1.0);
+        (times <= PATIENCE).then_some(times)
+    }
+
+    /// What it takes to decide whether `cell` is slower. `None` where no patience suffices, or nothing is to be decided.
+    pub fn to_decide(self, cell: &Cell) -> Option<ToDecide> {
+        let rounds = cell.samples_gbps.len() as f64;
         // Too few rounds have no interval to reckon from.
-        let least = (self.rounds_needed as f64 / rounds as f64).max(1.0);
-        let times = (reach / distance).powi(2).max(1.0) * least;
-        (times <= PATIENCE * least).then(|| ToDecide {
-            rounds: (rounds as f64 * times).ceil() as usize,
+        let least = (self.rounds_needed as f64 / rounds).max(1.0);
+        let times = self.times_to_decide(cell.ratio_to_baseline?.corrected())? * least;
+        Some(ToDecide {
+            rounds: (rounds * times).ceil() as usize,
             seconds: cell.seconds.map(|seconds| seconds * times),
         })
     }
@@ -153,6 +162,24 @@ pub struct Verdict<'a> {
 }
 
 impl<'a> Verdict<'a> {
+    /// The verdicts that these results are made for: on the new build, or on foliocopy. Where it was not measured, or is not shown, on
+    /// everybody else.
+    pub fn all(results: &'a Results) -> Vec<Self> {
+        let ours: &[&str] = match results.origin {
+            Origin::Kernel => &["foliocopy", "foliocopy-mc"],
+            Origin::UserSpace => &["foliocopy", crate::gate::NEW],
+        };
+        let ours: Vec<Self> = ours.iter().filter_map(|contender| Self::of(results, contender)).collect();
+        if !ours.is_empty() || results.command == "roofline" {
+            return ours;
+        }
+        let mut others: Vec<&str> = results.cells.iter().map(|cell| cell.contender.as_str()).collect();
+        others.sort_unstable();
+        others.dedup();
+        others.retain(|contender| *contender != results.parameters.baseline);
+        others.into_iter().filter_map(|contender| Self::of(results, contender)).collect()
+    }
+
     /// Judges `contender`. `None` where it has no ratios, or where the timings are an emulator's.
     pub fn of(results: &'a Results, contender: &'a str) -> Option<Self> {
         if results.environment.emulated {
@@ -210,7 +237,6 @@ impl<'a> Verdict<'a> {
 
     /// A line for each undecided cell with how long a run takes that decides it, and one for all of them.
     pub fn open_questions(&self) -> Vec<String> {
-        const SHOWN: usize = 8;
         let mut lines: Vec<String> = Vec::new();
         let mut seconds: Vec<(Situation<'_>, f64)> = Vec::new();
         for cell in &self.undecided {
@@ -288,10 +314,13 @@ impl fmt::Display for Verdict<'_> {
                 self.slower.len(),
                 self.cells
             )?;
-            for (index, cell) in self.slower.iter().enumerate() {
+            for (index, cell) in self.slower.iter().take(SHOWN).enumerate() {
                 write!(f, "{}{}", if index == 0 { "" } else { ", " }, cell.situation())?;
             }
-            write!(f, ")")?;
+            match self.slower.len().saturating_sub(SHOWN) {
+                0 => write!(f, ")")?,
+                more => write!(f, ", and {more} more)")?,
+            }
         }
         if !self.is_open() && !self.undecided.is_empty() {
             write!(f, ", {} undecided", self.undecided.len())?;

@@ -6,7 +6,7 @@ mod plan;
 mod preset;
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,7 +18,7 @@ use foliocopy_measure::bench::{Observer, Outcome, Plan};
 use foliocopy_measure::gate::{self, Gate};
 use foliocopy_measure::latency::TimeStampCounter;
 use foliocopy_measure::memory::{Available, MemoryKind};
-use foliocopy_measure::result::{self, Cache, Origin, PolicyChoice, ReadError, Results, SCHEMA_VERSION};
+use foliocopy_measure::result::{Cache, Origin, PolicyChoice, Results, SCHEMA_VERSION};
 use foliocopy_measure::size::Size;
 use foliocopy_measure::topology::Topology;
 use foliocopy_measure::verdict::Verdict;
@@ -26,7 +26,7 @@ use foliocopy_measure::warning::Warning;
 use foliocopy_measure::{affinity, environment};
 
 use crate::budget;
-use crate::command::compare::{self, Bounds, How};
+use crate::command::compare::{self, Bounds, How, Run};
 use crate::exit::Exit;
 use crate::export::ExportArgs;
 use crate::interrupt::Interrupt;
@@ -134,9 +134,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "OLD", help_heading = "Comparison", conflicts_with_all = ["contenders", "rounds", "preset", "then",
         "copiers", "threads", "scatter", "baseline", "roofline", "layout_rounds"])]
     against: Option<PathBuf>,
-    /// Compare with these older results of the same bench on this CPU; exit code 1 where something became slower
-    #[arg(long, value_name = "FILE", help_heading = "Comparison")]
-    baseline: Option<PathBuf>,
+    /// Compare with older results of the same bench on this CPU, of several runs at best; exit code 1 where something became slower
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Comparison")]
+    baseline: Vec<PathBuf>,
     #[command(flatten, next_help_heading = "Comparison")]
     bounds: Bounds,
     /// Print percents of the limits that `foliocopy roofline --export-json FILE` found
@@ -202,8 +202,7 @@ impl std::str::FromStr for CpuChoice {
 /// Measures, prints, exports.
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let exports = args.exports.open()?;
-    let old =
-        args.baseline.as_deref().map(|file| Ok::<_, ReadError>((file, result::read(file)?))).transpose()?;
+    let old = Run::read(&args.baseline)?;
     apply_mask(&args)?;
     let counter = TimeStampCounter::detect();
     let topology = Topology::detect();
@@ -230,9 +229,9 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         }
         None => Work::Bench(plan),
     };
-    let mut results = Results {
+    let results = Results {
         schema_version: SCHEMA_VERSION,
-        program: concat!("foliocopy ", env!("CARGO_PKG_VERSION")).to_owned(),
+        program: crate::PROGRAM.to_owned(),
         command: work.command().to_owned(),
         origin: Origin::UserSpace,
         started: String::new(),
@@ -244,9 +243,11 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         cells: vec![],
     };
     let how = How { bounds: &args.bounds, changed: true, force: false };
-    if let Some((file, old)) = &old {
-        compare::permit_machines(file, old, "this bench", &results, &how)?;
+    let mut this = compare::Run { name: "this bench".to_owned(), results };
+    for old in &old {
+        compare::permit(old, &this, &how)?;
     }
+    let results = &mut this.results;
 
     let printer = Printer { to_standard_error: exports.to_standard_output(), quiet: args.quiet };
     let auto: Vec<PolicyChoice> = results
@@ -283,28 +284,29 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     results.cells = outcome.cells;
     results.rate();
     let mut after = shares.map(Warning::about_activity).unwrap_or_default();
-    after.extend(Warning::about_cells(&results, args.memory));
+    after.extend(Warning::about_cells(results, args.memory));
     results.warnings = before.iter().chain(&after).map(ToString::to_string).collect();
 
     printer.result(&match args.against {
-        Some(_) => against::table(&results),
-        None => table::tables(&results, printer.width()),
+        Some(_) => against::table(results),
+        None => table::tables(results, printer.width()),
     })?;
-    let verdict = Verdict::of(&results, judged);
-    printer.result(&verdict_text(&results, verdict.as_ref()))?;
+    let verdict = Verdict::of(results, judged);
+    printer.result(&verdict_text(results, verdict.as_ref()))?;
     printer.warn(&after)?;
     if let Some(limits) = &limits {
-        printer.result(&format!("\n{}", limits.table(&results)))?;
+        printer.result(&format!("\n{}", limits.table(results)))?;
     }
     let mut good = verdict.is_none_or(|verdict| verdict.is_good());
-    if let Some((file, old)) = &old {
+    if !old.is_empty() {
         let mut text = Vec::from(b"\n");
         // The comparison alone was asked for.
-        good = compare::print(&mut text, (file, old), (Path::new("this bench"), &results), &how)?;
+        good = compare::print(&mut text, &old, std::slice::from_ref(&this), &how)?;
         printer.result(&String::from_utf8_lossy(&text))?;
     }
+    let results = &this.results;
     printer.aside(HOW_TO_GO_ON)?;
-    exports.write(&results)?;
+    exports.write(results)?;
     Ok(match (results.complete, good) {
         (false, _) => Exit::Interrupted,
         (true, false) => Exit::Negative,

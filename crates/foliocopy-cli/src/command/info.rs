@@ -74,7 +74,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let built_in = Policy::new(*policy.cpu(), Registers::Vector);
     let profile = Standing::at_hand(&built_in, environment.cpu.microcode.as_deref());
     let info = Info {
-        program: concat!("foliocopy ", env!("CARGO_PKG_VERSION")),
+        program: crate::PROGRAM,
         environment,
         primitives: Primitive::ALL
             .iter()

@@ -1,5 +1,7 @@
 //! `foliocopy tune`: measures this CPU and writes what it found as a profile.
 
+mod undecided;
+
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
@@ -9,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
-use foliocopy::profile::{Evidence, PROFILE_VERSION, ProfiledCpu};
+use foliocopy::profile::{PROFILE_VERSION, ProfiledCpu};
 use foliocopy::{Decisions, Policy, Profile, Registers};
 use foliocopy_measure::latency::TimeStampCounter;
 use foliocopy_measure::result::Environment;
@@ -118,7 +120,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     };
     let profile = Profile {
         version: PROFILE_VERSION,
-        program: concat!("foliocopy ", env!("CARGO_PKG_VERSION")).to_owned(),
+        program: crate::PROGRAM.to_owned(),
         measured: humantime::format_rfc3339_seconds(started).to_string(),
         cpu: profiled(&policy, &environment),
         process: tuned.process,
@@ -126,7 +128,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         gains: tuned.gains,
         evidence: tuned.evidence,
     };
-    printer.result(&found(&profile, &policy))?;
+    printer.result(&found(&profile, &policy, args.time))?;
     if args.emit == Some(Emit::Kernel) {
         Printer { to_standard_error: false, quiet: false }.result(&module_parameters(&profile))?;
     }
@@ -182,24 +184,21 @@ fn profiled(policy: &Policy, environment: &Environment) -> ProfiledCpu {
 }
 
 /// What was found, beside what is built in.
-fn found(profile: &Profile, policy: &Policy) -> String {
+fn found(profile: &Profile, policy: &Policy, time: Duration) -> String {
     let kernel = Policy::new(*policy.cpu(), Registers::GeneralPurpose);
     let built_in = [("in a process", *policy.decisions()), ("in a kernel", *kernel.decisions())];
     let mut text = String::new();
     for ((place, built_in), tuned) in built_in.into_iter().zip([profile.process, profile.kernel]) {
         let _ = writeln!(text, "{place}:\n{}", profile::beside(&built_in, &tuned));
     }
-    if most_rounds(&profile.evidence) < RELIABLE_ROUNDS {
-        text += "So few rounds decide little: a longer --time may find more.\n";
+    let undecided = undecided::lines(&profile.evidence, time);
+    match undecided.is_empty() {
+        true => text + &profile::help(profile, policy),
+        false if profile.process == *policy.decisions() => {
+            text + &undecided + "What is undecided stays as it is built in.\n"
+        }
+        false => text + &undecided + &profile::help(profile, policy),
     }
-    text + &profile::help(profile, policy)
-}
-
-/// Below this, five candidates can hardly be told apart.
-const RELIABLE_ROUNDS: usize = 15;
-
-fn most_rounds(evidence: &[Evidence]) -> usize {
-    evidence.iter().map(|evidence| evidence.rounds).max().unwrap_or(0)
 }
 
 fn how_to_use(path: &Path) -> String {

@@ -101,8 +101,8 @@ impl<'a> Figures<'a> {
             let title = format!("Speed-up, {}", self.heading(panel));
             // One axis for all panels of a machine: a small gain beside a large one must look small.
             let cells = self.panels_of(panel.machine).flat_map(|panel| &panel.cells);
-            let range = Range::of(cells.filter_map(|cell| Some(cell.ratio_to_baseline?.interval)));
-            let subtitle = "median ratio within a round and its 95 % interval; right is better".into();
+            let range = Range::of(cells.filter_map(|cell| Some(cell.ratio_to_baseline?.corrected())));
+            let subtitle = "median ratio within a round and its interval, at 99 % for all cells together; right is better".into();
             bars::draw(title, subtitle, baseline, &groups, range, &self.looks)
         })
     }
@@ -322,7 +322,7 @@ fn bar(cell: &Cell, baseline: &str, rule: Rule) -> Option<Bar> {
     Some(Bar {
         label: cell.contender.clone(),
         contender: cell.contender.clone(),
-        ratio: ratio.interval,
+        ratio: ratio.corrected(),
         decided,
     })
 }
