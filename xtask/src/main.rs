@@ -3,6 +3,7 @@
 mod dist;
 mod test;
 mod upstream;
+mod verdicts;
 mod vm;
 
 use clap::Parser;
@@ -16,6 +17,8 @@ enum Command {
     Test(test::Args),
     /// Apply the patch series of kmod/upstream to Debian's Linux source, compile what it touches, and check it
     Upstream(upstream::Args),
+    /// Find out how often the verdicts of this machine are wrong, for hours
+    Verdicts(verdicts::Args),
     /// Test the kernel modules in a stock Debian kernel under QEMU
     Vm(vm::Args),
 }
@@ -28,6 +31,7 @@ fn main() -> anyhow::Result<()> {
         Command::Dist(args) => dist::run(&shell, args),
         Command::Test(args) => test::run(&shell, args),
         Command::Upstream(args) => upstream::run(&shell, args),
+        Command::Verdicts(args) => verdicts::run(&shell, args),
         Command::Vm(args) => vm::run(&shell, args),
     }
 }

@@ -113,7 +113,9 @@ fn limits_are_drawn_over_working_sets() {
     results.rate();
     let page = results::page(&[results]);
     assert_eq!(page.matches("A line chart of throughput in GB/s against working set.").count(), 1);
-    assert!(page.contains("Throughput, threads 1") && page.contains("the copy limit of a round"));
+    assert!(
+        page.contains("Throughput, threads 1") && page.contains("the copy limit is the fastest copying loop")
+    );
 }
 
 #[test]

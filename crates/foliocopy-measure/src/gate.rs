@@ -30,6 +30,17 @@ pub const NEW: &str = "new";
 /// The dimension that tells which interface copied.
 pub const API: &str = "api";
 
+/// The interfaces that can be held against each other, those of the C library first.
+pub const INTERFACES: [&str; 7] = [
+    "c:copy_pages",
+    "c:copy_folios",
+    "c:copy_mc_pages",
+    "rust:copy_pages",
+    "rust:copy_mc_pages",
+    "rust:copy_folios",
+    "rust:copy_mc_folios",
+];
+
 /// What is to be held against each other.
 #[derive(Debug)]
 pub struct Gate {
@@ -113,8 +124,8 @@ impl Gate {
         let mut cells: Vec<Cell> = bench.map(Bench::into_cells).unwrap_or_default();
         for cell in &mut cells {
             let api = match cell.dimensions.remove("folios") {
-                Some(_) => "C copy_folios",
-                None => "C copy_pages",
+                Some(_) => INTERFACES[1],
+                None => INTERFACES[0],
             };
             cell.dimensions.insert(API.to_owned(), api.to_owned());
         }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use clap::builder::PossibleValuesParser;
 use foliocopy::{Features, Locality, Policy};
 use foliocopy_measure::activity::Activity;
 use foliocopy_measure::bench::{Observer, Outcome, Plan};
@@ -134,6 +135,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "OLD", help_heading = "Comparison", conflicts_with_all = ["contenders", "rounds", "preset", "then",
         "copiers", "threads", "scatter", "baseline", "roofline", "layout_rounds"])]
     against: Option<PathBuf>,
+    /// Hold these interfaces against each other alone
+    #[arg(long = "interface", value_name = "NAME", value_parser = PossibleValuesParser::new(gate::INTERFACES),
+        requires = "against", help_heading = "Comparison")]
+    interfaces: Vec<String>,
     /// Compare with older results of the same bench on this CPU, of several runs at best; exit code 1 where something became slower
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Comparison")]
     baseline: Vec<PathBuf>,
@@ -223,7 +228,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let mut parameters = plan::parameters(&args, &plan, &pairs, cpu);
     let work = match &args.against {
         Some(old) => {
-            let (gate, contenders) = against::gate(old, plan)?;
+            let (gate, contenders) = against::gate(old, &args.interfaces, plan)?;
             (parameters.baseline, parameters.contenders) = (gate::OLD.to_owned(), contenders);
             Work::Gate(gate)
         }

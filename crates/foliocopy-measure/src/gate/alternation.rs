@@ -37,7 +37,7 @@ pub struct Side {
 /// One interface that both builds have.
 #[derive(Clone, Debug)]
 pub struct Api {
-    /// Its name, such as `Rust copy_pages`.
+    /// Its name, one of [`super::INTERFACES`].
     pub name: String,
     /// The contender that copies by it.
     pub contender: String,
@@ -159,8 +159,8 @@ impl Alternation {
         if observer.interrupted() || output.status.code() == Some(130) {
             return Ok(None);
         }
-        // 1 is a verdict of its own, of too few rounds.
-        if !matches!(output.status.code(), Some(0 | 1)) {
+        // With results 1 is a verdict of its own, of few rounds.
+        if !matches!(output.status.code(), Some(0 | 1)) || output.stdout.is_empty() {
             let said = String::from_utf8_lossy(&output.stderr);
             let said = said.trim().trim_start_matches("error: ").to_owned();
             let said = if said.is_empty() { output.status.to_string() } else { said };

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use comfy_table::{CellAlignment, Table, presets};
 use foliocopy_measure::bench::{Case, Plan, Until};
 use foliocopy_measure::contender::Contender;
-use foliocopy_measure::gate::{API, Alternation, Api, Gate, How, NEW, OLD, Side};
+use foliocopy_measure::gate::{API, Alternation, Api, Gate, How, INTERFACES, NEW, OLD, Side};
 use foliocopy_measure::result::{self, Cell, Results};
 use foliocopy_measure::size::Size;
 use foliocopy_measure::verdict::Rule;
@@ -91,8 +91,8 @@ fn measures_alone(program: &Path) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// What is measured, and how its results describe the two builds.
-pub(super) fn gate(old: &Path, plan: Plan) -> Result<(Gate, Vec<result::Contender>)> {
+/// What is measured of the `interfaces`, of all where none is named, and how its results describe the two builds.
+pub(super) fn gate(old: &Path, interfaces: &[String], plan: Plan) -> Result<(Gate, Vec<result::Contender>)> {
     let (old, mut new) = (Build::at(old)?, Build::this());
     if old.library.is_none() {
         new.library = None;
@@ -102,7 +102,16 @@ pub(super) fn gate(old: &Path, plan: Plan) -> Result<(Gate, Vec<result::Contende
     if old.program.is_none() {
         new.program = None;
     }
-    let contenders = vec![old.describe(OLD), new.describe(NEW)];
+    let libraries = old.library.as_deref().zip(new.library.as_deref());
+    let programs = old.program.as_deref().zip(new.program.as_deref());
+    let has =
+        |interface: &str| if interface.starts_with("c:") { libraries.is_some() } else { programs.is_some() };
+    let wanted = |interface: &str| {
+        has(interface) && (interfaces.is_empty() || interfaces.iter().any(|wanted| wanted == interface))
+    };
+    if let Some(missing) = interfaces.iter().find(|interface| !has(interface)) {
+        bail!("nothing to compare {missing} with: it takes {LIBRARY} or {PROGRAM} of both builds");
+    }
 
     let plain = plan.cases.clone();
     let batches: Vec<Case> = plain
@@ -110,64 +119,81 @@ pub(super) fn gate(old: &Path, plan: Plan) -> Result<(Gate, Vec<result::Contende
         .filter(|case| case.folio_bytes <= BATCHED)
         .map(|case| Case { scattered: true, total_bytes: BATCH_BYTES, ..*case })
         .collect();
-    let libraries = old.library.as_ref().zip(new.library.as_ref());
-    let programs = old.program.as_ref().zip(new.program.as_ref());
-    let tests = libraries.map_or(0, |_| 2 * plain.len() + batches.len())
-        + programs.map_or(0, |_| 2 * (plain.len() + batches.len()));
-    let width = plan.until.as_ref().map_or(WIDTH, |until| until.width);
-    let until = Until { baseline: OLD.to_owned(), width, tests };
-    let how = How { memory: plan.memory, evict_bytes: plan.evict_bytes, until: until.clone() };
-    let alternation = |case: &Case, apis: Vec<Api>, sides| {
-        Alternation::new(*case, apis, sides, how.clone(), plan.seed ^ case.folio_bytes)
+    let [c_pages, c_folios, c_mc_pages, rust @ ..] = INTERFACES;
+    let of = |interface: &str, cases: &[Case]| if wanted(interface) { cases.to_vec() } else { Vec::new() };
+    let in_one_process = [of(c_pages, &plain), of(c_folios, &batches)].concat();
+    // Who measures in processes of their own: each with its cases, its sides, and the contenders behind the interfaces.
+    let mut apart: Vec<(&[Case], [Side; 2], Vec<Api>)> = Vec::new();
+    let apis = |pairs: &[(&str, &str)]| -> Vec<Api> {
+        let api = |(name, contender): &(&str, &str)| Api {
+            name: (*name).to_owned(),
+            contender: (*contender).to_owned(),
+        };
+        pairs.iter().filter(|(name, _)| wanted(name)).map(api).collect()
     };
-
-    let mut alternations = Vec::new();
     if let Some((old, new)) = libraries {
         const MEASURED: &str = "measured";
-        let side = |library: &Path| {
-            let mut contender = OsString::from(format!("--contender={MEASURED}="));
-            contender.push(library);
-            contender.push(":foliocopy_copy_mc_pages@mc");
-            Side { program: THIS_PROGRAM.into(), arguments: vec![contender, ALONE.into()] }
-        };
-        let api = Api { name: "C copy_mc_pages".to_owned(), contender: MEASURED.to_owned() };
-        alternations
-            .extend(plain.iter().map(|case| alternation(case, vec![api.clone()], [side(old), side(new)])));
+        apart.push((
+            &plain,
+            [old, new].map(|library| mc_side(MEASURED, library)),
+            apis(&[(c_mc_pages, MEASURED)]),
+        ));
     }
     if let Some((old, new)) = programs {
-        let arguments: &[&str] = match [old, new].into_iter().all(|program| measures_alone(program)) {
-            true => &["--contender=foliocopy", "--contender=foliocopy-mc", ALONE],
-            false => &["--contender=foliocopy-mc"],
-        };
-        let side = |program: &Path| Side {
-            program: program.to_owned(),
-            arguments: arguments.iter().map(OsString::from).collect(),
-        };
-        let apis = |names: [&str; 2]| {
-            let api = |(name, contender): (&str, &str)| Api {
-                name: format!("Rust {name}"),
-                contender: contender.to_owned(),
-            };
-            names.into_iter().zip(["foliocopy", "foliocopy-mc"]).map(api).collect::<Vec<_>>()
-        };
-        for (cases, names) in
-            [(&plain, ["copy_pages", "copy_mc_pages"]), (&batches, ["copy_folios", "copy_mc_folios"])]
-        {
-            alternations
-                .extend(cases.iter().map(|case| alternation(case, apis(names), [side(old), side(new)])));
-        }
+        let sides = rust_sides(old, new);
+        let [pages, mc_pages, folios, mc_folios] = rust;
+        apart.push((&plain, sides.clone(), apis(&[(pages, "foliocopy"), (mc_pages, "foliocopy-mc")])));
+        apart.push((&batches, sides, apis(&[(folios, "foliocopy"), (mc_folios, "foliocopy-mc")])));
     }
+    apart.retain(|(_, _, apis)| !apis.is_empty());
+    let until = Until {
+        baseline: OLD.to_owned(),
+        width: plan.until.as_ref().map_or(WIDTH, |until| until.width),
+        tests: in_one_process.len()
+            + apart.iter().map(|(cases, _, apis)| cases.len() * apis.len()).sum::<usize>(),
+    };
+    ensure!(until.tests > 0, "folios above {} are not copied in batches", Size(BATCHED));
+    let how = How { memory: plan.memory, evict_bytes: plan.evict_bytes, until: until.clone() };
+    let alternation = |(cases, sides, apis): (&[Case], [Side; 2], Vec<Api>)| {
+        let of_case = |case: &Case| {
+            Alternation::new(*case, apis.clone(), sides.clone(), how.clone(), plan.seed ^ case.folio_bytes)
+        };
+        cases.iter().map(of_case).collect::<Vec<_>>()
+    };
+    let alternations = apart.into_iter().flat_map(alternation).collect();
     let time = plan.time;
-    let libraries = match libraries {
+    let contenders = vec![old.describe(OLD), new.describe(NEW)];
+    let libraries = match libraries.filter(|_| !in_one_process.is_empty()) {
         Some((old, new)) => Some(Plan {
             contenders: vec![Contender::of_library(OLD, old)?, Contender::of_library(NEW, new)?],
-            cases: [plain, batches].concat(),
+            cases: in_one_process,
             until: Some(until),
             ..plan
         }),
         None => None,
     };
     Ok((Gate { libraries, alternations, time }, contenders))
+}
+
+/// This program with the machine-check-safe copies of `library`, as the contender `name`.
+fn mc_side(name: &str, library: &Path) -> Side {
+    let mut contender = OsString::from(format!("--contender={name}="));
+    contender.push(library);
+    contender.push(":foliocopy_copy_mc_pages@mc");
+    Side { program: THIS_PROGRAM.into(), arguments: vec![contender, ALONE.into()] }
+}
+
+/// Two programs, which measure the same: without the usual contenders if both can.
+fn rust_sides(old: &Path, new: &Path) -> [Side; 2] {
+    let sides = [old, new];
+    let arguments: &[&str] = match sides.iter().all(|program| measures_alone(program)) {
+        true => &["--contender=foliocopy", "--contender=foliocopy-mc", ALONE],
+        false => &["--contender=foliocopy-mc"],
+    };
+    sides.map(|program| Side {
+        program: program.to_owned(),
+        arguments: arguments.iter().map(OsString::from).collect(),
+    })
 }
 
 /// A row a cell.
