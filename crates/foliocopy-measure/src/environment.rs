@@ -108,6 +108,12 @@ pub fn described(identity: &CpuIdentity) -> Cpu {
     )
 }
 
+/// The CPU of results as the kernel on it saw it: [`described`], less what that kernel did without.
+pub fn described_kernel(identity: &CpuIdentity) -> Cpu {
+    let lacks = identity.kernel_lacks.iter().filter_map(|name| name.parse().ok());
+    described(identity).without(lacks.fold(Features::NONE, Features::union))
+}
+
 /// Features by which Linux decides how it copies, and foliocopy in a kernel.
 const KERNEL_FEATURES: Features =
     Features::ERMS.union(Features::FSRM).union(Features::REP_GOOD).union(Features::MOVDIR64B);
@@ -234,6 +240,7 @@ fn text(file: impl AsRef<Path>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use foliocopy::Registers;
 
     #[test]
     fn this_machine_is_known() {
@@ -251,9 +258,16 @@ mod tests {
     #[test]
     fn a_cpu_that_was_written_down_is_copied_on_as_it_was() {
         let environment = detect().unwrap();
-        let policy = Policy::new(described(&environment.cpu), foliocopy::Registers::Vector);
-        let here = Policy::new(*Policy::host().cpu(), foliocopy::Registers::Vector);
-        assert_eq!(tables(&policy), tables(&here));
+        let host = *Policy::host().cpu();
+        for (described, here, registers) in [
+            (described(&environment.cpu), host, Registers::Vector),
+            (described_kernel(&environment.cpu), as_the_kernel_sees(&host), Registers::GeneralPurpose),
+        ] {
+            let [described, here] = [described, here].map(|cpu| tables(&Policy::new(cpu, registers)));
+            assert_eq!(described, here);
+        }
+        let identity = CpuIdentity { kernel_lacks: vec!["erms".into()], ..environment.cpu };
+        assert!(!described_kernel(&identity).has(Features::ERMS));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::eviction;
 use crate::latency::TimeStampCounter;
 use crate::memory::{Available, MemoryKind};
 use crate::result::{Cache, Cell, Parameters};
-pub use choose::{Choice, choose};
+pub use choose::{Choice, Rival, choose};
 use judge::SHORT;
 pub use judge::{Share, judge};
 use samples::Rounds;
@@ -97,6 +97,8 @@ const LONGEST_FIRST_PAGE: u64 = 32 << 10;
 pub struct Settings {
     /// The CPU, less what a mask hides.
     pub cpu: Cpu,
+    /// The CPU as the running kernel sees it, less what a mask hides.
+    pub kernel: Cpu,
     /// How much is measured.
     pub scope: Scope,
     /// About so long.
@@ -216,8 +218,8 @@ struct Survey<'a> {
 impl Survey<'_> {
     /// Who takes part in the first pass: every copy that could be the best in that state, and what is built in.
     fn first(&self, case: &Case) -> Vec<Step> {
-        let Settings { cpu, scope, .. } = self.settings;
-        let mut lineup = steps::built_in(cpu, case.folio_bytes);
+        let Settings { cpu, kernel, scope, .. } = self.settings;
+        let mut lineup = steps::built_in(cpu, kernel, case.folio_bytes);
         let copies = steps::copies(cpu, *scope == Scope::Brief);
         let takes_part = |step: &Step| match state(case) {
             State::Cold => true,
@@ -231,9 +233,9 @@ impl Survey<'_> {
 
     /// Who takes part in the second: what is built in, the best, and probes made of them.
     fn second(&self, case: &Case, samples: &Samples) -> Vec<Step> {
-        let Settings { cpu, scope, .. } = self.settings;
+        let Settings { cpu, kernel, scope, .. } = self.settings;
         let bytes = case.folio_bytes;
-        let mut lineup = steps::built_in(cpu, bytes);
+        let mut lineup = steps::built_in(cpu, kernel, bytes);
         let mut fars = Vec::new();
         let mut nears = Vec::new();
         for registers in [Registers::Vector, Registers::GeneralPurpose] {

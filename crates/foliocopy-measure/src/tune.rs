@@ -20,12 +20,40 @@ pub struct Tuned {
     pub gains: Vec<Gain>,
     /// On what the decisions rest, where they differ or more rounds would tell.
     pub evidence: Vec<Evidence>,
-    /// How many decisions of a process and of a kernel more rounds would tell.
-    pub undecided: usize,
+    /// What more rounds would tell.
+    pub undecided: Vec<Undecided>,
     /// The shares of the best that what is built in has.
     pub built_in: Vec<Share>,
     /// Those of the rows.
     pub tuned: Vec<Share>,
+}
+
+/// A decision that is open: another step may be faster than the chosen one, and may be not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Undecided {
+    /// Which, such as `process.auto`.
+    pub decision: String,
+    /// Bytes of the copy.
+    pub bytes: u64,
+    /// The name of the chosen step.
+    pub chosen: String,
+    /// The name of the other.
+    pub rival: String,
+    /// How many times as many rounds would tell, as far as these can foresee it.
+    pub times: f64,
+}
+
+impl Undecided {
+    fn of(place: &str, choice: &Choice) -> Option<Self> {
+        let rival = choice.undecided?;
+        Some(Self {
+            decision: format!("{place}.{}", choice.locality),
+            bytes: choice.bytes,
+            chosen: step_name(choice.chosen),
+            rival: step_name(rival.step),
+            times: rival.times,
+        })
+    }
 }
 
 /// Why the samples say nothing.
@@ -39,32 +67,32 @@ pub enum TuneError {
     Row(#[from] RowError),
 }
 
-/// Decides by the samples of a survey of `cpu`.
+/// Decides by the samples of a survey of `cpu`, which the kernel there sees as `kernel`.
 ///
 /// # Errors
 ///
 /// Where they are not enough to judge by.
-pub fn tune(samples: &Samples, cpu: Cpu) -> Result<Tuned, TuneError> {
-    let [process, kernel] = [Registers::Vector, Registers::GeneralPurpose].map(|registers| {
-        let built_in = Policy::new(cpu, registers);
-        let (row, choices) = choose(samples, &built_in);
-        (built_in, row, choices)
-    });
+pub fn tune(samples: &Samples, cpu: Cpu, kernel: Cpu) -> Result<Tuned, TuneError> {
+    let places = [(cpu, Registers::Vector), (kernel, Registers::GeneralPurpose)];
+    let built_in = places.map(|(cpu, registers)| Policy::new(cpu, registers));
+    let [(process, of_process), (kernel_row, of_kernel)] =
+        built_in.each_ref().map(|policy| choose(samples, policy));
     let tuned = [
-        Policy::with_row(cpu, Registers::Vector, &process.1)?,
-        Policy::with_row(cpu, Registers::GeneralPurpose, &kernel.1)?,
+        Policy::with_row(cpu, Registers::Vector, &process)?,
+        Policy::with_row(kernel, Registers::GeneralPurpose, &kernel_row)?,
     ];
-    let of_process = process.2.iter().map(|choice| ("process", choice));
-    let of_kernel = kernel.2.iter().map(|choice| ("kernel", choice));
-    let choices = || of_process.clone().chain(of_kernel.clone());
+    let choices = || {
+        let of_process = of_process.iter().map(|choice| ("process", choice));
+        of_process.chain(of_kernel.iter().map(|choice| ("kernel", choice)))
+    };
     Ok(Tuned {
-        gains: gains(samples, &process.2),
+        gains: gains(samples, &of_process),
         evidence: choices().flat_map(|(place, choice)| evidence(samples, place, choice)).collect(),
-        undecided: choices().filter(|(_, choice)| choice.undecided.is_some()).count(),
-        built_in: judge(samples, &process.0, &kernel.0).map_err(TuneError::Missing)?,
+        undecided: choices().filter_map(|(place, choice)| Undecided::of(place, choice)).collect(),
+        built_in: judge(samples, &built_in[0], &built_in[1]).map_err(TuneError::Missing)?,
         tuned: judge(samples, &tuned[0], &tuned[1]).map_err(TuneError::Missing)?,
-        process: process.1,
-        kernel: kernel.1,
+        process,
+        kernel: kernel_row,
     })
 }
 
@@ -95,7 +123,7 @@ fn gains(samples: &Samples, choices: &[Choice]) -> Vec<Gain> {
 
 /// How the chosen step and its closest rival stand to what is built in.
 fn evidence(samples: &Samples, place: &str, choice: &Choice) -> Vec<Evidence> {
-    let others: Vec<Step> = [Some(choice.chosen), choice.undecided]
+    let others: Vec<Step> = [Some(choice.chosen), choice.undecided.map(|rival| rival.step)]
         .into_iter()
         .flatten()
         .filter(|step| *step != choice.built_in)

@@ -75,8 +75,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     output.keep(&text)?;
 
     let samples = Samples::of(&results.cells);
-    let [process, kernel] = [Registers::Vector, Registers::GeneralPurpose]
-        .map(|registers| Policy::new(ready.settings.cpu, registers));
+    let process = Policy::new(ready.settings.cpu, Registers::Vector);
+    let kernel = Policy::new(ready.settings.kernel, Registers::GeneralPurpose);
     let judged = survey::judge(&samples, &process, &kernel).map_err(anyhow::Error::msg)?;
     printer.result(&shares::table(&[(&process.source().to_string(), &judged)]))?;
     if !to_standard_error {
@@ -108,6 +108,7 @@ impl How {
         let evict = self.evict.map_or_else(|| eviction::default_bytes(last_level_cache), |size| size.0);
         let settings = Settings {
             cpu: *Policy::host().cpu(),
+            kernel: environment::as_the_kernel_sees(Policy::host().cpu()),
             scope,
             time,
             evict_bytes: usize::try_from(evict).context("--evict exceeds the address space")?,

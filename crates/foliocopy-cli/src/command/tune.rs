@@ -1,5 +1,7 @@
 //! `foliocopy tune`: finds the rows by which copies are fastest on this CPU, and writes them as a profile.
 
+mod undecided;
+
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
@@ -86,19 +88,21 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let to_standard_error =
         args.emit.is_some() || output.as_ref().is_some_and(|(_, file)| file.is_standard_output());
     let printer = Printer { to_standard_error, quiet: args.how.quiet };
-    let (results, cpu) = match survey {
+    let (results, cpu, kernel) = match survey {
         Some(survey) => {
-            let cpu = environment::described(&survey.environment.cpu);
-            (survey, cpu)
+            let identity = &survey.environment.cpu;
+            let (cpu, kernel) = (environment::described(identity), environment::described_kernel(identity));
+            (survey, cpu, kernel)
         }
         None => {
             let ready = args.how.prepare(Scope::Brief, args.time)?;
             let Some(results) = ready.measure("tune", &printer)? else { return Ok(Exit::Interrupted.into()) };
-            (results, ready.settings.cpu)
+            (results, ready.settings.cpu, ready.settings.kernel)
         }
     };
-    let tuned = tune::tune(&Samples::of(&results.cells), cpu)?;
-    let found = found(&tuned, cpu);
+    let tuned = tune::tune(&Samples::of(&results.cells), cpu, kernel)?;
+    let time = results.parameters.time_seconds.map(Duration::try_from_secs_f64).and_then(Result::ok);
+    let found = found(&tuned, cpu, kernel, time.unwrap_or(args.time));
     let profile = profile(tuned, cpu, results);
     // What took minutes is safe before anything is shown.
     let written = match output {
@@ -188,11 +192,11 @@ fn profile(tuned: Tuned, cpu: Cpu, results: Results) -> Profile {
 }
 
 /// What was found, beside what is built in.
-fn found(tuned: &Tuned, cpu: Cpu) -> Result<String> {
+fn found(tuned: &Tuned, cpu: Cpu, kernel: Cpu, time: Duration) -> Result<String> {
     let mut text = shares::table(&[("built in", &tuned.built_in), ("profile", &tuned.tuned)]);
-    for (place, registers, row) in [
-        ("in a process", Registers::Vector, &tuned.process),
-        ("in a kernel", Registers::GeneralPurpose, &tuned.kernel),
+    for (place, cpu, registers, row) in [
+        ("in a process", cpu, Registers::Vector, &tuned.process),
+        ("in a kernel", kernel, Registers::GeneralPurpose, &tuned.kernel),
     ] {
         let built_in = environment::tables(&Policy::new(cpu, registers));
         let tuned = environment::tables(&Policy::with_row(cpu, registers, row)?);
@@ -208,12 +212,8 @@ fn found(tuned: &Tuned, cpu: Cpu) -> Result<String> {
             profile::gains(&tuned.gains)
         );
     }
-    if tuned.undecided != 0 {
-        let _ = writeln!(
-            text,
-            "\n{} decisions are undecided: something may be faster, and a longer --time would tell.",
-            tuned.undecided
-        );
+    if !tuned.undecided.is_empty() {
+        let _ = write!(text, "\n{}", undecided::lines(&tuned.undecided, time));
     }
     Ok(text)
 }

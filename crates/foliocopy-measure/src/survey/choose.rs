@@ -35,7 +35,17 @@ pub struct Choice {
     /// How fast the chosen is, as a ratio to what is built in: the mean over the states of the cache that count.
     pub gain: Interval,
     /// Who may be faster than the chosen, and may be not: more rounds would tell.
-    pub undecided: Option<Step>,
+    pub undecided: Option<Rival>,
+}
+
+/// Who may be faster than the chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rival {
+    /// What it does.
+    pub step: Step,
+    /// How many times as many rounds would tell whether it is faster than what is built in, as far as these can foresee it: an
+    /// interval is half as wide after four times as many.
+    pub times: f64,
 }
 
 /// The row that `registers` have by these samples, with the choice for each length, beside what `built_in` has.
@@ -67,6 +77,8 @@ struct Candidate {
     cost: f64,
     gain: Interval,
     may_be_faster: bool,
+    /// As [`Rival`] has it.
+    times: f64,
 }
 
 /// As fast as another.
@@ -113,7 +125,7 @@ impl Chooser<'_> {
                 gain: chosen.gain,
                 undecided: rival
                     .filter(|rival| rival.gain.median > chosen.gain.median * (1.0 + CHANGE))
-                    .map(|rival| rival.step),
+                    .map(|rival| Rival { step: rival.step, times: rival.times }),
             }
         };
         lengths.iter().zip(candidates).zip(path).map(choice).collect()
@@ -149,8 +161,8 @@ impl Chooser<'_> {
         }
         let confidence = 1.0 - (1.0 - CONFIDENCE) / steps.len() as f64;
         let rounds = self.samples.rounds((State::Cold, bytes));
-        let enough = rounds >= rounds_needed(steps.len());
-        let candidate = |step| self.candidate(locality, bytes, [step, built_in], confidence, enough);
+        let lacking = rounds_needed(steps.len()) as f64 / rounds.max(1) as f64;
+        let candidate = |step| self.candidate(locality, bytes, [step, built_in], confidence, lacking);
         steps.into_iter().filter_map(candidate).collect()
     }
 
@@ -160,18 +172,25 @@ impl Chooser<'_> {
         bytes: u64,
         [step, built_in]: [Step; 2],
         confidence: f64,
-        enough: bool,
+        lacking: f64,
     ) -> Option<Candidate> {
         let broken = BROKEN * self.broken_rules(locality, bytes, step, step == built_in) as f64;
         if step == built_in {
-            return Some(Candidate { step, cost: broken, gain: EVEN, may_be_faster: true });
+            return Some(Candidate { step, cost: broken, gain: EVEN, may_be_faster: true, times: 1.0 });
         }
         let ratio = |state| self.samples.ratio(Rounds::All, (state, bytes), [step, built_in], confidence);
         let states = self.states(locality, bytes).into_iter();
         let gain = geometric_mean_interval(&states.map(ratio).collect::<Option<Vec<_>>>()?)?;
         let slower = -gain.median.ln();
-        let cost = if gain.low > 1.0 && enough { slower } else { slower.max(0.0) + UNSURE };
-        Some(Candidate { step, cost: cost + broken, gain, may_be_faster: gain.high > 1.0 && broken == 0.0 })
+        let cost = if gain.low > 1.0 && lacking <= 1.0 { slower } else { slower.max(0.0) + UNSURE };
+        let may_be_faster = gain.high > 1.0 && broken == 0.0;
+        Some(Candidate {
+            step,
+            cost: cost + broken,
+            gain,
+            may_be_faster,
+            times: lacking.max(times_to_tell(gain)),
+        })
     }
 
     /// Whether the step may stand in that table at that length.
@@ -183,7 +202,9 @@ impl Chooser<'_> {
         };
         // One page has no rest.
         let times_a_page = matches!(step, Step::TimeFirstPage { .. }) && bytes <= PAGE_SIZE as u64;
-        fits && !times_a_page && allows(self.built_in.registers(), step)
+        let cpu = self.built_in.cpu();
+        let is_available = step.primitives().iter().all(|by| by.is_available(cpu));
+        fits && !times_a_page && is_available && allows(self.built_in.registers(), step)
     }
 
     /// How many of the rules it breaks by which tables are judged; of what is built in, for sure.
@@ -251,6 +272,12 @@ impl Chooser<'_> {
         };
         Bands::try_of(&bands.iter().map(band).collect::<Vec<_>>())
     }
+}
+
+/// How many times as many rounds the interval takes to leave 1 out.
+fn times_to_tell(ratio: Interval) -> f64 {
+    let reach = if ratio.median > 1.0 { ratio.median - ratio.low } else { ratio.high - ratio.median };
+    (reach / (ratio.median - 1.0)).powi(2).max(1.0)
 }
 
 /// The place of the candidate for each length, so that all costs and the changes between them, at `change` each, add up to the

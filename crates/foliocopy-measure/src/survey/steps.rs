@@ -46,11 +46,11 @@ pub(super) fn probes(nears: &[Primitive], fars: &[Step]) -> Vec<Step> {
         .collect()
 }
 
-/// What is built in for such a length: of the CPU's row, and of the general rule.
-pub(super) fn built_in(cpu: &Cpu, bytes: u64) -> Vec<Step> {
-    let cpus = [*cpu, cpu.without(foliocopy::Features::ROW)];
-    let policies = cpus.iter().flat_map(|cpu| {
-        [Registers::Vector, Registers::GeneralPurpose].map(|registers| Policy::new(*cpu, registers))
+/// What is built in for such a length: of the CPU's row, and of the general rule, in a process and in a kernel.
+pub(super) fn built_in(cpu: &Cpu, kernel: &Cpu, bytes: u64) -> Vec<Step> {
+    let places = [(cpu, Registers::Vector), (kernel, Registers::GeneralPurpose)];
+    let policies = places.into_iter().flat_map(|(cpu, registers)| {
+        [*cpu, cpu.without(foliocopy::Features::ROW)].map(|cpu| Policy::new(cpu, registers))
     });
     let mut steps = Vec::new();
     for policy in policies {
