@@ -444,7 +444,7 @@ mod tests {
             println!("not tested: no counter, or no rep movsb worth a probe");
             return;
         }
-        let probe = "look:rep_movsb:movnti@0";
+        let probe = "glance:rep_movsb:movnti@0";
         let caches = [Cache::Cold, Cache::Hot, Cache::Mixed];
         let outcome = run(&plan(&["per-page", probe, "movnti@0"], caches.map(case).to_vec()));
         for cell in outcome.cells {

@@ -61,7 +61,10 @@ fn pages(advice: c_int) -> Result<()> {
             // As far as a test can know it: the address to the page.
             let place = (error.address & !(PAGE_SIZE - 1), error.address_lsb);
             ensure!(place == (bad.address(BAD), 12), "{primitive}: {error:?}");
-            ensure!((error.cause, error.side) == (Cause::HardwareMemoryError, side), "{primitive}: {error:?}");
+            ensure!(
+                (error.cause, error.side) == (Cause::HardwareMemoryError, side),
+                "{primitive}: {error:?}"
+            );
         }
     }
     Ok(())
