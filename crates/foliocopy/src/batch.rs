@@ -47,7 +47,7 @@ impl<E: Into<std::io::Error>> From<BatchError<E>> for std::io::Error {
     }
 }
 
-/// Copies scattered ranges as one piece of work: one look at where the sources are, the next source
+/// Copies scattered ranges as one piece of work: one question where the sources are, the next source
 /// prefetched while this one is copied, one fence at the end.
 ///
 /// The total length settles [`Locality::Auto`]; the length of each pair picks its step.
