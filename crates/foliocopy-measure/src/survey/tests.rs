@@ -200,7 +200,7 @@ fn the_general_rule_may_miss_a_little_more() {
     let shares = judge(&exact(&cells(like_zen_4, |_| false)), &process, &kernel).unwrap();
     let cold = shares.iter().find(|share| share.what == "auto cold").unwrap();
     assert!((cold.bound - 0.91).abs() < 1e-9);
-    assert!(shares.iter().any(|share| share.what == "auto hot" && share.bytes == Some(4096)));
+    assert!(shares.iter().any(|share| share.what == "auto hot, kernel's" && share.bytes == Some(4096)));
 }
 
 #[test]
