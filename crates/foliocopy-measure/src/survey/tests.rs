@@ -200,7 +200,7 @@ fn the_general_rule_may_miss_a_little_more() {
     let shares = judge(&exact(&cells(like_zen_4, |_| false)), &process, &kernel).unwrap();
     let cold = shares.iter().find(|share| share.what == "auto cold").unwrap();
     assert!((cold.bound - 0.91).abs() < 1e-9);
-    assert!(shares.iter().any(|share| share.what == "auto hot" && share.bytes == Some(4096)));
+    assert!(shares.iter().any(|share| share.what == "auto hot, kernel's" && share.bytes == Some(4096)));
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn what_was_not_measured_is_named() {
 
 #[test]
 fn a_probe_that_was_not_measured_counts_as_what_it_comes_to() {
-    let probe = Step::Look { near: RepMovsq, far: Avx2Nt, distance: 512 };
+    let probe = Step::Glance { near: RepMovsq, far: Avx2Nt, distance: 512 };
     let samples = exact(&cells(like_zen_4, |_| false));
     let ratio = |state, step| samples.of_two(state, 1 << 20, probe, step, CONFIDENCE).unwrap().median;
     assert_eq!(ratio(State::Cold, Step::Copy { by: Avx2Nt, distance: 512 }), 1.0);
