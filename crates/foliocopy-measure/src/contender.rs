@@ -49,7 +49,7 @@ const LIMIT: &str = "limit";
 
 /// How steps are written.
 const STEPS: &str =
-    "PRIMITIVE@DISTANCE, first:FIRST:REST@BURST, glance:NEAR:FAR@DISTANCE, look:NEAR:FAR@DISTANCE";
+    "PRIMITIVE@DISTANCE, first:FIRST:REST@BURST, glance:NEAR:FAR@DISTANCE";
 
 /// One who copies.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use foliocopy::{Primitive, Step};
 
-/// The name of a step: `avx2_nt@4096`, `first:avx2:rep_movsb@16384`, `glance:rep_movsb:avx2_nt@0`, `look:rep_movsb:movnti@4096`.
+/// The name of a step: `avx2_nt@4096`, `first:avx2:rep_movsb@16384`, `glance:rep_movsb:avx2_nt@0`.
 pub fn step_name(step: Step) -> String {
     match step {
         Step::Copy { by, distance } => format!("{by}@{distance}"),
