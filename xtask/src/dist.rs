@@ -4,7 +4,7 @@ mod clean_root;
 mod debian;
 mod tree;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
@@ -115,6 +115,26 @@ fn build(shell: &Shell) -> Result<Built> {
         man,
         completions,
     })
+}
+
+/// In front of the name of every function of the C library.
+pub(crate) const PREFIX: &str = "foliocopy_";
+
+/// Makes an archive of one object out of what cargo made. Rust's own symbols become local: another library that has them
+/// too can stand beside it, of whatever version.
+pub(crate) fn localize(shell: &Shell, archive: &Path, localized: &Path) -> Result<()> {
+    let object = localized.with_extension("o");
+    // Groups of which the linker would keep one by name are settled here, as their names become local.
+    cmd!(shell, "ld --relocatable --force-group-allocation --whole-archive {archive} -o {object}")
+        .quiet()
+        .run()?;
+    // The standard library's bitcode is no bitcode once it is concatenated, and binutils with LLVM's plugin choke on it.
+    cmd!(shell, "objcopy --wildcard --keep-global-symbol={PREFIX}* --remove-section=.llvmbc --remove-section=.llvmcmd {object}")
+        .quiet()
+        .run()?;
+    shell.remove_path(localized)?;
+    cmd!(shell, "ar rcsD {localized} {object}").quiet().run()?;
+    Ok(shell.remove_path(object)?)
 }
 
 /// When the commit was made, in seconds: the time that all packed files bear.

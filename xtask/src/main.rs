@@ -3,6 +3,7 @@
 mod dist;
 mod imports;
 mod need;
+mod release_check;
 mod test;
 mod upstream;
 mod vm;
@@ -14,6 +15,8 @@ use clap::Parser;
 enum Command {
     /// Make the tarball and the Debian package
     Dist(dist::Args),
+    /// Package what is published, and test it where nothing of the repository is
+    ReleaseCheck(release_check::Args),
     /// Run every check and every test
     Test(test::Args),
     /// Apply the patch series of kmod/upstream to Debian's Linux source, compile what it touches, and check it
@@ -28,6 +31,7 @@ fn main() -> anyhow::Result<()> {
     shell.change_dir(repository.expect("xtask lies in the repository"));
     match Command::parse() {
         Command::Dist(args) => dist::run(&shell, args),
+        Command::ReleaseCheck(args) => release_check::run(&shell, args),
         Command::Test(args) => test::run(&shell, args),
         Command::Upstream(args) => upstream::run(&shell, args),
         Command::Vm(args) => vm::run(&shell, args),

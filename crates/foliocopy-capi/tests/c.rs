@@ -261,7 +261,7 @@ int main()
 
 /// The first C on a page of the user's guide, and what stands below it.
 fn guide(page: &str) -> (String, String) {
-    let text = fs::read_to_string(source("../../docs").join(page)).unwrap();
+    let text = fs::read_to_string(source("docs").join(page)).unwrap();
     let (_, rest) = text.split_once("```c\n").expect("the page has C in it");
     let (code, rest) = rest.split_once("```").expect("the block ends");
     (code.to_owned(), rest.to_owned())

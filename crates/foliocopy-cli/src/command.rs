@@ -14,8 +14,11 @@ pub(crate) mod selftest;
 pub(crate) mod survey;
 pub(crate) mod tune;
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::{Context, Result};
 use clap::Subcommand;
 
 /// What the program can do.
@@ -49,8 +52,16 @@ pub(crate) enum Command {
     Man(man::Args),
 }
 
+/// This program, to be started once more. It is found though its file has been replaced or removed since.
+pub(crate) fn this_program() -> Result<PathBuf> {
+    const THIS: &str = "/proc/self/exe";
+    // In the process that is about to become the program, this still names what it is forked from.
+    fs::symlink_metadata(THIS).context("can't find this program itself: is /proc mounted?")?;
+    Ok(THIS.into())
+}
+
 impl Command {
-    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(crate) fn run(self) -> Result<ExitCode> {
         match self {
             Command::Bench(args) => bench::run(args),
             Command::Migrate(args) => migrate::run(args),

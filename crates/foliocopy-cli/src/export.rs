@@ -53,10 +53,10 @@ impl ExportArgs {
         ];
         let asked: Vec<(&Path, Form)> =
             forms.into_iter().filter_map(|(path, form)| Some((path.as_deref()?, form))).collect();
-        output_file::each_its_own(asked.iter().map(|(path, _)| *path))?;
-        let to_standard_output = asked.iter().any(|(path, _)| *path == Path::new("-"));
-        let files = asked.into_iter().map(|(path, form)| Ok((OutputFile::create(path, self.force)?, form)));
-        Ok(Exports { files: files.collect::<Result<_>>()?, to_standard_output })
+        let files = OutputFile::create_all(asked.iter().map(|(path, _)| *path), self.force)?;
+        let to_standard_output = files.iter().any(OutputFile::is_standard_output);
+        let forms = asked.into_iter().map(|(_, form)| form);
+        Ok(Exports { files: files.into_iter().zip(forms).collect(), to_standard_output })
     }
 }
 
@@ -66,9 +66,10 @@ impl Exports {
         self.to_standard_output
     }
 
-    /// Writes them all.
+    /// Writes them all, before anything else can go wrong. The error names those that lie elsewhere now.
     pub(crate) fn write(self, results: &Results) -> Result<()> {
-        self.files.into_iter().try_for_each(|(file, form)| file.write(&form(results)?))
+        let contents = self.files.into_iter().map(|(file, form)| (file, form(results)));
+        output_file::write_all(contents, OutputFile::keep)
     }
 }
 

@@ -55,6 +55,12 @@ fn features(environment: &Environment) -> String {
     if !environment.cpu.masked.is_empty() {
         let _ = write!(text, " (masked: {})", environment.cpu.masked.join(" "));
     }
+    for (what, names) in [("without", &environment.cpu.kernel_lacks), ("with", &environment.cpu.kernel_adds)]
+    {
+        if !names.is_empty() {
+            let _ = write!(text, " (the kernel: {what} {})", names.join(" "));
+        }
+    }
     text
 }
 
@@ -153,6 +159,8 @@ mod tests {
                 microcode: Some("0xa0011d5".into()),
                 features: vec!["rep_good".into(), "avx2".into()],
                 masked: vec!["erms".into()],
+                kernel_lacks: vec!["fsrm".into()],
+                kernel_adds: vec![],
                 online_cpus: 2,
                 caches: vec![CacheLevel { level: 3, bytes: 32 << 20, shared_cpus: "0-1".into() }],
             },
@@ -167,7 +175,7 @@ mod tests {
         let text = environment(&known);
         for expected in [
             "AMD EPYC 7713, Zen 3 (family 0x19 model 0x1 stepping 1), microcode 0xa0011d5, 2 CPUs",
-            "rep_good avx2 (masked: erms)",
+            "rep_good avx2 (masked: erms) (the kernel: without fsrm)",
             "L3 32M",
             "node 2:     no CPUs, 8192 MiB, 4096 MiB free",
             "governor performance, THP unknown, numa_balancing off, load 0.50, TSC not usable",

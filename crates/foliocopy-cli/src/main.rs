@@ -19,10 +19,12 @@ mod selftest;
 mod shares;
 mod table;
 
-use std::io;
+use std::env;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
+use foliocopy_measure::text::harmless;
 
 use crate::exit::Exit;
 
@@ -55,23 +57,24 @@ fn throughout(command: clap::Command) -> clap::Command {
     command.after_help(help).mut_args(number).mut_subcommands(throughout)
 }
 
+fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    Cli::from_arg_matches(&throughout(program()).try_get_matches_from(arguments)?)
+}
+
+/// What clap says of arguments, those that steer terminals or forge lines being shown as what they are.
+fn refuse(error: clap::Error) -> ! {
+    let shown = env::args_os().map(|argument| harmless(&argument.to_string_lossy()).into_owned().into());
+    parse(shown).err().unwrap_or(error).exit()
+}
+
 fn main() -> ExitCode {
-    let matches = throughout(program()).get_matches();
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    match cli.command.run() {
+    let cli = parse(env::args_os()).unwrap_or_else(|error| refuse(error));
+    match interrupt::survive_limits().map_err(Into::into).and_then(|()| cli.command.run()) {
         Ok(code) => code,
-        // Whoever reads us has seen enough (`foliocopy info | head`).
-        Err(error) if is_broken_pipe(&error) => Exit::Good.into(),
         Err(error) => {
             let style = anstyle::AnsiColor::Red.on_default().bold();
-            printer::note(format_args!("{style}error:{style:#} {error:#}"));
+            printer::note(format_args!("{style}error:{style:#} {}", harmless(&format!("{error:#}"))));
             Exit::CannotRun.into()
         }
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-    })
 }

@@ -1,15 +1,28 @@
 //! What a measurement tells people.
 
 use std::fmt;
-use std::io::Write;
+use std::io::{self, Write};
 
 use anyhow::{Context, Result};
+use foliocopy_measure::text::harmless;
 use foliocopy_measure::warning::Warning;
 
-/// Prints to standard output. It may be full or closed, where `println!` would panic.
+/// Prints to standard output, without styles where that is no terminal. It may be full, where `println!` would panic.
 pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<()> {
-    let mut output = anstream::stdout().lock();
-    output.write_all(text.as_ref()).and_then(|()| output.flush()).context("can't write to standard output")
+    write(anstream::stdout().lock(), text.as_ref())
+}
+
+/// Writes to standard output as it is.
+pub(crate) fn raw(content: &[u8]) -> Result<()> {
+    write(io::stdout().lock(), content)
+}
+
+/// Where standard output was closed, its reader has seen enough (`foliocopy info | head`), and the work goes on.
+fn write(mut output: impl Write, content: &[u8]) -> Result<()> {
+    match output.write_all(content).and_then(|()| output.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("can't write to standard output"),
+    }
 }
 
 /// Prints a line of its own.
@@ -58,7 +71,8 @@ impl Printer {
         }
         let style = anstyle::AnsiColor::Yellow.on_default().bold();
         for warning in warnings {
-            note(format_args!("{style}warning:{style:#} {warning} {}", warning.advice()));
+            let text = format!("{warning} {}", warning.advice());
+            note(format_args!("{style}warning:{style:#} {}", harmless(&text)));
         }
         Ok(())
     }

@@ -4,12 +4,13 @@ use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use foliocopy::profile::Gain;
+use foliocopy::profile::{Gain, ProfileError};
 use foliocopy::{Policy, Profile, Registers};
 use foliocopy_measure::environment;
 use foliocopy_measure::result::PolicyTables;
 use foliocopy_measure::size::Size;
 use foliocopy_measure::statistics;
+use foliocopy_measure::text::{harmless, shown};
 use serde::Serialize;
 
 use crate::header;
@@ -23,6 +24,16 @@ pub(crate) fn default_path() -> Option<PathBuf> {
     let absolute = |variable| env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     let folder = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
     Some(folder.join("foliocopy").join("profile.toml"))
+}
+
+/// Reads a profile, and makes what it says harmless: it may be somebody else's.
+pub(crate) fn read(file: &Path) -> Result<Profile, ProfileError> {
+    let mut profile = Profile::read(file)?;
+    let Profile { program, measured, cpu, gains, .. } = &mut profile;
+    let texts = [program, measured, &mut cpu.model_name].into_iter();
+    let texts = texts.chain(&mut cpu.microcode).chain(gains.iter_mut().map(|gain| &mut gain.cache));
+    texts.for_each(|text| *text = harmless(text).into_owned());
+    Ok(profile)
 }
 
 /// By how much a profile was faster than what is built in, a line for each locality and state of the cache.
@@ -46,7 +57,7 @@ fn size(gain: &Gain) -> String {
 /// How the profile in use stands to what is built in.
 #[derive(Serialize)]
 pub(crate) struct Standing {
-    file: PathBuf,
+    file: String,
     /// Whether it changes nothing.
     agrees: bool,
     /// How the process would copy without it.
@@ -60,13 +71,13 @@ pub(crate) struct Standing {
 impl Standing {
     /// Of the profile in that file, which the process follows. `None` where it is gone meanwhile.
     pub(crate) fn of(file: &Path, policy: &Policy, microcode: Option<&str>) -> Option<Self> {
-        let profile = Profile::read(file).ok()?;
+        let profile = read(file).ok()?;
         let built_in = Policy::new(*policy.cpu(), Registers::Vector);
         let followed = built_in.with_profile(&profile).ok()?;
         let then = profile.cpu.microcode.filter(|then| microcode.is_some_and(|now| now != then));
         let (built_in, followed) = (environment::tables(&built_in), environment::tables(&followed));
         Some(Self {
-            file: file.to_owned(),
+            file: shown(file),
             agrees: built_in.bands == followed.bands,
             built_in,
             gains: profile.gains,
@@ -77,7 +88,7 @@ impl Standing {
 
 impl fmt::Display for Standing {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(formatter, "The profile {} is in use.", self.file.display())?;
+        writeln!(formatter, "The profile {} is in use.", self.file)?;
         if let Some(then) = &self.measured_with_microcode {
             writeln!(
                 formatter,

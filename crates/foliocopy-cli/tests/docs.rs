@@ -265,3 +265,12 @@ fn the_test_can_fail() {
         assert!(std::panic::catch_unwind(|| run(&[step])).is_err(), "{wrong}");
     }
 }
+
+/// The names of the parameters that `foliocopy tune --emit kernel` prints are the module's own.
+#[test]
+fn the_module_has_the_parameters_that_are_emitted() {
+    let source = fs::read_to_string(repository().join("kmod/parameters.c")).unwrap();
+    for name in ["primitive_temporal", "primitive_nontemporal"] {
+        assert!(source.contains(&format!("module_param_cb({name},")), "{name}");
+    }
+}

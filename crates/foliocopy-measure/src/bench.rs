@@ -129,9 +129,9 @@ impl Plan {
             let besides = case.victim_bytes().saturating_add(evicted);
             if self.memory == MemoryKind::Hugetlb {
                 suffices(HUGETLB, buffers, available.hugetlb_bytes)?;
-                return suffices("memory", besides, available.bytes);
+                return suffices(available.what(), besides, available.bytes);
             }
-            suffices("memory", buffers.saturating_add(besides), available.bytes)?;
+            suffices(available.what(), buffers.saturating_add(besides), available.bytes)?;
             let Some((src, dst)) = case.nodes else { return Ok(()) };
             for node in [src, dst] {
                 let needed = if src == dst { buffers } else { side };
@@ -535,6 +535,7 @@ mod tests {
             vec![Case { folio_bytes: 1 << 30, nodes: Some((0, 2)), ..case(Cache::Cold) }],
         );
         let mut available = Available {
+            limited_by_cgroup: false,
             bytes: 4 << 30,
             hugetlb_bytes: 1 << 30,
             node_bytes: vec![(0, 2 << 30), (2, 2 << 30)],

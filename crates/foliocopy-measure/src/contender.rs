@@ -3,20 +3,23 @@
 //! Everybody is called through a pointer to a function, so that nobody is inlined into the measuring loop and a peer from a
 //! shared object stands beside us on the same footing.
 
+mod error;
 mod function;
 mod step;
 
+use std::borrow::Cow;
 use std::ffi::CString;
 use std::num::NonZeroUsize;
+use std::path::Path;
 
-use foliocopy::{
-    Bands, CopyError, Cpu, Features, Locality, Policy, Primitive, Registers, Row, RowError, Step,
-};
+use foliocopy::{Bands, Cpu, Features, Locality, Policy, Primitive, Registers, Row, Step};
 use libloading::os::unix::Library;
-use thiserror::Error;
 
-use crate::result;
+use crate::environment::as_the_kernel_sees;
+use crate::text::harmless;
+use crate::{input, result};
 
+pub use error::ContenderError;
 pub(crate) use function::Copier;
 pub use function::CopyFunction;
 use function::{HOST, HOST_MC, Job, PAGES_MC, POLICY, PRIMITIVE, PRIMITIVE_MC};
@@ -69,73 +72,6 @@ pub(crate) enum Kind {
     Limit(Vec<Copier>),
 }
 
-/// Why a contender can't take part.
-#[derive(Debug, Error)]
-pub enum ContenderError {
-    /// Nobody is called that.
-    #[error(
-        "unknown contender `{0}`; known are {known}, foliocopy:threads:N (1 to 64), a primitive ({primitives}), page:PRIMITIVE, \
-         a step of a policy's table ({STEPS}), and NAME=LIBRARY.so:SYMBOL",
-        known = known_names(),
-        primitives = primitive_names()
-    )]
-    Unknown(String),
-    /// This CPU, or what the mask left of it, can't run the primitive.
-    #[error("contender `{name}` can't run here")]
-    Unavailable {
-        /// The contender.
-        name: String,
-        /// What is missing.
-        source: CopyError,
-    },
-    /// No vector loop to find the limit with.
-    #[error("contender `limit` needs AVX2 or AVX-512, which this CPU lacks")]
-    NoVectorLoop,
-    /// `NAME=LIBRARY:SYMBOL` without one of the three.
-    #[error(
-        "`{0}` is no loaded contender: write NAME=LIBRARY.so:SYMBOL, or NAME=-:SYMBOL for a function of this program; \
-         behind a function that counts pages and not bytes, @pages"
-    )]
-    Malformed(String),
-    /// The library can't be loaded.
-    #[error("can't load contender `{name}`")]
-    Library {
-        /// The contender.
-        name: String,
-        /// What the loader said.
-        source: libloading::Error,
-    },
-    /// The library lacks the symbol.
-    #[error("can't find `{symbol}` for contender `{name}`")]
-    Symbol {
-        /// The contender.
-        name: String,
-        /// The symbol.
-        symbol: String,
-        /// What the loader said.
-        source: libloading::Error,
-    },
-    /// No table could have the step.
-    #[error("contender `{name}` can't run here")]
-    Step {
-        /// The contender.
-        name: String,
-        /// What is wrong with it.
-        source: RowError,
-    },
-    /// Two of one name.
-    #[error("contender `{0}` is named twice")]
-    Twice(String),
-}
-
-fn known_names() -> String {
-    DEFAULT.iter().chain(&FURTHER).copied().collect::<Vec<_>>().join(", ")
-}
-
-fn primitive_names() -> String {
-    Primitive::ALL.iter().map(|primitive| primitive.name()).collect::<Vec<_>>().join(", ")
-}
-
 impl Contender {
     /// The name of the one that copies by up to `threads` threads.
     pub fn parallel_name(threads: usize) -> String {
@@ -152,14 +88,15 @@ impl Contender {
             return Self::loaded(alias, function);
         }
         let cpu = *Policy::host().cpu();
+        let kernel = as_the_kernel_sees(&cpu);
         let host = |way, locality| Copier::of(way, Job { locality, ..job() });
         let primitive = |way, primitive| Copier::of(way, Job { primitive, ..job() });
         let (copier, description) = match name {
             "per-page" => {
-                let by = copy_page(&cpu);
+                let by = copy_page(&kernel);
                 (Copier::bare(by, true), format!("copy_page ({by}) page by page"))
             }
-            "per-page-mc" => match copy_mc_to_kernel(&cpu) {
+            "per-page-mc" => match copy_mc_to_kernel(&kernel) {
                 Mc::Safe(by) => (primitive(PAGES_MC, by), format!("copy_mc_to_kernel: {by} page by page")),
                 // As copy_mc_to_kernel() falls back to it: without exception-table entries.
                 Mc::Memcpy(by) => {
@@ -167,11 +104,11 @@ impl Contender {
                 }
             },
             "rfc" => {
-                let by = memcpy(&cpu);
+                let by = memcpy(&kernel);
                 (Copier::bare(by, false), format!("one memcpy ({by}) a folio"))
             }
             "rfc-mc" => {
-                let (copier, by) = match copy_mc_to_kernel(&cpu) {
+                let (copier, by) = match copy_mc_to_kernel(&kernel) {
                     Mc::Safe(by) => (primitive(PRIMITIVE_MC, by), by),
                     Mc::Memcpy(by) => (Copier::bare(by, false), by),
                 };
@@ -194,7 +131,7 @@ impl Contender {
             "kernel:temporal" | "kernel:non_temporal" => {
                 let locality =
                     if name == "kernel:temporal" { Locality::Temporal } else { Locality::NonTemporal };
-                let policy = Policy::new(cpu, Registers::GeneralPurpose);
+                let policy = Policy::new(kernel, Registers::GeneralPurpose);
                 let description = format!("copy_pages in general-purpose registers, {locality}");
                 return Ok(Self { description, ..Self::of_policy(name, policy, locality) });
             }
@@ -261,10 +198,22 @@ impl Contender {
             Some(symbol) => (symbol, Copier::of_pages),
             None => (symbol, Copier::of_bytes),
         };
-        if alias.is_empty() || path.is_empty() || symbol.is_empty() {
+        let is_printable = |text| matches!(harmless(text), Cow::Borrowed(_));
+        if alias.is_empty() || path.is_empty() || symbol.is_empty() || !is_printable(function) {
             return Err(malformed());
         }
+        if !is_printable(alias) {
+            return Err(ContenderError::Unprintable(alias.to_owned()));
+        }
         let name = alias.to_owned();
+        if cfg!(target_feature = "crt-static") {
+            return Err(ContenderError::Static(name));
+        }
+        if path.contains('/') {
+            // dlopen(3) would wait for a pipe's writer.
+            input::open(Path::new(path))
+                .map_err(|source| ContenderError::NoFile { name: name.clone(), source })?;
+        }
         let library = if path == "-" {
             Library::this()
         } else {

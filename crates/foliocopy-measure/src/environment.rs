@@ -2,13 +2,16 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use foliocopy::{
     Caches, CopyError, Cpu, Features, Locality, Microarchitecture, Policy, Source, Vendor, copy_pages,
 };
 
+use crate::cgroup;
 use crate::latency::TimeStampCounter;
 use crate::result::{CpuIdentity, Environment, PolicyBand, PolicyTables};
+use crate::text::{harmless, shown};
 use crate::topology::Topology;
 
 /// The vendor of QEMU's emulator in CPUID leaf 0x4000_0000 (target/i386/cpu.c).
@@ -28,11 +31,7 @@ pub fn detect() -> Result<Environment, CopyError> {
     let hypervisor = hypervisor();
     Ok(Environment {
         cpu: cpu(policy.cpu(), &topology),
-        kernel: ["ostype", "osrelease", "version"]
-            .iter()
-            .filter_map(|name| text(format!("/proc/sys/kernel/{name}")))
-            .collect::<Vec<_>>()
-            .join(" "),
+        kernel: kernel(),
         emulated: hypervisor.as_deref() == Some(EMULATOR),
         hypervisor: hypervisor.map(|vendor| hypervisor_name(&vendor).to_owned()),
         nodes: topology.nodes,
@@ -43,17 +42,29 @@ pub fn detect() -> Result<Environment, CopyError> {
         // 1 is balancing, 2 is tiering: both move pages (Documentation/admin-guide/sysctl/kernel.rst).
         numa_balancing: text("/proc/sys/kernel/numa_balancing").map(|mode| mode != "0"),
         load_average: text("/proc/loadavg").and_then(|text| load_average(&text)),
+        cpu_quota: cgroup::cpu_quota(Path::new("/")),
+        unmounted: ["/proc/self", "/sys/devices"]
+            .iter()
+            .filter(|folder| !Path::new(folder).exists())
+            .filter_map(|folder| Some(Path::new(folder).parent()?.display().to_string()))
+            .collect(),
         tsc_hz: TimeStampCounter::detect().hertz(),
         tables: tables(policy),
-        profile: report.profile.map(|file| file.display().to_string()),
-        left_aside: report.problems.iter().map(ToString::to_string).collect(),
+        profile: report.profile.map(shown),
+        left_aside: report
+            .problems
+            .iter()
+            .map(|problem| harmless(&problem.to_string()).into_owned())
+            .collect(),
     })
 }
 
 fn cpu(cpu: &Cpu, topology: &Topology) -> CpuIdentity {
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let field = |name: &str| cpuinfo_field(&cpuinfo, name).map(str::to_owned);
-    let masked = Cpu::detect().features().without(cpu.features());
+    let cpuinfo = cpuinfo();
+    let field = |name: &str| cpuinfo_field(cpuinfo, name).map(|value| harmless(value).into_owned());
+    let detected = Cpu::detect().features();
+    let masked = detected.without(cpu.features());
+    let kernel = kernel_features(cpuinfo).unwrap_or(detected.intersection(KERNEL_FEATURES));
     CpuIdentity {
         vendor: field("vendor_id").unwrap_or_else(|| cpu.vendor().name().to_owned()),
         model_name: field("model name").unwrap_or_default(),
@@ -67,6 +78,8 @@ fn cpu(cpu: &Cpu, topology: &Topology) -> CpuIdentity {
         microcode: field("microcode"),
         features: names(cpu.features()),
         masked: names(masked),
+        kernel_lacks: names(detected.intersection(KERNEL_FEATURES).without(kernel)),
+        kernel_adds: names(kernel.without(detected)),
         online_cpus: topology.online_cpus.len() as u32,
         caches: topology.caches.clone(),
     }
@@ -93,6 +106,52 @@ pub fn described(identity: &CpuIdentity) -> Cpu {
         features.fold(Features::NONE, Features::union),
         Caches { l1d: cache(1), l2: cache(2), l3: cache(3) },
     )
+}
+
+/// Features by which Linux decides how it copies, and foliocopy in a kernel.
+const KERNEL_FEATURES: Features =
+    Features::ERMS.union(Features::FSRM).union(Features::REP_GOOD).union(Features::MOVDIR64B);
+
+/// `cpu` as the running kernel sees it, which may have been told to do without some of it (`clearcpuid=`), or find that
+/// its firmware switched something off. Where /proc/cpuinfo does not tell, as CPUID has it.
+pub fn as_the_kernel_sees(cpu: &Cpu) -> Cpu {
+    match kernel_features(cpuinfo()) {
+        Some(features) => cpu.without(KERNEL_FEATURES.without(features)),
+        None => *cpu,
+    }
+}
+
+/// Those of [`KERNEL_FEATURES`] that /proc/cpuinfo shows. `None` where it shows no flags.
+fn kernel_features(cpuinfo: &str) -> Option<Features> {
+    let flags = cpuinfo_field(cpuinfo, "flags")?;
+    let shown = |feature: &Features| {
+        let mut names = feature.names();
+        names.all(|name| flags.split_ascii_whitespace().any(|flag| flag == name))
+    };
+    let each = [Features::ERMS, Features::FSRM, Features::REP_GOOD, Features::MOVDIR64B];
+    Some(each.into_iter().filter(shown).fold(Features::NONE, Features::union))
+}
+
+/// /proc/cpuinfo, read once: a large machine takes its time for it.
+fn cpuinfo() -> &'static str {
+    static CPUINFO: LazyLock<String> =
+        LazyLock::new(|| fs::read_to_string("/proc/cpuinfo").unwrap_or_default());
+    &CPUINFO
+}
+
+/// Name, release and version of the kernel, by uname(2).
+fn kernel() -> String {
+    // SAFETY: arrays of characters, for which zero is a value.
+    let mut name: libc::utsname = unsafe { std::mem::zeroed() };
+    // SAFETY: writes the struct it is given.
+    if unsafe { libc::uname(&raw mut name) } != 0 {
+        return String::new();
+    }
+    let field = |field: &[libc::c_char]| {
+        let bytes: Vec<u8> = field.iter().take_while(|byte| **byte != 0).map(|byte| *byte as u8).collect();
+        harmless(&String::from_utf8_lossy(&bytes)).into_owned()
+    };
+    [&name.sysname[..], &name.release, &name.version].map(field).join(" ")
 }
 
 fn names(features: Features) -> Vec<String> {
@@ -144,7 +203,7 @@ fn hypervisor() -> Option<String> {
     }
     let leaf = __cpuid(0x4000_0000);
     let bytes: Vec<u8> = [leaf.ebx, leaf.ecx, leaf.edx].into_iter().flat_map(u32::to_le_bytes).collect();
-    Some(String::from_utf8_lossy(&bytes).trim_matches(['\0', ' ']).to_owned())
+    Some(harmless(String::from_utf8_lossy(&bytes).trim_matches(['\0', ' '])).into_owned())
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -168,7 +227,8 @@ fn hypervisor_name(vendor: &str) -> &str {
 }
 
 fn text(file: impl AsRef<Path>) -> Option<String> {
-    fs::read_to_string(file).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+    let text = fs::read_to_string(file).ok()?;
+    Some(harmless(text.trim()).into_owned()).filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]
@@ -206,6 +266,18 @@ mod tests {
         assert_eq!(cpuinfo_field(cpuinfo, "model name"), Some("AMD EPYC 7713"));
         assert_eq!(cpuinfo_field(cpuinfo, "microcode"), Some("0xa0011d5"));
         assert_eq!(cpuinfo_field(cpuinfo, "flags"), None);
+    }
+
+    #[test]
+    fn what_the_kernel_does_without_is_not_its_cpu() {
+        let cpuinfo = |flags: &str| format!("processor\t: 0\nflags\t\t: fpu {flags} sse2\n");
+        let features = |flags: &str| kernel_features(&cpuinfo(flags)).unwrap();
+        assert_eq!(features("erms fsrm rep_good movdir64b"), KERNEL_FEATURES);
+        assert_eq!(features("fsrm rep_good"), Features::FSRM.union(Features::REP_GOOD));
+        assert_eq!(features("ermsx"), Features::NONE);
+        assert_eq!(kernel_features("processor\t: 0\n"), None);
+        let cpu = Policy::host().cpu().without(Features::ERMS);
+        assert!(!as_the_kernel_sees(&cpu).has(Features::ERMS), "the mask counts too");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::bench::{Case, Observer, Outcome};
 use crate::result::{Cache, Cell, Contender, PolicyBand, PolicyTables};
+use crate::text::harmless_lines;
 
 /// Where the module's files are, once debugfs is mounted and the module loaded.
 pub const DEBUGFS: &str = "/sys/kernel/debug/foliocopy";
@@ -258,7 +259,8 @@ fn reason(file: &mut File) -> Option<String> {
 ///
 /// Where its file can't be read.
 pub fn policy(folder: &Path) -> io::Result<PolicyTables> {
-    Ok(tables(&std::fs::read_to_string(folder.join("policy"))?))
+    let text = std::fs::read_to_string(folder.join("policy"))?;
+    Ok(tables(&harmless_lines(&text)))
 }
 
 /// The module's lines, such as `temporal, up to 61440 bytes: movnti (measured on such a CPU)`, as tables.

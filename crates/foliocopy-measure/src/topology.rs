@@ -5,7 +5,11 @@
 use std::fs;
 use std::path::Path;
 
+use crate::affinity;
 use crate::result::{CacheLevel, Node};
+
+/// More numbers than a kernel's list has.
+const MOST: u32 = 1 << 22;
 
 /// The nodes and caches of a machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,12 +22,28 @@ pub struct Topology {
     pub caches: Vec<CacheLevel>,
     /// Online CPUs.
     pub online_cpus: Vec<u32>,
+    /// The nodes whose memory the process's cpuset allows it. Empty where the kernel doesn't tell.
+    pub allowed_nodes: Vec<u32>,
 }
 
 impl Topology {
-    /// This machine's.
+    /// This machine's. Where /sys or /proc is not mounted, what system calls tell.
     pub fn detect() -> Self {
-        Self::from_root(Path::new("/"))
+        let mut topology = Self::from_root(Path::new("/"));
+        if topology.online_cpus.is_empty() {
+            topology.online_cpus = affinity::allowed_cpus().unwrap_or_default();
+        }
+        if let [node] = &mut topology.nodes[..] {
+            // The only node has every CPU.
+            if node.cpus.is_empty() {
+                let cpus: Vec<String> = topology.online_cpus.iter().map(u32::to_string).collect();
+                node.cpus = cpus.join(",");
+            }
+            if node.memory_bytes == 0 {
+                (node.memory_bytes, node.free_bytes) = memory_of_the_system();
+            }
+        }
+        topology
     }
 
     /// That of the machine whose /sys and /proc lie below `root`.
@@ -50,6 +70,7 @@ impl Topology {
             distances,
             caches: caches(&system.join(format!("cpu/cpu{}/cache", online_cpus.first().unwrap_or(&0)))),
             online_cpus,
+            allowed_nodes: allowed_nodes(&root.join("proc/self/status")),
         };
         if topology.nodes.is_empty() {
             topology.nodes = vec![Node {
@@ -61,6 +82,13 @@ impl Topology {
             topology.distances = vec![vec![10]];
         }
         topology
+    }
+
+    /// The nodes that have memory of which this process may use some.
+    pub fn usable_nodes(&self) -> Vec<u32> {
+        let allowed = |id: u32| self.allowed_nodes.is_empty() || self.allowed_nodes.contains(&id);
+        let usable = self.nodes.iter().filter(|node| node.memory_bytes > 0 && allowed(node.id));
+        usable.map(|node| node.id).collect()
     }
 
     /// The node with this number.
@@ -118,6 +146,22 @@ fn memory(meminfo: &Path, name: &str) -> u64 {
     kibibytes.unwrap_or(0) << 10
 }
 
+/// The nodes in the line `Mems_allowed_list` of /proc/self/status.
+fn allowed_nodes(status: &Path) -> Vec<u32> {
+    let status = text(status).unwrap_or_default();
+    status.lines().find_map(|line| line.strip_prefix("Mems_allowed_list:")).map_or_else(Vec::new, parse_list)
+}
+
+/// All memory and what is free of it, in bytes, by sysinfo(2).
+pub(crate) fn memory_of_the_system() -> (u64, u64) {
+    // SAFETY: numbers, for which zero is a value.
+    let mut info: libc::sysinfo = unsafe { std::mem::zeroed() };
+    // SAFETY: writes the struct it is given; of a failed call it stays zero.
+    unsafe { libc::sysinfo(&raw mut info) };
+    let unit = u64::from(info.mem_unit);
+    (info.totalram * unit, info.freeram * unit)
+}
+
 /// A kernel list such as `0-3,8` (bitmap_parselist(), lib/bitmap-str.c), written out.
 pub fn parse_list(list: &str) -> Vec<u32> {
     list.trim()
@@ -126,6 +170,8 @@ pub fn parse_list(list: &str) -> Vec<u32> {
             Some((first, last)) => Some(first.parse().ok()?..=last.parse().ok()?),
             None => range.parse().ok().map(|number: u32| number..=number),
         })
+        // No kernel numbers so many CPUs or nodes; somebody's file may.
+        .filter(|range| *range.end() < MOST)
         .flatten()
         .collect()
 }
@@ -196,6 +242,14 @@ mod tests {
     }
 
     #[test]
+    fn a_cpuset_leaves_some_nodes() {
+        let root = machine_with_cxl();
+        assert_eq!(Topology::from_root(root.path()).usable_nodes(), [0, 1, 3]);
+        write(root.path(), "proc/self/status", "Name:\tx\nMems_allowed:\tb\nMems_allowed_list:\t1-3\n");
+        assert_eq!(Topology::from_root(root.path()).usable_nodes(), [1, 3]);
+    }
+
+    #[test]
     fn instruction_caches_do_not_count() {
         let root = machine_with_cxl();
         let topology = Topology::from_root(root.path());
@@ -228,5 +282,6 @@ mod tests {
     fn lists_are_the_kernels() {
         assert_eq!(parse_list("0-3,8,10-11\n"), [0, 1, 2, 3, 8, 10, 11]);
         assert_eq!(parse_list(""), [] as [u32; 0]);
+        assert_eq!(parse_list("7,0-4294967295"), [7]);
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::activity::Shares;
 use crate::latency::TimeStampCounter;
 use crate::memory::MemoryKind;
-use crate::result::{Environment, Results};
+use crate::result::{CpuIdentity, Environment, Results};
 use crate::size::Size;
 
 /// Above this share of all CPU time, others disturb.
@@ -53,6 +53,20 @@ pub enum Warning {
     Governor(String),
     /// The kernel may move the pages while they are measured.
     NumaBalancing,
+    /// A cgroup may stop the process in the middle of a round.
+    CpuQuota {
+        /// The CPUs' worth of time that it gives.
+        cpus: f64,
+    },
+    /// The kernel copies by other features than the CPU reports.
+    KernelFeatures {
+        /// What it does without.
+        lacks: Vec<String>,
+        /// What it believes in.
+        adds: Vec<String>,
+    },
+    /// A file system that tells about the machine is not there.
+    Unmounted(String),
     /// An environment variable or a profile was left aside.
     LeftAside(String),
     /// The CPU was never measured, so that the general rule decides.
@@ -118,6 +132,16 @@ impl Warning {
         if environment.numa_balancing == Some(true) && environment.nodes.len() > 1 {
             warnings.push(Self::NumaBalancing);
         }
+        if let Some(cpus) = environment.cpu_quota
+            && cpus < f64::from(environment.cpu.online_cpus)
+        {
+            warnings.push(Self::CpuQuota { cpus });
+        }
+        let CpuIdentity { kernel_lacks: lacks, kernel_adds: adds, .. } = &environment.cpu;
+        if !lacks.is_empty() || !adds.is_empty() {
+            warnings.push(Self::KernelFeatures { lacks: lacks.clone(), adds: adds.clone() });
+        }
+        warnings.extend(environment.unmounted.iter().cloned().map(Self::Unmounted));
         warnings.extend(environment.left_aside.iter().cloned().map(Self::LeftAside));
         if environment.tables.general && !environment.emulated {
             warnings.push(Self::Unmeasured);
@@ -149,7 +173,9 @@ impl Warning {
         let given = || results.cells.iter().filter_map(|cell| cell.memory.as_ref());
         let bytes: u64 = given().map(|given| given.bytes).sum();
         let huge: u64 = given().map(|given| given.huge_bytes).sum();
-        if kind != MemoryKind::Anon && bytes > 0 && huge < bytes {
+        // Where it lies is known from /proc.
+        let is_known = !results.environment.unmounted.iter().any(|folder| folder == "/proc");
+        if kind != MemoryKind::Anon && bytes > 0 && huge < bytes && is_known {
             let mode = results.environment.transparent_hugepages.clone();
             warnings.push(Self::NoHugePages { kind, part: huge as f64 / bytes as f64, mode });
         }
@@ -208,6 +234,15 @@ impl Warning {
             }
             Self::Governor(_) => "Set it: `cpupower frequency-set -g performance`.".into(),
             Self::NumaBalancing => "Switch it off: `sysctl kernel.numa_balancing=0`.".into(),
+            Self::CpuQuota { .. } => {
+                "Throttled rounds are slower: lift the quota (cpu.max, cpu.cfs_quota_us), or measure outside."
+                    .into()
+            }
+            Self::KernelFeatures { .. } => {
+                "The contenders that stand for the kernel copy as it does, the others by what CPUID reports."
+                    .into()
+            }
+            Self::Unmounted(folder) => format!("Mount {folder}; what it would tell is unknown."),
             Self::LeftAside(_) => "It changes nothing: correct it or unset it.".into(),
             Self::Unmeasured => UNMEASURED_ADVICE.into(),
             Self::TimeStampCounter(_) => {
@@ -265,6 +300,17 @@ impl fmt::Display for Warning {
             Self::NumaBalancing => {
                 write!(f, "NUMA balancing is on and may move pages while they are measured.")
             }
+            Self::CpuQuota { cpus } => {
+                write!(f, "A cgroup gives this process the time of {cpus:.2} CPUs, and stops it beyond that.")
+            }
+            Self::KernelFeatures { lacks, adds } => {
+                let parts = [("does without", lacks), ("believes in", adds)];
+                let parts = parts.iter().filter(|(_, names)| !names.is_empty());
+                let parts: Vec<String> =
+                    parts.map(|(what, names)| format!("{what} {}", names.join(" and "))).collect();
+                write!(f, "Other than CPUID, the kernel {}.", parts.join(", and "))
+            }
+            Self::Unmounted(folder) => write!(f, "{folder} is not mounted."),
             Self::LeftAside(problem) => write!(f, "{problem}."),
             Self::Unmeasured => write!(f, "This CPU was never measured: the general rule decides."),
             Self::TimeStampCounter(reason) => {
@@ -317,6 +363,9 @@ mod tests {
             governor: Some("powersave".into()),
             numa_balancing: Some(true),
             nodes: vec![node(0), node(1)],
+            cpu: CpuIdentity { online_cpus: 2, kernel_lacks: vec!["erms".into()], ..CpuIdentity::default() },
+            cpu_quota: Some(1.5),
+            unmounted: vec!["/proc".into()],
             ..Environment::default()
         };
         let warnings = Warning::about_environment(&environment, TimeStampCounter::Unusable("it is slow"));
@@ -324,6 +373,9 @@ mod tests {
             Warning::Emulated,
             Warning::Governor("powersave".into()),
             Warning::NumaBalancing,
+            Warning::CpuQuota { cpus: 1.5 },
+            Warning::KernelFeatures { lacks: vec!["erms".into()], adds: vec![] },
+            Warning::Unmounted("/proc".into()),
             Warning::TimeStampCounter("it is slow"),
         ] {
             assert!(warnings.contains(&expected), "{expected}");

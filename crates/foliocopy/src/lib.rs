@@ -146,7 +146,7 @@ pub use profile::Profile;
 
 /// The guide's Rust, compiled and run with the other examples.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-#[doc = include_str!("../../../docs/surviving-bad-memory.md")]
-#[doc = include_str!("../../../docs/choosing-a-locality.md")]
+#[doc = include_str!("../README.md")]
+#[doc = include_str!("../docs/surviving-bad-memory.md")]
+#[doc = include_str!("../docs/choosing-a-locality.md")]
 struct Guide;

@@ -59,7 +59,7 @@ impl Tree {
         let full = format!("libfoliocopy.so.{version}");
         let directory = &self.libraries;
         self.install(shell, "644", &built.shared_library, &format!("{directory}/{full}"))?;
-        self.install(shell, "644", &built.static_library, &format!("{directory}/libfoliocopy.a"))?;
+        super::localize(shell, &built.static_library, &self.prefix.join(directory).join("libfoliocopy.a"))?;
         strip(shell, "--strip-unneeded", &self.prefix.join(directory).join(&full))?;
         // Debugging information of the whole standard library would be most of the archive.
         strip(shell, "--strip-debug", &self.prefix.join(directory).join("libfoliocopy.a"))?;

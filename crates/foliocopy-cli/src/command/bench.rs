@@ -232,7 +232,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let before = Warning::about_environment(&results.environment, counter);
     printer.warn(&before)?;
 
-    let interrupt = Interrupt::catch().context("can't catch signals")?;
+    let interrupt = Interrupt::catch()?;
     let (started, clock, activity) = (SystemTime::now(), Instant::now(), Activity::start());
     let mut progress = Progress::new(plan.cases.len(), args.quiet, interrupt);
     let outcome = plan.run(&mut progress);
@@ -252,6 +252,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     after.extend(Warning::about_cells(&results, args.memory));
     results.warnings = before.iter().chain(&after).map(ToString::to_string).collect();
 
+    let saved = exports.write(&results);
     printer.result(&table::tables(&results, printer.width()))?;
     printer.aside(&probes::text(&results))?;
     let verdict = Verdict::of(&results, "foliocopy");
@@ -267,7 +268,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         printer.result(&String::from_utf8_lossy(&text))?;
     }
     printer.aside(HOW_TO_GO_ON)?;
-    exports.write(&results)?;
+    saved?;
     let good = as_fast_as_then && verdict.is_none_or(|verdict| verdict.is_good());
     Ok(match (results.complete, good) {
         (false, _) => Exit::Interrupted,

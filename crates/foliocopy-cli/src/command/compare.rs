@@ -170,8 +170,8 @@ fn header(
     new: &Results,
 ) -> io::Result<()> {
     let name = |results: &Results| results.environment.cpu.model_name.clone();
-    writeln!(output, "old  {}: {}, {}", old_file.display(), name(old), old.started)?;
-    writeln!(output, "new  {}: {}, {}", new_file.display(), name(new), new.started)?;
+    writeln!(output, "old  {}: {}, {}", foliocopy_measure::text::shown(old_file), name(old), old.started)?;
+    writeln!(output, "new  {}: {}, {}", foliocopy_measure::text::shown(new_file), name(new), new.started)?;
     for found in differences(old, new) {
         writeln!(output, "     differs in {found}")?;
     }

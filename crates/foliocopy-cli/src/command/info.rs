@@ -80,7 +80,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let (policy, report) = (Policy::host(), Policy::host_report());
     let microcode = environment.cpu.microcode.as_deref();
     let profile = report.profile.and_then(|file| Standing::of(file, policy, microcode));
-    let kernel_tables = environment::tables(&Policy::new(*policy.cpu(), Registers::GeneralPurpose));
+    let kernel_cpu = environment::as_the_kernel_sees(policy.cpu());
+    let kernel_tables = environment::tables(&Policy::new(kernel_cpu, Registers::GeneralPurpose));
     let unmeasured = environment.tables.general || kernel_tables.general;
     let info = Info {
         program: concat!("foliocopy ", env!("CARGO_PKG_VERSION")),

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
+use foliocopy_measure::text::shown;
 
 use crate::exit::{self, Exit};
-use crate::output_file::OutputFile;
+use crate::output_file::{self, OutputFile};
 
 /// What `foliocopy man` takes.
 #[derive(clap::Args)]
@@ -24,18 +25,15 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let directory = &args.output;
     std::fs::create_dir_all(directory)
-        .with_context(|| format!("can't make the directory `{}`", directory.display()))?;
+        .with_context(|| format!("can't make the directory `{}`", shown(directory)))?;
     let mut program = crate::program();
     program.build();
     let mut pages = Vec::new();
     collect(&program, &mut pages)?;
-    let outputs = pages
-        .into_iter()
-        .map(|(name, page)| Ok((OutputFile::create(&directory.join(name), args.force)?, page)))
-        .collect::<Result<Vec<_>>>()?;
-    for (output, page) in outputs {
-        output.write(&page)?;
-    }
+    let paths: Vec<PathBuf> = pages.iter().map(|(name, _)| directory.join(name)).collect();
+    let files = OutputFile::create_all(paths.iter().map(PathBuf::as_path), args.force)?;
+    let contents = pages.into_iter().map(|(_, page)| Ok(page));
+    output_file::write_all(files.into_iter().zip(contents), OutputFile::write)?;
     Ok(Exit::Good.into())
 }
 

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use foliocopy_measure::activity::Activity;
 use foliocopy_measure::bench::Observer;
 use foliocopy_measure::latency::TimeStampCounter;
+use foliocopy_measure::memory::Available;
 use foliocopy_measure::migrate::guard::{self, Guard};
 use foliocopy_measure::migrate::{Method, MigrateError, Outcome, Plan, SMALLEST_THP, Stress, Stressed};
 use foliocopy_measure::result::{Contender, Origin, Parameters, Results, SCHEMA_VERSION};
@@ -20,6 +21,7 @@ use foliocopy_measure::warning::Warning;
 use foliocopy_measure::{affinity, environment};
 
 use crate::budget;
+use crate::command;
 use crate::command::bench::nodes::{self, NodeChoice};
 use crate::exit::Exit;
 use crate::export::ExportArgs;
@@ -110,9 +112,9 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     before.retain(|warning| !matches!(warning, Warning::TimeStampCounter(_)));
     before.extend(tight);
 
-    let program = std::env::current_exe().context("can't find this program itself")?;
+    let program = command::this_program()?;
     let mut guard = Guard::new(program, &["migrate", GUARD]);
-    let interrupt = Interrupt::catch().context("can't catch signals")?;
+    let interrupt = Interrupt::catch()?;
     if let Some(seconds) = args.stress {
         printer.warn(&before)?;
         let stress = stress(&args, folios, pairs, seconds, &topology);
@@ -174,11 +176,12 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     }
     results.warnings = before.iter().chain(&after).map(ToString::to_string).collect();
 
+    let saved = exports.write(&results);
     printer.result(&table::tables(&results, printer.width()))?;
     let verdict = Verdict::of(&results, Method::Foliocopy.name());
     printer.result(&verdict_line(&results, verdict.as_ref()))?;
     printer.warn(&after)?;
-    exports.write(&results)?;
+    saved?;
     Ok(match (results.complete, verdict) {
         (false, _) => Exit::Interrupted,
         (true, Some(verdict)) if !verdict.is_good() => Exit::Negative,
@@ -213,7 +216,7 @@ fn folios(args: &Args) -> Result<Vec<u64>> {
 
 /// Pairs of different nodes.
 fn pairs(args: &Args, topology: &Topology) -> Result<Vec<(u32, u32)>> {
-    let with_memory = topology.nodes.iter().filter(|node| node.memory_bytes > 0).count();
+    let with_memory = topology.usable_nodes().len();
     ensure!(
         with_memory > 1,
         "this machine has one NUMA node, and pages migrate between two: \
@@ -239,6 +242,14 @@ fn check_memory(args: &Args, pairs: &[(u32, u32)], topology: &Topology) -> Resul
     let mut nodes: Vec<u32> = pairs.iter().flat_map(|(src, dst)| [*src, *dst]).collect();
     nodes.sort_unstable();
     nodes.dedup();
+    let available = Available::detect();
+    ensure!(
+        wanted <= available.bytes,
+        "{} do not fit into the {} MiB of {} that are available: choose a smaller --total",
+        args.total,
+        available.bytes >> 20,
+        available.what()
+    );
     let mut warnings = Vec::new();
     for node in nodes.into_iter().filter_map(|id| topology.node(id)) {
         ensure!(

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 use foliocopy_measure::result::{self, Results};
+use foliocopy_measure::text::shown;
 
 use crate::exit::Exit;
 use crate::export::lkml;
@@ -44,44 +45,38 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let results = args.files.iter().map(|file| result::read(file)).collect::<Result<Vec<_>, _>>()?;
     let machines = name(&args.files, &results);
 
-    let single = [&args.outputs.output, &args.outputs.export_lkml];
-    let single = || single.into_iter().flatten().map(PathBuf::as_path);
-    output_file::each_its_own(single())?;
-    for output in single() {
-        ensure!(
-            !args.files.iter().any(|file| output_file::is_same(file, output)),
-            "`{}` holds results of which the report is made: name another file",
-            output.display()
-        );
-    }
-    // Everything is rendered and proved writable before the first file is put in place.
-    let mut outputs: Vec<(OutputFile, String)> = Vec::new();
+    // Everything is rendered and every place proved before the first file is put there.
+    let mut outputs: Vec<(PathBuf, String)> = Vec::new();
     if let Some(path) = &args.outputs.output {
-        outputs.push((OutputFile::create(path, args.force)?, report::page(&machines)));
+        outputs.push((path.clone(), report::page(&machines)));
     }
     if let Some(path) = &args.outputs.export_lkml {
-        outputs.push((OutputFile::create(path, args.force)?, lkml::mail(&results)?));
+        outputs.push((path.clone(), lkml::mail(&results)?));
     }
     if let Some(directory) = &args.outputs.svg {
-        outputs.extend(charts(directory, &machines, args.force)?);
+        outputs.extend(charts(directory, &machines)?);
     }
-    for (output, text) in outputs {
-        output.write(text.as_bytes())?;
+    let files = OutputFile::create_all(outputs.iter().map(|(path, _)| path.as_path()), args.force)?;
+    for (file, (path, _)) in files.iter().zip(&outputs) {
+        ensure!(
+            !args.files.iter().any(|input| file.is_also(input)),
+            "`{}` holds results of which the report is made: name another file",
+            shown(path)
+        );
     }
+    let contents = outputs.into_iter().map(|(_, text)| Ok(text.into_bytes()));
+    output_file::write_all(files.into_iter().zip(contents), OutputFile::write)?;
     Ok(Exit::Good.into())
 }
 
-fn charts(directory: &Path, machines: &[Machine<'_>], force: bool) -> Result<Vec<(OutputFile, String)>> {
+fn charts(directory: &Path, machines: &[Machine<'_>]) -> Result<Vec<(PathBuf, String)>> {
     let files = report::files(machines);
     if files.is_empty() {
         bail!("there is nothing to draw: the timings of an emulated CPU are not shown as speed");
     }
     std::fs::create_dir_all(directory)
-        .with_context(|| format!("can't make the directory `{}`", directory.display()))?;
-    files
-        .into_iter()
-        .map(|(name, text)| Ok((OutputFile::create(&directory.join(name), force)?, text)))
-        .collect()
+        .with_context(|| format!("can't make the directory `{}`", shown(directory)))?;
+    Ok(files.into_iter().map(|(name, text)| (directory.join(name), text)).collect())
 }
 
 /// Names the machines: by their CPU where that tells them apart, else by their files, else by their place.
@@ -91,8 +86,8 @@ fn name<'a>(files: &[PathBuf], results: &'a [Results]) -> Vec<Machine<'a>> {
         let cpu = &results.environment.cpu;
         cpu.microarchitecture.clone().unwrap_or_else(|| cpu.model_name.clone())
     };
-    let stem = |file: &PathBuf| file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
-    let path = |file: &PathBuf| file.display().to_string();
+    let stem = |file: &PathBuf| shown(file.file_stem().unwrap_or(file.as_os_str()).as_ref());
+    let path = |file: &PathBuf| shown(file);
     let number = |(index, file): (usize, &PathBuf)| format!("{} ({})", stem(file), index + 1);
     let names = [
         results.iter().map(microarchitecture).collect::<Vec<_>>(),

@@ -20,6 +20,7 @@ use foliocopy_measure::size::Size;
 use foliocopy_measure::topology::Topology;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::command;
 use crate::exit::Exit;
 use crate::interrupt::Interrupt;
 use crate::output_file::OutputFile;
@@ -168,7 +169,7 @@ impl Bench {
         file: &Path,
         interrupt: &Interrupt,
     ) -> Result<Option<Results>> {
-        let program = std::env::current_exe().context("can't find this program to run its bench")?;
+        let program = command::this_program()?;
         let list = |of: Vec<String>| of.join(",");
         let mut command = Command::new(program);
         command.args(["bench", "--cache", if self.cache == Cache::Cold { "cold" } else { "hot" }]);
@@ -189,7 +190,7 @@ impl Bench {
         let written = || fs::metadata(file).and_then(|file| file.modified()).ok();
         let before = written();
         // Out of the terminal's reach: it is told once, by us, whoever was signalled and how.
-        let mut bench = command.process_group(0).spawn().context("can't run the bench")?;
+        let mut bench = command.arg0("foliocopy").process_group(0).spawn().context("can't run the bench")?;
         let mut told = false;
         let status = loop {
             if let Some(status) = bench.try_wait().context("can't wait for the bench")? {
@@ -252,7 +253,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         );
     }
     let nodes = Nodes::of(&Topology::detect());
-    let interrupt = Interrupt::catch().context("can't catch signals")?;
+    let interrupt = Interrupt::catch()?;
     let cases = |bench: &Bench| (bench.folios.len() * bench.pairs(&nodes).len()) as u32;
     let all: u32 = BENCHES.iter().map(cases).sum();
     let mut measured = Measured(Vec::new());
@@ -270,12 +271,11 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         printer::note("interrupted before a round was complete: nothing to show");
         return Ok(Exit::Interrupted.into());
     }
-    let to_standard_output = args.export_markdown.as_deref() == Some(Path::new("-"));
+    let to_standard_output = markdown.as_ref().is_some_and(OutputFile::is_standard_output);
+    let written = markdown.map(|output| output.keep(show::markdown(&measured, &nodes).as_bytes()));
     if !to_standard_output {
         printer::print(show::text(&measured, &nodes))?;
     }
-    if let Some(output) = markdown {
-        output.write(show::markdown(&measured, &nodes).as_bytes())?;
-    }
+    written.transpose()?;
     Ok(if measured.is_complete() { Exit::Good } else { Exit::Interrupted }.into())
 }

@@ -55,7 +55,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let before = Warning::about_environment(&environment, TimeStampCounter::detect());
     printer.warn(&before)?;
 
-    let interrupt = Interrupt::catch().context("can't catch signals")?;
+    let interrupt = Interrupt::catch()?;
     let (started, clock) = (SystemTime::now(), Instant::now());
     let mut progress = Progress::new(1, args.quiet, interrupt);
     progress.message("reads, writes and copies");
@@ -90,9 +90,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         cells,
     };
     results.rate();
+    let saved = exports.write(&results);
     printer.result(&tables(&results))?;
     printer.warn(&after)?;
-    exports.write(&results)?;
+    saved?;
     Ok(if complete { Exit::Good } else { Exit::Interrupted }.into())
 }
 
@@ -118,12 +119,13 @@ fn plan(args: &Args, caches: &[foliocopy_measure::result::CacheLevel]) -> Result
     }
     let most = threads.last().copied().unwrap_or(1) as u64;
     let needed = levels.iter().map(|level| level.bytes as u64).max().unwrap_or(0).saturating_mul(most);
-    let available = Available::detect().bytes;
+    let available = Available::detect();
     ensure!(
-        needed <= available,
-        "{most} threads need {} MiB of memory and {} MiB are available: choose a smaller --memory or fewer --threads",
+        needed <= available.bytes,
+        "{most} threads need {} MiB of {} and {} MiB are available: choose a smaller --memory or fewer --threads",
         needed >> 20,
-        available >> 20
+        available.what(),
+        available.bytes >> 20
     );
     Ok(Plan {
         cpu: *Policy::host().cpu(),

@@ -13,6 +13,7 @@ use foliocopy_measure::memory::MemoryKind;
 use foliocopy_measure::result::{self, Cell, Environment, Origin, Results, SCHEMA_VERSION};
 use foliocopy_measure::size::Size;
 use foliocopy_measure::survey::{self, Samples, Scope, Settings, SurveyError};
+use foliocopy_measure::text::shown;
 use foliocopy_measure::topology::Topology;
 use foliocopy_measure::warning::Warning;
 use foliocopy_measure::{affinity, environment, eviction};
@@ -65,13 +66,13 @@ pub(crate) struct How {
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let ready = args.how.prepare(Scope::Full, args.time)?;
     let output = OutputFile::create(&args.output, args.force)?;
-    let to_standard_error = args.output.as_os_str() == "-";
+    let to_standard_error = output.is_standard_output();
     let printer = Printer { to_standard_error, quiet: args.how.quiet };
     let Some(mut results) = ready.measure("survey", &printer)? else { return Ok(Exit::Interrupted.into()) };
     results.rate();
     let mut text = Vec::new();
     result::write_to(&results, &mut text)?;
-    output.write(&text)?;
+    output.keep(&text)?;
 
     let samples = Samples::of(&results.cells);
     let [process, kernel] = [Registers::Vector, Registers::GeneralPurpose]
@@ -82,7 +83,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         printer.aside(&format!(
             "\nwritten to {file}\nSend it to those who keep the tables (CONTRIBUTING.md), and the next version knows this CPU.\n\
              `foliocopy tune --from {file}` makes a profile of it, `foliocopy report {file} -o survey.html` shows it.\n",
-            file = args.output.display()
+            file = shown(&args.output)
         ))?;
     }
     Ok(Exit::Good.into())
@@ -136,7 +137,7 @@ impl Ready {
         printer.aside(&format!("{}\n", header::environment(environment)))?;
         let before = Warning::about_environment(environment, settings.counter);
         printer.warn(&before)?;
-        let interrupt = Interrupt::catch().context("can't catch signals")?;
+        let interrupt = Interrupt::catch()?;
         let (started, clock, activity) = (SystemTime::now(), Instant::now(), Activity::start());
         let mut progress = Progress::new(settings.cases().len(), printer.quiet, interrupt);
         let measured = survey::measure(settings, &mut progress);

@@ -14,6 +14,7 @@ use foliocopy::{Band, Caches, Cpu, Limit, Locality, Policy, Profile, Registers, 
 use foliocopy_measure::environment;
 use foliocopy_measure::result::{self, Results};
 use foliocopy_measure::survey::{Samples, Scope};
+use foliocopy_measure::text::shown;
 use foliocopy_measure::tune::{self, Tuned};
 
 use crate::budget;
@@ -74,7 +75,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     unsafe { env::set_var(profile::VARIABLE, "none") };
     let emitted = Printer { to_standard_error: false, quiet: false };
     if let (Some(file), Some(emit)) = (&args.profile, args.emit) {
-        let profile = Profile::read(file)?;
+        let profile = profile::read(file)?;
         let name = profile.cpu.model_name.clone();
         emitted.result(&emit.text(&profile, &name))?;
         return Ok(Exit::Good.into());
@@ -83,7 +84,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let is_foreign = survey.as_ref().is_some_and(|survey| !is_here(survey));
     let output = output(&args, is_foreign)?;
     let to_standard_error =
-        args.emit.is_some() || output.as_ref().is_some_and(|(path, _)| path == Path::new("-"));
+        args.emit.is_some() || output.as_ref().is_some_and(|(_, file)| file.is_standard_output());
     let printer = Printer { to_standard_error, quiet: args.how.quiet };
     let (results, cpu) = match survey {
         Some(survey) => {
@@ -97,8 +98,16 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         }
     };
     let tuned = tune::tune(&Samples::of(&results.cells), cpu)?;
-    printer.result(&found(&tuned, cpu)?)?;
+    let found = found(&tuned, cpu);
     let profile = profile(tuned, cpu, results);
+    // What took minutes is safe before anything is shown.
+    let written = match output {
+        Some((path, output)) => {
+            output.keep(profile.to_string().as_bytes()).map(|()| how_to_use(&path, is_foreign))
+        }
+        None => Ok(String::new()),
+    };
+    printer.result(&found?)?;
     if let Some(emit) = args.emit {
         let name = match cpu.microarchitecture().name() {
             "unknown" => profile.cpu.model_name.as_str(),
@@ -106,10 +115,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         };
         emitted.result(&emit.text(&profile, name))?;
     }
-    if let Some((path, output)) = output {
-        output.write(profile.to_string().as_bytes())?;
-        printer.aside(&how_to_use(&path, is_foreign))?;
-    }
+    printer.aside(&written?)?;
     Ok(Exit::Good.into())
 }
 
@@ -119,7 +125,7 @@ fn read(file: &Path) -> Result<Results> {
     ensure!(
         results.command == "survey",
         "`{}` holds the results of `foliocopy {}`, and not of `foliocopy survey`",
-        file.display(),
+        shown(file),
         results.command
     );
     Ok(results)
@@ -135,9 +141,6 @@ fn is_here(results: &Results) -> bool {
 /// Where the profile goes, proved writable: nowhere if it is only to be emitted.
 fn output(args: &Args, is_foreign: bool) -> Result<Option<(PathBuf, OutputFile)>> {
     let path = match (&args.output, args.emit) {
-        (Some(path), _) if path == Path::new("-") && args.emit.is_some() => {
-            bail!("--emit prints to standard output, so the profile needs a file of its own: --output FILE")
-        }
         (Some(path), _) => path.clone(),
         (None, Some(_)) => return Ok(None),
         (None, None) if is_foreign => {
@@ -150,12 +153,16 @@ fn output(args: &Args, is_foreign: bool) -> Result<Option<(PathBuf, OutputFile)>
                 "neither XDG_CONFIG_HOME nor HOME says where profiles lie: name a file with --output",
             )?;
             if let Some(folder) = path.parent() {
-                fs::create_dir_all(folder).with_context(|| format!("can't make `{}`", folder.display()))?;
+                fs::create_dir_all(folder).with_context(|| format!("can't make `{}`", shown(folder)))?;
             }
             path
         }
     };
     let file = OutputFile::create(&path, args.force)?;
+    ensure!(
+        args.emit.is_none() || !file.is_standard_output(),
+        "--emit prints to standard output, so the profile needs a file of its own: --output FILE"
+    );
     Ok(Some((path, file)))
 }
 
@@ -217,7 +224,7 @@ fn how_to_use(path: &Path, is_foreign: bool) -> String {
     }
     let usual = profile::default_path().is_some_and(|usual| usual == path);
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let path = path.display();
+    let path = shown(&path);
     let used = match usual {
         true => "every program of yours that copies with foliocopy goes by it from now on".to_owned(),
         false => format!("`export {}={path}` lets programs copy by it", profile::VARIABLE),

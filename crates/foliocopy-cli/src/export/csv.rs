@@ -32,6 +32,11 @@ pub(crate) fn text(results: &Results) -> Vec<u8> {
     writer.into_inner().expect("memory takes every byte")
 }
 
+/// A text that a spreadsheet takes for no formula.
+fn text_field(text: String) -> String {
+    if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text }
+}
+
 fn record(results: &Results, cell: &Cell) -> [String; HEADER.len()] {
     let number = |number: Option<u32>| number.map_or_else(String::new, |number| number.to_string());
     let dimensions: Vec<String> =
@@ -47,8 +52,8 @@ fn record(results: &Results, cell: &Cell) -> [String; HEADER.len()] {
         cell.folio_bytes.to_string(),
         number(cell.src_node),
         number(cell.dst_node),
-        dimensions.join(" "),
-        cell.contender.clone(),
+        text_field(dimensions.join(" ")),
+        text_field(cell.contender.clone()),
         cell.samples_gbps.len().to_string(),
         cell.median_gbps.to_string(),
         cell.mean_gbps.to_string(),
@@ -67,6 +72,14 @@ fn record(results: &Results, cell: &Cell) -> [String; HEADER.len()] {
 mod tests {
     use super::*;
     use crate::export::tests::sample;
+
+    #[test]
+    fn a_name_is_no_formula() {
+        let mut results = sample();
+        results.cells[3].contender = "@SUM(A1)".into();
+        let text = String::from_utf8(text(&results)).unwrap();
+        assert!(text.contains(",'@SUM(A1),") && !text.contains(",@SUM"), "{text}");
+    }
 
     #[test]
     fn a_line_a_cell_with_what_the_cell_says() {

@@ -13,11 +13,11 @@ pub(crate) fn text(results: &Results) -> Vec<u8> {
     let _ = writeln!(
         text,
         "{}{}, microcode {}, {}{}.\n",
-        if cpu.model_name.is_empty() { &cpu.vendor } else { &cpu.model_name },
-        cpu.microarchitecture.as_ref().map_or_else(String::new, |name| format!(" ({name})")),
-        cpu.microcode.as_deref().unwrap_or("unknown"),
-        environment.kernel,
-        environment.hypervisor.as_ref().map_or_else(String::new, |name| format!(", under {name}")),
+        plain(if cpu.model_name.is_empty() { &cpu.vendor } else { &cpu.model_name }),
+        cpu.microarchitecture.as_ref().map_or_else(String::new, |name| format!(" ({})", plain(name))),
+        plain(cpu.microcode.as_deref().unwrap_or("unknown")),
+        plain(&environment.kernel),
+        environment.hypervisor.as_ref().map_or_else(String::new, |name| format!(", under {}", plain(name))),
     );
     if !results.complete {
         text += "**Incomplete: the measurement was interrupted.**\n\n";
@@ -33,7 +33,7 @@ pub(crate) fn text(results: &Results) -> Vec<u8> {
         names.iter().filter(|(_, shown)| *shown).map(|(name, _)| format!("| {name} ")).collect::<String>()
             + "|"
     };
-    let speed_up = format!("Speed-up over {baseline} [95 %]");
+    let speed_up = format!("Speed-up over {} [95 %]", plain(baseline));
     let header = [
         ("Cache", true),
         ("Folio", true),
@@ -62,9 +62,21 @@ pub(crate) fn text(results: &Results) -> Vec<u8> {
     }
     text += "\nGB/s are decimal and count a copied byte once; sizes are binary.\n";
     if let Some(verdict) = Verdict::of(results, "foliocopy") {
-        let _ = writeln!(text, "\n{verdict}");
+        let _ = writeln!(text, "\n{}", plain(&verdict.to_string()));
     }
     text.into_bytes()
+}
+
+/// `text` as Markdown shows it literally: no table, link, emphasis, heading, list or HTML begins in it.
+pub(crate) fn plain(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if r"\`*[]<>|~&".contains(letter) || (escaped.is_empty() && "#+-=".contains(letter)) {
+            escaped.push('\\');
+        }
+        escaped.push(letter);
+    }
+    escaped
 }
 
 fn fields(results: &Results, cell: &Cell) -> [String; 8] {
@@ -75,9 +87,9 @@ fn fields(results: &Results, cell: &Cell) -> [String; 8] {
         cell.cache.map_or_else(String::new, |cache| cache.to_string()),
         Size(cell.folio_bytes).to_string(),
         cell.src_node.zip(cell.dst_node).map_or_else(String::new, |(src, dst)| format!("{src} → {dst}")),
-        dimensions.join(" "),
+        plain(&dimensions.join(" ")),
         // A loaded contender may be called anything.
-        cell.contender.replace('|', "\\|"),
+        plain(&cell.contender),
         format!("{:.2}", cell.median_gbps),
         format!("{:.2} ± {:.2}", cell.mean_gbps, cell.stdev_gbps),
         ratio.map_or_else(String::new, |ratio| {
@@ -109,6 +121,19 @@ mod tests {
         );
         assert_eq!(rows[3], "| cold | 64K | 0 → 0 | foliocopy | 9.60 | 9.60 ± 2.19 | 0.80 [0.80, 0.80] |");
         assert!(rows[5].contains("a\\|b"));
+    }
+
+    #[test]
+    fn names_stay_text() {
+        for (name, expected) in [
+            ("rep_movsb", "rep_movsb"),
+            ("AMD EPYC(TM) 7713 - 64", "AMD EPYC(TM) 7713 - 64"),
+            ("# [a](b) <img>", r"\# \[a\](b) \<img\>"),
+            ("a|`b`", r"a\|\`b\`"),
+            (r"a\", r"a\\"),
+        ] {
+            assert_eq!(plain(name), expected);
+        }
     }
 
     #[test]

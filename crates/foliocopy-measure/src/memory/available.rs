@@ -4,13 +4,16 @@ use std::fs;
 use std::path::Path;
 
 use super::PMD_BYTES;
-use crate::topology::parse_list;
+use crate::cgroup;
+use crate::topology::{memory_of_the_system, parse_list};
 
 /// Memory that can be had now without swapping.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Available {
-    /// Bytes of pages of any size: what the kernel estimates, within the cgroup's limit.
+    /// Bytes of pages of any size: what the kernel estimates, within the limits of all cgroups.
     pub bytes: u64,
+    /// Whether a cgroup has less than the machine.
+    pub limited_by_cgroup: bool,
     /// Bytes in the pool of reserved huge pages of 2 MiB.
     pub hugetlb_bytes: u64,
     /// Bytes on each online node: what is free, and what only caches files.
@@ -26,15 +29,16 @@ impl Available {
     fn below(root: &Path) -> Self {
         let text = |file: &str| fs::read_to_string(root.join(file)).unwrap_or_default();
         let number = |file: &str| text(file).trim().parse::<u64>().ok();
-        let system = kibibytes(&text("proc/meminfo"), "MemAvailable:").unwrap_or(u64::MAX);
-        let cgroup = number("sys/fs/cgroup/memory.max").map_or(u64::MAX, |limit| {
-            limit.saturating_sub(number("sys/fs/cgroup/memory.current").unwrap_or(0))
-        });
+        let system =
+            kibibytes(&text("proc/meminfo"), "MemAvailable:").unwrap_or_else(|| memory_of_the_system().1);
+        let cgroup = cgroup::memory_left(root).unwrap_or(u64::MAX);
         let nodes = parse_list(&text("sys/devices/system/node/online")).into_iter();
         let huge_pages = number("sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages").unwrap_or(0);
         Self {
             bytes: system.min(cgroup),
-            hugetlb_bytes: huge_pages * PMD_BYTES as u64,
+            limited_by_cgroup: cgroup < system,
+            hugetlb_bytes: (huge_pages * PMD_BYTES as u64)
+                .min(cgroup::huge_pages_left(root).unwrap_or(u64::MAX)),
             node_bytes: nodes
                 .map(|node| {
                     let meminfo = text(&format!("sys/devices/system/node/node{node}/meminfo"));
@@ -43,6 +47,11 @@ impl Available {
                 })
                 .collect(),
         }
+    }
+
+    /// What [`Available::bytes`] are, for messages.
+    pub fn what(&self) -> &'static str {
+        if self.limited_by_cgroup { "memory in its cgroup" } else { "memory" }
     }
 
     /// Bytes on `node`. `None` where nothing is known of it.
@@ -77,9 +86,11 @@ mod tests {
         assert_eq!(bytes(), 2 << 20);
         write("sys/fs/cgroup/memory.max", "max\n");
         assert_eq!(bytes(), 2 << 20);
-        write("sys/fs/cgroup/memory.max", "1500000\n");
-        write("sys/fs/cgroup/memory.current", "500000\n");
-        assert_eq!(bytes(), 1_000_000);
+        write("proc/meminfo", "MemTotal: 4096000 kB\nMemAvailable:    2048000 kB\n");
+        write("sys/fs/cgroup/memory.max", "150000000\n");
+        write("sys/fs/cgroup/memory.current", "50000000\n");
+        assert!(bytes() < 100_000_000 && bytes() > 50_000_000);
+        assert!(Available::below(root.path()).limited_by_cgroup);
 
         write("sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "3\n");
         write("sys/devices/system/node/online", "0,2\n");

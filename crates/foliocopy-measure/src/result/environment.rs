@@ -26,6 +26,10 @@ pub struct Environment {
     pub numa_balancing: Option<bool>,
     /// Load averages over 1, 5 and 15 minutes, before the measurement.
     pub load_average: Option<[f64; 3]>,
+    /// The CPUs' worth of time that its tightest cgroup gives the process. `None` where none has a quota.
+    pub cpu_quota: Option<f64>,
+    /// What every Linux has mounted and this process does not see: `/proc`, `/sys`.
+    pub unmounted: Vec<String>,
     /// Frequency of the time-stamp counter. `None` where the counter is missing, trapped or not invariant.
     pub tsc_hz: Option<u64>,
     /// How `foliocopy` copies. Absent from files of before it had tables.
@@ -58,6 +62,10 @@ pub struct CpuIdentity {
     pub features: Vec<String>,
     /// What `--mask` or `FOLIOCOPY_MASK` took away.
     pub masked: Vec<String>,
+    /// Features by which the kernel copies that CPUID has and the kernel does without, as after `clearcpuid=`.
+    pub kernel_lacks: Vec<String>,
+    /// Features by which the kernel copies that CPUID lacks and the kernel believes in.
+    pub kernel_adds: Vec<String>,
     /// Logical CPUs that are online.
     pub online_cpus: u32,
     /// Data and unified caches, from the first level.

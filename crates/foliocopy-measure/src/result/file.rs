@@ -1,6 +1,5 @@
 //! Reading and writing results as JSON.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -9,12 +8,17 @@ use serde_json::error::Category;
 use thiserror::Error;
 
 use super::{Results, SCHEMA_VERSION};
+use crate::text::shown;
+use crate::{input, text};
+
+/// No file of results is longer: tens of millions of samples.
+const LONGEST: u64 = 1 << 30;
 
 /// Why a file of results can't be used. Each message names the file and says what would be right.
 #[derive(Debug, Error)]
 pub enum ReadError {
     /// The file could not be read.
-    #[error("can't read `{}`", file.display())]
+    #[error("can't read `{}`", shown(file))]
     Io {
         /// The file.
         file: PathBuf,
@@ -23,7 +27,7 @@ pub enum ReadError {
         source: io::Error,
     },
     /// The JSON ends too early.
-    #[error("`{}` ends in the middle (line {line}): it was cut short, measure or copy it again", file.display())]
+    #[error("`{}` ends in the middle (line {line}): it was cut short, measure or copy it again", shown(file))]
     Truncated {
         /// The file.
         file: PathBuf,
@@ -33,7 +37,7 @@ pub enum ReadError {
     /// It isn't JSON, or it is JSON of somebody else.
     #[error(
         "`{}` is not a result of foliocopy: {reason}; write one with `foliocopy bench --export-json FILE`",
-        file.display()
+        shown(file)
     )]
     NotOurs {
         /// The file.
@@ -44,7 +48,7 @@ pub enum ReadError {
     /// It comes from a later program.
     #[error(
         "`{}` has schema version {version}, and this program reads up to {SCHEMA_VERSION}: use a newer foliocopy",
-        file.display()
+        shown(file)
     )]
     TooNew {
         /// The file.
@@ -53,7 +57,7 @@ pub enum ReadError {
         version: u64,
     },
     /// It holds nothing.
-    #[error("`{}` holds no cells: the run that wrote it measured nothing", file.display())]
+    #[error("`{}` holds no cells: the run that wrote it measured nothing", shown(file))]
     Empty {
         /// The file.
         file: PathBuf,
@@ -62,19 +66,22 @@ pub enum ReadError {
 
 /// Reads the results in `file`.
 pub fn read(file: &Path) -> Result<Results, ReadError> {
-    let text = fs::read(file).map_err(|source| ReadError::Io { file: file.to_owned(), source })?;
+    let text =
+        input::read(file, LONGEST).map_err(|source| ReadError::Io { file: file.to_owned(), source })?;
     read_from(&text, file)
 }
 
-/// Reads results from `text`; errors speak of it as `file`.
-pub fn read_from(text: &[u8], file: &Path) -> Result<Results, ReadError> {
+/// Reads results from `content`; errors speak of it as `file`.
+pub fn read_from(content: &[u8], file: &Path) -> Result<Results, ReadError> {
     let not_ours = |reason: String| ReadError::NotOurs { file: file.to_owned(), reason };
-    let value: Value = serde_json::from_slice(text).map_err(|error| match error.classify() {
-        Category::Eof if !text.trim_ascii().is_empty() => {
+    let mut value: Value = serde_json::from_slice(content).map_err(|error| match error.classify() {
+        Category::Eof if !content.trim_ascii().is_empty() => {
             ReadError::Truncated { file: file.to_owned(), line: error.line() }
         }
         _ => not_ours(format!("it is not JSON ({error})")),
     })?;
+    // Whatever others wrote, nothing of it steers a terminal or forges a line.
+    text::disarm(&mut value);
     let version = value
         .get("schema_version")
         .and_then(Value::as_u64)
@@ -113,6 +120,7 @@ pub fn write_to(results: &Results, mut output: impl Write) -> io::Result<()> {
 mod tests {
     use super::super::tests::sample;
     use super::*;
+    use std::fs;
 
     fn written(results: &Results) -> Vec<u8> {
         let mut text = Vec::new();

@@ -9,9 +9,9 @@ use crate::case::{ENCODED, check};
 
 #[test]
 fn the_corpus_of_the_fuzzer() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/faults");
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/faults");
     let mut cases = 0;
-    for entry in fs::read_dir(&corpus).expect("the corpus is in the repository") {
+    for entry in fs::read_dir(&corpus).expect("the corpus is in the package") {
         let path = entry.expect("the corpus can be read").path();
         eprintln!("{}", path.display());
         check(&fs::read(path).expect("a case can be read"));

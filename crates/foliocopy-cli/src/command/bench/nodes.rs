@@ -30,8 +30,7 @@ impl FromStr for NodeChoice {
 
 /// The pairs that `choices` mean on this machine, each once.
 pub(crate) fn pairs(choices: &[NodeChoice], topology: &Topology) -> Result<Vec<(u32, u32)>> {
-    let nodes: Vec<u32> =
-        topology.nodes.iter().filter(|node| node.memory_bytes > 0).map(|node| node.id).collect();
+    let nodes = topology.usable_nodes();
     let mut pairs = Vec::new();
     for choice in choices {
         match *choice {
@@ -43,7 +42,7 @@ pub(crate) fn pairs(choices: &[NodeChoice], topology: &Topology) -> Result<Vec<(
                     if !nodes.contains(&node) {
                         let known = nodes.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
                         bail!(
-                            "node {node} does not exist or has no memory: this machine's nodes with memory are {known}"
+                            "node {node} does not exist, has no memory, or is not for this process (cpuset): nodes with memory are {known}"
                         );
                     }
                 }

@@ -142,7 +142,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     ))?;
     printer.warn(&before)?;
 
-    let interrupt = Interrupt::catch().context("can't catch signals")?;
+    let interrupt = Interrupt::catch()?;
     let (started, clock, activity) = (SystemTime::now(), Instant::now(), Activity::start());
     let mut progress = Progress::new(plan.cases.len(), args.quiet, interrupt);
     let outcome = plan.run(&folder, &mut progress);
@@ -171,6 +171,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     after.extend(Warning::about_cells(&results, MemoryKind::Anon));
     results.warnings = before.iter().chain(&after).map(ToString::to_string).collect();
 
+    let saved = exports.write(&results);
     printer.result(&table::tables(&results, printer.width()))?;
     let verdicts: Vec<Verdict<'_>> =
         ["foliocopy", "foliocopy-mc"].iter().filter_map(|ours| Verdict::of(&results, ours)).collect();
@@ -181,7 +182,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         printer.result("no verdict: the CPU is emulated, so only that every copy was right is shown\n")?;
     }
     printer.warn(&after)?;
-    exports.write(&results)?;
+    saved?;
     Ok(match (results.complete, verdicts.iter().all(Verdict::is_good)) {
         (false, _) => Exit::Interrupted,
         (true, false) => Exit::Negative,

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Subcommand, ValueEnum};
+use foliocopy_measure::text::{harmless, harmless_lines};
 
 use super::module;
 use crate::exit::Exit;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{self, Interrupt};
 use crate::printer;
 
 const ENGINE: &str = "foliocopy";
@@ -70,6 +71,16 @@ struct Transition {
     modules: Option<PathBuf>,
 }
 
+impl Transition {
+    /// Who wants no long way there gets the way back all the same.
+    fn time_to_go_back(&self) -> Duration {
+        self.timeout.max(Duration::from_secs(60))
+    }
+}
+
+/// What is said to whoever interrupts twice.
+const PUT_BACK: &str = "the kernel is being put back as it was";
+
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     match args.command {
         Command::On(transition) => on(&transition),
@@ -97,7 +108,8 @@ fn on(args: &Transition) -> Result<ExitCode> {
     if !others.is_empty() {
         printer::note(format_args!("note: other livepatches are there: {}", others.join(", ")));
     }
-    let interrupt = Interrupt::catch().context("can't catch signals")?;
+    let interrupt = Interrupt::catch()?;
+    let _whole = interrupt::hold(PUT_BACK);
     let loaded_engine = module::load(ENGINE, args.modules.as_deref())?;
     if let Err(error) = module::load(LIVEPATCH, args.modules.as_deref()) {
         if loaded_engine {
@@ -105,7 +117,7 @@ fn on(args: &Transition) -> Result<ExitCode> {
         }
         return Err(error);
     }
-    let ended = wait(args.timeout, &interrupt, || Ok(state()? == State::On))?;
+    let ended = wait(args.timeout, Some(&interrupt), State::On)?;
     if ended == Ended::Done {
         printer::line("folio_copy() and folio_mc_copy() are foliocopy's")?;
         return Ok(Exit::Good.into());
@@ -113,11 +125,8 @@ fn on(args: &Transition) -> Result<ExitCode> {
     // As it was found. Going back has the tasks that have not come along already.
     let waiting = describe(&tasks_behind());
     enable(false)?;
-    let interrupted_again = Interrupt::catch().context("can't catch signals")?;
-    let back =
-        wait(args.timeout.max(Duration::from_secs(60)), &interrupted_again, || Ok(state()? == State::Off))?;
     ensure!(
-        back == Ended::Done,
+        wait(args.time_to_go_back(), None, State::Off)? == Ended::Done,
         "the kernel neither took the livepatch nor let it go yet; `foliocopy kernel patch off` goes on with that"
     );
     module::unload(LIVEPATCH)?;
@@ -142,9 +151,10 @@ fn off(args: &Transition) -> Result<ExitCode> {
         printer::line("the kernel is not patched")?;
         return Ok(Exit::Good.into());
     }
-    let interrupt = Interrupt::catch().context("can't catch signals")?;
+    let interrupt = Interrupt::catch()?;
+    let _whole = interrupt::hold(PUT_BACK);
     enable(false)?;
-    let ended = wait(args.timeout, &interrupt, || Ok(state()? == State::Off))?;
+    let ended = wait(args.timeout, Some(&interrupt), State::Off)?;
     if ended == Ended::Done {
         module::unload(LIVEPATCH)?;
         printer::line(format_args!(
@@ -154,10 +164,10 @@ fn off(args: &Transition) -> Result<ExitCode> {
     }
     let waiting = describe(&tasks_behind());
     enable(true)?;
-    let interrupted_again = Interrupt::catch().context("can't catch signals")?;
-    let back =
-        wait(args.timeout.max(Duration::from_secs(60)), &interrupted_again, || Ok(state()? == State::On))?;
-    ensure!(back == Ended::Done, "the kernel is between both: run `foliocopy kernel patch off` again");
+    ensure!(
+        wait(args.time_to_go_back(), None, State::On)? == Ended::Done,
+        "the kernel is between both: run `foliocopy kernel patch off` again"
+    );
     if ended == Ended::Interrupted {
         printer::note("interrupted: the kernel is patched as before");
         return Ok(Exit::Interrupted.into());
@@ -207,12 +217,12 @@ fn enable(on: bool) -> Result<()> {
     fs::write(&file, if on { "1" } else { "0" }).with_context(|| format!("can't write {}", file.display()))
 }
 
-/// Waits until it is so, and shows who is behind.
-fn wait(timeout: Duration, interrupt: &Interrupt, so: impl Fn() -> Result<bool>) -> Result<Ended> {
+/// Waits until the kernel is there, and shows who is behind. Nothing interrupts the way back.
+fn wait(timeout: Duration, interrupt: Option<&Interrupt>, aim: State) -> Result<Ended> {
     let started = Instant::now();
     let mut shown = String::new();
-    while !so()? {
-        if interrupt.is_set() {
+    while state()? != aim {
+        if interrupt.is_some_and(Interrupt::is_set) {
             return Ok(Ended::Interrupted);
         }
         if started.elapsed() >= timeout {
@@ -264,7 +274,7 @@ fn tasks_behind() -> Vec<Task> {
 /// The first of them by name, and how many there are.
 fn describe(tasks: &[Task]) -> String {
     let named: Vec<String> =
-        tasks.iter().take(NAMED).map(|task| format!("{} ({})", task.name, task.id)).collect();
+        tasks.iter().take(NAMED).map(|task| format!("{} ({})", harmless(&task.name), task.id)).collect();
     match tasks.len() {
         0 => "tasks that are just switching".to_owned(),
         1 => format!("1 task: {}", named[0]),
@@ -276,12 +286,12 @@ fn describe(tasks: &[Task]) -> String {
 fn other_livepatches() -> Vec<String> {
     let entries = fs::read_dir(LIVEPATCHES).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| name != LIVEPATCH).collect()
+    names.filter(|name| name != LIVEPATCH).map(|name| harmless(&name).into_owned()).collect()
 }
 
 fn parameter(module: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(format!("/sys/module/{module}/parameters/{name}")).ok()?;
-    Some(text.trim().to_owned())
+    Some(harmless(text.trim()).into_owned())
 }
 
 fn set_method(method: Method) -> Result<ExitCode> {
@@ -328,7 +338,7 @@ fn status() -> Result<ExitCode> {
 }
 
 fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}\n")).collect()
+    harmless_lines(text).lines().map(|line| format!("  {line}\n")).collect()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use foliocopy_measure::text::{harmless, harmless_lines};
 
 use super::debugfs::{self, ENGINE};
 use super::module;
@@ -26,9 +27,8 @@ pub(super) fn run() -> Result<ExitCode> {
 fn describe(output: &mut Vec<u8>) -> Result<()> {
     if !module::is_loaded(ENGINE) {
         writeln!(output, "{ENGINE}: not loaded (`foliocopy kernel load` does that, as root)")?;
-        let release =
-            fs::read_to_string("/proc/sys/kernel/osrelease").context("can't tell the kernel's release")?;
-        let release = release.trim();
+        let name = rustix::system::uname();
+        let release = name.release().to_string_lossy();
         let headers = format!("/lib/modules/{release}/build");
         let there = if Path::new(&headers).exists() { "are there" } else { "are missing: install them" };
         writeln!(output, "headers to build it for Linux {release} ({headers}): {there}")?;
@@ -36,10 +36,10 @@ fn describe(output: &mut Vec<u8>) -> Result<()> {
     }
     let module = Path::new("/sys/module").join(ENGINE);
     let version = fs::read_to_string(module.join("version")).unwrap_or_default();
-    writeln!(output, "{ENGINE}: loaded, version {}", version.trim())?;
+    writeln!(output, "{ENGINE}: loaded, version {}", harmless(version.trim()))?;
     for parameter in PARAMETERS {
         if let Ok(value) = fs::read_to_string(module.join("parameters").join(parameter)) {
-            writeln!(output, "  {parameter:<22} {}", value.trim())?;
+            writeln!(output, "  {parameter:<22} {}", harmless(value.trim()))?;
         }
     }
     match debugfs::folder() {
@@ -48,7 +48,7 @@ fn describe(output: &mut Vec<u8>) -> Result<()> {
                 let text = fs::read_to_string(folder.join(file))
                     .with_context(|| format!("can't read its {file}"))?;
                 writeln!(output, "{file}:")?;
-                for line in text.lines() {
+                for line in harmless_lines(&text).lines() {
                     writeln!(output, "  {line}")?;
                 }
             }

@@ -9,6 +9,7 @@ use foliocopy_measure::statistics::{Bootstrap, CONFIDENCE, Interval};
 
 use super::rfc::{Function, Memory, Row, TABLES, Table};
 use super::{Measured, Nodes, obstacle, pair};
+use crate::export::markdown::plain;
 
 /// What every reader has to know before the first figure.
 const PREFACE: &str = "\
@@ -116,17 +117,18 @@ pub(super) fn markdown(measured: &Measured, nodes: &Nodes) -> String {
 fn measured_on(results: &Results) -> String {
     let environment = &results.environment;
     let cpu = &environment.cpu;
-    let mut text = format!("Measured {} by `{}` on {}", results.started, results.program, cpu.model_name);
+    let mut text =
+        format!("Measured {} by `{}` on {}", results.started, results.program, plain(&cpu.model_name));
     if let Some(name) = &cpu.microarchitecture {
-        let _ = write!(text, " ({name})");
+        let _ = write!(text, " ({})", plain(name));
     }
     let _ = write!(text, ", family {} model {}", cpu.family, cpu.model);
     if let Some(microcode) = &cpu.microcode {
         let _ = write!(text, ", microcode {microcode}");
     }
-    let _ = write!(text, ", {}", environment.kernel);
+    let _ = write!(text, ", {}", plain(&environment.kernel));
     if let Some(hypervisor) = &environment.hypervisor {
-        let _ = write!(text, ", under {hypervisor}");
+        let _ = write!(text, ", under {}", plain(hypervisor));
     }
     text + ".\n\n"
 }

@@ -1,0 +1,239 @@
+//! `cargo xtask release-check`: that what is published stands alone.
+//!
+//! Each crate is packaged, unpacked into a folder that knows nothing of the repository, and tested there. What a reader and
+//! docs.rs need must be in it. The oldest dependencies that it says it takes must build. The C archive must show its own
+//! functions and nothing of Rust's.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use xshell::{Shell, cmd};
+
+use crate::dist;
+
+/// What `cargo xtask release-check` takes.
+#[derive(clap::Args)]
+pub(crate) struct Args {}
+
+/// The files that each package must hold.
+const FILES: [&str; 3] = ["README.md", "LICENSE-MIT", "LICENSE-APACHE"];
+
+/// The fields that each manifest must have.
+const FIELDS: [&str; 7] =
+    ["description", "license", "readme", "rust_version", "keywords", "categories", "edition"];
+
+pub(crate) fn run(shell: &Shell, _args: Args) -> Result<()> {
+    check(shell)
+}
+
+/// Everything.
+pub(crate) fn check(shell: &Shell) -> Result<()> {
+    let packages = Packages::unpack(shell)?;
+    for package in &packages.all {
+        package.check_content().with_context(|| format!("the package {} is incomplete", package.name))?;
+    }
+    packages.test(shell)?;
+    packages.check_lower_bounds(shell)?;
+    check_archive(shell)
+}
+
+/// A crate as its users get it.
+struct Package {
+    name: String,
+    folder: PathBuf,
+    manifest: Value,
+}
+
+struct Packages {
+    folder: PathBuf,
+    all: Vec<Package>,
+}
+
+impl Packages {
+    /// Packages every crate that is published, as cargo would upload it.
+    fn unpack(shell: &Shell) -> Result<Self> {
+        let target = shell.current_dir().join("target/release-check");
+        let folder = target.join("unpacked");
+        shell.remove_path(&folder)?;
+        shell.create_dir(&folder)?;
+        let metadata = cmd!(shell, "cargo metadata --quiet --no-deps --format-version 1").quiet().read()?;
+        let metadata: Value = serde_json::from_str(&metadata)?;
+        let mut all = Vec::new();
+        for manifest in metadata["packages"].as_array().context("cargo's metadata has no packages")? {
+            // `publish = false` is an empty list of registries.
+            if manifest["publish"].as_array().is_some_and(Vec::is_empty) {
+                continue;
+            }
+            let (name, version) = (text(&manifest["name"]), text(&manifest["version"]));
+            all.push(Package {
+                folder: folder.join(format!("{name}-{version}")),
+                name,
+                manifest: manifest.clone(),
+            });
+        }
+        let names = all.iter().flat_map(|package| ["--package", &package.name]);
+        cmd!(shell, "cargo package --quiet --locked --allow-dirty --no-verify --target-dir {target}")
+            .args(names)
+            .run()?;
+        for package in &all {
+            let file = package.folder.file_name().context("a package has a name")?.to_string_lossy();
+            let archive = target.join("package").join(format!("{file}.crate"));
+            cmd!(shell, "tar --extract --gzip --file {archive} --directory {folder}").quiet().run()?;
+        }
+        Ok(Self { folder, all })
+    }
+
+    /// The lines of a workspace's manifest by which the packages find each other, of which no registry knows yet.
+    fn patch(&self) -> String {
+        let lines = self
+            .all
+            .iter()
+            .map(|package| format!("{} = {{ path = \"{}\" }}\n", package.name, package.folder.display()));
+        format!("[patch.crates-io]\n{}", lines.collect::<String>())
+    }
+
+    /// Runs every test that was packaged, with the versions of dependencies that the repository has locked.
+    fn test(&self, shell: &Shell) -> Result<()> {
+        let members: Vec<String> =
+            self.all.iter().map(|package| format!("\"{}\"", package.folder.display())).collect();
+        let manifest = format!("[workspace]\nresolver = \"3\"\nmembers = [{}]\n\n", members.join(", "));
+        // As the repository builds them: the bootstrap and the bench are too slow for tests when not optimized.
+        let optimized = "\n[profile.dev.package.foliocopy-measure]\nopt-level = 2\n\
+                         [profile.dev.package.fastrand]\nopt-level = 2\n";
+        shell.write_file(self.folder.join("Cargo.toml"), manifest + &self.patch() + optimized)?;
+        shell.copy_file("Cargo.lock", self.folder.join("Cargo.lock"))?;
+        let _there = shell.push_dir(&self.folder);
+        let target = self.folder.with_file_name("target");
+        Ok(cmd!(shell, "cargo test --quiet --workspace --target-dir {target}").run()?)
+    }
+
+    /// Builds each crate with the oldest versions of what it depends on itself, as a user's lock file may have them.
+    fn check_lower_bounds(&self, shell: &Shell) -> Result<()> {
+        let nightly = cmd!(shell, "cargo +nightly --version").quiet().ignore_stderr().read();
+        if nightly.is_err() {
+            eprintln!(
+                "not checked: the oldest dependencies; `rustup toolchain install nightly` gives the cargo that chooses them"
+            );
+            return Ok(());
+        }
+        let target = self.folder.with_file_name("target");
+        for package in &self.all {
+            // What a user builds, without what its tests need.
+            let alone = self.folder.with_file_name("oldest").join(&package.name);
+            shell.remove_path(&alone)?;
+            shell.create_dir(alone.parent().context("it lies in a folder")?)?;
+            let folder = &package.folder;
+            cmd!(shell, "cp --recursive {folder} {alone}").quiet().run()?;
+            let manifest = alone.join("Cargo.toml");
+            let text = without_tests(&shell.read_file(&manifest)?);
+            shell.write_file(&manifest, format!("{text}\n[workspace]\n\n{}", self.patch()))?;
+            shell.remove_path(alone.join("Cargo.lock"))?;
+            let _there = shell.push_dir(&alone);
+            cmd!(shell, "cargo +nightly update --quiet -Z direct-minimal-versions")
+                .run()
+                .with_context(|| format!("the lower bounds of {} contradict each other", package.name))?;
+            cmd!(shell, "cargo +nightly check --quiet --locked --all-features --target-dir {target}")
+                .run()
+                .with_context(|| format!("{} does not build with its oldest dependencies", package.name))?;
+        }
+        Ok(())
+    }
+}
+
+impl Package {
+    fn check_content(&self) -> Result<()> {
+        for file in FILES {
+            let file = self.folder.join(file);
+            let length = file.metadata().map_or(0, |file| file.len());
+            ensure!(length > 0, "{} is missing or empty", file.display());
+        }
+        for field in FIELDS {
+            let empty = match &self.manifest[field] {
+                Value::String(text) => text.is_empty(),
+                Value::Array(list) => list.is_empty(),
+                _ => true,
+            };
+            ensure!(!empty, "its Cargo.toml has no {}", field.replace('_', "-"));
+        }
+        if self.manifest["repository"].is_null() {
+            eprintln!(
+                "missing: `repository` in the Cargo.toml of {}: links of its README lead nowhere",
+                self.name
+            );
+        }
+        let features = self.manifest["features"].as_object().is_some_and(|features| !features.is_empty());
+        let documented = self.manifest["metadata"]["docs"]["rs"]["all-features"] == Value::Bool(true);
+        ensure!(!features || documented, "docs.rs would not show its features: package.metadata.docs.rs");
+        Ok(())
+    }
+}
+
+/// A manifest as cargo writes it into packages, without what only tests and examples need.
+fn without_tests(manifest: &str) -> String {
+    let mut kept = true;
+    let lines = manifest.lines().filter(|line| {
+        if line.starts_with('[') {
+            kept = !line.starts_with("[dev-dependencies") && !line.starts_with("[[test]]");
+        }
+        kept
+    });
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+/// The archive that is shipped: its own functions are all that it shows, so that it stands beside other libraries that
+/// were written in Rust.
+fn check_archive(shell: &Shell) -> Result<()> {
+    cmd!(shell, "cargo build --quiet --release --package foliocopy-capi").run()?;
+    let here = shell.current_dir().join("target/release-check/archive");
+    shell.remove_path(&here)?;
+    shell.create_dir(&here)?;
+    let archive = here.join("libfoliocopy.a");
+    dist::localize(shell, Path::new("target/release/libfoliocopy.a"), &archive)?;
+    let shown = cmd!(shell, "nm --defined-only --extern-only --no-sort {archive}").quiet().read()?;
+    let shown: BTreeSet<&str> = shown.lines().filter_map(|line| line.split(' ').nth(2)).collect();
+    let header = shell.read_file("crates/foliocopy-capi/include/foliocopy.h")?;
+    let foreign: Vec<&&str> = shown.iter().filter(|name| !name.starts_with(dist::PREFIX)).collect();
+    ensure!(foreign.is_empty(), "the archive shows {foreign:?}");
+    let missing: Vec<&str> =
+        functions(&header).into_iter().filter(|function| !shown.contains(function)).collect();
+    ensure!(missing.is_empty(), "the archive lacks {missing:?}, which the header declares");
+    link_beside_another(shell, &here)
+}
+
+/// The functions that a header declares.
+fn functions(header: &str) -> BTreeSet<&str> {
+    let words = header.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    let calls = words.filter(|word| word.starts_with(dist::PREFIX));
+    calls.filter(|word| header.contains(&format!("{word}(")) && !word.ends_with('_')).collect()
+}
+
+/// Links a C program with two archives that have Rust's library in them, the whole of each.
+fn link_beside_another(shell: &Shell, here: &Path) -> Result<()> {
+    let _there = shell.push_dir(here);
+    let other = "#[unsafe(no_mangle)]\npub extern \"C\" fn other(seed: u32) -> usize {\n    \
+                 std::thread::spawn(move || format!(\"{seed}\").len()).join().unwrap_or(0)\n}\n";
+    shell.write_file("other.rs", other)?;
+    cmd!(shell, "rustc --edition 2024 --crate-type staticlib -Copt-level=1 other.rs").run()?;
+    let program = "#include \"foliocopy.h\"\n#include <stdlib.h>\n#include <string.h>\n\
+                   size_t other(unsigned seed);\n\
+                   int main(void) {\n    char *pages = aligned_alloc(4096, 8192);\n    memset(pages, 7, 8192);\n    \
+                   memset(pages + 4096, 0, 4096);\n    \
+                   return foliocopy_copy_pages(pages + 4096, pages, 1) != 0 || memcmp(pages, pages + 4096, 4096) != 0\n        \
+                   || other(123) != 3;\n}\n";
+    shell.write_file("program.c", program)?;
+    let include = "-I../../../crates/foliocopy-capi/include";
+    cmd!(shell, "cc {include} -o program program.c -Wl,--whole-archive libfoliocopy.a libother.a")
+        .args(["-Wl,--no-whole-archive", "-lpthread", "-ldl", "-lm"])
+        .run()
+        .context("the archive can't stand beside another one of Rust")?;
+    if let Err(error) = cmd!(shell, "./program").run() {
+        bail!("a program of two archives of Rust does not work: {error}");
+    }
+    Ok(())
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
