@@ -210,7 +210,7 @@ fn what_the_kernel_believes_decides_for_its_stand_ins() {
     assert!(results.environment.cpu.kernel_lacks.contains(&"erms".to_owned()));
     let info: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(here.path().join("info.json")).unwrap()).unwrap();
-    let temporal =
-        info["kernel_policy"].as_array().unwrap().iter().find(|choice| choice["locality"] == "temporal");
-    assert_eq!(temporal.unwrap()["primitive"], "rep_movsq");
+    let bands = info["kernel_tables"]["bands"].as_array().unwrap();
+    let temporal = bands.iter().find(|band| band["locality"] == "temporal");
+    assert_eq!(temporal.unwrap()["step"], "rep_movsq");
 }
