@@ -98,7 +98,7 @@ impl Judge<'_> {
         self.less > 0.0
     }
 
-    /// The share of `step` of the best of those that count, if there is any.
+    /// The share of `step` of the best of those that count; of the best through the cache, where nobody does.
     fn share(
         &self,
         at: (State, u64),
@@ -109,7 +109,8 @@ impl Judge<'_> {
             let (state, bytes) = at;
             format!("{} {bytes}: there are no samples of {}", state.name(), step_name(step))
         };
-        let best = self.samples.best(at, counts).ok_or_else(missing)?;
+        let best = self.samples.best(at, counts).or_else(|| self.samples.best(at, is_through));
+        let best = best.ok_or_else(missing)?;
         let share = self.samples.ratio(Rounds::Odd, at, [step, best], CONFIDENCE).ok_or_else(missing)?;
         Ok((share, best))
     }

@@ -203,6 +203,20 @@ fn the_general_rule_may_miss_a_little_more() {
     assert!(shares.iter().any(|share| share.what == "auto hot, kernel's" && share.bytes == Some(4096)));
 }
 
+/// On a busy machine even a copy through the cache may seem to lose with the read.
+#[test]
+fn where_no_copy_keeps_its_speed_with_the_read_the_best_is_one_through_the_cache() {
+    let speed = |state, bytes, step: Step| match state {
+        State::Read => 0.5,
+        _ => like_zen_4(state, bytes, step),
+    };
+    let kernel = Policy::new(cpu(), Registers::GeneralPurpose);
+    let shares = judge(&exact(&cells(speed, |_| false)), &built_in(), &kernel).unwrap();
+    let cold = shares.iter().find(|share| share.what == "auto cold").unwrap();
+    assert_eq!(cold.best, "rep_movsb@0");
+    assert!(shares.iter().any(|share| share.what == "auto with the read" && share.is_missed()));
+}
+
 #[test]
 fn what_was_not_measured_is_named() {
     let mut cells = cells(like_zen_4, |_| false);
