@@ -6,6 +6,7 @@ mod need;
 mod release_check;
 mod test;
 mod upstream;
+mod verdicts;
 mod vm;
 
 use clap::Parser;
@@ -21,6 +22,8 @@ enum Command {
     Test(test::Args),
     /// Apply the patch series of kmod/upstream to Debian's Linux source, compile what it touches, and check it
     Upstream(upstream::Args),
+    /// Find out how often the verdicts of this machine are wrong, for hours
+    Verdicts(verdicts::Args),
     /// Test the kernel modules in a stock Debian kernel under QEMU
     Vm(vm::Args),
 }
@@ -34,6 +37,7 @@ fn main() -> anyhow::Result<()> {
         Command::ReleaseCheck(args) => release_check::run(&shell, args),
         Command::Test(args) => test::run(&shell, args),
         Command::Upstream(args) => upstream::run(&shell, args),
+        Command::Verdicts(args) => verdicts::run(&shell, args),
         Command::Vm(args) => vm::run(&shell, args),
     }
 }

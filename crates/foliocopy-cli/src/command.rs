@@ -25,7 +25,7 @@ use clap::Subcommand;
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Copy real memory with every contender, cache-cold and cache-hot, and show who is faster
-    Bench(bench::Args),
+    Bench(Box<bench::Args>),
     /// Time move_pages(2) between NUMA nodes for folios of several sizes, or stress it
     Migrate(migrate::Args),
     /// Check every primitive of this CPU, and that copies stop at bad memory; exit code 1 where one is wrong
@@ -63,7 +63,7 @@ pub(crate) fn this_program() -> Result<PathBuf> {
 impl Command {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self {
-            Command::Bench(args) => bench::run(args),
+            Command::Bench(args) => bench::run(*args),
             Command::Migrate(args) => migrate::run(args),
             Command::Selftest(args) => selftest::run(args),
             Command::Info(args) => info::run(args),

@@ -8,6 +8,7 @@ mod header;
 mod interrupt;
 mod mask;
 mod output_file;
+mod percent;
 mod percent_of_limit;
 mod printer;
 mod probes;
@@ -27,6 +28,10 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 use foliocopy_measure::text::harmless;
 
 use crate::exit::Exit;
+
+/// The program, its version and its build, as results name it: `foliocopy 0.1.0 (6d93225a0b1c, release)`.
+pub(crate) const PROGRAM: &str =
+    concat!("foliocopy ", env!("CARGO_PKG_VERSION"), " (", env!("FOLIOCOPY_BUILD"), ")");
 
 /// Copies memory in pages and folios, as fast as this CPU allows, and measures it
 #[derive(Parser)]

@@ -1,24 +1,32 @@
 //! Cells as tables for people: a row a folio size, a column a contender; where the terminal is too narrow for that,
 //! a row a cell.
 
+use std::collections::HashMap;
+
 use comfy_table::{Attribute, Cell as Field, CellAlignment, Color, ContentArrangement, Table, presets};
 use foliocopy_measure::result::{Cell, Results, Situation};
 use foliocopy_measure::size::Size;
-use foliocopy_measure::verdict::{Judge, Standing};
+use foliocopy_measure::verdict::{Rule, Standing};
+
+/// Of what confidence the intervals in brackets are.
+const FAMILY: &str = "99 % for all cells together";
 
 /// The tables of all cells, those that differ in folio and contender alone in one, each under its heading. At most
 /// `width` columns wide where one is given and that is possible.
 pub(crate) fn tables(results: &Results, width: Option<u16>) -> String {
     let mut text = String::new();
+    let rule = Rule::of(results);
     for (situation, cells) in groups(results) {
-        let mut table = by_contender(results, &cells);
+        let mut table = by_contender(results, rule, &cells);
         if width.is_some_and(|width| columns(&table) > usize::from(width)) {
-            table = by_cell(results, &cells);
+            table = by_cell(results, rule, &cells);
         }
         text += &format!("{}\n{}\n\n", heading(results, &situation), trimmed(&table));
     }
-    text.truncate(text.trim_end().len());
-    text + "\n"
+    match results.environment.emulated || results.tests() == 0 {
+        true => text.trim_end().to_owned() + "\n",
+        false => format!("{}\n{}\n", text.trim_end(), rule.legend()),
+    }
 }
 
 /// The table without the blanks at the ends of its lines, which stand before the escape that ends a colour.
@@ -43,10 +51,12 @@ fn columns(table: &Table) -> usize {
 
 /// Cells that differ in folio and contender alone, in the order in which they were measured.
 fn groups(results: &Results) -> Vec<(Situation<'_>, Vec<&Cell>)> {
+    let mut places: HashMap<Situation<'_>, usize> = HashMap::new();
     let mut groups: Vec<(Situation<'_>, Vec<&Cell>)> = Vec::new();
     for cell in &results.cells {
         let situation = Situation { folio_bytes: 0, ..cell.situation() };
-        match groups.iter_mut().find(|(group, _)| *group == situation) {
+        let place = *places.entry(situation).or_insert(groups.len());
+        match groups.get_mut(place) {
             Some((_, cells)) => cells.push(cell),
             None => groups.push((situation, vec![cell])),
         }
@@ -54,7 +64,7 @@ fn groups(results: &Results) -> Vec<(Situation<'_>, Vec<&Cell>)> {
     groups
 }
 
-/// Such as `cold, node 0 to 1, then=read: GB/s (mean ± standard deviation) and speed-up over per-page [95 %]`.
+/// Such as `cold, node 0 to 1, then=read: GB/s (mean ± standard deviation) and speed-up over per-page [99 % for all cells together]`.
 fn heading(results: &Results, situation: &Situation<'_>) -> String {
     let mut parts: Vec<String> = situation.cache.iter().map(ToString::to_string).collect();
     if let (Some(src), Some(dst)) = (situation.src_node, situation.dst_node) {
@@ -64,7 +74,7 @@ fn heading(results: &Results, situation: &Situation<'_>) -> String {
     let measure = if results.environment.emulated {
         "every copy was right (no speeds: the CPU is emulated)".to_owned()
     } else {
-        format!("GB/s (mean ± standard deviation), speed-up over {} [95 %]", results.parameters.baseline)
+        format!("GB/s (mean ± standard deviation), speed-up over {} [{FAMILY}]", results.parameters.baseline)
     };
     match parts.is_empty() {
         true => measure,
@@ -72,7 +82,7 @@ fn heading(results: &Results, situation: &Situation<'_>) -> String {
     }
 }
 
-fn by_contender(results: &Results, cells: &[&Cell]) -> Table {
+fn by_contender(results: &Results, rule: Rule, cells: &[&Cell]) -> Table {
     let mut contenders: Vec<&str> = Vec::new();
     let mut folios: Vec<u64> = Vec::new();
     for cell in cells {
@@ -88,7 +98,7 @@ fn by_contender(results: &Results, cells: &[&Cell]) -> Table {
         let mut row = vec![Field::new(Size(folio))];
         row.extend(contenders.iter().map(|contender| {
             let cell = cells.iter().find(|cell| cell.contender == *contender && cell.folio_bytes == folio);
-            cell.map_or_else(|| Field::new(""), |cell| field(results, cell))
+            cell.map_or_else(|| Field::new(""), |cell| field(results, rule, cell))
         }));
         table.add_row(row);
     }
@@ -97,8 +107,8 @@ fn by_contender(results: &Results, cells: &[&Cell]) -> Table {
 }
 
 /// Throughput above, speed-up below.
-fn field(results: &Results, cell: &Cell) -> Field {
-    match speed_up(results, cell) {
+fn field(results: &Results, rule: Rule, cell: &Cell) -> Field {
+    match speed_up(results, rule, cell) {
         Some((text, standing)) => {
             paint(Field::new(format!("{}\n{text}", throughput(results, cell))), standing)
         }
@@ -106,13 +116,13 @@ fn field(results: &Results, cell: &Cell) -> Field {
     }
 }
 
-fn by_cell(results: &Results, cells: &[&Cell]) -> Table {
+fn by_cell(results: &Results, rule: Rule, cells: &[&Cell]) -> Table {
     let mut table = empty_table(["folio", "contender", "GB/s", "speed-up"]);
     let mut last = None;
     for cell in cells {
         let folio = (last != Some(cell.folio_bytes)).then(|| Size(cell.folio_bytes).to_string());
         last = Some(cell.folio_bytes);
-        let speed_up = match speed_up(results, cell) {
+        let speed_up = match speed_up(results, rule, cell) {
             Some((text, standing)) => paint(Field::new(text), standing),
             None => Field::new(""),
         };
@@ -149,20 +159,14 @@ fn throughput(results: &Results, cell: &Cell) -> String {
     }
 }
 
-/// The ratio with its interval at 95 %, marked where the corrected one excludes 1. `None` for the baseline itself.
-fn speed_up(results: &Results, cell: &Cell) -> Option<(String, Standing)> {
+/// The ratio with its corrected interval and the mark of where it stands. `None` for the baseline itself.
+fn speed_up(results: &Results, rule: Rule, cell: &Cell) -> Option<(String, Standing)> {
     let ratio = cell.ratio_to_baseline.filter(|_| cell.contender != results.parameters.baseline)?;
     if results.environment.emulated {
         return None;
     }
-    let standing = Judge::of(results).standing(cell)?;
-    let mark = match standing {
-        Standing::Faster => " ▲",
-        Standing::Slower => " ▼",
-        Standing::Even | Standing::Undecided => "",
-    };
-    let interval = ratio.interval;
-    Some((format!("{:.2} [{:.2}, {:.2}]{mark}", interval.median, interval.low, interval.high), standing))
+    let standing = rule.standing_of(cell)?;
+    Some((format!("{}{}", ratio.corrected(), standing.mark()), standing))
 }
 
 fn paint(field: Field, standing: Standing) -> Field {
@@ -188,7 +192,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         assert_eq!(
             lines[0],
-            "cold, node 0 to 0: GB/s (mean ± standard deviation), speed-up over per-page [95 %]"
+            "cold, node 0 to 0: GB/s (mean ± standard deviation), speed-up over per-page [99 % for all cells together]"
         );
         let row = lines.iter().find(|line| line.starts_with("64K")).unwrap();
         assert_eq!(

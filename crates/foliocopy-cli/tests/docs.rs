@@ -96,8 +96,13 @@ fn steps(page: &Path) -> Vec<Step> {
 
 /// What doesn't run here, by page and start, and what runs it. The guest's scenario takes its commands from the page, and
 /// names those that it leaves to others.
-const ELSEWHERE: [(&str, &str, &str); 3] = [
+const ELSEWHERE: [(&str, &str, &str); 4] = [
     ("README.md", "cargo xtask test", "it runs this test"),
+    (
+        "reading-the-numbers.md",
+        "cargo xtask verdicts",
+        "it takes hours; tests/calibration.rs asks the same of simulated machines",
+    ),
     ("KERNEL.md", "", "the virtual machine's scenario `guide` runs the page"),
     ("surviving-bad-memory.md", "cc ", "the C library's tests run it, which have the library"),
 ];
@@ -129,7 +134,10 @@ fn run(steps: &[Step]) {
     let installed = Command::new("install").arg("--mode=755").arg(&written).arg(&program).status().unwrap();
     assert!(installed.success());
     let directory = home.path().join("here");
-    fs::create_dir(&directory).unwrap();
+    // A build to hold this one against: itself.
+    fs::create_dir_all(directory.join("target")).unwrap();
+    let build = Path::new(env!("CARGO_BIN_EXE_foliocopy")).parent().unwrap();
+    std::os::unix::fs::symlink(build, directory.join("target/release")).unwrap();
     let path = format!("{}:{}", home.path().join("bin").display(), std::env::var("PATH").unwrap());
     for step in steps {
         let output = Command::new("bash")

@@ -61,12 +61,13 @@ fn parse_system(stat: &str) -> Option<Ticks> {
     Some(Ticks { busy, stolen, total: busy + idle + iowait + stolen })
 }
 
-/// utime and stime of this process, the fields 14 and 15 (proc_pid_stat(5)), counted behind the command's name.
+/// utime, stime, cutime and cstime: of this process and of those that it waited for, the fields 14 to 17 (proc_pid_stat(5)), counted
+/// behind the command's name.
 fn own() -> Option<u64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
     let mut next = || fields.next()?.parse::<u64>().ok();
-    Some(next()? + next()?)
+    Some(next()? + next()? + next()? + next()?)
 }
 
 #[cfg(test)]

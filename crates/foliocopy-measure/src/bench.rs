@@ -2,21 +2,25 @@
 
 mod case;
 mod layout;
+mod run;
 mod sampler;
 
 use std::time::{Duration, Instant};
 
-use fastrand::Rng;
 use thiserror::Error;
 
 use crate::contender::Contender;
 use crate::eviction::EvictionBuffer;
 use crate::latency::TimeStampCounter;
 use crate::memory::{Available, MemoryError, MemoryKind};
-use crate::result::{Cache, Cell, MemoryGiven, Probed};
+use crate::result::{Cache, Cell, MemoryGiven};
+use crate::statistics::{corrected_confidence, median_interval, rounds_needed};
+use crate::turns::{self, Visit};
 
 pub use case::{Case, Crew, Then};
-use sampler::{Sample, Sampler};
+use layout::Layout;
+use run::CaseRun;
+use sampler::Sampler;
 
 /// What is to be measured, and how.
 #[derive(Debug)]
@@ -35,8 +39,10 @@ pub struct Plan {
     pub memory: MemoryKind,
     /// Bytes streamed through the caches before each cold run.
     pub evict_bytes: usize,
-    /// Rounds after which the buffers are laid out anew.
+    /// Rounds after which the buffers are laid out anew, and another case has its turn.
     pub layout_rounds: u32,
+    /// When a case has rounds enough, before it has all of them.
+    pub until: Option<Until>,
     /// Seed of everything that is shuffled.
     pub seed: u64,
     /// Whether latencies can be sampled.
@@ -45,9 +51,29 @@ pub struct Plan {
     pub cpus: Vec<u32>,
 }
 
+/// A precision that ends the rounds.
+#[derive(Clone, Debug)]
+pub struct Until {
+    /// The contender that ratios refer to.
+    pub baseline: String,
+    /// The corrected interval of each ratio is to be no wider than this part of it: 0.04 is 4 %.
+    pub width: f64,
+    /// How many ratios the intervals are corrected for.
+    pub tests: usize,
+}
+
+impl Until {
+    /// Whether these ratios, one a round, are precise enough.
+    pub fn suffices(&self, ratios: &[f64]) -> bool {
+        ratios.len() >= rounds_needed(self.tests)
+            && median_interval(ratios, corrected_confidence(self.tests))
+                .is_some_and(|interval| interval.width() <= self.width)
+    }
+}
+
 /// Somebody who watches, and may end it.
 pub trait Observer {
-    /// A case begins, the `index`th.
+    /// The `index`th case has its turn, not for the last time.
     fn case(&mut self, index: usize, case: &Case);
 
     /// So much of the whole is done, between 0 and 1.
@@ -163,169 +189,64 @@ impl Plan {
 
     /// Measures. An interrupted measurement ends early and well.
     pub fn run(&self, observer: &mut dyn Observer) -> Result<Outcome, BenchError> {
-        let eviction = EvictionBuffer::new(if self.evicts() { self.evict_bytes } else { 0 })?;
-        let started = Instant::now();
-        let mut cells = Vec::new();
-        for (index, case) in self.cases.iter().enumerate() {
-            observer.case(index, case);
-            let left = self.time.saturating_sub(started.elapsed());
-            let slice = left / (self.cases.len() - index) as u32;
-            let mut run = CaseRun {
-                plan: self,
-                case,
-                index,
-                deadline: Instant::now().checked_add(slice),
-                slice,
-                rng: Rng::with_seed(self.seed ^ (index as u64) << 32),
-            };
-            let finished = run.measure(&eviction, observer, &mut cells)?;
-            if !finished {
-                return Ok(Outcome { cells, complete: false });
-            }
-        }
-        Ok(Outcome { cells, complete: true })
+        let mut bench = Bench::new(self)?;
+        let complete = turns::take(self.cases.len(), self.time, observer, |index, until, observer| {
+            bench.visit(index, until, observer)
+        })?;
+        Ok(Outcome { cells: bench.into_cells(), complete })
     }
 }
 
-/// One case being measured.
-struct CaseRun<'a> {
+/// A plan being carried out.
+pub(crate) struct Bench<'a> {
     plan: &'a Plan,
-    case: &'a Case,
-    index: usize,
-    /// `None` where the slice is longer than any clock runs.
-    deadline: Option<Instant>,
-    slice: Duration,
-    rng: Rng,
+    eviction: EvictionBuffer,
+    runs: Vec<CaseRun<'a>>,
+    /// The last visit's memory, kept until the next one has its own, so that it is not the same again.
+    kept: Vec<Layout>,
 }
 
-impl CaseRun<'_> {
-    /// Measures the case's rounds and adds its cells; false if it was interrupted.
-    fn measure(
+impl<'a> Bench<'a> {
+    pub(crate) fn new(plan: &'a Plan) -> Result<Self, BenchError> {
+        Ok(Self {
+            plan,
+            eviction: EvictionBuffer::new(if plan.evicts() { plan.evict_bytes } else { 0 })?,
+            runs: plan
+                .cases
+                .iter()
+                .enumerate()
+                .map(|(index, case)| CaseRun::new(plan, index, case))
+                .collect(),
+            kept: Vec::new(),
+        })
+    }
+
+    /// Some rounds of the `index`th case on memory of their own, one at least.
+    pub(crate) fn visit(
         &mut self,
-        eviction: &EvictionBuffer,
+        index: usize,
+        until: Option<Instant>,
         observer: &mut dyn Observer,
-        cells: &mut Vec<Cell>,
-    ) -> Result<bool, BenchError> {
-        let (plan, case) = (self.plan, self.case);
-        let contenders: Vec<&Contender> = plan.lineup(self.index).collect();
-        let mut series: Vec<Series> = contenders.iter().map(|_| Series::default()).collect();
-        let mut sampler = Sampler::new(plan, case, eviction, &mut self.rng)?;
-        for contender in &contenders {
-            if observer.interrupted() {
-                return Ok(false);
-            }
-            sampler.verify(contender)?;
+    ) -> Result<Visit, BenchError> {
+        let (plan, run) = (self.plan, &mut self.runs[index]);
+        observer.case(index, run.case);
+        if !run.case.keeps_old_layout() {
+            self.kept.clear();
         }
-        let mut given = sampler.given();
-        let mut order: Vec<usize> = (0..contenders.len()).collect();
-        let mut finished = true;
-        'rounds: for round in 0..plan.rounds {
-            if round > 0 && self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                break;
-            }
-            if round > 0 && round % plan.layout_rounds == 0 {
-                sampler.lay_out_anew(&mut self.rng)?;
-                add(&mut given, &sampler.given());
-            }
-            sampler.shuffle(&mut self.rng);
-            if round % plan.layout_rounds == 0 {
-                for (contender, series) in contenders.iter().zip(&mut series) {
-                    series.add_probed(sampler.probe(contender));
-                }
-            }
-            self.rng.shuffle(&mut order);
-            let mut samples: Vec<Option<Sample>> = contenders.iter().map(|_| None).collect();
-            for &contender in &order {
-                if observer.interrupted() {
-                    finished = false;
-                    break 'rounds;
-                }
-                samples[contender] = Some(sampler.sample(contenders[contender], &mut self.rng));
-            }
-            for (series, sample) in series.iter_mut().zip(samples.into_iter().flatten()) {
-                series.push(sample);
-            }
-            observer.progress(self.done(round + 1));
+        let begun = Instant::now();
+        let mut sampler = Sampler::new(plan, run.case, &self.eviction, &mut run.rng)?;
+        self.kept.clear();
+        let visit = run.measure(plan, &mut sampler, until, observer)?;
+        run.spent += begun.elapsed();
+        if run.case.keeps_old_layout() {
+            self.kept = sampler.into_layouts();
         }
-        let complete = contenders.iter().zip(series).filter(|(_, series)| !series.copies.is_empty());
-        for (contender, series) in complete {
-            cells.extend(series.into_cells(contender.name(), case, &sampler, &given));
-        }
-        Ok(finished)
+        Ok(visit)
     }
 
-    /// The part of the whole that is done after `rounds` of this case.
-    fn done(&self, rounds: u32) -> f64 {
-        let by_rounds = f64::from(rounds) / f64::from(self.plan.rounds);
-        let by_time = self.deadline.map_or(0.0, |deadline| {
-            let left = deadline.saturating_duration_since(Instant::now()).as_secs_f64();
-            1.0 - left / self.slice.as_secs_f64().max(f64::MIN_POSITIVE)
-        });
-        (self.index as f64 + by_rounds.max(by_time).min(1.0)) / self.plan.cases.len() as f64
-    }
-}
-
-/// One contender's samples, one a round.
-#[derive(Default)]
-struct Series {
-    copies: Vec<f64>,
-    with_read: Vec<f64>,
-    victim_before: Vec<f64>,
-    victim_after: Vec<f64>,
-    latencies: Vec<Vec<u32>>,
-    probed: Option<Probed>,
-}
-
-impl Series {
-    fn add_probed(&mut self, more: Option<Probed>) {
-        let Some(more) = more else { return };
-        let probed = self.probed.get_or_insert_default();
-        probed.copies += more.copies;
-        probed.past_cache += more.past_cache;
-    }
-
-    fn push(&mut self, sample: Sample) {
-        self.copies.push(sample.copy_gbps);
-        self.with_read.extend(sample.with_read_gbps);
-        self.victim_before.extend(sample.victim_gbps.map(|(before, _)| before));
-        self.victim_after.extend(sample.victim_gbps.map(|(_, after)| after));
-        if !sample.latencies.is_empty() {
-            self.latencies.push(sample.latencies);
-        }
-    }
-
-    fn into_cells(
-        self,
-        contender: &str,
-        case: &Case,
-        sampler: &Sampler<'_>,
-        given: &MemoryGiven,
-    ) -> Vec<Cell> {
-        let (src_node, dst_node) = sampler.nodes();
-        let cell = |samples: Vec<f64>, dimension: Option<(&str, &str)>| {
-            let mut dimensions = case.dimensions();
-            dimensions.extend(dimension.map(|(name, value)| (name.to_owned(), value.to_owned())));
-            Cell {
-                cache: Some(case.cache),
-                src_node,
-                dst_node,
-                dimensions,
-                memory: Some(given.clone()),
-                ..Cell::new(contender, case.folio_bytes, samples)
-            }
-        };
-        let mut cells =
-            vec![Cell { latency_cycles: self.latencies, probed: self.probed, ..cell(self.copies, None) }];
-        for (samples, dimension) in [
-            (self.with_read, ("then", "read")),
-            (self.victim_before, ("victim", "before")),
-            (self.victim_after, ("victim", "after")),
-        ] {
-            if !samples.is_empty() {
-                cells.push(cell(samples, Some(dimension)));
-            }
-        }
-        cells
+    /// What was measured, of cases in order.
+    pub(crate) fn into_cells(self) -> Vec<Cell> {
+        self.runs.into_iter().flat_map(CaseRun::into_cells).collect()
     }
 }
 
@@ -370,6 +291,7 @@ mod tests {
             memory: MemoryKind::Thp,
             evict_bytes: 4 << 20,
             layout_rounds: 2,
+            until: None,
             seed: 1,
             counter: TimeStampCounter::detect(),
             cpus: crate::affinity::allowed_cpus().unwrap(),
@@ -489,7 +411,8 @@ mod tests {
         let outcome = plan.run(&mut Watcher { rounds: 0, stop_after: 3 }).unwrap();
         assert!(!outcome.complete);
         let rounds: Vec<usize> = outcome.cells.iter().map(|cell| cell.samples_gbps.len()).collect();
-        assert_eq!(rounds, [3, 3]);
+        // After two turns of the first case and one of the second, of two rounds each.
+        assert_eq!(rounds, [4, 4, 2, 2]);
         let outcome = plan.run(&mut Watcher { rounds: 0, stop_after: 0 }).unwrap();
         assert!(!outcome.complete && outcome.cells.is_empty());
     }

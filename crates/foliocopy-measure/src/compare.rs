@@ -1,119 +1,21 @@
-//! One measurement against another: what differs between the machines, and cell by cell what became of the speed.
+//! Measurements against older ones: what differs between the machines, and cell by cell what became of the speed.
+//!
+//! Two runs of the same program differ by more than their rounds do: each has memory, a layout of its code and a host of its own.
+//! How much, only several runs of each tell. So a run is one observation here, and the ratio's interval is read from the order of
+//! the runs ([`crate::unpaired`]). Fewer runs than that takes are given what two runs may differ by.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::num::NonZeroUsize;
+mod differences;
 
-use crate::result::{Cache, Cell, Environment, Results};
-use crate::size::Size;
-use crate::statistics::{CONFIDENCE, Interval, corrected_confidence, geometric_mean};
-use crate::unpaired::Unpaired;
+use std::collections::BTreeMap;
 
-/// Something that is not the same in two measurements.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
-    /// What differs, such as `microcode`.
-    pub what: &'static str,
-    /// It in the old measurement.
-    pub old: String,
-    /// It in the new one.
-    pub new: String,
-    /// Whether figures across it answer no question, so that a comparison needs to be forced.
-    pub forbids: bool,
-}
+use crate::result::{Cache, Cell, Results};
+use crate::statistics::{
+    Interval, corrected_confidence, geometric_mean, median, median_interval, rounds_needed,
+};
+use crate::unpaired::{Unpaired, runs_needed};
+use crate::verdict::{Rule, Standing};
 
-/// Such as `microcode: 0xa0011d5, then 0xa0011de`.
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = |text: &'_ str| if text.is_empty() { "none".to_owned() } else { text.to_owned() };
-        write!(f, "{}: {}, then {}", self.what, shown(&self.old), shown(&self.new))
-    }
-}
-
-/// What differs between the CPUs, the parameters and the environments of two measurements.
-///
-/// Another CPU, other parameters or an emulator forbid a comparison: the ratio would be that of two questions. What
-/// a comparison is made for (microcode, kernel, governor) is told and allowed.
-pub fn differences(old: &Results, new: &Results) -> Vec<Difference> {
-    let mut found = Vec::new();
-    let mut look = |forbids: bool, what: &'static str, tell: &dyn Fn(&Results) -> String| {
-        let (old, new) = (tell(old), tell(new));
-        if old != new {
-            found.push(Difference { what, old, new, forbids });
-        }
-    };
-    look(true, "CPU", &|results| {
-        let cpu = &results.environment.cpu;
-        format!(
-            "{} ({} family {}, model {}, stepping {})",
-            cpu.model_name, cpu.vendor, cpu.family, cpu.model, cpu.stepping
-        )
-    });
-    look(true, "emulated CPU", &|results| results.environment.emulated.to_string());
-    look(true, "masked features", &|results| results.environment.cpu.masked.join(" "));
-    look(true, "command", &|results| results.command.clone());
-    look(true, "place", &|results| format!("{:?}", results.origin));
-    look(true, "bytes of a cold run", &|results| Size(results.parameters.total_bytes_cold).to_string());
-    look(true, "bytes of a hot run", &|results| Size(results.parameters.total_bytes_hot).to_string());
-    look(true, "bytes evicted", &|results| Size(results.parameters.evict_bytes).to_string());
-    look(true, "memory", &|results| results.parameters.memory.clone());
-    look(true, "other parameters", &|results| listed(&results.parameters.other));
-    look(false, "baseline", &|results| results.parameters.baseline.clone());
-    look(false, "microcode", &|results| results.environment.cpu.microcode.clone().unwrap_or_default());
-    look(false, "features", &|results| results.environment.cpu.features.join(" "));
-    look(false, "CPUs online", &|results| results.environment.cpu.online_cpus.to_string());
-    look(false, "caches", &|results| caches(&results.environment));
-    look(false, "kernel", &|results| results.environment.kernel.clone());
-    look(false, "hypervisor", &|results| results.environment.hypervisor.clone().unwrap_or_default());
-    look(false, "governor", &|results| results.environment.governor.clone().unwrap_or_default());
-    look(false, "transparent huge pages", &|results| {
-        results.environment.transparent_hugepages.clone().unwrap_or_default()
-    });
-    look(false, "NUMA balancing", &|results| match results.environment.numa_balancing {
-        Some(true) => "on".into(),
-        Some(false) => "off".into(),
-        None => String::new(),
-    });
-    look(false, "nodes", &|results| nodes(&results.environment));
-    look(false, "program", &|results| results.program.clone());
-    look(false, "pinned to CPU", &|results| {
-        results.parameters.cpu.map(|cpu| cpu.to_string()).unwrap_or_default()
-    });
-    look(false, "complete", &|results| results.complete.to_string());
-    for contender in &new.parameters.contenders {
-        let before = old.parameters.contenders.iter().find(|before| before.name == contender.name);
-        if let Some(before) = before.filter(|before| *before != contender) {
-            let tell = |contender: &crate::result::Contender| {
-                let from = contender.loaded.as_deref().unwrap_or(&contender.description);
-                format!("{} is {from}", contender.name)
-            };
-            found.push(Difference {
-                what: "contender",
-                old: tell(before),
-                new: tell(contender),
-                forbids: false,
-            });
-        }
-    }
-    found
-}
-
-fn listed(other: &BTreeMap<String, String>) -> String {
-    other.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
-}
-
-fn caches(environment: &Environment) -> String {
-    let caches = environment.cpu.caches.iter();
-    caches.map(|cache| format!("L{} {}", cache.level, Size(cache.bytes))).collect::<Vec<_>>().join(", ")
-}
-
-fn nodes(environment: &Environment) -> String {
-    let told = environment.nodes.iter().map(|node| {
-        let cpus = if node.cpus.is_empty() { "memory only" } else { "with CPUs" };
-        format!("{} {cpus}", node.id)
-    });
-    told.collect::<Vec<_>>().join(", ")
-}
+pub use differences::{Difference, differences};
 
 /// What of a cell is held against its predecessor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,110 +26,174 @@ pub enum Measure {
     SpeedUp,
 }
 
-/// What became of a cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// The corrected interval lies above 1.
-    Faster,
-    /// The corrected interval lies below 1.
-    Slower,
-    /// The corrected interval holds 1.
-    NoDifference,
-    /// There are too few rounds for any interval of that confidence.
-    TooFewRounds,
-}
+impl Measure {
+    /// The speed-up where every run has one, else the throughput.
+    pub fn best(runs: &[&Results]) -> Self {
+        let same = runs.windows(2).all(|pair| pair[0].parameters.baseline == pair[1].parameters.baseline);
+        match same && runs.iter().all(|results| results.tests() > 0) {
+            true => Self::SpeedUp,
+            false => Self::Throughput,
+        }
+    }
 
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Change::Faster => "faster",
-            Change::Slower => "slower",
-            Change::NoDifference => "no difference",
-            Change::TooFewRounds => "too few rounds",
-        })
+    /// How much two runs of the same program may differ by, where no runs tell: 0.1 is a tenth. Measured on shared machines:
+    /// docs/reading-the-numbers.md.
+    pub fn between_runs(self) -> f64 {
+        match self {
+            Self::SpeedUp => 0.1,
+            Self::Throughput => 1.0,
+        }
     }
 }
 
 /// One cell then and now.
 #[derive(Clone, Debug)]
 pub struct Pair<'a> {
-    /// It in the old measurement.
-    pub old: &'a Cell,
-    /// It in the new one.
-    pub new: &'a Cell,
-    /// New by old with its interval at 95 % for this cell alone. `None` with too few rounds.
-    pub ratio: Option<Interval>,
-    /// With the interval at 95 % for all cells together.
-    pub corrected: Option<Interval>,
-    /// The verdict.
-    pub change: Change,
+    /// It in the first new measurement.
+    pub cell: &'a Cell,
+    /// The median of the old runs' figures.
+    pub old: f64,
+    /// The median of the new runs' figures.
+    pub new: f64,
+    /// New by old, with its interval at 99 % for all cells together, in which is what differs between runs.
+    pub ratio: Interval,
+    /// Where it stands.
+    pub standing: Standing,
+    /// About how many runs of each decide whether it is slower. `None` where it is decided, or where no number would do.
+    pub runs_to_decide: Option<usize>,
 }
 
-/// Two measurements, cell by cell.
+/// Old measurements and new ones, cell by cell.
 #[derive(Clone, Debug)]
 pub struct Comparison<'a> {
     /// What was held against what.
     pub measure: Measure,
-    /// The cells that both have, in the order of the new measurement.
+    /// The cells that all have, in the order of the first new measurement.
     pub pairs: Vec<Pair<'a>>,
-    /// Cells that only the old one has.
+    /// Cells that the new ones lack.
     pub only_old: Vec<&'a Cell>,
-    /// Cells that only the new one has.
+    /// Cells that the old ones lack.
     pub only_new: Vec<&'a Cell>,
+    /// How many runs of each an interval takes that knows what differs between runs. With fewer,
+    /// [`Measure::between_runs`] stands for that.
+    pub runs_needed: usize,
+    /// The smallest difference that counts.
+    pub minimal_effect: f64,
 }
 
 impl<'a> Comparison<'a> {
-    /// Compares all cells of the same contender in the same situation.
-    pub fn of(old: &'a Results, new: &'a Results, measure: Measure) -> Self {
-        let old_sets = samples(old, measure);
-        let new_sets = samples(new, measure);
-        let both = new_sets.iter().filter(|(key, _)| old_sets.contains_key(*key)).count();
-        let confidence = corrected_confidence(NonZeroUsize::new(both).unwrap_or(NonZeroUsize::MIN));
-        let (mut alone, mut together) = (Unpaired::new(CONFIDENCE), Unpaired::new(confidence));
-        let pair = |cell: &'a Cell| {
-            let (new, new_samples) = new_sets.get(&key(cell))?;
-            let (old, old_samples) = old_sets.get(&key(cell))?;
-            let ratio = alone.ratio(new_samples, old_samples);
-            let corrected = together.ratio(new_samples, old_samples);
-            let change = match corrected {
-                None => Change::TooFewRounds,
-                Some(interval) if interval.is_above(1.0) => Change::Faster,
-                Some(interval) if interval.is_below(1.0) => Change::Slower,
-                Some(_) => Change::NoDifference,
-            };
-            Some(Pair { old, new, ratio, corrected, change })
+    /// Compares all cells of the same contender in the same situation, of one run each at the least.
+    pub fn of(old: &[&'a Results], new: &[&'a Results], measure: Measure, minimal_effect: f64) -> Self {
+        let runs = |all: &[&'a Results]| -> Vec<Run<'a>> {
+            all.iter().map(|results| Run::of(results, measure)).collect()
         };
-        let pairs = new.cells.iter().filter_map(pair).collect();
-        let missing = |cells: &'a [Cell], others: &[Cell]| {
-            let others: BTreeSet<Key<'_>> = others.iter().map(key).collect();
-            cells.iter().filter(|cell| !others.contains(&key(cell))).collect()
+        let (old, new) = (runs(old), runs(new));
+        let in_all = |runs: &[Run<'_>], key: &Key<'_>| runs.iter().all(|run| run.0.contains_key(key));
+        let cells = |runs: &[Run<'a>]| -> Vec<(Key<'a>, &'a Cell)> {
+            let mut cells: Vec<_> = runs[0].0.iter().map(|(key, figure)| (*key, figure)).collect();
+            cells.sort_by_key(|(_, figure)| figure.place);
+            cells.into_iter().map(|(key, figure)| (key, figure.cell)).collect()
         };
-        let (only_old, only_new) = (missing(&old.cells, &new.cells), missing(&new.cells, &old.cells));
-        Self { measure, pairs, only_old, only_new }
+        let (old_cells, new_cells) = (cells(&old), cells(&new));
+        let only = |cells: &[(Key<'a>, &'a Cell)], others: &[Run<'_>]| -> Vec<&'a Cell> {
+            cells.iter().filter(|(key, _)| !in_all(others, key)).map(|(_, cell)| *cell).collect()
+        };
+        let common = |(key, _): &&(Key<'a>, &'a Cell)| in_all(&old, key) && in_all(&new, key);
+        let common: Vec<_> = new_cells.iter().filter(common).copied().collect();
+        let mut judge = Judge {
+            measure,
+            rule: Rule { minimal_effect, rounds_needed: rounds_needed(common.len()) },
+            confidence: corrected_confidence(common.len()),
+            unpaired: Unpaired::new(corrected_confidence(common.len())),
+            runs_needed: runs_needed(corrected_confidence(common.len())),
+        };
+        let figures = |runs: &[Run<'a>], key: &Key<'a>| -> Vec<Figure<'a>> {
+            runs.iter().map(|run| run.0[key]).collect()
+        };
+        let pairs = common
+            .iter()
+            .map(|(key, cell)| judge.pair(cell, &figures(&old, key), &figures(&new, key)))
+            .collect();
+        Self {
+            measure,
+            pairs,
+            only_old: only(&old_cells, &new),
+            only_new: only(&new_cells, &old),
+            runs_needed: judge.runs_needed,
+            minimal_effect,
+        }
     }
 
-    /// The pairs that became slower by more than `threshold` (0.03 is 3 %) beyond their corrected interval.
-    pub fn regressions(&self, threshold: f64) -> impl Iterator<Item = &Pair<'a>> {
-        let bound = 1.0 - threshold;
-        self.pairs.iter().filter(move |pair| pair.corrected.is_some_and(|interval| interval.is_below(bound)))
+    /// The pairs that stand so.
+    pub fn standing(&self, standing: Standing) -> impl Iterator<Item = &Pair<'a>> {
+        self.pairs.iter().filter(move |pair| pair.standing == standing)
     }
 
-    /// How many pairs ended as `change`.
-    pub fn count(&self, change: Change) -> usize {
-        self.pairs.iter().filter(|pair| pair.change == change).count()
+    /// Whether nothing became slower.
+    pub fn is_good(&self) -> bool {
+        self.standing(Standing::Slower).next().is_none()
     }
 
     /// The geometric mean of the ratios of `contender`'s cells, or of all cells, by state of the cache.
     pub fn geometric_means(&self, contender: Option<&str>) -> Vec<(Option<Cache>, f64)> {
         let mut groups: BTreeMap<Option<Cache>, Vec<f64>> = BTreeMap::new();
         for pair in &self.pairs {
-            if contender.is_none_or(|contender| contender == pair.new.contender) {
-                let ratio =
-                    pair.ratio.map_or(pair.new.median_gbps / pair.old.median_gbps, |ratio| ratio.median);
-                groups.entry(pair.new.cache).or_default().push(ratio);
+            if contender.is_none_or(|contender| contender == pair.cell.contender) {
+                groups.entry(pair.cell.cache).or_default().push(pair.ratio.median);
             }
         }
         groups.into_iter().filter_map(|(cache, ratios)| Some((cache, geometric_mean(&ratios)?))).collect()
+    }
+}
+
+/// Gives each pair its ratio and its standing.
+struct Judge {
+    measure: Measure,
+    rule: Rule,
+    confidence: f64,
+    unpaired: Unpaired,
+    runs_needed: usize,
+}
+
+impl Judge {
+    fn pair<'a>(&mut self, cell: &'a Cell, old: &[Figure<'_>], new: &[Figure<'_>]) -> Pair<'a> {
+        let mut rounds = usize::MAX;
+        let mut intervals = |runs: &[Figure<'_>]| -> Vec<Interval> {
+            let of_run = |figure: &Figure<'_>| {
+                let (interval, of_run) = figure.interval(self.confidence);
+                rounds = rounds.min(of_run);
+                interval
+            };
+            runs.iter().map(of_run).collect()
+        };
+        let (old_runs, new_runs) = (intervals(old), intervals(new));
+        let medians = |runs: &[Interval]| runs.iter().map(|run| run.median).collect::<Vec<_>>();
+        let middle = |runs: &[Interval]| median(&medians(runs)).expect("there is a run");
+        let (old_median, new_median) = (middle(&old_runs), middle(&new_runs));
+        let ratio = self.unpaired.ratio(&medians(&new_runs), &medians(&old_runs));
+        let ratio = ratio.unwrap_or_else(|| {
+            let lowest = |runs: &[Interval]| runs.iter().map(|run| run.low).fold(f64::INFINITY, f64::min);
+            let highest = |runs: &[Interval]| runs.iter().map(|run| run.high).fold(0.0, f64::max);
+            let unknown = 1.0 + self.measure.between_runs();
+            Interval {
+                median: new_median / old_median,
+                low: lowest(&new_runs) / highest(&old_runs) / unknown,
+                high: highest(&new_runs) / lowest(&old_runs) * unknown,
+            }
+        });
+        let runs = old.len().min(new.len());
+        Pair {
+            cell,
+            old: old_median,
+            new: new_median,
+            ratio,
+            standing: self.rule.standing(ratio, rounds),
+            runs_to_decide: match self.rule.may_be_slower(ratio, rounds) {
+                true if runs < self.runs_needed => Some(self.runs_needed),
+                true => self.rule.times_to_decide(ratio).map(|times| (runs as f64 * times).ceil() as usize),
+                false => None,
+            },
+        }
     }
 }
 
@@ -238,23 +204,49 @@ fn key(cell: &Cell) -> Key<'_> {
     (cell.cache, cell.folio_bytes, cell.src_node, cell.dst_node, &cell.dimensions, &cell.contender)
 }
 
-type Samples<'a> = BTreeMap<Key<'a>, (&'a Cell, Vec<f64>)>;
+/// What is compared of one run.
+struct Run<'a>(BTreeMap<Key<'a>, Figure<'a>>);
 
-/// Of every cell what `measure` asks for. Cells without it (a speed-up without a baseline, and the baseline's own) are
-/// left out.
-fn samples(results: &Results, measure: Measure) -> Samples<'_> {
-    let baseline = results.parameters.baseline.as_str();
-    let cells: BTreeMap<Key<'_>, &Cell> = results.cells.iter().map(|cell| (key(cell), cell)).collect();
-    let of = |cell: &Cell| match measure {
-        Measure::Throughput => Some(cell.samples_gbps.clone()),
-        Measure::SpeedUp if cell.contender == baseline => None,
-        Measure::SpeedUp => {
+/// One cell, with the one that its speed-up refers to where that is what is compared.
+#[derive(Clone, Copy)]
+struct Figure<'a> {
+    /// In the order of the run.
+    place: usize,
+    cell: &'a Cell,
+    baseline: Option<&'a Cell>,
+}
+
+impl<'a> Run<'a> {
+    /// Of every cell what `measure` asks for. Cells without it (a speed-up without a baseline, and the baseline's own) are
+    /// left out.
+    fn of(results: &'a Results, measure: Measure) -> Self {
+        let name = results.parameters.baseline.as_str();
+        let baselines: BTreeMap<Key<'_>, &Cell> = results
+            .cells
+            .iter()
+            .filter(|cell| cell.contender == name)
+            .map(|cell| (key(cell), cell))
+            .collect();
+        let figure = |(place, cell): (usize, &'a Cell)| {
             let (cache, bytes, src, dst, dimensions, _) = key(cell);
-            let baseline = cells.get(&(cache, bytes, src, dst, dimensions, baseline))?;
-            Some(cell.ratios_to(baseline))
-        }
-    };
-    cells.iter().filter_map(|(key, cell)| Some((*key, (*cell, of(cell)?)))).collect()
+            let baseline = baselines.get(&(cache, bytes, src, dst, dimensions, name)).copied();
+            let baseline = match measure {
+                Measure::Throughput => None,
+                Measure::SpeedUp => Some(baseline.filter(|_| cell.contender != name)?),
+            };
+            Some((key(cell), Figure { place, cell, baseline }))
+        };
+        Self(results.cells.iter().enumerate().filter_map(figure).collect())
+    }
+}
+
+impl Figure<'_> {
+    /// The median of its rounds, with an interval; and how many they are.
+    fn interval(&self, confidence: f64) -> (Interval, usize) {
+        let ratios = self.baseline.map(|baseline| self.cell.ratios_to(baseline));
+        let figures = ratios.as_ref().unwrap_or(&self.cell.samples_gbps);
+        (median_interval(figures, confidence).expect("a cell has a sample"), figures.len())
+    }
 }
 
 #[cfg(test)]
@@ -273,6 +265,16 @@ mod tests {
         results
     }
 
+    fn compared<'a>(old: &'a Results, new: &'a Results, measure: Measure) -> Comparison<'a> {
+        Comparison::of(&[old], &[new], measure, 0.02)
+    }
+
+    /// How many are faster, the same, slower and undecided.
+    fn standings(comparison: &Comparison<'_>) -> [usize; 4] {
+        [Standing::Faster, Standing::Even, Standing::Slower, Standing::Undecided]
+            .map(|standing| comparison.standing(standing).count())
+    }
+
     fn forbidding(change: impl FnOnce(&mut Results)) -> Vec<(&'static str, bool)> {
         let mut new = sample();
         change(&mut new);
@@ -280,16 +282,8 @@ mod tests {
     }
 
     #[test]
-    fn the_same_run_has_no_difference() {
-        assert_eq!(differences(&sample(), &sample()), []);
-        let (old, new) = (sample(), sample());
-        let comparison = Comparison::of(&old, &new, Measure::Throughput);
-        assert_eq!(comparison.count(Change::NoDifference), 4);
-        assert_eq!(comparison.regressions(0.0).count(), 0);
-    }
-
-    #[test]
     fn another_question_forbids_and_another_machine_state_does_not() {
+        assert_eq!(differences(&sample(), &sample()), []);
         assert_eq!(forbidding(|new| new.environment.cpu.family = 26), [("CPU", true)]);
         assert_eq!(forbidding(|new| new.parameters.memory = "hugetlb".into()), [("memory", true)]);
         assert_eq!(
@@ -309,15 +303,37 @@ mod tests {
     }
 
     #[test]
-    fn a_slower_cell_is_found_and_counts_from_the_threshold_on() {
-        // Nine rounds between 8 and 16 GB/s are wide: only half the speed stands out of them.
-        let (old, new) = (sample(), scaled("foliocopy", 0.4));
-        let comparison = Comparison::of(&old, &new, Measure::Throughput);
-        assert_eq!((comparison.count(Change::Slower), comparison.count(Change::NoDifference)), (2, 2));
-        assert_eq!(comparison.regressions(0.03).count(), 2);
-        assert_eq!(comparison.regressions(0.9).count(), 0);
-        let comparison = Comparison::of(&new, &old, Measure::Throughput);
-        assert_eq!((comparison.count(Change::Faster), comparison.regressions(0.03).count()), (2, 0));
+    fn one_run_of_each_does_not_know_what_runs_differ_by() {
+        let old = sample();
+        for (factor, expected) in
+            [(1.0, [0, 0, 0, 2]), (0.93, [0, 0, 0, 2]), (0.85, [0, 0, 2, 0]), (1.2, [2, 0, 0, 0])]
+        {
+            let new = scaled("foliocopy", factor);
+            let comparison = compared(&old, &new, Measure::SpeedUp);
+            assert_eq!(standings(&comparison), expected, "{factor}");
+            assert_eq!(comparison.is_good(), factor > 0.9);
+            for pair in comparison.standing(Standing::Undecided) {
+                assert_eq!(pair.runs_to_decide, Some(comparison.runs_needed));
+            }
+        }
+    }
+
+    #[test]
+    fn several_runs_of_each_find_what_one_cannot() {
+        // Runs of the same thing differ by up to 1 %.
+        let runs = |factor: f64| -> Vec<Results> {
+            (0..7).map(|run| scaled("foliocopy", factor * (1.0 + 0.0015 * f64::from(run * 5 % 7)))).collect()
+        };
+        let (old, same, slower) = (runs(1.0), runs(1.0), runs(0.95));
+        let compare = |new: &[Results]| {
+            let old: Vec<&Results> = old.iter().collect();
+            let new: Vec<&Results> = new.iter().collect();
+            let comparison = Comparison::of(&old, &new, Measure::SpeedUp, 0.02);
+            assert!(comparison.runs_needed <= 7);
+            standings(&comparison)
+        };
+        assert_eq!(compare(&same), [0, 2, 0, 0]);
+        assert_eq!(compare(&slower), [0, 0, 2, 0]);
     }
 
     #[test]
@@ -325,18 +341,28 @@ mod tests {
         let mut new = sample();
         for cell in &mut new.cells {
             for gbps in &mut cell.samples_gbps {
-                *gbps *= 0.3;
+                *gbps *= 0.2;
             }
         }
         new.rate();
         let old = sample();
-        assert_eq!(Comparison::of(&old, &new, Measure::Throughput).count(Change::Slower), 4);
-        let by_speed_up = Comparison::of(&old, &new, Measure::SpeedUp);
+        assert_eq!(Measure::best(&[&old, &new]), Measure::SpeedUp);
+        // Ten rounds could tell it from the host's two speeds; nine can't.
+        assert_eq!(standings(&compared(&old, &new, Measure::Throughput)), [0, 0, 0, 4]);
+        let by_speed_up = compared(&old, &new, Measure::SpeedUp);
         assert_eq!((by_speed_up.only_old.len(), by_speed_up.only_new.len()), (0, 0));
-        assert_eq!((by_speed_up.pairs.len(), by_speed_up.count(Change::NoDifference)), (2, 2));
-        // And a cell that lost against its baseline shows at once, wide as the throughputs are.
-        let lost = scaled("foliocopy", 0.95);
-        assert_eq!(Comparison::of(&old, &lost, Measure::SpeedUp).regressions(0.03).count(), 2);
+        assert_eq!((by_speed_up.pairs.len(), by_speed_up.is_good()), (2, true));
+        new.parameters.baseline = "rfc".into();
+        assert_eq!(Measure::best(&[&old, &new]), Measure::Throughput);
+    }
+
+    #[test]
+    fn the_estimate_belongs_to_its_interval() {
+        let (old, new) = (sample(), scaled("foliocopy", 1.1));
+        for pair in compared(&old, &new, Measure::SpeedUp).pairs {
+            assert!((pair.ratio.median - pair.new / pair.old).abs() < 1e-12);
+            assert!(pair.ratio.low < pair.ratio.median && pair.ratio.median < pair.ratio.high);
+        }
     }
 
     #[test]
@@ -344,7 +370,7 @@ mod tests {
         let (old, mut new) = (sample(), sample());
         new.cells.remove(1);
         new.cells[0].contender = "stranger".into();
-        let comparison = Comparison::of(&old, &new, Measure::Throughput);
+        let comparison = compared(&old, &new, Measure::Throughput);
         assert_eq!(comparison.pairs.len(), 2);
         assert_eq!(comparison.only_old.len(), 2);
         assert_eq!(comparison.only_new[0].contender, "stranger");
@@ -357,8 +383,6 @@ mod tests {
             cell.samples_gbps.truncate(2);
         }
         let old = sample();
-        let comparison = Comparison::of(&old, &new, Measure::Throughput);
-        assert_eq!(comparison.count(Change::TooFewRounds), 4);
-        assert_eq!(comparison.regressions(0.03).count(), 0);
+        assert_eq!(standings(&compared(&old, &new, Measure::Throughput)), [0, 0, 0, 4]);
     }
 }

@@ -5,19 +5,15 @@
 
 mod error;
 mod function;
+mod loaded;
 mod step;
 
-use std::borrow::Cow;
-use std::ffi::CString;
 use std::num::NonZeroUsize;
-use std::path::Path;
 
 use foliocopy::{Bands, Cpu, Features, Locality, Policy, Primitive, Registers, Row, Step};
-use libloading::os::unix::Library;
 
 use crate::environment::as_the_kernel_sees;
-use crate::text::harmless;
-use crate::{input, result};
+use crate::result;
 
 pub use error::ContenderError;
 pub(crate) use function::Copier;
@@ -185,56 +181,6 @@ impl Contender {
             description: format!("a large aligned range, best of {names}"),
             loaded: None,
             kind: Kind::Limit(copiers.collect()),
-        })
-    }
-
-    /// `LIBRARY:SYMBOL`, under the name of `alias`, with `@pages` behind it where the function counts pages. The library
-    /// stays loaded until the process ends.
-    fn loaded(alias: &str, function: &str) -> Result<Self, ContenderError> {
-        let malformed = || ContenderError::Malformed(format!("{alias}={function}"));
-        let (path, symbol) = function.rsplit_once(':').ok_or_else(malformed)?;
-        let (symbol, copier): (_, fn(CopyFunction) -> Copier) = match symbol.strip_suffix("@pages") {
-            Some(symbol) => (symbol, Copier::of_pages),
-            None => (symbol, Copier::of_bytes),
-        };
-        let is_printable = |text| matches!(harmless(text), Cow::Borrowed(_));
-        if alias.is_empty() || path.is_empty() || symbol.is_empty() || !is_printable(function) {
-            return Err(malformed());
-        }
-        if !is_printable(alias) {
-            return Err(ContenderError::Unprintable(alias.to_owned()));
-        }
-        let name = alias.to_owned();
-        if cfg!(target_feature = "crt-static") {
-            return Err(ContenderError::Static(name));
-        }
-        if path.contains('/') {
-            // dlopen(3) would wait for a pipe's writer.
-            input::open(Path::new(path))
-                .map_err(|source| ContenderError::NoFile { name: name.clone(), source })?;
-        }
-        let library = if path == "-" {
-            Library::this()
-        } else {
-            // SAFETY: runs the library's constructors, which is what whoever names it asks for.
-            unsafe { Library::new(path) }
-                .map_err(|source| ContenderError::Library { name: name.clone(), source })?
-        };
-        let c_symbol = CString::new(symbol).map_err(|_| malformed())?;
-        // SAFETY: whoever names the symbol says that it has memcpy's signature; a null one is an error below.
-        let found = unsafe { library.get::<CopyFunction>(c_symbol.as_bytes_with_nul()) };
-        let found = found.map_err(|source| ContenderError::Symbol {
-            name: name.clone(),
-            symbol: symbol.to_owned(),
-            source,
-        })?;
-        let copy = *found;
-        std::mem::forget(library);
-        Ok(Self {
-            name,
-            description: format!("{symbol} of {}", if path == "-" { "this process" } else { path }),
-            loaded: Some(function.to_owned()),
-            kind: Kind::Folios(copier(copy)),
         })
     }
 

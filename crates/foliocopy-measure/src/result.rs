@@ -9,6 +9,8 @@ mod environment;
 mod file;
 mod parameters;
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 pub use cell::{Cache, Cell, MemoryGiven, Probed, Ratio, Situation};
@@ -60,14 +62,29 @@ pub struct Results {
 impl Results {
     /// The cells by situation, in the order in which the situations first appear.
     pub fn situations(&self) -> Vec<(Situation<'_>, Vec<&Cell>)> {
+        let mut places: HashMap<Situation<'_>, usize> = HashMap::new();
         let mut situations: Vec<(Situation<'_>, Vec<&Cell>)> = Vec::new();
         for cell in &self.cells {
-            match situations.iter_mut().find(|(situation, _)| *situation == cell.situation()) {
+            let place = *places.entry(cell.situation()).or_insert(situations.len());
+            match situations.get_mut(place) {
                 Some((_, cells)) => cells.push(cell),
                 None => situations.push((cell.situation(), vec![cell])),
             }
         }
         situations
+    }
+
+    /// Leaves the cells of `contenders` and of the baseline. The intervals stay corrected for all that was measured. Answers the name
+    /// of which there is no cell, if any.
+    pub fn retain_contenders<'a>(&mut self, contenders: &'a [String]) -> Result<(), &'a str> {
+        for contender in contenders {
+            if !self.cells.iter().any(|cell| cell.contender == *contender) {
+                return Err(contender);
+            }
+        }
+        let baseline = &self.parameters.baseline;
+        self.cells.retain(|cell| cell.contender == *baseline || contenders.contains(&cell.contender));
+        Ok(())
     }
 
     /// How many cells are held against a baseline: what intervals are corrected for.
@@ -82,19 +99,20 @@ impl Results {
     /// Computes every cell's ratio to the baseline contender of its situation, with intervals corrected for
     /// the number of cells that have one. Call it once all samples are in.
     pub fn rate(&mut self) {
-        let ratios: Vec<Vec<f64>> = self
+        let baselines: HashMap<Situation<'_>, &Cell> = self
             .cells
             .iter()
-            .map(|cell| {
-                let baseline = self.cells.iter().find(|other| {
-                    other.contender == self.parameters.baseline && other.situation() == cell.situation()
-                });
-                baseline.map_or_else(Vec::new, |baseline| cell.ratios_to(baseline))
-            })
+            .filter(|cell| cell.contender == self.parameters.baseline)
+            .map(|cell| (cell.situation(), cell))
             .collect();
         let tests = self.tests();
-        for (cell, ratios) in self.cells.iter_mut().zip(&ratios) {
-            cell.ratio_to_baseline = Ratio::of(ratios, tests, self.parameters.seed);
+        let ratios: Vec<Option<Ratio>> = self
+            .cells
+            .iter()
+            .map(|cell| Ratio::of(&cell.ratios_to(baselines.get(&cell.situation())?), tests))
+            .collect();
+        for (cell, ratio) in self.cells.iter_mut().zip(ratios) {
+            cell.ratio_to_baseline = ratio;
         }
     }
 }

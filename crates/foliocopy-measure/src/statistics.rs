@@ -2,24 +2,24 @@
 //!
 //! These numbers come from shared machines whose speed drifts by a factor of two within minutes. What survives
 //! is the ratio of two copies taken in the same round, so a speed-up is the median over rounds of that ratio.
-//! Its interval is the percentile bootstrap (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993,
-//! chapter 13): no assumption about the shape of the noise, which here is skewed and has outliers.
+//! Its interval is the sign test's ([`median_interval`]): no assumption about the shape of the noise, which here is skewed
+//! and has outliers.
 
-use std::num::NonZeroUsize;
+use std::cmp::Ordering;
+use std::fmt;
 
-use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 
 /// The confidence of an interval that is not corrected for anything.
 pub const CONFIDENCE: f64 = 0.95;
 
-/// Resamples a bootstrap. With a hundred cells the corrected tails hold 0.025 % each, which is five of these.
-const RESAMPLES: usize = 20_000;
+/// The confidence of all corrected intervals of a run together: of a hundred runs in which nothing differs, one has an interval
+/// that excludes the truth.
+pub const FAMILY_CONFIDENCE: f64 = 0.99;
 
 /// The median; of an even number of values the mean of the two in the middle. `None` of no values.
 pub fn median(values: &[f64]) -> Option<f64> {
-    let mut values = values.to_vec();
-    (!values.is_empty()).then(|| median_in_place(&mut values))
+    median_interval(values, 0.0).map(|interval| interval.median)
 }
 
 /// The arithmetic mean. `None` of no values.
@@ -50,6 +50,23 @@ pub fn paired_ratios(samples: &[f64], baseline: &[f64]) -> Vec<f64> {
     samples.iter().zip(baseline).map(|(sample, baseline)| sample / baseline).collect()
 }
 
+/// The best of several series of one length, a sample a round: in every second round the sample of the series whose median over the
+/// other rounds is the largest, and the other way round. The largest of several noisy figures is too large; chosen by one half of
+/// the rounds and taken from the other, it is not. A single round has no other half and chooses for itself. `None` of no series.
+pub fn best_of_halves(series: &[&[f64]]) -> Option<Vec<f64>> {
+    let rounds = series.first()?.len();
+    let best_of = |half: usize| {
+        let half = half.min(rounds.saturating_sub(1));
+        let median_of =
+            |samples: &[f64]| median(&samples.iter().skip(half).step_by(2).copied().collect::<Vec<_>>());
+        series
+            .iter()
+            .max_by(|one, other| median_of(one).partial_cmp(&median_of(other)).unwrap_or(Ordering::Equal))
+    };
+    let best_of = [best_of(0)?, best_of(1)?];
+    Some((0..rounds).map(|round| best_of[1 - round % 2][round]).collect())
+}
+
 /// A median with the interval that holds it at some confidence.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
@@ -62,104 +79,30 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// Whether the whole interval lies below `bound`.
-    pub fn is_below(&self, bound: f64) -> bool {
-        self.high < bound
-    }
-
-    /// Whether the whole interval lies above `bound`.
-    pub fn is_above(&self, bound: f64) -> bool {
-        self.low > bound
+    /// The distance between the ends, as a part of the median.
+    pub fn width(&self) -> f64 {
+        (self.high - self.low) / self.median
     }
 }
 
-/// The confidence that each of `tests` intervals needs so that all of them together hold at [`CONFIDENCE`]
+/// Such as `1.02 [0.99, 1.04]`, to as many places as the formatter asks for.
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let places = f.precision().unwrap_or(2);
+        write!(f, "{:.places$} [{:.places$}, {:.places$}]", self.median, self.low, self.high)
+    }
+}
+
+/// The confidence that each of `tests` intervals needs so that all of them together hold at [`FAMILY_CONFIDENCE`]
 /// (Bonferroni's correction).
-pub fn corrected_confidence(tests: NonZeroUsize) -> f64 {
-    1.0 - (1.0 - CONFIDENCE) / tests.get() as f64
+pub fn corrected_confidence(tests: usize) -> f64 {
+    1.0 - (1.0 - FAMILY_CONFIDENCE) / tests.max(1) as f64
 }
 
-/// How many rounds it takes before `tests` corrected intervals could exclude 1 at all: were there no difference,
-/// all ratios of a cell would still fall on one side of it once in 2^(rounds - 1).
+/// How many rounds it takes before `tests` corrected intervals could exclude the truth by chance alone no more often than they
+/// may: all ratios of a cell fall on one side of it once in 2^(rounds - 1).
 pub fn rounds_needed(tests: usize) -> usize {
-    let chance = (1.0 - CONFIDENCE) / tests.max(1) as f64;
-    1 + (-chance.log2()).ceil() as usize
-}
-
-/// The bootstrap distribution of one statistic, from which intervals at any confidence are read.
-///
-/// # Invariants
-///
-/// `resampled` is sorted and not empty.
-#[derive(Clone, Debug)]
-pub struct Bootstrap {
-    median: f64,
-    resampled: Vec<f64>,
-}
-
-impl Bootstrap {
-    /// Resamples the median of `values`. The same seed gives the same distribution. `None` of no values.
-    pub fn of_median(values: &[f64], seed: u64) -> Option<Self> {
-        let median = median(values)?;
-        let mut rng = Rng::with_seed(seed);
-        let mut scratch = vec![0.0; values.len()];
-        let resampled = (0..RESAMPLES).map(|_| resampled_median(values, &mut scratch, &mut rng)).collect();
-        Some(Self::new(median, resampled))
-    }
-
-    /// Resamples the geometric mean of the groups' medians, each group (a cell's ratios) on its own.
-    /// `None` without groups or where one is empty.
-    pub fn of_geometric_mean(groups: &[Vec<f64>], seed: u64) -> Option<Self> {
-        let medians = groups.iter().map(|group| median(group)).collect::<Option<Vec<_>>>()?;
-        let center = geometric_mean(&medians)?;
-        let mut rng = Rng::with_seed(seed);
-        let mut scratch: Vec<_> = groups.iter().map(|group| vec![0.0; group.len()]).collect();
-        let resampled = (0..RESAMPLES / 4)
-            .map(|_| {
-                let logarithms = groups
-                    .iter()
-                    .zip(&mut scratch)
-                    .map(|(group, scratch)| resampled_median(group, scratch, &mut rng).ln());
-                (logarithms.sum::<f64>() / groups.len() as f64).exp()
-            })
-            .collect();
-        Some(Self::new(center, resampled))
-    }
-
-    fn new(median: f64, mut resampled: Vec<f64>) -> Self {
-        resampled.sort_unstable_by(f64::total_cmp);
-        // INVARIANT: sorted just now; every caller passes as many values as there are resamples.
-        Self { median, resampled }
-    }
-
-    /// The percentile interval at `confidence`, between 0 and 1.
-    pub fn interval(&self, confidence: f64) -> Interval {
-        let tail = (1.0 - confidence) / 2.0;
-        let last = (self.resampled.len() - 1) as f64;
-        // Outwards, so that an interval is never narrower than its confidence.
-        let low = (tail * last).floor() as usize;
-        let high = ((1.0 - tail) * last).ceil() as usize;
-        Interval { median: self.median, low: self.resampled[low], high: self.resampled[high] }
-    }
-}
-
-fn resampled_median(values: &[f64], scratch: &mut [f64], rng: &mut Rng) -> f64 {
-    for slot in scratch.iter_mut() {
-        *slot = values[rng.usize(..values.len())];
-    }
-    median_in_place(scratch)
-}
-
-/// `values` must not be empty.
-fn median_in_place(values: &mut [f64]) -> f64 {
-    let middle = values.len() / 2;
-    let odd = values.len() % 2 == 1;
-    let (below, &mut upper, _) = values.select_nth_unstable_by(middle, f64::total_cmp);
-    if odd {
-        return upper;
-    }
-    let lower = below.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    f64::midpoint(lower, upper)
+    1 + (tests.max(1) as f64 / (1.0 - FAMILY_CONFIDENCE)).log2().ceil() as usize
 }
 
 /// The median with its interval at `confidence`, between 0 and 1: the sign test's, between two of the ordered values. `None` of no
@@ -215,10 +158,6 @@ mod tests {
     use fastrand::Rng;
     use proptest::prelude::*;
 
-    fn tests(number: usize) -> NonZeroUsize {
-        NonZeroUsize::new(number).unwrap()
-    }
-
     #[test]
     fn location_and_spread_of_known_values() {
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
@@ -234,9 +173,7 @@ mod tests {
     fn nothing_has_no_statistics() {
         assert_eq!((median(&[]), mean(&[]), standard_deviation(&[])), (None, None, None));
         assert!(geometric_mean(&[]).is_none());
-        assert!(Bootstrap::of_median(&[], 1).is_none());
-        assert!(Bootstrap::of_geometric_mean(&[], 1).is_none());
-        assert!(Bootstrap::of_geometric_mean(&[vec![1.0], vec![]], 1).is_none());
+        assert!(median_interval(&[], 0.5).is_none() && geometric_mean_interval(&[]).is_none());
     }
 
     #[test]
@@ -249,66 +186,93 @@ mod tests {
     }
 
     #[test]
-    fn same_seed_same_interval() {
-        let values: Vec<f64> = (0..41).map(|i| f64::from(i * 37 % 41)).collect();
-        let interval = |seed| Bootstrap::of_median(&values, seed).unwrap().interval(CONFIDENCE);
-        assert_eq!(interval(7), interval(7));
-    }
-
-    #[test]
     fn interval_widens_with_the_number_of_cells() {
         let mut rng = Rng::with_seed(1);
         let values: Vec<f64> = (0..41).map(|_| rng.f64()).collect();
-        let bootstrap = Bootstrap::of_median(&values, 7).unwrap();
-        let (one, many) =
-            (bootstrap.interval(CONFIDENCE), bootstrap.interval(corrected_confidence(tests(100))));
+        let interval = |confidence| median_interval(&values, confidence).unwrap();
+        let (one, many) = (interval(CONFIDENCE), interval(corrected_confidence(100)));
         assert!(many.low < one.low && one.low < one.median);
         assert!(one.median < one.high && one.high < many.high);
     }
 
     #[test]
-    fn interval_covers_the_true_median_as_often_as_it_says() {
-        // 41 rounds of skewed noise (exponential, median ln 2): 95 % of the intervals should hold the median.
-        let mut rng = Rng::with_seed(2);
-        let trials = 200;
-        let covered = (0..trials)
-            .filter(|&trial| {
-                let values: Vec<f64> = (0..41).map(|_| -(1.0 - rng.f64()).ln()).collect();
-                let interval = Bootstrap::of_median(&values, trial).unwrap().interval(CONFIDENCE);
-                (interval.low..=interval.high).contains(&std::f64::consts::LN_2)
-            })
-            .count();
-        assert!((180..=199).contains(&covered), "{covered} of {trials}");
+    fn as_many_values_are_outside_as_in_the_tables_of_the_sign_test() {
+        // Dixon and Mood, "The Statistical Sign Test", 1946: the largest rarer count that is significant at 5 and at 1 %, two-sided.
+        for (n, five, one) in [(8, 0, 0), (12, 2, 1), (17, 4, 2), (25, 7, 5), (50, 17, 15), (100, 39, 36)] {
+            assert_eq!((values_outside(n, 0.025), values_outside(n, 0.005)), (five, one), "{n}");
+        }
+        assert_eq!([0, 1, 2, 5].map(|n| values_outside(n, 0.025)), [0; 4]);
+        // Half of it less 2.576 standard deviations, and no underflow.
+        assert_eq!(values_outside(50_000, 0.005), 24_711);
     }
 
     #[test]
-    fn geometric_mean_of_cells_without_noise_is_exact() {
-        let groups = [vec![0.5; 9], vec![2.0; 5], vec![8.0; 7]];
-        let interval = Bootstrap::of_geometric_mean(&groups, 3).unwrap().interval(CONFIDENCE);
-        for value in [interval.low, interval.median, interval.high] {
-            assert!((value - 2.0).abs() < 1e-12);
+    fn interval_covers_the_true_median_as_often_as_it_says() {
+        // 41 rounds of skewed noise (exponential, median ln 2): at least 95 % of the intervals hold the median.
+        let mut rng = Rng::with_seed(2);
+        let covered = (0..1000)
+            .filter(|_| {
+                let values: Vec<f64> = (0..41).map(|_| -(1.0 - rng.f64()).ln()).collect();
+                let interval = median_interval(&values, CONFIDENCE).unwrap();
+                (interval.low..=interval.high).contains(&std::f64::consts::LN_2)
+            })
+            .count();
+        assert!((940..=985).contains(&covered), "{covered} of 1000");
+    }
+
+    #[test]
+    fn the_geometric_mean_of_many_cells_is_surer_than_one() {
+        let exact = |median| Interval { median, low: median, high: median };
+        assert_eq!(geometric_mean_interval(&[exact(0.5), exact(2.0)]), Some(exact(1.0)));
+        let wide = Interval { median: 2.0, low: 2.0 / 1.2, high: 2.0 * 1.2 };
+        let interval = geometric_mean_interval(&[wide; 4]).unwrap();
+        // A fourth of the squares' root: half of 20 % on the logarithmic scale.
+        for (found, expected) in [(interval.low, 2.0 / 1.2f64.sqrt()), (interval.high, 2.0 * 1.2f64.sqrt())] {
+            assert!((found - expected).abs() < 1e-12, "{interval:?}");
         }
     }
 
     #[test]
+    fn the_best_of_many_alike_is_no_better_than_one() {
+        let mut rng = Rng::with_seed(4);
+        let series: Vec<Vec<f64>> =
+            (0..15).map(|_| (0..200).map(|_| 1.0 + 0.2 * rng.f64()).collect()).collect();
+        let best = best_of_halves(&series.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
+        let inflated = (0..200).map(|round| series.iter().map(|samples| samples[round]).fold(0.0, f64::max));
+        assert!((mean(&best).unwrap() - 1.1).abs() < 0.015);
+        assert!(mean(&inflated.collect::<Vec<_>>()).unwrap() > 1.18);
+    }
+
+    #[test]
+    fn the_best_is_taken_where_it_was_not_chosen() {
+        let series: [&[f64]; 2] = [&[9.0, 1.0, 9.0, 1.0], &[2.0, 3.0, 2.0, 3.0]];
+        // Even rounds choose the first and odd ones the second.
+        assert_eq!(best_of_halves(&series), Some(vec![2.0, 1.0, 2.0, 1.0]));
+        assert_eq!(best_of_halves(&series[..1]), Some(series[0].to_vec()));
+        assert_eq!(best_of_halves(&[&[1.0], &[2.0]]), Some(vec![2.0]));
+        assert_eq!(best_of_halves(&[]), None);
+    }
+
+    #[test]
     fn corrections_add_up_to_the_confidence() {
-        assert_eq!(corrected_confidence(tests(1)), CONFIDENCE);
-        assert!((corrected_confidence(tests(10)) - 0.995).abs() < 1e-12);
+        assert!((corrected_confidence(1) - FAMILY_CONFIDENCE).abs() < 1e-12);
+        assert!((corrected_confidence(10) - 0.999).abs() < 1e-12);
     }
 
     #[test]
     fn few_rounds_cannot_tell_many_cells_apart() {
-        // All of six ratios lie on one side by chance once in 32, all of five once in 16: 5 % lies between.
-        assert_eq!(rounds_needed(1), 6);
-        assert_eq!(rounds_needed(0), 6);
-        assert_eq!(rounds_needed(48), 11);
+        // All of eight ratios lie on one side by chance once in 128, all of seven once in 64: 1 % lies between.
+        assert_eq!([rounds_needed(1), rounds_needed(0), rounds_needed(48)], [8, 8, 14]);
     }
 
     #[test]
-    fn sides_of_an_interval() {
-        let interval = Interval { median: 0.9, low: 0.8, high: 1.0 };
-        assert!(!interval.is_below(1.0) && interval.is_below(1.01));
-        assert!(!interval.is_above(0.8) && interval.is_above(0.79));
+    fn an_interval_says_how_wide_it_is() {
+        let interval = Interval { median: 0.5, low: 0.45, high: 0.5501 };
+        assert!((interval.width() - 0.2002).abs() < 1e-12);
+        assert_eq!(
+            (format!("{interval}"), format!("{interval:.3}")),
+            ("0.50 [0.45, 0.55]".into(), "0.500 [0.450, 0.550]".into())
+        );
     }
 
     proptest! {

@@ -296,6 +296,7 @@ impl Survey<'_> {
             memory: MemoryKind::Thp,
             evict_bytes: settings.evict_bytes,
             layout_rounds: LAYOUT_ROUNDS,
+            until: None,
             seed: settings.seed ^ u64::from(rounds),
             counter: settings.counter,
             cpus: affinity::allowed_cpus().unwrap_or_default(),

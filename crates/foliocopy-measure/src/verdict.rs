@@ -1,44 +1,142 @@
-//! What the figures come to for one contender.
+//! The rule of a verdict, for every command that gives one, and what the figures of one run come to.
 
 use std::fmt;
 
-use crate::result::{Cache, Cell, Results, Situation};
-use crate::statistics::{Bootstrap, CONFIDENCE, Interval, rounds_needed};
+use crate::result::{Cell, Origin, Results, Situation};
+use crate::statistics::{Interval, geometric_mean_interval, rounds_needed};
 
-/// Where a cell stands against the baseline.
+/// The smallest difference that counts unless told otherwise: 0.02 is 2 %.
+pub const MINIMAL_EFFECT: f64 = 0.02;
+
+/// How many cells are named at most.
+const SHOWN: usize = 12;
+
+/// Beyond so many times the rounds it had, a cell is not promised a decision.
+const PATIENCE: f64 = 100.0;
+
+/// How one stands to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// The corrected interval lies above 1.
+    /// Faster by more than the smallest difference that counts.
     Faster,
-    /// It holds 1.
+    /// Neither faster nor slower by more than that.
     Even,
-    /// It lies below 1.
+    /// Slower by more than that.
     Slower,
-    /// There are too few rounds for it to exclude 1 by anything but chance.
+    /// The interval is too wide to tell, or there are too few rounds for any.
     Undecided,
 }
 
-/// Says where the cells of one run stand.
-#[derive(Clone, Copy, Debug)]
-pub struct Judge {
-    needed: usize,
+/// In tables: `faster`, `same`, `slower` or `undecided`.
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Faster => "faster",
+            Self::Even => "same",
+            Self::Slower => "slower",
+            Self::Undecided => "undecided",
+        })
+    }
 }
 
-impl Judge {
+impl Standing {
+    /// Such as ▲, with a blank before it.
+    pub fn mark(self) -> &'static str {
+        match self {
+            Self::Faster => " ▲",
+            Self::Even => " =",
+            Self::Slower => " ▼",
+            Self::Undecided => " ?",
+        }
+    }
+}
+
+/// When a ratio of speeds counts as a difference: its whole interval, corrected for the number of cells, lies beyond the smallest
+/// difference that counts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rule {
+    /// The smallest difference that counts; 0.02 is 2 %.
+    pub minimal_effect: f64,
+    /// How many rounds a corrected interval needs.
+    pub rounds_needed: usize,
+}
+
+impl Rule {
     /// For the cells of these.
     pub fn of(results: &Results) -> Self {
-        Self { needed: rounds_needed(results.tests()) }
+        Self {
+            minimal_effect: results.parameters.minimal_effect.unwrap_or(MINIMAL_EFFECT),
+            rounds_needed: rounds_needed(results.tests()),
+        }
+    }
+
+    /// Where a ratio of `rounds` rounds with this corrected interval stands.
+    pub fn standing(self, corrected: Interval, rounds: usize) -> Standing {
+        let (below, above) = (1.0 - self.minimal_effect, 1.0 + self.minimal_effect);
+        if rounds < self.rounds_needed {
+            Standing::Undecided
+        } else if corrected.low > above {
+            Standing::Faster
+        } else if corrected.high < below {
+            Standing::Slower
+        } else if corrected.low >= below && corrected.high <= above {
+            Standing::Even
+        } else {
+            Standing::Undecided
+        }
     }
 
     /// `None` where the cell was held against no baseline.
-    pub fn standing(self, cell: &Cell) -> Option<Standing> {
-        let corrected = cell.ratio_to_baseline?.corrected();
-        Some(match cell.samples_gbps.len() {
-            rounds if rounds < self.needed => Standing::Undecided,
-            _ if corrected.is_above(1.0) => Standing::Faster,
-            _ if corrected.is_below(1.0) => Standing::Slower,
-            _ => Standing::Even,
+    pub fn standing_of(self, cell: &Cell) -> Option<Standing> {
+        Some(self.standing(cell.ratio_to_baseline?.corrected(), cell.samples_gbps.len()))
+    }
+
+    /// Whether the ratio may still turn out to be slower.
+    pub fn may_be_slower(self, corrected: Interval, rounds: usize) -> bool {
+        match self.standing(corrected, rounds) {
+            Standing::Undecided => rounds < self.rounds_needed || corrected.low < 1.0 - self.minimal_effect,
+            _ => false,
+        }
+    }
+
+    /// How many times the observations it takes to decide whether a ratio is slower: an interval shrinks with the square root of
+    /// their number. `None` where the ratio lies so near the smallest difference that counts that no patience suffices.
+    pub fn times_to_decide(self, corrected: Interval) -> Option<f64> {
+        let Interval { median, low, high } = corrected;
+        let distance = median - (1.0 - self.minimal_effect);
+        let reach = if distance > 0.0 { median - low } else { high - median };
+        let times = (reach / distance).powi(2).max(1.0);
+        (times <= PATIENCE).then_some(times)
+    }
+
+    /// What it takes to decide whether `cell` is slower. `None` where no patience suffices, or nothing is to be decided.
+    pub fn to_decide(self, cell: &Cell) -> Option<ToDecide> {
+        let rounds = cell.samples_gbps.len() as f64;
+        // Too few rounds have no interval to reckon from.
+        let least = (self.rounds_needed as f64 / rounds).max(1.0);
+        let times = self.times_to_decide(cell.ratio_to_baseline?.corrected())? * least;
+        Some(ToDecide {
+            rounds: (rounds * times).ceil() as usize,
+            seconds: cell.seconds.map(|seconds| seconds * times),
         })
+    }
+
+    /// What the marks in a table mean.
+    pub fn legend(self) -> String {
+        format!(
+            "▲ faster, ▼ slower by more than {percent}, = neither, ? undecided: the interval is too wide to tell",
+            percent = Percent(self.minimal_effect)
+        )
+    }
+}
+
+/// A part of one, as people write it: 0.02 is `2 %`.
+#[derive(Clone, Copy, Debug)]
+pub struct Percent(pub f64);
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} %", (self.0 * 1e4).round() / 1e2)
     }
 }
 
@@ -49,104 +147,195 @@ pub struct Verdict<'a> {
     pub contender: &'a str,
     /// Whom it is held against.
     pub baseline: &'a str,
-    /// Cells whose corrected interval lies wholly below 1.
+    /// By which rule.
+    pub rule: Rule,
+    /// Cells that are slower.
     pub slower: Vec<&'a Cell>,
-    /// Cells whose corrected interval lies wholly above 1.
+    /// Cells that are faster.
     pub faster: Vec<&'a Cell>,
+    /// Cells that may be slower.
+    pub undecided: Vec<&'a Cell>,
     /// How many cells were judged.
     pub cells: usize,
-    /// How many of these have too few rounds for their interval to exclude 1 by anything but chance.
-    pub undecided: usize,
-    /// The geometric mean of the speed-ups by state of the cache, with its interval at 95 %.
-    pub geometric_means: Vec<(Option<Cache>, Interval)>,
+    /// The geometric mean of the speed-ups by what is named before it, such as the state of the cache, with its interval at 95 %.
+    pub geometric_means: Vec<(String, Interval)>,
 }
 
 impl<'a> Verdict<'a> {
+    /// The verdicts that these results are made for: on the new build, or on foliocopy. Where it was not measured, or is not shown, on
+    /// everybody else.
+    pub fn all(results: &'a Results) -> Vec<Self> {
+        let ours: &[&str] = match results.origin {
+            Origin::Kernel => &["foliocopy", "foliocopy-mc"],
+            Origin::UserSpace => &["foliocopy", crate::gate::NEW],
+        };
+        let ours: Vec<Self> = ours.iter().filter_map(|contender| Self::of(results, contender)).collect();
+        if !ours.is_empty() || results.command == "roofline" {
+            return ours;
+        }
+        let mut others: Vec<&str> = results.cells.iter().map(|cell| cell.contender.as_str()).collect();
+        others.sort_unstable();
+        others.dedup();
+        others.retain(|contender| *contender != results.parameters.baseline);
+        others.into_iter().filter_map(|contender| Self::of(results, contender)).collect()
+    }
+
     /// Judges `contender`. `None` where it has no ratios, or where the timings are an emulator's.
     pub fn of(results: &'a Results, contender: &'a str) -> Option<Self> {
         if results.environment.emulated {
             return None;
         }
-        let baseline = results.parameters.baseline.as_str();
+        let rule = Rule::of(results);
         let mut verdict = Self {
             contender,
-            baseline,
+            baseline: &results.parameters.baseline,
+            rule,
             slower: vec![],
             faster: vec![],
+            undecided: vec![],
             cells: 0,
-            undecided: 0,
             geometric_means: vec![],
         };
-        let judge = Judge::of(results);
-        let mut groups: Vec<(Option<Cache>, Vec<Vec<f64>>)> = vec![];
+        let mut groups: Vec<(Situation<'_>, Vec<Interval>)> = vec![];
         // A neighbour's speed is no copy's.
-        let copies = |situation: &Situation<'_>| !situation.dimensions.contains_key("victim");
-        for (_, cells) in results.situations().into_iter().filter(|(situation, _)| copies(situation)) {
-            let find = |name: &str| cells.iter().copied().find(|cell| cell.contender == name);
-            let (Some(cell), Some(base)) = (find(contender), find(baseline)) else { continue };
-            let Some(standing) = judge.standing(cell) else { continue };
-            let ratios = cell.ratios_to(base);
+        let copies = |cell: &&Cell| cell.contender == contender && !cell.dimensions.contains_key("victim");
+        for cell in results.cells.iter().filter(copies) {
+            let (Some(ratio), Some(standing)) = (cell.ratio_to_baseline, rule.standing_of(cell)) else {
+                continue;
+            };
             verdict.cells += 1;
             match standing {
-                Standing::Undecided => verdict.undecided += 1,
                 Standing::Slower => verdict.slower.push(cell),
                 Standing::Faster => verdict.faster.push(cell),
-                Standing::Even => {}
+                Standing::Undecided if rule.may_be_slower(ratio.corrected(), cell.samples_gbps.len()) => {
+                    verdict.undecided.push(cell);
+                }
+                Standing::Undecided | Standing::Even => {}
             }
-            match groups.iter_mut().find(|(cache, _)| *cache == cell.cache) {
-                Some((_, group)) => group.push(ratios),
-                None => groups.push((cell.cache, vec![ratios])),
+            let kind = cell.situation().kind();
+            match groups.iter_mut().find(|(group, _)| *group == kind) {
+                Some((_, group)) => group.push(ratio.interval),
+                None => groups.push((kind, vec![ratio.interval])),
             }
         }
-        let seed = results.parameters.seed;
-        verdict.geometric_means = groups
-            .iter()
-            .filter_map(|(cache, group)| {
-                Some((*cache, Bootstrap::of_geometric_mean(group, seed)?.interval(CONFIDENCE)))
-            })
-            .collect();
+        let mean = |(kind, group): &(Situation<'_>, Vec<Interval>)| {
+            Some((kind.kind_name(), geometric_mean_interval(group)?))
+        };
+        verdict.geometric_means = groups.iter().filter_map(mean).collect();
         (verdict.cells > 0).then_some(verdict)
     }
 
     /// Whether there were too few rounds to tell anything.
     pub fn is_open(&self) -> bool {
-        self.undecided == self.cells
+        self.undecided.len() == self.cells
     }
 
     /// Whether no cell is slower than the baseline.
     pub fn is_good(&self) -> bool {
         self.slower.is_empty()
     }
+
+    /// A line for each undecided cell with how long a run takes that decides it, and one for all of them.
+    pub fn open_questions(&self) -> Vec<String> {
+        let mut lines: Vec<String> = Vec::new();
+        let mut seconds: Vec<(Situation<'_>, f64)> = Vec::new();
+        for cell in &self.undecided {
+            let Some(ratio) = cell.ratio_to_baseline else { continue };
+            let answer = match self.rule.to_decide(cell) {
+                Some(answer) => format!("{answer} would tell"),
+                None => "too near to the smallest difference that counts for any run to tell".to_owned(),
+            };
+            lines.push(format!("undecided: {} {}: {answer}", cell.situation(), ratio.corrected()));
+            if let Some(ToDecide { seconds: Some(more), .. }) = self.rule.to_decide(cell) {
+                seconds.retain(|(situation, _)| *situation != cell.situation());
+                seconds.push((cell.situation(), more));
+            }
+        }
+        if lines.len() > SHOWN {
+            lines.truncate(SHOWN);
+            lines.push(format!("and {} more", self.undecided.len() - SHOWN));
+        }
+        if seconds.len() > 1 {
+            let all = seconds.iter().map(|(_, seconds)| seconds).sum();
+            lines.push(format!("A run of these cells alone would tell in about {}.", duration(all)));
+        }
+        lines
+    }
 }
 
-/// The verdict in one line, such as
-/// `foliocopy: no cell slower than the kernel's copy (per-page); geometric mean cold 1.31 [1.27, 1.36], hot 1.08 [1.05, 1.10]`.
+/// What it takes to decide a cell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ToDecide {
+    /// About so many rounds.
+    pub rounds: usize,
+    /// About so long, where it is known how long a round takes.
+    pub seconds: Option<f64>,
+}
+
+/// Such as `344 rounds (14 s)`.
+impl fmt::Display for ToDecide {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} rounds", self.rounds)?;
+        self.seconds.map_or(Ok(()), |seconds| write!(f, " ({})", duration(seconds)))
+    }
+}
+
+/// Such as `40 s`, `3 min` or `2 h`.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        seconds if seconds < 90.0 => format!("{:.0} s", seconds.max(1.0)),
+        seconds if seconds < 5400.0 => format!("{:.0} min", seconds / 60.0),
+        seconds => format!("{:.0} h", seconds / 3600.0),
+    }
+}
+
+/// Whom a contender is held against, in words.
+fn named(baseline: &str) -> String {
+    match baseline {
+        crate::gate::OLD => "the old build".to_owned(),
+        name => format!("the kernel's copy ({name})"),
+    }
+}
+
+/// The verdict, such as `foliocopy: no cell slower than the kernel's copy (per-page) by more than 2 %; geometric mean
+/// cold 1.31 [1.27, 1.36], hot 1.08 [1.05, 1.10]`.
 impl fmt::Display for Verdict<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (baseline, effect) = (named(self.baseline), Percent(self.rule.minimal_effect));
         write!(f, "{}: ", self.contender)?;
         if self.is_open() {
-            write!(f, "too few rounds to tell it from {}", self.baseline)?;
+            write!(f, "too few rounds to tell whether it is slower than {baseline} by more than {effect}")?;
         } else if self.is_good() {
-            write!(f, "no cell slower than the kernel's copy ({})", self.baseline)?;
+            write!(f, "no cell slower than {baseline} by more than {effect}")?;
         } else {
             write!(
                 f,
-                "slower than the kernel's copy ({}) in {} of {} cells (",
-                self.baseline,
+                "slower than {baseline} by more than {effect} in {} of {} cells (",
                 self.slower.len(),
                 self.cells
             )?;
-            for (index, cell) in self.slower.iter().enumerate() {
+            for (index, cell) in self.slower.iter().take(SHOWN).enumerate() {
                 write!(f, "{}{}", if index == 0 { "" } else { ", " }, cell.situation())?;
             }
-            write!(f, ")")?;
-        }
-        for (index, (cache, mean)) in self.geometric_means.iter().enumerate() {
-            f.write_str(if index == 0 { "; geometric mean " } else { ", " })?;
-            if let Some(cache) = cache {
-                write!(f, "{cache} ")?;
+            match self.slower.len().saturating_sub(SHOWN) {
+                0 => write!(f, ")")?,
+                more => write!(f, ", and {more} more)")?,
             }
-            write!(f, "{:.2} [{:.2}, {:.2}]", mean.median, mean.low, mean.high)?;
+        }
+        if !self.is_open() && !self.undecided.is_empty() {
+            write!(f, ", {} undecided", self.undecided.len())?;
+        }
+        for (index, (kind, mean)) in self.geometric_means.iter().enumerate() {
+            // Cold and hot fit on the line; the interfaces of two builds do not.
+            f.write_str(match self.geometric_means.len() {
+                ..=3 if index == 0 => "; geometric mean ",
+                ..=3 => ", ",
+                _ => "\n  geometric mean ",
+            })?;
+            if !kind.is_empty() {
+                write!(f, "{kind} ")?;
+            }
+            write!(f, "{mean:.2}")?;
         }
         Ok(())
     }
@@ -164,7 +353,7 @@ mod tests {
         assert!(!verdict.is_good());
         assert_eq!(
             verdict.to_string(),
-            "foliocopy: slower than the kernel's copy (per-page) in 1 of 2 cells (cold 64K 0->0); \
+            "foliocopy: slower than the kernel's copy (per-page) by more than 2 % in 1 of 2 cells (cold 64K 0->0); \
              geometric mean cold 0.80 [0.80, 0.80], hot 1.25 [1.25, 1.25]"
         );
     }
@@ -179,7 +368,7 @@ mod tests {
         assert_eq!(verdict.faster.len(), 1);
         assert_eq!(
             verdict.to_string(),
-            "foliocopy: no cell slower than the kernel's copy (per-page); geometric mean hot 1.25 [1.25, 1.25]"
+            "foliocopy: no cell slower than the kernel's copy (per-page) by more than 2 %; geometric mean hot 1.25 [1.25, 1.25]"
         );
     }
 
@@ -207,8 +396,8 @@ mod tests {
         results.rate();
         let verdict = Verdict::of(&results, "foliocopy").unwrap();
         assert!(verdict.is_good() && verdict.faster.is_empty());
-        assert_eq!(verdict.undecided, 2);
-        assert!(verdict.to_string().starts_with("foliocopy: too few rounds to tell it from per-page;"));
+        assert_eq!(verdict.undecided.len(), 2);
+        assert!(verdict.to_string().starts_with("foliocopy: too few rounds to tell"));
     }
 
     #[test]

@@ -1,33 +1,37 @@
 //! `foliocopy bench`: copies real memory with every contender and shows who is faster.
 
+mod against;
 pub(crate) mod nodes;
+mod plan;
 mod preset;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use clap::builder::PossibleValuesParser;
 use foliocopy::Locality;
 use foliocopy_measure::activity::Activity;
-use foliocopy_measure::bench::{Case, Crew, Plan, Then};
-use foliocopy_measure::contender::{self, Contender};
+use foliocopy_measure::bench::{Observer, Outcome, Plan};
+use foliocopy_measure::gate::{self, Gate};
 use foliocopy_measure::latency::TimeStampCounter;
 use foliocopy_measure::memory::{Available, MemoryKind};
-use foliocopy_measure::result::{self, Cache, Origin, Parameters, ReadError, Results, SCHEMA_VERSION};
+use foliocopy_measure::result::{Cache, Origin, Results, SCHEMA_VERSION};
 use foliocopy_measure::size::Size;
 use foliocopy_measure::topology::Topology;
 use foliocopy_measure::verdict::Verdict;
 use foliocopy_measure::warning::Warning;
-use foliocopy_measure::{affinity, environment, eviction};
+use foliocopy_measure::{affinity, environment};
 
 use crate::budget;
-use crate::command::compare::{self, Bounds, How};
+use crate::command::compare::{self, Bounds, How, Run};
 use crate::exit::Exit;
 use crate::export::ExportArgs;
 use crate::interrupt::Interrupt;
 use crate::mask::MaskArg;
+use crate::percent;
 use crate::percent_of_limit::Limits;
 use crate::printer::{self, Printer};
 use crate::progress::Progress;
@@ -47,6 +51,9 @@ const ROUNDS: u32 = 41;
 /// How long a bench takes at most unless told otherwise: with all that comes before and after, less than a minute.
 const TIME: Duration = Duration::from_secs(40);
 
+/// How long one takes at most that is to reach a precision.
+const PRECISE_TIME: Duration = Duration::from_secs(300);
+
 /// What `foliocopy bench` takes.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -56,6 +63,9 @@ pub(crate) struct Args {
     /// (glibc=-:memcpy for this process's own)
     #[arg(long = "contender", value_name = "NAME")]
     contenders: Vec<String>,
+    /// Measure the contenders that are named alone, without the usual ones
+    #[arg(long, requires = "contenders")]
+    alone: bool,
     /// What the caches hold before each run [default: both]
     #[arg(long, value_enum)]
     cache: Option<CacheChoice>,
@@ -69,9 +79,13 @@ pub(crate) struct Args {
     /// Rounds, in each of which every contender runs once [default: 41, within 40s]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
-    /// A budget that decides the rounds, such as 90s or 5m
+    /// A budget that decides the rounds, such as 90s or 5m [default: 5m with --against or --until-width]
     #[arg(long, value_name = "DURATION", value_parser = budget::parse)]
     time: Option<Duration>,
+    /// Give each cell rounds until the corrected interval of its ratio is no wider than this percentage of it, within the time
+    /// [default: 3% with --against]
+    #[arg(long, value_name = "PERCENT", value_parser = percent::parse)]
+    until_width: Option<f64>,
     /// The CPU to copy on, or none for any [default: the last that is allowed]
     #[arg(long, value_name = "N")]
     cpu: Option<CpuChoice>,
@@ -105,7 +119,7 @@ pub(crate) struct Args {
     /// Bytes streamed through the caches before each cold run [default: 128M, or 4 times the last-level cache if larger]
     #[arg(long, value_name = "SIZE")]
     evict: Option<Size>,
-    /// Rounds after which the buffers are laid out anew
+    /// Rounds after which the buffers are laid out anew, and the next case has its turn
     #[arg(long, value_name = "ROUNDS", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     layout_rounds: u32,
     /// Seed of all that is shuffled and resampled [default: another each time]
@@ -114,9 +128,19 @@ pub(crate) struct Args {
     /// Print the table and the verdict alone
     #[arg(long, short)]
     quiet: bool,
-    /// Compare with these older results of the same bench on this CPU; exit code 1 where something became slower
-    #[arg(long, value_name = "FILE", help_heading = "Comparison")]
-    baseline: Option<PathBuf>,
+    /// Hold this build against an older one, in the same rounds: a library (libfoliocopy.so), a program (foliocopy), or a folder
+    /// with either or both, such as target/release. The new library is the one beside this program. Exit code 1 where something
+    /// became slower
+    #[arg(long, value_name = "OLD", help_heading = "Comparison", conflicts_with_all = ["contenders", "rounds", "preset", "then",
+        "copiers", "threads", "scatter", "baseline", "roofline", "layout_rounds"])]
+    against: Option<PathBuf>,
+    /// Hold these interfaces against each other alone
+    #[arg(long = "interface", value_name = "NAME", value_parser = PossibleValuesParser::new(gate::INTERFACES),
+        requires = "against", help_heading = "Comparison")]
+    interfaces: Vec<String>,
+    /// Compare with older results of the same bench on this CPU, of several runs at best; exit code 1 where something became slower
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Comparison")]
+    baseline: Vec<PathBuf>,
     #[command(flatten, next_help_heading = "Comparison")]
     bounds: Bounds,
     /// Print percents of the limits that `foliocopy roofline --export-json FILE` found
@@ -182,8 +206,7 @@ impl std::str::FromStr for CpuChoice {
 /// Measures, prints, exports.
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let exports = args.exports.open()?;
-    let old =
-        args.baseline.as_deref().map(|file| Ok::<_, ReadError>((file, result::read(file)?))).transpose()?;
+    let old = Run::read(&args.baseline)?;
     let preset = args.preset.and_then(Preset::mask);
     args.mask.apply(preset.map(|mask| mask.parse().expect("a preset's features have names")));
     let counter = TimeStampCounter::detect();
@@ -197,16 +220,24 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         // Threads start where their parent may run.
         false => None,
     };
-    let plan = plan(&args, &topology, &pairs, counter, &allowed)?;
+    let plan = plan::plan(&args, &topology, &pairs, counter, &allowed)?;
     plan.check(&Available::detect())?;
     if let Some(cpu) = cpu {
         affinity::pin(cpu).with_context(|| format!("can't stay on CPU {cpu}"))?;
     }
-    let parameters = parameters(&args, &plan, &pairs, cpu);
-    let mut results = Results {
+    let mut parameters = plan::parameters(&args, &plan, &pairs, cpu);
+    let work = match &args.against {
+        Some(old) => {
+            let (gate, contenders) = against::gate(old, &args.interfaces, plan)?;
+            (parameters.baseline, parameters.contenders) = (gate::OLD.to_owned(), contenders);
+            Work::Gate(gate)
+        }
+        None => Work::Bench(plan),
+    };
+    let results = Results {
         schema_version: SCHEMA_VERSION,
-        program: concat!("foliocopy ", env!("CARGO_PKG_VERSION")).to_owned(),
-        command: "bench".to_owned(),
+        program: crate::PROGRAM.to_owned(),
+        command: work.command().to_owned(),
         origin: Origin::UserSpace,
         started: String::new(),
         elapsed_seconds: 0.0,
@@ -217,9 +248,11 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         cells: vec![],
     };
     let how = How { bounds: &args.bounds, changed: true, force: false };
-    if let Some((file, old)) = &old {
-        compare::permit_machines(file, old, "this bench", &results, &how)?;
+    let mut this = compare::Run { name: "this bench".to_owned(), results };
+    for old in &old {
+        compare::permit(old, &this, &how)?;
     }
+    let results = &mut this.results;
 
     let printer = Printer { to_standard_error: exports.to_standard_output(), quiet: args.quiet };
     printer.aside(&format!(
@@ -234,8 +267,9 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
 
     let interrupt = Interrupt::catch()?;
     let (started, clock, activity) = (SystemTime::now(), Instant::now(), Activity::start());
-    let mut progress = Progress::new(plan.cases.len(), args.quiet, interrupt);
-    let outcome = plan.run(&mut progress);
+    let mut progress = Progress::new(work.cases(), args.quiet, interrupt);
+    let judged = work.judged();
+    let outcome = work.run(&mut progress);
     progress.finish();
     let outcome = outcome?;
     let shares = activity.and_then(|activity| activity.shares());
@@ -249,27 +283,31 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     results.cells = outcome.cells;
     results.rate();
     let mut after = shares.map(Warning::about_activity).unwrap_or_default();
-    after.extend(Warning::about_cells(&results, args.memory));
+    after.extend(Warning::about_cells(results, args.memory));
     results.warnings = before.iter().chain(&after).map(ToString::to_string).collect();
 
-    let saved = exports.write(&results);
-    printer.result(&table::tables(&results, printer.width()))?;
-    printer.aside(&probes::text(&results))?;
-    let verdict = Verdict::of(&results, "foliocopy");
-    printer.result(&verdict_line(&results, verdict.as_ref()))?;
+    let saved = exports.write(results);
+    printer.result(&match args.against {
+        Some(_) => against::table(results),
+        None => table::tables(results, printer.width()),
+    })?;
+    printer.aside(&probes::text(results))?;
+    let verdict = Verdict::of(results, judged);
+    printer.result(&verdict_text(results, verdict.as_ref()))?;
     printer.warn(&after)?;
     if let Some(limits) = &limits {
-        printer.result(&format!("\n{}", limits.table(&results)))?;
+        printer.result(&format!("\n{}", limits.table(results)))?;
     }
-    let mut as_fast_as_then = true;
-    if let Some((file, old)) = &old {
+    let mut good = verdict.is_none_or(|verdict| verdict.is_good());
+    if !old.is_empty() {
         let mut text = Vec::from(b"\n");
-        as_fast_as_then = compare::print(&mut text, (file, old), (Path::new("this bench"), &results), &how)?;
+        // The comparison alone was asked for.
+        good = compare::print(&mut text, &old, std::slice::from_ref(&this), &how)?;
         printer.result(&String::from_utf8_lossy(&text))?;
     }
+    let results = &this.results;
     printer.aside(HOW_TO_GO_ON)?;
     saved?;
-    let good = as_fast_as_then && verdict.is_none_or(|verdict| verdict.is_good());
     Ok(match (results.complete, good) {
         (false, _) => Exit::Interrupted,
         (true, false) => Exit::Negative,
@@ -284,9 +322,51 @@ const HOW_TO_GO_ON: &str = "
 `foliocopy info` says what is chosen here and why, `foliocopy bench --help` what else can be measured.
 ";
 
-fn verdict_line(results: &Results, verdict: Option<&Verdict<'_>>) -> String {
+/// What is run.
+enum Work {
+    Bench(Plan),
+    Gate(Gate),
+}
+
+impl Work {
+    /// What the results call it.
+    fn command(&self) -> &'static str {
+        match self {
+            Self::Bench(_) => "bench",
+            Self::Gate(_) => "against",
+        }
+    }
+
+    /// Whom the verdict is on.
+    fn judged(&self) -> &'static str {
+        match self {
+            Self::Bench(_) => "foliocopy",
+            Self::Gate(_) => gate::NEW,
+        }
+    }
+
+    fn cases(&self) -> usize {
+        match self {
+            Self::Bench(plan) => plan.cases.len(),
+            Self::Gate(gate) => gate.cases(),
+        }
+    }
+
+    fn run(self, observer: &mut dyn Observer) -> Result<Outcome> {
+        Ok(match self {
+            Self::Bench(plan) => plan.run(observer)?,
+            Self::Gate(gate) => gate.run(observer)?,
+        })
+    }
+}
+
+/// The verdict, with what it leaves open.
+fn verdict_text(results: &Results, verdict: Option<&Verdict<'_>>) -> String {
     match verdict {
-        Some(verdict) => format!("{verdict}\n"),
+        Some(verdict) => {
+            let open = verdict.open_questions();
+            [verdict.to_string()].into_iter().chain(open).map(|line| line + "\n").collect()
+        }
         None if results.environment.emulated => {
             "no verdict: the CPU is emulated, so only that every copy was right is shown\n".to_owned()
         }
@@ -315,150 +395,5 @@ fn choose_cpu(
                 |cpu: &&u32| pairs.first().is_some_and(|(src, _)| topology.node_of_cpu(**cpu) == Some(*src));
             Ok(allowed.iter().rev().find(local).or(allowed.last()).copied())
         }
-    }
-}
-
-fn plan(
-    args: &Args,
-    topology: &Topology,
-    pairs: &[(u32, u32)],
-    counter: TimeStampCounter,
-    allowed: &[u32],
-) -> Result<Plan> {
-    let parallel: Vec<String> =
-        args.threads.iter().map(|threads| Contender::parallel_name(usize::from(*threads))).collect();
-    let named = args.contenders.iter().chain(&parallel).map(String::as_str);
-    let contenders = Contender::all_named(contender::DEFAULT.into_iter().chain(named))?;
-    let folios = folios(args)?;
-    let last_level_cache = topology.last_level_cache().unwrap_or(32 << 20);
-    let then = args.then.map(|then| match then {
-        ThenChoice::Read => Then::Read,
-        ThenChoice::Victim => Then::Victim { bytes: last_level_cache / 2 },
-    });
-    let crew = match args.copiers {
-        None | Some(1) => Crew::One,
-        Some(0) => bail!("--copiers 0 copies nothing: at least 1"),
-        Some(copiers) if copiers > allowed.len() => {
-            bail!("--copiers {copiers} need as many CPUs, and this process may run on {}", allowed.len())
-        }
-        Some(copiers) => Crew::Copiers(copiers),
-    };
-    let caches = args.cache.or(args.preset.map(Preset::cache)).unwrap_or(CacheChoice::Both).caches();
-    ensure!(
-        contenders.iter().all(Contender::copies_folios)
-            || caches.contains(&Cache::Cold) && then.is_none() && crew == Crew::One,
-        "the contender `limit` is a cold stream of one thread: it needs --cache cold or both, without --then and --copiers"
-    );
-    let places: Vec<Option<(u32, u32)>> =
-        if pairs.is_empty() { vec![None] } else { pairs.iter().copied().map(Some).collect() };
-    let mut cases = Vec::new();
-    for &cache in caches {
-        for &nodes in &places {
-            for &folio_bytes in &folios {
-                let total_bytes = total(args, cache, folio_bytes, last_level_cache);
-                cases.push(Case {
-                    cache,
-                    folio_bytes,
-                    total_bytes,
-                    nodes,
-                    then,
-                    crew,
-                    scattered: args.scatter,
-                });
-            }
-        }
-    }
-    let (rounds, time) = match (args.rounds, args.time) {
-        (None, None) => (ROUNDS, TIME),
-        (rounds, time) => (rounds.unwrap_or(u32::MAX), time.unwrap_or(Duration::MAX)),
-    };
-    let evict =
-        args.evict.map_or_else(|| eviction::default_bytes(topology.last_level_cache()), |size| size.0);
-    Ok(Plan {
-        contenders,
-        cases,
-        lineups: vec![],
-        rounds,
-        time,
-        memory: args.memory,
-        evict_bytes: usize::try_from(evict).context("--evict exceeds the address space")?,
-        layout_rounds: args.layout_rounds,
-        seed: u64::from(args.seed.unwrap_or_else(|| fastrand::u32(..))),
-        counter,
-        cpus: allowed.to_vec(),
-    })
-}
-
-fn folios(args: &Args) -> Result<Vec<u64>> {
-    let mut folios: Vec<u64> = match (&args.folios[..], args.preset) {
-        ([], Some(preset)) => preset.folios().to_vec(),
-        ([], None) => FOLIOS.to_vec(),
-        (folios, _) => folios.iter().map(|folio| folio.0).collect(),
-    };
-    for folio in &folios {
-        ensure!(
-            (4 << 10..=1 << 30).contains(folio) && folio.is_multiple_of(4 << 10),
-            "a folio of {} can't be measured: whole pages, from 4K to 1G",
-            Size(*folio)
-        );
-    }
-    folios.sort_unstable();
-    folios.dedup();
-    Ok(folios)
-}
-
-/// Bytes of one run.
-fn total(args: &Args, cache: Cache, folio_bytes: u64, last_level_cache: u64) -> u64 {
-    if let Some(total) = args.total {
-        return total.0;
-    }
-    match (cache, args.then, args.preset) {
-        // As much as can push half the cache out.
-        (_, Some(ThenChoice::Victim), _) => last_level_cache,
-        (Cache::Cold, _, Some(preset)) => preset.total_cold(),
-        (Cache::Hot, _, Some(preset)) => preset.total_hot(),
-        (Cache::Cold, Some(ThenChoice::Read), None) => eviction::COLD_RUN_READ_BYTES,
-        (Cache::Cold, None, None) => eviction::cold_run_bytes(Some(last_level_cache)),
-        (Cache::Hot, ..) => TOTAL_HOT,
-        // Sources and destinations of the hot half together fill a quarter of the cache.
-        (Cache::Mixed, ..) => (last_level_cache / 4).max(4 * folio_bytes),
-    }
-}
-
-fn parameters(args: &Args, plan: &Plan, pairs: &[(u32, u32)], cpu: Option<u32>) -> Parameters {
-    let total =
-        |cache| plan.cases.iter().filter(|case| case.cache == cache).map(|case| case.total_bytes).max();
-    let mut caches: Vec<Cache> = plan.cases.iter().map(|case| case.cache).collect();
-    caches.dedup();
-    let mut folio_bytes: Vec<u64> = plan.cases.iter().map(|case| case.folio_bytes).collect();
-    folio_bytes.sort_unstable();
-    folio_bytes.dedup();
-    let mut other = std::collections::BTreeMap::new();
-    if let Some(then) = args.then.and_then(|then| then.to_possible_value()) {
-        other.insert("then".to_owned(), then.get_name().to_owned());
-    }
-    if args.scatter {
-        other.insert("folios".to_owned(), "scattered".to_owned());
-    }
-    if let Some(copiers) = args.copiers {
-        other.insert("copiers".to_owned(), copiers.to_string());
-    }
-    Parameters {
-        baseline: contender::BASELINE.to_owned(),
-        contenders: plan.contenders.iter().map(Contender::describe).collect(),
-        cache: caches,
-        folio_bytes,
-        total_bytes_cold: total(Cache::Cold).or(total(Cache::Mixed)).unwrap_or(0),
-        total_bytes_hot: total(Cache::Hot).unwrap_or(0),
-        rounds: args.rounds,
-        time_seconds: args.rounds.is_none().then_some(plan.time.as_secs_f64()),
-        memory: plan.memory.name().to_owned(),
-        nodes: pairs.to_vec(),
-        cpu,
-        evict_bytes: plan.evict_bytes as u64,
-        layout_rounds: plan.layout_rounds,
-        seed: plan.seed,
-        preset: args.preset.and_then(|preset| Some(preset.to_possible_value()?.get_name().to_owned())),
-        other,
     }
 }

@@ -1,27 +1,34 @@
 //! `foliocopy compare`: what became of the speed since then.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use comfy_table::{CellAlignment, Table, presets};
-use foliocopy_measure::compare::{Change, Comparison, Difference, Measure, Pair, differences};
-use foliocopy_measure::result::{self, Cell, Results};
+use foliocopy_measure::compare::{Comparison, Difference, Measure, Pair, differences};
+use foliocopy_measure::result::{self, Cell, ReadError, Results};
+use foliocopy_measure::text::shown;
+use foliocopy_measure::verdict::{Percent, Rule, Standing};
 
 use crate::exit::Exit;
+use crate::percent;
 use crate::printer;
 
 /// What `foliocopy compare` takes.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The results that the others are held against
-    #[arg(value_name = "OLD")]
-    old: PathBuf,
-    /// Results of the same bench on the same CPU
-    #[arg(required = true, value_name = "NEW")]
+    /// Old results, then new ones of the same bench on the same CPU
+    #[arg(value_name = "FILE", num_args = 2, value_names = ["OLD", "NEW"], required_unless_present_all = ["old", "new"],
+        conflicts_with_all = ["old", "new"])]
+    files: Vec<PathBuf>,
+    /// Several runs of the old build
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "new")]
+    old: Vec<PathBuf>,
+    /// Several runs of the new one
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "old")]
     new: Vec<PathBuf>,
     #[command(flatten)]
     bounds: Bounds,
@@ -36,12 +43,12 @@ pub(crate) struct Args {
 /// What of the comparison is asked for here and by `bench --baseline`.
 #[derive(clap::Args)]
 pub(crate) struct Bounds {
-    /// Exit with 1 when a cell is slower than it was by more than this percentage beyond its interval
-    #[arg(long, value_name = "PERCENT", default_value = "3", value_parser = percent)]
-    threshold: f64,
-    /// What of old and new to hold against each other
-    #[arg(long, value_enum, default_value_t = By::Throughput)]
-    by: By,
+    /// The smallest difference that counts, in percent: a cell is faster or slower where its whole interval lies beyond
+    #[arg(long, value_name = "PERCENT", default_value = "2", value_parser = percent::parse)]
+    pub(crate) threshold: f64,
+    /// What of old and new to hold against each other [default: speedup where all have one baseline, else throughput]
+    #[arg(long, value_enum)]
+    by: Option<By>,
 }
 
 /// How results are compared.
@@ -55,124 +62,116 @@ pub(crate) struct How<'a> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum By {
-    /// GB/s: what the machine gives, its drift between the two runs included
+    /// GB/s: what the machine gives, its drift between the runs included
     Throughput,
     /// The speed-up over each run's own baseline, in which the drift cancels out
     Speedup,
 }
 
-impl From<By> for Measure {
-    fn from(by: By) -> Self {
-        match by {
-            By::Throughput => Measure::Throughput,
-            By::Speedup => Measure::SpeedUp,
-        }
-    }
+/// A run, and what it is called.
+pub(crate) struct Run {
+    pub(crate) name: String,
+    pub(crate) results: Results,
 }
 
-fn percent(text: &str) -> Result<f64, String> {
-    let number = text.trim_end_matches('%').trim().parse().ok();
-    number
-        .filter(|percent| (0.0..100.0).contains(percent))
-        .ok_or_else(|| "a percentage is a number from 0 to below 100, such as 3".to_owned())
+impl Run {
+    /// Reads those in `files`.
+    pub(crate) fn read(files: &[PathBuf]) -> Result<Vec<Self>, ReadError> {
+        let read =
+            |file: &PathBuf| Ok(Self { name: format!("`{}`", shown(file)), results: result::read(file)? });
+        files.iter().map(read).collect()
+    }
 }
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let how = How { bounds: &args.bounds, changed: args.changed, force: args.force };
-    let old = result::read(&args.old)?;
-    let new =
-        args.new.iter().map(|file| Ok((file.as_path(), result::read(file)?))).collect::<Result<Vec<_>>>()?;
+    let (old, new) = match &args.files[..] {
+        [old, new] => (Run::read(std::slice::from_ref(old))?, Run::read(std::slice::from_ref(new))?),
+        _ => (Run::read(&args.old)?, Run::read(&args.new)?),
+    };
     // Whatever is refused is refused before anything is printed.
-    for (file, new) in &new {
-        permit(&args.old, &old, file, new, &how)?;
+    for run in old[1..].iter().chain(&new) {
+        permit(&old[0], run, &how)?;
     }
     let mut output = Vec::new();
-    let mut good = true;
-    for (file, new) in &new {
-        good &= print(&mut output, (&args.old, &old), (file, new), &how)?;
-    }
+    let good = print(&mut output, &old, &new, &how)?;
     printer::print(output)?;
     Ok(if good { Exit::Good } else { Exit::Negative }.into())
 }
 
-/// Refuses what can't be compared, with the reason.
-fn permit(old_file: &Path, old: &Results, new_file: &Path, new: &Results, how: &How<'_>) -> Result<()> {
-    permit_machines(old_file, old, &format!("`{}`", new_file.display()), new, how)?;
-    let comparison = Comparison::of(old, new, how.bounds.by.into());
-    if comparison.pairs.is_empty() {
-        bail!(
-            "`{}` and `{}` have no cell in common: measure the same contenders, folio sizes, caches and nodes in both",
-            old_file.display(),
-            new_file.display()
-        );
-    }
-    Ok(())
-}
-
-/// Refuses what can be refused before `new` has cells: other CPUs and parameters, and emulators.
-pub(crate) fn permit_machines(
-    old_file: &Path,
-    old: &Results,
-    new_name: &str,
-    new: &Results,
-    how: &How<'_>,
-) -> Result<()> {
+/// Refuses, with the reason, what can be refused before `new` has cells: other CPUs and parameters, and emulators.
+pub(crate) fn permit(old: &Run, new: &Run, how: &How<'_>) -> Result<()> {
     if how.force {
         return Ok(());
     }
-    let forbidding: Vec<String> =
-        differences(old, new).iter().filter(|found| found.forbids).map(Difference::to_string).collect();
+    let forbidding: Vec<String> = differences(&old.results, &new.results)
+        .iter()
+        .filter(|found| found.forbids)
+        .map(Difference::to_string)
+        .collect();
     if !forbidding.is_empty() {
         bail!(
-            "`{}` and {new_name} answer different questions: {}; compare runs of one CPU and of the same parameters, \
+            "{} and {} answer different questions: {}; compare runs of one CPU and of the same parameters, \
              or force it with `foliocopy compare --force`",
-            old_file.display(),
+            old.name,
+            new.name,
             forbidding.join("; ")
         );
     }
-    if new.environment.emulated {
+    if new.results.environment.emulated {
         bail!(
-            "`{}` and {new_name} were measured on an emulated CPU: their speed says nothing; measure on real machines, \
+            "{} and {} were measured on an emulated CPU: their speed says nothing; measure on real machines, \
              or force it with `foliocopy compare --force`",
-            old_file.display()
+            old.name,
+            new.name
         );
     }
     Ok(())
 }
 
-/// Prints the comparison and returns whether no cell is slower beyond the threshold.
-pub(crate) fn print(
-    output: &mut impl Write,
-    (old_file, old): (&Path, &Results),
-    (new_file, new): (&Path, &Results),
-    how: &How<'_>,
-) -> Result<bool> {
-    let comparison = Comparison::of(old, new, how.bounds.by.into());
-    header(output, old_file, old, new_file, new)?;
+/// Prints the comparison and returns whether no cell became slower.
+pub(crate) fn print(output: &mut impl Write, old: &[Run], new: &[Run], how: &How<'_>) -> Result<bool> {
+    let (olds, news): (Vec<&Results>, Vec<&Results>) =
+        (old.iter().map(|run| &run.results).collect(), new.iter().map(|run| &run.results).collect());
+    let measure = match how.bounds.by {
+        Some(By::Throughput) => Measure::Throughput,
+        Some(By::Speedup) => Measure::SpeedUp,
+        None => Measure::best(&[&olds[..], &news[..]].concat()),
+    };
+    let comparison = Comparison::of(&olds, &news, measure, how.bounds.threshold);
+    if comparison.pairs.is_empty() {
+        bail!(
+            "{} and {} have no cell in common: measure the same contenders, folio sizes, caches and nodes in all",
+            old[0].name,
+            new[0].name
+        );
+    }
+    header(output, old, new)?;
     let shown: Vec<&Pair<'_>> = comparison
         .pairs
         .iter()
-        .filter(|pair| !how.changed || matches!(pair.change, Change::Faster | Change::Slower))
+        .filter(|pair| !how.changed || matches!(pair.standing, Standing::Faster | Standing::Slower))
         .collect();
     if !shown.is_empty() {
         writeln!(output, "{}\n", table(&shown, comparison.measure).trim_fmt())?;
+        writeln!(output, "new/old: [99 % for all cells together, what differs between runs included]")?;
+        let rule = Rule { minimal_effect: comparison.minimal_effect, rounds_needed: 0 };
+        writeln!(output, "{}", rule.legend())?;
     }
     only(output, "only in the old results", &comparison.only_old)?;
     only(output, "only in the new results", &comparison.only_new)?;
-    summary(output, &comparison, old, new, how)
+    summary(output, &comparison, &olds, &news)?;
+    Ok(comparison.is_good())
 }
 
-fn header(
-    output: &mut impl Write,
-    old_file: &Path,
-    old: &Results,
-    new_file: &Path,
-    new: &Results,
-) -> io::Result<()> {
-    let name = |results: &Results| results.environment.cpu.model_name.clone();
-    writeln!(output, "old  {}: {}, {}", foliocopy_measure::text::shown(old_file), name(old), old.started)?;
-    writeln!(output, "new  {}: {}, {}", foliocopy_measure::text::shown(new_file), name(new), new.started)?;
-    for found in differences(old, new) {
+fn header(output: &mut impl Write, old: &[Run], new: &[Run]) -> io::Result<()> {
+    for (name, runs) in [("old", old), ("new", new)] {
+        for run in runs {
+            let Results { environment, started, program, .. } = &run.results;
+            writeln!(output, "{name}  {}: {}, {started}, {program}", run.name, environment.cpu.model_name)?;
+        }
+    }
+    for found in differences(&old[0].results, &new[0].results) {
         writeln!(output, "     differs in {found}")?;
     }
     writeln!(output)
@@ -185,28 +184,19 @@ fn table(pairs: &[&Pair<'_>], measure: Measure) -> Table {
         Measure::Throughput => ("old GB/s", "new GB/s"),
         Measure::SpeedUp => ("old speed-up", "new speed-up"),
     };
-    table.set_header(["situation", "contender", old, new, "new/old", "95 %", ""]);
+    table.set_header(["situation", "contender", old, new, "new/old", ""]);
     for pair in pairs {
-        let figure = |cell: &Cell| match (measure, cell.ratio_to_baseline) {
-            (Measure::SpeedUp, Some(ratio)) => format!("{:.2}", ratio.interval.median),
-            (Measure::SpeedUp, None) => "-".into(),
-            (Measure::Throughput, _) => format!("{:.2}", cell.median_gbps),
-        };
-        let (ratio, interval) = match pair.ratio {
-            Some(ratio) => (format!("{:.3}", ratio.median), format!("[{:.3}, {:.3}]", ratio.low, ratio.high)),
-            None => ("-".into(), "-".into()),
-        };
+        let style = style(pair.standing);
         table.add_row([
-            pair.new.situation().to_string(),
-            pair.new.contender.clone(),
-            figure(pair.old),
-            figure(pair.new),
-            ratio,
-            interval,
-            format!("{}{}{:#}", style(pair.change), pair.change, style(pair.change)),
+            pair.cell.situation().to_string(),
+            pair.cell.contender.clone(),
+            format!("{:.2}", pair.old),
+            format!("{:.2}", pair.new),
+            format!("{:.3}", pair.ratio),
+            format!("{style}{}{style:#}", pair.standing.mark().trim()),
         ]);
     }
-    for index in 2..5 {
+    for index in 2..4 {
         if let Some(column) = table.column_mut(index) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -214,12 +204,12 @@ fn table(pairs: &[&Pair<'_>], measure: Measure) -> Table {
     table
 }
 
-fn style(change: Change) -> Style {
-    match change {
-        Change::Faster => AnsiColor::Green.on_default(),
-        Change::Slower => AnsiColor::Red.on_default(),
-        Change::NoDifference => Style::new(),
-        Change::TooFewRounds => AnsiColor::Yellow.on_default(),
+fn style(standing: Standing) -> Style {
+    match standing {
+        Standing::Faster => AnsiColor::Green.on_default(),
+        Standing::Slower => AnsiColor::Red.on_default(),
+        Standing::Even => Style::new(),
+        Standing::Undecided => AnsiColor::Yellow.on_default(),
     }
 }
 
@@ -238,53 +228,91 @@ fn only(output: &mut impl Write, what: &str, cells: &[&Cell]) -> io::Result<()> 
 fn summary(
     output: &mut impl Write,
     comparison: &Comparison<'_>,
-    old: &Results,
-    new: &Results,
-    how: &How<'_>,
-) -> Result<bool> {
-    let count = |change| comparison.count(change);
-    write!(
+    old: &[&Results],
+    new: &[&Results],
+) -> io::Result<()> {
+    let count = |standing| comparison.standing(standing).count();
+    writeln!(
         output,
-        "{} cells: {} faster, {} slower, {} no difference",
+        "{} cells: {} faster, {} slower, {} the same, {} undecided; geometric mean of new/old {}",
         comparison.pairs.len(),
-        count(Change::Faster),
-        count(Change::Slower),
-        count(Change::NoDifference)
+        count(Standing::Faster),
+        count(Standing::Slower),
+        count(Standing::Even),
+        count(Standing::Undecided),
+        means(comparison, None)
     )?;
-    if count(Change::TooFewRounds) > 0 {
-        write!(output, ", {} with too few rounds for a verdict", count(Change::TooFewRounds))?;
-    }
-    let means = |contender| {
-        let means = comparison.geometric_means(contender).into_iter();
-        let told = means.map(|(cache, mean)| match cache {
-            Some(cache) => format!("{cache} {mean:.3}"),
-            None => format!("{mean:.3}"),
-        });
-        told.collect::<Vec<_>>().join(", ")
-    };
-    writeln!(output, "; geometric mean of new/old {}", means(None))?;
-    if comparison.measure == Measure::Throughput && old.parameters.baseline == new.parameters.baseline {
-        let moved = comparison.geometric_means(Some(&new.parameters.baseline));
-        let far = moved.iter().any(|(_, mean)| (mean - 1.0).abs() * 100.0 > how.bounds.threshold);
-        if far {
+    if comparison.measure == Measure::Throughput && old[0].parameters.baseline == new[0].parameters.baseline {
+        let baseline = &new[0].parameters.baseline;
+        let moved = comparison.geometric_means(Some(baseline));
+        if moved.iter().any(|(_, mean)| (mean - 1.0).abs() > comparison.minimal_effect) {
             writeln!(
                 output,
-                "The baseline itself moved ({} {}): the machine gave both runs different speeds. \
+                "The baseline itself moved ({baseline} {}): the machine gave the runs different speeds. \
                  `--by speedup` compares what that leaves.",
-                new.parameters.baseline,
-                means(Some(&new.parameters.baseline))
+                means(comparison, Some(baseline))
             )?;
         }
     }
-    let regressions: Vec<&Pair<'_>> = comparison.regressions(how.bounds.threshold / 100.0).collect();
-    if regressions.is_empty() {
-        writeln!(output, "No cell is slower by more than {} % beyond its interval.", how.bounds.threshold)?;
-        return Ok(true);
+    between_runs(output, comparison, old.len(), new.len())?;
+    undecided(output, comparison)?;
+    let effect = Percent(comparison.minimal_effect);
+    if comparison.is_good() {
+        return writeln!(output, "No cell is slower by more than {effect}.");
     }
-    writeln!(output, "Slower by more than {} % beyond the interval:", how.bounds.threshold)?;
-    for pair in regressions {
-        let ratio = pair.ratio.map_or(f64::NAN, |ratio| ratio.median);
-        writeln!(output, "  {} {}: {ratio:.3}", pair.new.situation(), pair.new.contender)?;
+    writeln!(output, "Slower by more than {effect}:")?;
+    for pair in comparison.standing(Standing::Slower) {
+        writeln!(output, "  {} {}: {:.3}", pair.cell.situation(), pair.cell.contender, pair.ratio)?;
     }
-    Ok(false)
+    Ok(())
+}
+
+fn means(comparison: &Comparison<'_>, contender: Option<&str>) -> String {
+    let told = comparison.geometric_means(contender).into_iter().map(|(cache, mean)| match cache {
+        Some(cache) => format!("{cache} {mean:.3}"),
+        None => format!("{mean:.3}"),
+    });
+    told.collect::<Vec<_>>().join(", ")
+}
+
+/// What the runs can't tell for want of others.
+fn between_runs(
+    output: &mut impl Write,
+    comparison: &Comparison<'_>,
+    old: usize,
+    new: usize,
+) -> io::Result<()> {
+    if old.min(new) >= comparison.runs_needed {
+        return Ok(());
+    }
+    writeln!(
+        output,
+        "{old} old and {new} new {runs} do not tell how much runs of one program differ, so {unknown} is allowed for. \
+         {needed} of each tell, taken in turn; so does `foliocopy bench --against` in one run.",
+        runs = if old + new == 2 { "run" } else { "runs" },
+        unknown = Percent(comparison.measure.between_runs()),
+        needed = comparison.runs_needed,
+    )
+}
+
+/// How many runs would decide what is undecided.
+fn undecided(output: &mut impl Write, comparison: &Comparison<'_>) -> io::Result<()> {
+    const SHOWN: usize = 6;
+    let open: Vec<&Pair<'_>> = comparison
+        .standing(Standing::Undecided)
+        .filter(|pair| pair.runs_to_decide.is_some_and(|runs| runs > comparison.runs_needed))
+        .collect();
+    for pair in open.iter().take(SHOWN) {
+        let runs = pair.runs_to_decide.unwrap_or_default();
+        let (situation, contender) = (pair.cell.situation(), &pair.cell.contender);
+        writeln!(
+            output,
+            "undecided: {situation} {contender} {:.3}: about {runs} runs of each would tell",
+            pair.ratio
+        )?;
+    }
+    match open.len().saturating_sub(SHOWN) {
+        0 => Ok(()),
+        more => writeln!(output, "and {more} more"),
+    }
 }

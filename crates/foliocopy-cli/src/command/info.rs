@@ -84,7 +84,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let kernel_tables = environment::tables(&Policy::new(kernel_cpu, Registers::GeneralPurpose));
     let unmeasured = environment.tables.general || kernel_tables.general;
     let info = Info {
-        program: concat!("foliocopy ", env!("CARGO_PKG_VERSION")),
+        program: crate::PROGRAM,
         environment,
         primitives: Primitive::ALL
             .iter()

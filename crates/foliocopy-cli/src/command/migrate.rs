@@ -152,7 +152,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     after.extend(about_outcome(&outcome));
     let mut results = Results {
         schema_version: SCHEMA_VERSION,
-        program: concat!("foliocopy ", env!("CARGO_PKG_VERSION")).to_owned(),
+        program: crate::PROGRAM.to_owned(),
         command: "migrate".to_owned(),
         origin: Origin::UserSpace,
         started: humantime::format_rfc3339_seconds(started).to_string(),

@@ -1,10 +1,10 @@
 //! `foliocopy report`: results as a page, as charts, as a mail.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use foliocopy_measure::result::{self, Results};
 use foliocopy_measure::text::shown;
 
@@ -21,6 +21,9 @@ pub(crate) struct Args {
     files: Vec<PathBuf>,
     #[command(flatten)]
     outputs: Outputs,
+    /// Show this contender beside the baseline, and the others that are named so, alone
+    #[arg(long = "contender", value_name = "NAME")]
+    contenders: Vec<String>,
     /// Overwrite files that exist
     #[arg(long)]
     force: bool,
@@ -42,7 +45,14 @@ struct Outputs {
 }
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
-    let results = args.files.iter().map(|file| result::read(file)).collect::<Result<Vec<_>, _>>()?;
+    let mut results = args.files.iter().map(|file| result::read(file)).collect::<Result<Vec<_>, _>>()?;
+    if !args.contenders.is_empty() {
+        for (results, file) in results.iter_mut().zip(&args.files) {
+            results.retain_contenders(&args.contenders).map_err(|name| {
+                anyhow!("`{}` has no contender `{name}`: {}", shown(file), measured(results))
+            })?;
+        }
+    }
     let machines = name(&args.files, &results);
 
     // Everything is rendered and every place proved before the first file is put there.
@@ -67,6 +77,12 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let contents = outputs.into_iter().map(|(_, text)| Ok(text.into_bytes()));
     output_file::write_all(files.into_iter().zip(contents), OutputFile::write)?;
     Ok(Exit::Good.into())
+}
+
+/// Who was measured, in words.
+fn measured(results: &Results) -> String {
+    let names: BTreeSet<&str> = results.cells.iter().map(|cell| cell.contender.as_str()).collect();
+    format!("it has {}", names.into_iter().collect::<Vec<_>>().join(", "))
 }
 
 fn charts(directory: &Path, machines: &[Machine<'_>]) -> Result<Vec<(PathBuf, String)>> {

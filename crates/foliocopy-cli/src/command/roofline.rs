@@ -72,7 +72,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let after: Vec<Warning> = (!complete).then_some(Warning::Interrupted).into_iter().collect();
     let mut results = Results {
         schema_version: SCHEMA_VERSION,
-        program: concat!("foliocopy ", env!("CARGO_PKG_VERSION")).to_owned(),
+        program: crate::PROGRAM.to_owned(),
         command: "roofline".to_owned(),
         origin: Origin::UserSpace,
         started: humantime::format_rfc3339_seconds(started).to_string(),

@@ -154,7 +154,7 @@ impl Ready {
         parameters.contenders = contenders(&cells);
         let mut results = Results {
             schema_version: SCHEMA_VERSION,
-            program: concat!("foliocopy ", env!("CARGO_PKG_VERSION")).to_owned(),
+            program: crate::PROGRAM.to_owned(),
             command: command.to_owned(),
             origin: Origin::UserSpace,
             started: humantime::format_rfc3339_seconds(started).to_string(),

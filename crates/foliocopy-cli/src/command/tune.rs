@@ -169,7 +169,7 @@ fn output(args: &Args, is_foreign: bool) -> Result<Option<(PathBuf, OutputFile)>
 fn profile(tuned: Tuned, cpu: Cpu, results: Results) -> Profile {
     Profile {
         version: PROFILE_VERSION,
-        program: concat!("foliocopy ", env!("CARGO_PKG_VERSION")).to_owned(),
+        program: crate::PROGRAM.to_owned(),
         measured: results.started,
         cpu: ProfiledCpu {
             vendor: cpu.vendor().name().to_owned(),

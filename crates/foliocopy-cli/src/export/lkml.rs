@@ -1,11 +1,14 @@
 //! A mail for a mailing list: plain text, 72 columns, in the shape of the tables in the RFC "mm: batch page
 //! copies in folio_copy() and folio_mc_copy()" (linux-mm, 2026-04-27).
 
+use std::collections::HashMap;
 use std::fmt::Write;
 
 use anyhow::{Result, bail};
-use foliocopy_measure::result::{Cache, Cell, Environment, Origin, Results};
+use foliocopy_measure::result::{Cache, Cell, Environment, Origin, Results, Situation};
 use foliocopy_measure::size::Size;
+use foliocopy_measure::statistics::Interval;
+use foliocopy_measure::verdict::{Rule, Verdict};
 
 use crate::report::method;
 
@@ -26,6 +29,7 @@ pub(crate) fn mail(results: &[Results]) -> Result<String> {
         }
         setup(&mut text, results);
         tables(&mut text, results);
+        verdict(&mut text, results);
         text.push('\n');
         wrap(&mut text, "", &method::paragraph(results));
     }
@@ -79,53 +83,64 @@ fn setup(text: &mut String, results: &Results) {
     }
 }
 
-fn tables(text: &mut String, results: &Results) {
-    let baseline = &results.parameters.baseline;
-    let mut headings: Vec<String> = Vec::new();
-    for cell in &results.cells {
-        let heading = heading(results, cell);
-        if !headings.contains(&heading) {
-            headings.push(heading);
+fn verdict(text: &mut String, results: &Results) {
+    for verdict in Verdict::all(results) {
+        text.push('\n');
+        for line in verdict.to_string().lines().map(str::to_owned).chain(verdict.open_questions()) {
+            wrap(text, "", &line);
         }
     }
-    for wanted in &headings {
+}
+
+fn tables(text: &mut String, results: &Results) {
+    let (baseline, rule) = (&results.parameters.baseline, Rule::of(results));
+    let mut headings: Vec<(String, Vec<&Cell>)> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for cell in &results.cells {
+        let heading = heading(results, cell);
+        let place = *places.entry(heading.clone()).or_insert(headings.len());
+        match headings.get_mut(place) {
+            Some((_, cells)) => cells.push(cell),
+            None => headings.push((heading, vec![cell])),
+        }
+    }
+    for (heading, cells) in headings {
         let _ = writeln!(text);
-        wrap(text, "", &format!("{wanted}:"));
-        let cells: Vec<&Cell> =
-            results.cells.iter().filter(|cell| heading(results, cell) == *wanted).collect();
-        let mut contenders: Vec<&str> = Vec::new();
-        for cell in &cells {
-            if cell.contender != *baseline && !contenders.contains(&cell.contender.as_str()) {
-                contenders.push(&cell.contender);
+        wrap(text, "", &format!("{heading}:"));
+        let (bases, others): (Vec<&Cell>, Vec<&Cell>) =
+            cells.into_iter().partition(|cell| cell.contender == *baseline);
+        let bases: HashMap<Situation<'_>, &Cell> =
+            bases.into_iter().map(|cell| (cell.situation(), cell)).collect();
+        let mut contenders: Vec<(&str, Vec<&Cell>)> = Vec::new();
+        for cell in others {
+            match contenders.iter_mut().find(|(contender, _)| *contender == cell.contender) {
+                Some((_, cells)) => cells.push(cell),
+                None => contenders.push((&cell.contender, vec![cell])),
             }
         }
-        for contender in contenders {
+        if contenders.is_empty() {
+            let _ =
+                writeln!(text, "\n  fn={baseline}, which is the baseline: no other contender was measured");
+        }
+        for (contender, cells) in contenders {
             let _ = writeln!(text, "\n  fn={contender}");
             let _ = writeln!(
                 text,
                 "  {:<13}{:>5} {:>14} {:>14}  speedup",
                 "direction", "folio", "baseline GB/s", "optimized GB/s"
             );
-            for cell in cells.iter().filter(|cell| cell.contender == contender) {
-                let base = cells
-                    .iter()
-                    .find(|other| other.contender == *baseline && other.situation() == cell.situation());
-                row(text, &results.environment, cell, base.copied());
+            for cell in cells {
+                row(text, &results.environment, rule, cell, bases.get(&cell.situation()).copied());
             }
-        }
-        if cells.iter().all(|cell| cell.contender == *baseline) {
-            let _ =
-                writeln!(text, "\n  fn={baseline}, which is the baseline: no other contender was measured");
         }
     }
     let _ = writeln!(text);
-    wrap(
-        text,
-        "",
-        &format!(
-            "Baseline: {baseline}. GB/s are mean ± standard deviation; in brackets the 95 % interval of the speedup."
-        ),
+    let figures = format!(
+        "Baseline: {baseline}. GB/s are mean ± standard deviation; in brackets the interval of the speedup, at 99 % for \
+         all cells together: {}.",
+        rule.legend()
     );
+    wrap(text, "", &figures);
 }
 
 /// What the cells of one table share, in the RFC's words.
@@ -154,7 +169,7 @@ fn heading(results: &Results, cell: &Cell) -> String {
     heading
 }
 
-fn row(text: &mut String, environment: &Environment, cell: &Cell, base: Option<&Cell>) {
+fn row(text: &mut String, environment: &Environment, rule: Rule, cell: &Cell, base: Option<&Cell>) {
     let direction = match (cell.src_node, cell.dst_node) {
         (None, None) => "any".to_owned(),
         (src, dst) => format!("{}->{}", memory_name(environment, src), memory_name(environment, dst)),
@@ -167,9 +182,10 @@ fn row(text: &mut String, environment: &Environment, cell: &Cell, base: Option<&
         base.map_or_else(|| "-".into(), figure),
         figure(cell)
     );
-    match cell.ratio_to_baseline.map(|ratio| ratio.interval) {
-        Some(ratio) => {
-            let _ = writeln!(text, "{:.2}x [{:.2}, {:.2}]", ratio.median, ratio.low, ratio.high);
+    match cell.ratio_to_baseline.zip(rule.standing_of(cell)) {
+        Some((ratio, standing)) => {
+            let Interval { median, low, high } = ratio.corrected();
+            let _ = writeln!(text, "{median:.2}x [{low:.2}, {high:.2}]{}", standing.mark().trim());
         }
         None => text.push_str("-\n"),
     }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use foliocopy_measure::result::{Cell, Results};
 use foliocopy_measure::size::Size;
-use foliocopy_measure::verdict::Verdict;
+use foliocopy_measure::verdict::{Rule, Verdict};
 
 pub(crate) fn text(results: &Results) -> Vec<u8> {
     let environment = &results.environment;
@@ -33,7 +33,7 @@ pub(crate) fn text(results: &Results) -> Vec<u8> {
         names.iter().filter(|(_, shown)| *shown).map(|(name, _)| format!("| {name} ")).collect::<String>()
             + "|"
     };
-    let speed_up = format!("Speed-up over {} [95 %]", plain(baseline));
+    let speed_up = format!("Speed-up over {} [99 % for all cells together]", plain(baseline));
     let header = [
         ("Cache", true),
         ("Folio", true),
@@ -53,15 +53,20 @@ pub(crate) fn text(results: &Results) -> Vec<u8> {
             shown
         )))
     );
+    let rule = Rule::of(results);
     for cell in &results.cells {
-        let fields = fields(results, cell);
+        let fields = fields(results, rule, cell);
         let mut shown = header.iter().map(|(_, shown)| *shown);
         let row: [(&str, bool); 8] =
             std::array::from_fn(|index| (fields[index].as_str(), shown.next().unwrap_or_default()));
         let _ = writeln!(text, "{}", columns(&row));
     }
-    text += "\nGB/s are decimal and count a copied byte once; sizes are binary.\n";
-    if let Some(verdict) = Verdict::of(results, "foliocopy") {
+    let _ = writeln!(
+        text,
+        "\nGB/s are decimal and count a copied byte once; sizes are binary. {}.",
+        rule.legend()
+    );
+    for verdict in Verdict::all(results) {
         let _ = writeln!(text, "\n{}", plain(&verdict.to_string()));
     }
     text.into_bytes()
@@ -79,7 +84,7 @@ pub(crate) fn plain(text: &str) -> String {
     escaped
 }
 
-fn fields(results: &Results, cell: &Cell) -> [String; 8] {
+fn fields(results: &Results, rule: Rule, cell: &Cell) -> [String; 8] {
     let dimensions: Vec<String> =
         cell.dimensions.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let ratio = cell.ratio_to_baseline.filter(|_| cell.contender != results.parameters.baseline);
@@ -92,9 +97,8 @@ fn fields(results: &Results, cell: &Cell) -> [String; 8] {
         plain(&cell.contender),
         format!("{:.2}", cell.median_gbps),
         format!("{:.2} ± {:.2}", cell.mean_gbps, cell.stdev_gbps),
-        ratio.map_or_else(String::new, |ratio| {
-            let interval = ratio.interval;
-            format!("{:.2} [{:.2}, {:.2}]", interval.median, interval.low, interval.high)
+        ratio.zip(rule.standing_of(cell)).map_or_else(String::new, |(ratio, standing)| {
+            format!("{}{}", ratio.corrected(), standing.mark())
         }),
     ]
 }
@@ -117,9 +121,9 @@ mod tests {
         assert_eq!(rows.len(), 2 + 4);
         assert_eq!(
             rows[0],
-            "| Cache | Folio | Nodes | Contender | Median GB/s | Mean ± σ GB/s | Speed-up over per-page [95 %] |"
+            "| Cache | Folio | Nodes | Contender | Median GB/s | Mean ± σ GB/s | Speed-up over per-page [99 % for all cells together] |"
         );
-        assert_eq!(rows[3], "| cold | 64K | 0 → 0 | foliocopy | 9.60 | 9.60 ± 2.19 | 0.80 [0.80, 0.80] |");
+        assert_eq!(rows[3], "| cold | 64K | 0 → 0 | foliocopy | 9.60 | 9.60 ± 2.19 | 0.80 [0.80, 0.80] ▼ |");
         assert!(rows[5].contains("a\\|b"));
     }
 

@@ -2,7 +2,7 @@
 
 use foliocopy_measure::result::Cell;
 use foliocopy_measure::size::Size;
-use foliocopy_measure::verdict::{Judge, Standing};
+use foliocopy_measure::verdict::{Rule, Standing};
 use maud::{Markup, html};
 
 use super::bars::{self, Bar, Group, Range};
@@ -83,7 +83,7 @@ impl<'a> Figures<'a> {
 
     fn speed_up(&self, panel: &Panel<'_>) -> Option<Chart> {
         let baseline = panel.machine.results.parameters.baseline.as_str();
-        let judge = Judge::of(panel.machine.results);
+        let rule = Rule::of(panel.machine.results);
         let groups: Vec<Group> = panel
             .sizes()
             .into_iter()
@@ -92,7 +92,7 @@ impl<'a> Figures<'a> {
                     panel.contenders().into_iter().filter_map(|contender| panel.cell(contender, bytes));
                 Group {
                     heading: prose(bytes),
-                    bars: cells.filter_map(|cell| bar(cell, baseline, judge)).collect(),
+                    bars: cells.filter_map(|cell| bar(cell, baseline, rule)).collect(),
                 }
             })
             .filter(|group| !group.bars.is_empty())
@@ -101,8 +101,8 @@ impl<'a> Figures<'a> {
             let title = format!("Speed-up, {}", self.heading(panel));
             // One axis for all panels of a machine: a small gain beside a large one must look small.
             let cells = self.panels_of(panel.machine).flat_map(|panel| &panel.cells);
-            let range = Range::of(cells.filter_map(|cell| Some(cell.ratio_to_baseline?.interval)));
-            let subtitle = "median ratio within a round and its 95 % interval; right is better".into();
+            let range = Range::of(cells.filter_map(|cell| Some(cell.ratio_to_baseline?.corrected())));
+            let subtitle = "median ratio within a round and its interval, at 99 % for all cells together; right is better".into();
             bars::draw(title, subtitle, baseline, &groups, range, &self.looks)
         })
     }
@@ -152,7 +152,7 @@ impl<'a> Figures<'a> {
         let group = |bytes| {
             let bars = panels.iter().filter_map(|panel| {
                 let baseline = &panel.machine.results.parameters.baseline;
-                let bar = bar(panel.cell("foliocopy", bytes)?, baseline, Judge::of(panel.machine.results))?;
+                let bar = bar(panel.cell("foliocopy", bytes)?, baseline, Rule::of(panel.machine.results))?;
                 Some(Bar { label: panel.machine.name.clone(), ..bar })
             });
             Group { heading: prose(bytes), bars: bars.collect() }
@@ -316,13 +316,13 @@ fn points(panel: &Panel<'_>, contender: &str) -> Vec<(u64, f64)> {
     cells.map(|cell| (cell.folio_bytes, cell.median_gbps)).collect()
 }
 
-fn bar(cell: &Cell, baseline: &str, judge: Judge) -> Option<Bar> {
+fn bar(cell: &Cell, baseline: &str, rule: Rule) -> Option<Bar> {
     let ratio = cell.ratio_to_baseline.filter(|_| cell.contender != baseline)?;
-    let decided = matches!(judge.standing(cell), Some(Standing::Faster | Standing::Slower));
+    let decided = matches!(rule.standing_of(cell), Some(Standing::Faster | Standing::Slower));
     Some(Bar {
         label: cell.contender.clone(),
         contender: cell.contender.clone(),
-        ratio: ratio.interval,
+        ratio: ratio.corrected(),
         decided,
     })
 }

@@ -2,17 +2,21 @@
 
 use foliocopy_measure::result::{Origin, Parameters, Results};
 use foliocopy_measure::size::Size;
+use foliocopy_measure::verdict::{Percent, Rule};
 
 /// How `results` were measured and what their figures mean.
 pub(crate) fn paragraph(results: &Results) -> String {
+    let rule = Rule::of(results);
     format!(
         "{} A speed-up is the median over the rounds of the ratio to `{}` within the round, so that what slows the \
-         whole machine cancels out; its interval is a percentile bootstrap at 95 %. A verdict is given only where the \
-         interval, corrected for the number of cells (Bonferroni), excludes 1. Throughput is decimal GB/s and counts a \
-         copied byte once; folio sizes are binary. Absolute figures of a shared machine drift by a factor of two \
-         within minutes: compare ratios, not machines' GB/s.",
+         whole machine cancels out; its interval is the sign test's. A cell is faster or slower only where the interval at \
+         99 % for all cells together (Bonferroni) lies wholly beyond {}, the smallest difference that counts, and undecided \
+         where it is too wide to tell. Throughput is decimal GB/s and counts a copied byte once; folio sizes are \
+         binary. Absolute figures of a shared machine drift by a factor of two within minutes: compare ratios, not \
+         machines' GB/s.",
         what_ran(results),
-        results.parameters.baseline
+        results.parameters.baseline,
+        Percent(rule.minimal_effect)
     )
 }
 
@@ -20,10 +24,14 @@ fn what_ran(results: &Results) -> String {
     let Parameters { evict_bytes, .. } = results.parameters;
     match results.command.as_str() {
         "roofline" => "Plain loops read, wrote and copied buffers that fit into each cache and into none. Every loop ran \
-                       in every round, in shuffled order; the copy limit of a round is its fastest copying loop."
+                       in every round, in shuffled order; the copy limit is the fastest copying loop, chosen in one half of the rounds and taken \
+                       from the other."
             .to_owned(),
         "migrate" => "Anonymous memory was moved from node to node by move_pages(2), and its contents were verified. \
                       Every method ran in every round, in shuffled order."
+            .to_owned(),
+        "against" => "An old and a new build copied real memory in the same rounds, in shuffled order: plain copies of the C \
+                      libraries in one process, everything else by short runs of two."
             .to_owned(),
         _ => {
             let place = match results.origin {

@@ -1,6 +1,6 @@
 //! The page, section by section.
 
-use foliocopy_measure::verdict::Verdict;
+use foliocopy_measure::verdict::{Percent, Verdict};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::environment;
@@ -21,7 +21,7 @@ pub(crate) fn page(machines: &[Machine<'_>]) -> String {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="generator" content=(concat!("foliocopy ", env!("CARGO_PKG_VERSION")));
+                meta name="generator" content=(crate::PROGRAM);
                 meta name="color-scheme" content="light dark";
                 title { (title) }
                 style { (PreEscaped(style)) }
@@ -61,7 +61,7 @@ pub(crate) fn page(machines: &[Machine<'_>]) -> String {
                         }
                         section id="speed-up" aria-labelledby="speed-up-heading" {
                             h2 id="speed-up-heading" { "Speed-up" }
-                            p.soft { "How many times as fast as the baseline. A solid bar is a difference that holds for all cells together; a pale one may be chance." }
+                            p.soft { "How many times as fast as the baseline. A solid bar is faster or slower by the verdict's rule, for all cells together; a pale one is not shown to be." }
                             (figures.speed_ups())
                         }
                         section id="samples" aria-labelledby="samples-heading" {
@@ -130,45 +130,61 @@ fn subtitle(machines: &[Machine<'_>]) -> Markup {
 
 fn card(machine: &Machine<'_>, named: bool) -> Markup {
     let results = machine.results;
-    let verdict = Verdict::of(results, "foliocopy");
+    let verdicts = Verdict::all(results);
     html! {
         section.card {
             h2 {
                 @if named { (machine.name) }
                 @else if is_roofline(results) { "Limits" }
-                @else { "foliocopy against " (results.parameters.baseline) }
+                @else if let [verdict] = &verdicts[..] { (verdict.contender) " against " (verdict.baseline) }
+                @else { "Against " (results.parameters.baseline) }
             }
             @if results.environment.emulated {
                 p { "This CPU is emulated: what its copies take says nothing about any machine, so no speed is shown. The " (results.cells.len()) " cells were measured and checked." }
-            } @else if let Some(verdict) = verdict {
-                dl.tiles {
-                    @for (cache, mean) in &verdict.geometric_means {
-                        div {
-                            dt { "geometric mean" @if let Some(cache) = cache { ", " (cache) } }
-                            dd { (format!("{:.2}×", mean.median)) small { (format!("{:.2} to {:.2}", mean.low, mean.high)) } }
-                        }
-                    }
-                    div {
-                        dt { "faster / slower" }
-                        dd { (verdict.faster.len()) " / " (verdict.slower.len()) small { "of " (verdict.cells) " cells" } }
-                    }
-                }
-                @if verdict.is_open() {
-                    p { strong { "There were too few rounds to tell it from " (verdict.baseline) "." } }
-                } @else if verdict.is_good() {
-                    p.good { strong { "No cell is slower than " (verdict.baseline) "." } }
-                } @else {
-                    p.bad { strong { "Slower than " (verdict.baseline) " in " (verdict.slower.len()) " of " (verdict.cells) " cells:" } " "
-                        @for (index, cell) in verdict.slower.iter().take(12).enumerate() { @if index > 0 { ", " } (cell.situation()) }
-                        @if verdict.slower.len() > 12 { " and " (verdict.slower.len() - 12) " more" }
-                        "."
-                    }
-                }
-                @if named { p.soft { "foliocopy against " (verdict.baseline) " on " (environment::cpu(results)) "." } }
+            } @else if !verdicts.is_empty() {
+                @for verdict in &verdicts { (judged(verdict, verdicts.len() > 1)) }
+                @if named { p.soft { "On " (environment::cpu(results)) "." } }
             } @else if is_roofline(results) {
                 p { "These are the limits of this machine's memory, and the primitives against the fastest copy." }
             } @else {
                 p { "foliocopy itself was not measured against a baseline here: the charts have what was." }
+            }
+        }
+    }
+}
+
+/// A verdict in figures and in words.
+fn judged(verdict: &Verdict<'_>, named: bool) -> Markup {
+    let effect = Percent(verdict.rule.minimal_effect);
+    html! {
+        @if named { h3 { (verdict.contender) } }
+        dl.tiles {
+            @for (kind, mean) in &verdict.geometric_means {
+                div {
+                    dt { "geometric mean" @if !kind.is_empty() { ", " (kind) } }
+                    dd { (format!("{:.2}×", mean.median)) small { (format!("{:.2} to {:.2}", mean.low, mean.high)) } }
+                }
+            }
+            div {
+                dt { "faster / slower" }
+                dd { (verdict.faster.len()) " / " (verdict.slower.len()) small { "of " (verdict.cells) " cells" } }
+            }
+        }
+        @if verdict.is_open() {
+            p { strong { "There were too few rounds to tell whether it is slower than " (verdict.baseline) " by more than " (effect) "." } }
+        } @else if verdict.is_good() {
+            p.good { strong { "No cell is slower than " (verdict.baseline) " by more than " (effect) "." } }
+        } @else {
+            p.bad { strong { "Slower than " (verdict.baseline) " by more than " (effect) " in " (verdict.slower.len()) " of " (verdict.cells) " cells:" } " "
+                @for (index, cell) in verdict.slower.iter().take(12).enumerate() { @if index > 0 { ", " } (cell.situation()) }
+                @if verdict.slower.len() > 12 { " and " (verdict.slower.len() - 12) " more" }
+                "."
+            }
+        }
+        @if !verdict.is_open() && !verdict.undecided.is_empty() {
+            details {
+                summary { (verdict.undecided.len()) " cells are undecided" }
+                ul { @for line in verdict.open_questions() { li { (line) } } }
             }
         }
     }

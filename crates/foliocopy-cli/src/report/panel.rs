@@ -2,7 +2,7 @@
 
 use foliocopy_measure::result::{Cache, Cell, Results};
 use foliocopy_measure::size::Size;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Results with the name they have in this report.
 pub(crate) struct Machine<'a> {
@@ -23,6 +23,7 @@ pub(super) struct Panel<'a> {
 impl<'a> Panel<'a> {
     /// The panels of `machine` in the order in which they first appear.
     pub(super) fn all(machine: &'a Machine<'a>) -> Vec<Self> {
+        let mut places: HashMap<_, usize> = HashMap::new();
         let mut panels: Vec<Self> = Vec::new();
         for cell in &machine.results.cells {
             let nodes = cell.src_node.zip(cell.dst_node);
@@ -31,10 +32,8 @@ impl<'a> Panel<'a> {
                 // The sizes of its working sets tell the levels apart.
                 dimensions.remove("level");
             }
-            let same = |panel: &&mut Panel<'a>| {
-                panel.cache == cell.cache && panel.nodes == nodes && panel.dimensions == dimensions
-            };
-            match panels.iter_mut().find(same) {
+            let place = *places.entry((cell.cache, nodes, dimensions.clone())).or_insert(panels.len());
+            match panels.get_mut(place) {
                 Some(panel) => panel.cells.push(cell),
                 None => {
                     panels.push(Self { machine, cache: cell.cache, nodes, dimensions, cells: vec![cell] })

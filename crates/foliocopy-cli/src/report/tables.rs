@@ -2,7 +2,7 @@
 
 use foliocopy_measure::result::{Cell, Results};
 use foliocopy_measure::size::Size;
-use foliocopy_measure::verdict::{Judge, Standing};
+use foliocopy_measure::verdict::{Rule, Standing};
 use maud::{Markup, html};
 
 use super::bars::interval;
@@ -27,14 +27,17 @@ pub(super) fn throughput(panel: &Panel<'_>) -> Markup {
 pub(super) fn speed_up(panel: &Panel<'_>) -> Markup {
     let baseline = &panel.machine.results.parameters.baseline;
     let contenders: Vec<&str> = panel.contenders().into_iter().filter(|name| name != baseline).collect();
-    let judge = Judge::of(panel.machine.results);
-    let caption = format!("Speed-up over {baseline}, and its 95 % interval; ▲ faster, ▼ slower");
+    let rule = Rule::of(panel.machine.results);
+    let caption = format!(
+        "Speed-up over {baseline} and its interval, at 99 % for all cells together: {}",
+        rule.legend()
+    );
     pivot(panel, &contenders, &caption, |cell| {
-        let figure = interval(&cell.ratio_to_baseline?.interval);
-        Some(match judge.standing(cell)? {
+        let figure = interval(&cell.ratio_to_baseline?.corrected());
+        Some(match rule.standing_of(cell)? {
             Standing::Faster => html! { span.good { (figure) " ▲" } },
             Standing::Slower => html! { span.bad { (figure) " ▼" } },
-            Standing::Even | Standing::Undecided => html! { (figure) },
+            standing @ (Standing::Even | Standing::Undecided) => html! { (figure) (standing.mark()) },
         })
     })
 }
@@ -69,7 +72,7 @@ fn pivot(
 /// Every cell of `results`.
 pub(super) fn cells(results: &Results) -> Markup {
     let baseline = &results.parameters.baseline;
-    let judge = Judge::of(results);
+    let rule = Rule::of(results);
     let left_out = results.cells.len().saturating_sub(MOST_ROWS);
     html! {
         (scrolling("All cells", html! {
@@ -81,18 +84,19 @@ pub(super) fn cells(results: &Results) -> Markup {
                     th scope="col" { "median" }
                     th scope="col" { "mean ± stdev" }
                     th scope="col" { "rounds" }
-                    th scope="col" { "speed-up (95 %)" }
-                    th scope="col" { "corrected" }
+                    th scope="col" { "speed-up" }
+                    th scope="col" { "95 %, alone" }
+                    th scope="col" { "99 %, all cells" }
                     th.text scope="col" { "verdict" }
                 } }
-                tbody { @for cell in results.cells.iter().take(MOST_ROWS) { (row(cell, baseline, judge)) } }
+                tbody { @for cell in results.cells.iter().take(MOST_ROWS) { (row(cell, baseline, rule)) } }
             }
         }))
         @if left_out > 0 { p { (left_out) " more cells are in the JSON file." } }
     }
 }
 
-fn row(cell: &Cell, baseline: &str, judge: Judge) -> Markup {
+fn row(cell: &Cell, baseline: &str, rule: Rule) -> Markup {
     let ratio = cell.ratio_to_baseline.filter(|_| cell.contender != baseline);
     html! {
         tr {
@@ -102,16 +106,17 @@ fn row(cell: &Cell, baseline: &str, judge: Judge) -> Markup {
             td { (format!("{:.2} ± {:.2}", cell.mean_gbps, cell.stdev_gbps)) }
             td { (cell.samples_gbps.len()) }
             @if let Some(ratio) = ratio {
-                td { (interval(&ratio.interval)) }
+                td { (format!("{:.2}", ratio.interval.median)) }
+                td { (format!("{:.2} to {:.2}", ratio.interval.low, ratio.interval.high)) }
                 td { (format!("{:.2} to {:.2}", ratio.corrected_low, ratio.corrected_high)) }
-                @match judge.standing(cell) {
+                @match rule.standing_of(cell) {
                     Some(Standing::Faster) => { td.text.good { "faster" } }
                     Some(Standing::Slower) => { td.text.bad { "slower" } }
-                    Some(Standing::Undecided) => { td.text { "too few rounds" } }
-                    _ => { td.text { "no difference" } }
+                    Some(standing) => { td.text { (standing) } }
+                    None => { td.text { "–" } }
                 }
             } @else {
-                td { "–" } td { "–" }
+                td { "–" } td { "–" } td { "–" }
                 td.text { @if cell.contender == baseline { "baseline" } @else { "no baseline" } }
             }
         }

@@ -26,8 +26,8 @@ const PROBED_REPEATS: usize = 64;
 
 /// What one contender did in one round.
 pub(super) struct Sample {
-    /// The copies alone.
-    pub(super) copy_gbps: f64,
+    /// The copies alone: of each of those of which the fastest counts, mostly one.
+    pub(super) copy_gbps: Vec<f64>,
     /// The copies and one read of the destination.
     pub(super) with_read_gbps: Option<f64>,
     /// Reading the victim before and after the copies.
@@ -87,13 +87,9 @@ impl<'a> Sampler<'a> {
         })
     }
 
-    /// Takes other memory.
-    pub(super) fn lay_out_anew(&mut self, rng: &mut Rng) -> Result<(), MemoryError> {
-        if !self.case.keeps_old_layout() {
-            self.layouts.clear();
-        }
-        self.layouts = lay_out(self.plan, self.case, rng)?;
-        Ok(())
+    /// The memory, for whoever keeps it.
+    pub(super) fn into_layouts(self) -> Vec<Layout> {
+        self.layouts
     }
 
     /// Changes the order of the folios, and which of them are hot.
@@ -166,7 +162,7 @@ impl<'a> Sampler<'a> {
         let victim_after =
             self.victim.as_ref().map(|victim| gbps(victim.bytes(), timed(|| read_lines(victim.as_slice()))));
         Sample {
-            copy_gbps: gbps(bytes, copying),
+            copy_gbps: vec![gbps(bytes, copying)],
             with_read_gbps: with_read.map(|time| gbps(bytes, time)),
             victim_gbps: victim_before.zip(victim_after),
             latencies,
@@ -235,16 +231,16 @@ impl<'a> Sampler<'a> {
         let last = spans.iter().map(|(_, ended, _)| *ended).max().expect("there is a copier");
         spans.iter().for_each(|(.., copied)| bytes += copied);
         Sample {
-            copy_gbps: gbps(bytes, last - first),
+            copy_gbps: vec![gbps(bytes, last - first)],
             with_read_gbps: None,
             victim_gbps: None,
             latencies: Vec::new(),
         }
     }
 
-    /// The fastest of `copiers` on one large range.
+    /// Each of `copiers` on one large range.
     fn sample_limit(&mut self, copiers: &[Copier]) -> Sample {
-        let mut fastest = 0.0f64;
+        let mut copy_gbps = Vec::new();
         for copier in copiers {
             self.eviction.evict();
             self.warm_code(copier);
@@ -252,9 +248,9 @@ impl<'a> Sampler<'a> {
             let (src, dst) = (src.as_ptr(), dst.as_mut_ptr());
             // SAFETY: two mappings of LIMIT_BYTES each.
             let time = timed(|| unsafe { copier.copy_each(LIMIT_BYTES, [(dst, src)].into_iter()) });
-            fastest = fastest.max(gbps(LIMIT_BYTES, time));
+            copy_gbps.push(gbps(LIMIT_BYTES, time));
         }
-        Sample { copy_gbps: fastest, with_read_gbps: None, victim_gbps: None, latencies: Vec::new() }
+        Sample { copy_gbps, with_read_gbps: None, victim_gbps: None, latencies: Vec::new() }
     }
 
     fn warm_code(&mut self, copier: &Copier) {

@@ -32,7 +32,7 @@ pub enum ContenderError {
     /// `NAME=LIBRARY:SYMBOL` without one of the three.
     #[error(
         "`{0}` is no loaded contender: write NAME=LIBRARY.so:SYMBOL, or NAME=-:SYMBOL for a function of this program; \
-         behind a function that counts pages and not bytes, @pages"
+         behind a function that counts pages and not bytes, @pages, and behind one like foliocopy_copy_mc_pages, @mc"
     )]
     Malformed(String),
     /// A name that would break tables and terminals.

@@ -1,7 +1,9 @@
 //! The functions behind the contenders.
 
 use std::ffi::{c_int, c_void};
+use std::mem::offset_of;
 use std::num::NonZeroUsize;
+use std::ptr;
 
 use foliocopy::{
     CopyOptions, FolioPair, Locality, PAGE_SIZE, Policy, Primitive, Step, copy_mc_folios, copy_mc_pages_raw,
@@ -11,6 +13,22 @@ use foliocopy::{
 /// memcpy(3)'s signature.
 pub type CopyFunction =
     unsafe extern "C" fn(dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void;
+
+/// The signature of `foliocopy_copy_mc_pages()`, of which the last argument, where the error goes, may be null.
+pub(super) type McFunction =
+    unsafe extern "C" fn(dst: *mut c_void, src: *const c_void, nr_pages: usize, error: *mut c_void) -> c_int;
+
+/// The signature of `foliocopy_copy_folios()`, of which the last argument, where the failed pair goes, may be null. Its pairs are
+/// laid out as [`FolioPair`] is.
+pub(super) type CFolios =
+    unsafe extern "C" fn(pairs: *const FolioPair, nr_pairs: usize, failed_pair: *mut usize) -> c_int;
+
+const _: () = {
+    assert!(size_of::<FolioPair>() == 3 * size_of::<usize>());
+    assert!(offset_of!(FolioPair, dst) == 0);
+    assert!(offset_of!(FolioPair, src) == size_of::<usize>());
+    assert!(offset_of!(FolioPair, nr_pages) == 2 * size_of::<usize>());
+};
 
 /// The engine's own function of a step.
 type StepFunction = unsafe extern "C" fn(*mut u8, *const u8, usize, &Step) -> c_int;
@@ -140,12 +158,15 @@ unsafe fn copy(options: CopyOptions, dst: *mut u8, src: *const u8, bytes: usize)
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Copier(Call);
 
+/// What a function returns is not looked at.
 #[derive(Clone, Copy, Debug)]
 enum Call {
     /// It counts bytes, as memcpy(3) does.
     Bytes(CopyFunction),
-    /// It counts pages, as `foliocopy_copy_pages()` does. What it returns, an int, is not looked at.
-    Pages(CopyFunction),
+    /// It counts pages, as `foliocopy_copy_pages()` does. Scattered folios go to the other at once.
+    Pages(CopyFunction, Option<CFolios>),
+    /// It counts pages, as `foliocopy_copy_mc_pages()` does.
+    McPages(McFunction),
     /// The bare step, over so many bytes at once.
     Step { function: StepFunction, step: Step, piece: usize },
     /// One of ours.
@@ -160,7 +181,17 @@ impl Copier {
 
     /// One that counts pages, as `foliocopy_copy_pages()` does.
     pub(crate) fn of_pages(function: CopyFunction) -> Self {
-        Self(Call::Pages(function))
+        Self(Call::Pages(function, None))
+    }
+
+    /// Plain copies of a C library of foliocopy: `foliocopy_copy_pages()` and `foliocopy_copy_folios()`.
+    pub(super) fn of_library(function: CopyFunction, folios: CFolios) -> Self {
+        Self(Call::Pages(function, Some(folios)))
+    }
+
+    /// One like `foliocopy_copy_mc_pages()`.
+    pub(super) fn of_mc_pages(function: McFunction) -> Self {
+        Self(Call::McPages(function))
     }
 
     /// The primitive alone, a folio at once or page by page. The CPU has it.
@@ -177,7 +208,7 @@ impl Copier {
 
     /// Whether it copies scattered folios at once.
     pub(crate) fn takes_batches(&self) -> bool {
-        matches!(self.0, Call::Way(Way { batch: Some(_), .. }, _))
+        matches!(self.0, Call::Way(Way { batch: Some(_), .. }, _) | Call::Pages(_, Some(_)))
     }
 
     /// The policy and locality by which it decides, if it does.
@@ -201,9 +232,13 @@ impl Copier {
                 // SAFETY: this function's contract.
                 unsafe { function(dst.cast(), src.cast(), bytes) };
             }),
-            Call::Pages(function) => each(folios, |dst, src| {
+            Call::Pages(function, _) => each(folios, |dst, src| {
                 // SAFETY: this function's contract.
                 unsafe { function(dst.cast(), src.cast(), bytes / PAGE_SIZE) };
+            }),
+            Call::McPages(function) => each(folios, |dst, src| {
+                // SAFETY: this function's contract. The error may be null.
+                unsafe { function(dst.cast(), src.cast(), bytes / PAGE_SIZE, ptr::null_mut()) };
             }),
             Call::Step { function, ref step, piece } => each(folios, |dst, src| {
                 let piece = piece.min(bytes);
@@ -228,9 +263,15 @@ impl Copier {
     /// As [`foliocopy::copy_folios`].
     #[inline]
     pub(crate) unsafe fn copy_at_once(&self, pairs: &[FolioPair]) -> bool {
-        let Call::Way(Way { batch: Some(batch), .. }, job) = &self.0 else { return false };
-        // SAFETY: this function's contract.
-        unsafe { batch(job, pairs) };
+        match &self.0 {
+            // SAFETY: this function's contract.
+            Call::Way(Way { batch: Some(batch), .. }, job) => unsafe { batch(job, pairs) },
+            // SAFETY: this function's contract. The pairs are laid out as C has them, as asserted above.
+            Call::Pages(_, Some(folios)) => unsafe {
+                folios(pairs.as_ptr(), pairs.len(), ptr::null_mut());
+            },
+            _ => return false,
+        }
         true
     }
 }

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
 
 use crate::size::Size;
-use crate::statistics::{self, Bootstrap, CONFIDENCE, Interval};
+use crate::statistics::{self, CONFIDENCE, Interval, median_interval};
 
 /// What the caches held before each run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -49,20 +48,18 @@ pub struct Ratio {
     /// At 95 % for this cell alone.
     #[serde(flatten)]
     pub interval: Interval,
-    /// Lower end at 95 % for all cells of the run together (Bonferroni). Verdicts rest on this one.
+    /// Lower end at 99 % for all cells of the run together (Bonferroni). Verdicts rest on this one.
     pub corrected_low: f64,
-    /// Upper end likewise.
+    /// Upper end at 99 % for all cells of the run together.
     pub corrected_high: f64,
 }
 
 impl Ratio {
     /// From the ratios within the rounds, when `tests` cells are looked at together. `None` of no ratios.
-    pub fn of(ratios: &[f64], tests: usize, seed: u64) -> Option<Self> {
-        let bootstrap = Bootstrap::of_median(ratios, seed)?;
-        let tests = NonZeroUsize::new(tests).unwrap_or(NonZeroUsize::MIN);
-        let corrected = bootstrap.interval(statistics::corrected_confidence(tests));
+    pub fn of(ratios: &[f64], tests: usize) -> Option<Self> {
+        let corrected = median_interval(ratios, statistics::corrected_confidence(tests))?;
         Some(Self {
-            interval: bootstrap.interval(CONFIDENCE),
+            interval: median_interval(ratios, CONFIDENCE)?,
             corrected_low: corrected.low,
             corrected_high: corrected.high,
         })
@@ -107,6 +104,9 @@ pub struct Cell {
     /// was cold and hot was hot. Where the cache is mixed, lines that should be hot and lines that should be cold take turns.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub latency_cycles: Vec<Vec<u32>>,
+    /// How long its situation was measured, all contenders together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
     /// What the memory really was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryGiven>,
@@ -125,7 +125,7 @@ pub struct Probed {
 }
 
 /// What the cells of one comparison have in common: everything but the contender.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Situation<'a> {
     /// As in [`Cell`].
     pub cache: Option<Cache>,
@@ -137,6 +137,20 @@ pub struct Situation<'a> {
     pub dst_node: Option<u32>,
     /// As in [`Cell`].
     pub dimensions: &'a BTreeMap<String, String>,
+}
+
+impl<'a> Situation<'a> {
+    /// What situations have in common whose figures make one mean: all but folio and nodes.
+    pub fn kind(self) -> Situation<'a> {
+        Situation { folio_bytes: 0, src_node: None, dst_node: None, ..self }
+    }
+
+    /// The kind's name, such as `cold then=read`.
+    pub fn kind_name(self) -> String {
+        let cache = self.cache.map(|cache| cache.to_string());
+        let dimensions = self.dimensions.iter().map(|(name, value)| format!("{name}={value}"));
+        cache.into_iter().chain(dimensions).collect::<Vec<_>>().join(" ")
+    }
 }
 
 /// Such as `cold 64K 0->1 then=read`.
@@ -175,9 +189,21 @@ impl Cell {
             samples_gbps,
             ratio_to_baseline: None,
             latency_cycles: Vec::new(),
+            seconds: None,
             memory: None,
             probed: None,
         }
+    }
+
+    /// The cell with these samples, and their statistics.
+    ///
+    /// # Panics
+    ///
+    /// Without a sample.
+    pub fn with_samples(self, samples_gbps: Vec<f64>) -> Self {
+        let Self { median_gbps, mean_gbps, stdev_gbps, samples_gbps, .. } =
+            Self::new("", self.folio_bytes, samples_gbps);
+        Self { median_gbps, mean_gbps, stdev_gbps, samples_gbps, ..self }
     }
 
     /// Everything but the contender.

@@ -7,7 +7,8 @@ use serde_json::Value;
 use serde_json::error::Category;
 use thiserror::Error;
 
-use super::{Results, SCHEMA_VERSION};
+use super::{Cell, Results, SCHEMA_VERSION};
+use crate::statistics::Interval;
 use crate::text::shown;
 use crate::{input, text};
 
@@ -93,20 +94,38 @@ pub fn read_from(content: &[u8], file: &Path) -> Result<Results, ReadError> {
         }
         _ => {}
     }
-    let results: Results = serde_json::from_value(value).map_err(|error| not_ours(error.to_string()))?;
+    let mut results: Results = serde_json::from_value(value).map_err(|error| not_ours(error.to_string()))?;
     if results.cells.is_empty() {
         return Err(ReadError::Empty { file: file.to_owned() });
     }
-    for cell in &results.cells {
-        let good = |sample: &f64| sample.is_finite() && *sample > 0.0;
-        if cell.samples_gbps.is_empty() || !cell.samples_gbps.iter().all(good) {
-            let contender = &cell.contender;
-            return Err(not_ours(format!(
-                "a cell of `{contender}` has no samples or some that are no speeds"
-            )));
+    results.cells.iter().try_for_each(|cell| possible(cell).map_err(not_ours))?;
+    // Whatever rule an older program had, today's holds for all.
+    results.rate();
+    Ok(results)
+}
+
+/// Refuses figures that nobody can have measured, with the reason.
+fn possible(cell: &Cell) -> Result<(), String> {
+    let (contender, situation) = (&cell.contender, cell.situation());
+    let good = |figure: &f64| figure.is_finite() && *figure > 0.0;
+    if cell.samples_gbps.is_empty() || !cell.samples_gbps.iter().all(good) {
+        return Err(format!(
+            "a cell of `{contender}` ({situation}) has no samples or some that are no speeds"
+        ));
+    }
+    let ratio = cell.ratio_to_baseline.into_iter().flat_map(|ratio| {
+        let Interval { median, low, high } = ratio.interval;
+        [median, low, high, ratio.corrected_low, ratio.corrected_high]
+    });
+    let not_negative = |figure: &f64| figure.is_finite() && *figure >= 0.0;
+    match [cell.median_gbps, cell.mean_gbps].into_iter().chain(ratio).all(|figure| good(&figure))
+        && [cell.stdev_gbps].into_iter().chain(cell.seconds).all(|figure| not_negative(&figure))
+    {
+        true => Ok(()),
+        false => {
+            Err(format!("a cell of `{contender}` ({situation}) has a figure that is negative or infinite"))
         }
     }
-    Ok(results)
 }
 
 /// Writes `results` as JSON with a final newline.
@@ -203,5 +222,15 @@ mod tests {
                 altered(|value| value["cells"][0]["samples_gbps"] = serde_json::from_str(samples).unwrap());
             assert!(message(&text).contains("per-page"), "{samples}");
         }
+        for (figure, value) in [("median_gbps", -1.0), ("stdev_gbps", -1.0), ("mean_gbps", 0.0)] {
+            let text = altered(|results| results["cells"][0][figure] = value.into());
+            assert!(message(&text).contains("negative or infinite"), "{figure}");
+        }
+        for figure in ["median", "low", "corrected_high"] {
+            let text = altered(|results| results["cells"][1]["ratio_to_baseline"][figure] = (-0.5).into());
+            assert!(message(&text).contains("`foliocopy` (cold 64K 0->0) has a figure"), "{figure}");
+        }
+        let infinite = String::from_utf8(written(&sample())).unwrap().replacen("12.0", "1e999", 1);
+        assert!(message(infinite.as_bytes()).contains("out of range"), "{}", message(infinite.as_bytes()));
     }
 }

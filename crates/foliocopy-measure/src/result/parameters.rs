@@ -50,6 +50,9 @@ pub struct Parameters {
     pub layout_rounds: u32,
     /// Seed of all that is shuffled and resampled.
     pub seed: u64,
+    /// The smallest difference that counts, where another than the usual was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minimal_effect: Option<f64>,
     /// `--preset`, where one was named.
     pub preset: Option<String>,
     /// What else was asked for and belongs to one command alone, such as `then: read`.

@@ -154,7 +154,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     }
     let mut results = Results {
         schema_version: SCHEMA_VERSION,
-        program: concat!("foliocopy ", env!("CARGO_PKG_VERSION")).to_owned(),
+        program: crate::PROGRAM.to_owned(),
         command: "kernel bench".to_owned(),
         origin: Origin::Kernel,
         started: humantime::format_rfc3339_seconds(started).to_string(),

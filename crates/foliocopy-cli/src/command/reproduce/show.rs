@@ -5,7 +5,7 @@ use std::fmt::Write;
 use comfy_table::{CellAlignment, Table as Drawn, TableComponent, presets};
 use foliocopy_measure::result::{Cell, Results};
 use foliocopy_measure::size::Size;
-use foliocopy_measure::statistics::{Bootstrap, CONFIDENCE, Interval};
+use foliocopy_measure::statistics::{CONFIDENCE, Interval, median_interval};
 
 use super::rfc::{Function, Memory, Row, TABLES, Table};
 use super::{Measured, Nodes, obstacle, pair};
@@ -218,8 +218,7 @@ fn figures(
     let (before, after, ours) = (find(before)?, find(after)?, find("foliocopy")?);
     let figure = |cell: &Cell| format!("{:.2} ± {:.2}", cell.mean_gbps, cell.stdev_gbps);
     let ratio = |cell: &Cell| {
-        let bootstrap = Bootstrap::of_median(&cell.ratios_to(before), results.parameters.seed);
-        bootstrap.map_or_else(|| "–".into(), |bootstrap| interval(bootstrap.interval(CONFIDENCE)))
+        median_interval(&cell.ratios_to(before), CONFIDENCE).map_or_else(|| "–".into(), interval)
     };
     Ok([figure(before), figure(after), ratio(after), ratio(ours)])
 }

@@ -1,0 +1,113 @@
+//! What differs between the machines and the parameters of two measurements.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::result::{Environment, Results};
+use crate::size::Size;
+
+/// Something that is not the same in two measurements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// What differs, such as `microcode`.
+    pub what: &'static str,
+    /// It in the old measurement.
+    pub old: String,
+    /// It in the new one.
+    pub new: String,
+    /// Whether figures across it answer no question, so that a comparison needs to be forced.
+    pub forbids: bool,
+}
+
+/// Such as `microcode: 0xa0011d5, then 0xa0011de`.
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |text: &'_ str| if text.is_empty() { "none".to_owned() } else { text.to_owned() };
+        write!(f, "{}: {}, then {}", self.what, shown(&self.old), shown(&self.new))
+    }
+}
+
+/// What differs between the CPUs, the parameters and the environments of two measurements.
+///
+/// Another CPU, other parameters or an emulator forbid a comparison: the ratio would be that of two questions. What
+/// a comparison is made for (microcode, kernel, governor) is told and allowed.
+pub fn differences(old: &Results, new: &Results) -> Vec<Difference> {
+    let mut found = Vec::new();
+    let mut look = |forbids: bool, what: &'static str, tell: &dyn Fn(&Results) -> String| {
+        let (old, new) = (tell(old), tell(new));
+        if old != new {
+            found.push(Difference { what, old, new, forbids });
+        }
+    };
+    look(true, "CPU", &|results| {
+        let cpu = &results.environment.cpu;
+        format!(
+            "{} ({} family {}, model {}, stepping {})",
+            cpu.model_name, cpu.vendor, cpu.family, cpu.model, cpu.stepping
+        )
+    });
+    look(true, "emulated CPU", &|results| results.environment.emulated.to_string());
+    look(true, "masked features", &|results| results.environment.cpu.masked.join(" "));
+    look(true, "command", &|results| results.command.clone());
+    look(true, "place", &|results| format!("{:?}", results.origin));
+    look(true, "bytes of a cold run", &|results| Size(results.parameters.total_bytes_cold).to_string());
+    look(true, "bytes of a hot run", &|results| Size(results.parameters.total_bytes_hot).to_string());
+    look(true, "bytes evicted", &|results| Size(results.parameters.evict_bytes).to_string());
+    look(true, "memory", &|results| results.parameters.memory.clone());
+    look(true, "other parameters", &|results| listed(&results.parameters.other));
+    look(false, "baseline", &|results| results.parameters.baseline.clone());
+    look(false, "microcode", &|results| results.environment.cpu.microcode.clone().unwrap_or_default());
+    look(false, "features", &|results| results.environment.cpu.features.join(" "));
+    look(false, "CPUs online", &|results| results.environment.cpu.online_cpus.to_string());
+    look(false, "caches", &|results| caches(&results.environment));
+    look(false, "kernel", &|results| results.environment.kernel.clone());
+    look(false, "hypervisor", &|results| results.environment.hypervisor.clone().unwrap_or_default());
+    look(false, "governor", &|results| results.environment.governor.clone().unwrap_or_default());
+    look(false, "transparent huge pages", &|results| {
+        results.environment.transparent_hugepages.clone().unwrap_or_default()
+    });
+    look(false, "NUMA balancing", &|results| match results.environment.numa_balancing {
+        Some(true) => "on".into(),
+        Some(false) => "off".into(),
+        None => String::new(),
+    });
+    look(false, "nodes", &|results| nodes(&results.environment));
+    look(false, "program", &|results| results.program.clone());
+    look(false, "pinned to CPU", &|results| {
+        results.parameters.cpu.map(|cpu| cpu.to_string()).unwrap_or_default()
+    });
+    look(false, "complete", &|results| results.complete.to_string());
+    for contender in &new.parameters.contenders {
+        let before = old.parameters.contenders.iter().find(|before| before.name == contender.name);
+        if let Some(before) = before.filter(|before| *before != contender) {
+            let tell = |contender: &crate::result::Contender| {
+                let from = contender.loaded.as_deref().unwrap_or(&contender.description);
+                format!("{} is {from}", contender.name)
+            };
+            found.push(Difference {
+                what: "contender",
+                old: tell(before),
+                new: tell(contender),
+                forbids: false,
+            });
+        }
+    }
+    found
+}
+
+fn listed(other: &BTreeMap<String, String>) -> String {
+    other.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+}
+
+fn caches(environment: &Environment) -> String {
+    let caches = environment.cpu.caches.iter();
+    caches.map(|cache| format!("L{} {}", cache.level, Size(cache.bytes))).collect::<Vec<_>>().join(", ")
+}
+
+fn nodes(environment: &Environment) -> String {
+    let told = environment.nodes.iter().map(|node| {
+        let cpus = if node.cpus.is_empty() { "memory only" } else { "with CPUs" };
+        format!("{} {cpus}", node.id)
+    });
+    told.collect::<Vec<_>>().join(", ")
+}

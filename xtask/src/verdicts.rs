@@ -1,0 +1,221 @@
+//! `cargo xtask verdicts`: how often the verdicts of this machine are wrong, and how often they find what was planted.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
+use xshell::{Shell, cmd};
+
+/// What `cargo xtask verdicts` takes.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// How often each question is asked
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
+    repetitions: u32,
+    /// The budget of one run of the gate, which ends sooner where every interval is narrow enough
+    #[arg(long, value_name = "DURATION", default_value = "2m")]
+    time: String,
+    /// The questions [default: all]
+    #[arg(long = "question", value_name = "QUESTION", value_enum)]
+    questions: Vec<Question>,
+}
+
+/// What a verdict is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Question {
+    /// The gate: this build against itself, on an idle machine
+    Idle,
+    /// The gate: this build against itself, beside a copy of large folios on the first CPU
+    Loaded,
+    /// The gate: a build that is 2 % slower in one cold cell
+    Planted2,
+    /// The gate: a build that is 5 % slower in one cold cell
+    Planted5,
+    /// The gate: a build that is 10 % slower in one cold cell
+    Planted10,
+    /// `compare` of two short runs of this build
+    Compare,
+}
+
+/// Folios of the cells that are measured, cold and hot.
+const FOLIOS: &str = "4K,64K,2M";
+
+/// Pages of the folio of the planted cell, and how the verdict names it.
+const PLANTED: (u32, &str) = (16, "cold 64K");
+
+/// How a question is answered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// No cell is slower.
+    Good,
+    /// The planted cell is slower, and no other.
+    Planted,
+    /// Some other cell is slower.
+    FalseAlarm,
+}
+
+/// Where everything lies.
+struct Builds<'a> {
+    /// This build: program and library.
+    release: &'a Path,
+    /// For the builds with planted slowdowns.
+    directory: &'a Path,
+    time: &'a str,
+}
+
+/// Builds, asks and counts.
+pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
+    cmd!(shell, "cargo build --release --quiet --package foliocopy-cli --package foliocopy-capi").run()?;
+    let release = shell.current_dir().join("target/release");
+    let directory = shell.create_temp_dir()?;
+    let builds = Builds { release: &release, directory: directory.path(), time: &args.time };
+    // The same library under another name: one file is loaded once.
+    fs::copy(release.join("libfoliocopy.so"), builds.directory.join("old.so"))?;
+    let questions = match args.questions.is_empty() {
+        true => Question::value_variants().to_vec(),
+        false => args.questions,
+    };
+    let mut broken = Vec::new();
+    for question in questions {
+        let ask = builds.prepare(question)?;
+        let mut answers = Vec::new();
+        for repetition in 1..=args.repetitions {
+            answers.push(ask()?);
+            eprint!("\r{question:?}: {repetition} of {}", args.repetitions);
+        }
+        eprintln!();
+        let count = |answer| answers.iter().filter(|other| **other == answer).count() as u32;
+        let (found, false_alarms) = match question.loss() {
+            Some(_) => (count(Answer::Planted), count(Answer::FalseAlarm)),
+            None => (0, count(Answer::Planted) + count(Answer::FalseAlarm)),
+        };
+        println!("{question:?}: {false_alarms} false alarms and {found} found, of {}", args.repetitions);
+        // One false alarm in forty, and 38 found in forty.
+        let required = if question.is_to_be_found() { args.repetitions * 38 / 40 } else { 0 };
+        if false_alarms > args.repetitions.div_ceil(40) || found < required {
+            broken.push(format!("{question:?}"));
+        }
+    }
+    ensure!(broken.is_empty(), "outside of the bounds: {}", broken.join(", "));
+    Ok(())
+}
+
+impl Question {
+    /// What part of its speed the planted cell loses.
+    fn loss(self) -> Option<f64> {
+        match self {
+            Self::Planted2 => Some(0.02),
+            Self::Planted5 => Some(0.05),
+            Self::Planted10 => Some(0.10),
+            Self::Idle | Self::Loaded | Self::Compare => None,
+        }
+    }
+
+    /// What lies at the smallest difference that counts need not be.
+    fn is_to_be_found(self) -> bool {
+        matches!(self, Self::Planted5 | Self::Planted10)
+    }
+}
+
+impl Builds<'_> {
+    /// Makes what `question` needs, and answers with what asks it once.
+    fn prepare(&self, question: Question) -> Result<Box<dyn Fn() -> Result<Answer> + '_>> {
+        let old = self.directory.join("old.so");
+        if let Some(loss) = question.loss() {
+            let folder = self.plant(loss)?;
+            return Ok(Box::new(move || self.gate(&folder.join("foliocopy"), &old)));
+        }
+        let new = self.release.join("foliocopy");
+        Ok(match question {
+            Question::Compare => Box::new(move || self.compare(&new)),
+            Question::Loaded => {
+                let load = Load::start(&new)?;
+                Box::new(move || {
+                    let _ = &load;
+                    self.gate(&new, &old)
+                })
+            }
+            _ => Box::new(move || self.gate(&new, &old)),
+        })
+    }
+
+    /// One run of the gate over plain copies.
+    fn gate(&self, new: &Path, old: &Path) -> Result<Answer> {
+        let mut command = Command::new(new);
+        command.args(["bench", "--quiet", "--folio", FOLIOS, "--time", self.time]);
+        command.args(["--interface", "c:copy_pages", "--against"]).arg(old);
+        let output = command.output().context("can't run the gate")?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        if red(output.status, &output.stderr)? {
+            let only_planted = said.contains(&format!(" in 1 of 6 cells ({} ", PLANTED.1));
+            return Ok(if only_planted { Answer::Planted } else { Answer::FalseAlarm });
+        }
+        Ok(Answer::Good)
+    }
+
+    /// Two runs, one held against the other.
+    fn compare(&self, program: &Path) -> Result<Answer> {
+        let files = ["one.json", "other.json"].map(|name| self.directory.join(name));
+        for file in &files {
+            let mut command = Command::new(program);
+            command.args(["bench", "--quiet", "--time", "8s", "--folio", "4K,16K,64K,2M", "--force"]);
+            let output = command.arg("--export-json").arg(file).output().context("can't run the bench")?;
+            red(output.status, &output.stderr)?;
+        }
+        let output = Command::new(program).arg("compare").args(&files).output().context("can't compare")?;
+        Ok(if red(output.status, &output.stderr)? { Answer::FalseAlarm } else { Answer::Good })
+    }
+
+    /// A folder with this program beside a library that loses `loss` of its speed in one cell.
+    fn plant(&self, loss: f64) -> Result<std::path::PathBuf> {
+        let folder = self.directory.join(format!("planted-{loss}"));
+        fs::create_dir_all(&folder)?;
+        fs::copy(self.release.join("foliocopy"), folder.join("foliocopy"))?;
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/verdicts/planted.c");
+        let library = self.release.join("libfoliocopy.so");
+        let status = Command::new("cc")
+            .args(["-O2", "-shared", "-fPIC"])
+            .arg(format!("-DLIBRARY=\"{}\"", library.display()))
+            .arg(format!("-DLOSS={loss}"))
+            .arg(format!("-DFOLIO_PAGES={}", PLANTED.0))
+            .arg("-o")
+            .arg(folder.join("libfoliocopy.so"))
+            .arg(source)
+            .status()
+            .context("can't run the C compiler `cc`")?;
+        ensure!(status.success(), "the planted library does not compile");
+        Ok(folder)
+    }
+}
+
+/// Whether a run's verdict is negative; an error where it gave none.
+fn red(status: ExitStatus, stderr: &[u8]) -> Result<bool> {
+    match status.code() {
+        Some(0) => Ok(false),
+        Some(1) => Ok(true),
+        _ => bail!("the run failed ({status}): {}", String::from_utf8_lossy(stderr)),
+    }
+}
+
+/// A neighbour who copies all the time; gone when dropped.
+struct Load(Child);
+
+impl Load {
+    fn start(program: &Path) -> Result<Self> {
+        let mut command = Command::new(program);
+        command
+            .args(["bench", "--quiet", "--cache", "cold", "--folio", "2M", "--cpu", "0", "--time", "30days"]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(Self(command.spawn().context("can't start the load")?))
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        // Where it has ended by itself there is nothing to end.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
