@@ -51,8 +51,8 @@ void foliocopy_cpu_init(void)
 		cpu.features |= FOLIOCOPY_REP_GOOD;
 	if (boot_cpu_has(X86_FEATURE_MOVDIR64B))
 		cpu.features |= FOLIOCOPY_MOVDIR64B;
-	/* A look at the source reads the counter by both instructions. */
-	if (boot_cpu_has(X86_FEATURE_TSC) && boot_cpu_has(X86_FEATURE_RDTSCP))
+	/* A glance at the source reads the counter. */
+	if (boot_cpu_has(X86_FEATURE_TSC))
 		cpu.features |= FOLIOCOPY_TSC;
 	foliocopy_engine_init(&cpu);
 	done = true;

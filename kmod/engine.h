@@ -121,9 +121,9 @@ struct foliocopy_test {
 	u64 by_architecture;
 };
 
-/* Whether this CPU can time a look at a source, and how many cycles one takes: 0 where a load faulted. */
-bool foliocopy_engine_can_look(void);
-u64 foliocopy_engine_look(const void *src, size_t bytes);
+/* Whether this CPU can time a glance at a source, and how many cycles one takes: 0 where a load faulted. */
+bool foliocopy_engine_can_glance(void);
+u32 foliocopy_engine_glance(const void *src, size_t bytes);
 
 enum foliocopy_result foliocopy_engine_test(s32 primitive, u32 style,
 					    bool machine_check_safe, struct foliocopy_test *test);

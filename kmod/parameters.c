@@ -160,7 +160,7 @@ MODULE_PARM_DESC(nontemporal_nodes,
 		 "Nodes to which copies go past the cache: auto (default; nodes without CPUs), none, or a list");
 
 module_param(sampling, bool, 0644);
-MODULE_PARM_DESC(sampling, "Look whether the source is cached where the node does not decide (default off)");
+MODULE_PARM_DESC(sampling, "Glance at the source where the node does not decide: is it cached? (default off)");
 
 static enum foliocopy_locality locality(int dst_nid)
 {

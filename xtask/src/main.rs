@@ -1,6 +1,7 @@
 //! Developer commands, run as `cargo xtask COMMAND`.
 
 mod dist;
+mod imports;
 mod need;
 mod release_check;
 mod test;

@@ -12,7 +12,7 @@ use anyhow::{Context, Error, Result, ensure};
 use xshell::Shell;
 
 use crate::need::{self, BROWSER, CXX, FISH, MAKE, Missing, Need, PKG_CONFIG, ZSH};
-use crate::{dist, vm};
+use crate::{dist, imports, vm};
 
 /// What `cargo xtask test` takes.
 #[derive(clap::Args)]
@@ -54,6 +54,13 @@ const BUILD_BY_OLDEST: &str = concat!(
     ".0 cargo build -q --locked --workspace --target-dir target/oldest-rust"
 );
 
+/// What interprets the tests of a program that uses the crate.
+const MIRI: Need = Need::Toolchain("nightly", &["miri", "rust-src"]);
+
+/// Tests such a program, in a folder of its own.
+const TEST_BY_MIRI: &str = "rustup run nightly cargo miri test --manifest-path crates/foliocopy/tests/miri/Cargo.toml \
+                            --target-dir target/miri";
+
 /// Targets on which the engine has no exception table, or nothing but the portable copy.
 const WINDOWS: &str = "x86_64-pc-windows-gnu";
 const MACOS: &str = "x86_64-apple-darwin";
@@ -66,6 +73,7 @@ const BARE: &str = "x86_64-unknown-none";
 const STEPS: &[Step] = &[
     Step("format", &[FMT], Run("cargo fmt --all --check")),
     Step("lints", &[CLIPPY], Run("cargo clippy -q --workspace --all-targets -- -Dwarnings")),
+    Step("imports", &[], Call(imports::check)),
     Step("no-std", &[CLIPPY], Run("cargo clippy -q -p foliocopy --no-default-features -- -Dwarnings")),
     Step("windows", &[Need::Target(WINDOWS)], Call(|shell, notes| elsewhere(shell, WINDOWS, notes))),
     Step("macos", &[Need::Target(MACOS)], Call(|shell, notes| elsewhere(shell, MACOS, notes))),
@@ -85,6 +93,8 @@ const STEPS: &[Step] = &[
         &[],
         Run("cargo test --workspace --exclude foliocopy-capi --no-fail-fast -- --show-output"),
     ),
+    Step("registers", &[], Run("cargo test -p foliocopy --test outside -- --ignored")),
+    Step("miri", &[MIRI], Run(TEST_BY_MIRI)),
     Step("completions", &[ZSH, FISH], Run("cargo test -p foliocopy-cli --test generated -- --ignored")),
     Step("browser", &[BROWSER, Need::Fonts], Run("cargo test -p foliocopy-cli --test browser -- --ignored")),
     Step("packages", dist::NEEDS, Call(|shell, _| dist::make(shell).map(drop))),

@@ -16,7 +16,7 @@ pub enum Locality {
     Temporal = 0,
     /// Past the cache: nobody reads it soon.
     NonTemporal = 1,
-    /// Decided by a look at the source.
+    /// Past it if the source is in memory and the length makes that worth it; in the cache otherwise.
     Auto = 2,
 }
 

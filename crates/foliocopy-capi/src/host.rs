@@ -56,11 +56,11 @@ pub extern "C" fn foliocopy_host_report() -> *const c_char {
     text_of(&TEXT, |report| report.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
 
-/// A text of the report that is made once. It is not yet one while another thread makes the policy.
+/// A text of the report that is made once. There is none before the policy is made.
 fn text_of(text: &'static OnceLock<CString>, of: fn(&HostReport) -> String) -> *const c_char {
     let report = Policy::host_report();
     if !report.is_ready {
-        return c"another thread is making the policy: ask again".as_ptr();
+        return c"the policy is not made yet: ask again".as_ptr();
     }
     text.get_or_init(|| {
         let mut bytes = of(&report).into_bytes();

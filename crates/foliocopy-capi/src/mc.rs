@@ -262,11 +262,15 @@ pub unsafe extern "C" fn foliocopy_copy_mc_pages_skipping_locality(
     unsafe { copy_skipping(dst, src, nr_pages, Locality::of(locality), each, skipped, error) }
 }
 
+/// One function for every locality, into which the engine's is inlined: a call of that passes the options in memory. Of the C
+/// ABI, so that the exported ones end with a jump to it.
+///
 /// # Safety
 ///
 /// As [`foliocopy_copy_mc_pages`].
-#[inline(always)]
-unsafe fn copy(
+#[expect(improper_ctypes_definitions, reason = "nobody calls it from C")]
+#[inline(never)]
+unsafe extern "C" fn copy(
     dst: *mut c_void,
     src: *const c_void,
     nr_pages: usize,

@@ -98,9 +98,6 @@ fn step(step: Step) -> String {
         Step::Glance { near, far, distance } => {
             format!("Step::Glance {{ near: {}, far: {}, distance: {distance} }}", variant(near), variant(far))
         }
-        Step::Look { near, far, distance } => {
-            format!("Step::Look {{ near: {}, far: {}, distance: {distance} }}", variant(near), variant(far))
-        }
     }
 }
 
@@ -120,7 +117,7 @@ mod tests {
             non_temporal: Bands::always(Step::copy(Avx2Nt)),
             auto: Bands::of(&[
                 Band::up_to(MIB - PAGE, Step::copy(RepMovsb)),
-                Band::rest(Step::Look { near: RepMovsb, far: Avx2Nt, distance: 4096 }),
+                Band::rest(Step::Glance { near: RepMovsb, far: Avx2Nt, distance: 4096 }),
             ]),
         };
         let text = source("Zen 9", &process, &Row::always(Movnti));
@@ -130,7 +127,7 @@ mod tests {
             "use crate::step::{Band, Bands, Row, Step};\n",
             "            Band::up_to(16 * KIB, Step::copy(Avx2)),\n            Band::rest(Step::copy(RepMovsb)),\n        ]),\n",
             "Band::up_to(MIB - PAGE, Step::copy(RepMovsb)),\n",
-            "Band::rest(Step::Look { near: RepMovsb, far: Avx2Nt, distance: 4096 }),\n",
+            "Band::rest(Step::Glance { near: RepMovsb, far: Avx2Nt, distance: 4096 }),\n",
             "        auto: Bands::always(Step::copy(Movnti)),\n",
         ] {
             assert!(text.contains(expected), "{text}");

@@ -14,7 +14,7 @@ command=$1; shift
 rest=()
 while [ $# -gt 0 ]; do
   case "$command $1" in
-    'bench --time'|'bench --rounds'|'roofline --rounds'|'reproduce --time'|'tune --time') shift ;;
+    'bench --time'|'bench --rounds'|'roofline --rounds'|'reproduce --time'|'tune --time'|'survey --time') shift ;;
     'bench --preset') rest+=("$1"); shift; rest+=("$1") ;;
     *) rest+=("$1") ;;
   esac
@@ -28,9 +28,10 @@ case "$command" in
   reproduce) "$program" reproduce "${rest[@]}" --time 1s ;;
   tune)
     case " ${rest[*]} " in
-      *' --profile '*) XDG_CONFIG_HOME=$PWD "$program" tune "${rest[@]}" ;;
+      *' --profile '*|*' --from '*) XDG_CONFIG_HOME=$PWD "$program" tune "${rest[@]}" --force ;;
       *) XDG_CONFIG_HOME=$PWD "$program" tune "${rest[@]}" --time 1ms --evict 1M ;;
     esac ;;
+  survey) "$program" survey "${rest[@]}" --time 1ms --evict 1M ;;
   # It would change this machine. Its help is refused where an option is misspelt.
   kernel|migrate) "$program" "$command" "${rest[@]}" --help >/dev/null ;;
   *) "$program" "$command" "${rest[@]}" ;;

@@ -17,7 +17,9 @@ fn help_documents_the_exit_codes() {
 
 #[test]
 fn every_command_documents_them() {
-    for command in ["compare", "migrate", "report", "roofline", "kernel bench", "kernel patch on"] {
+    for command in
+        ["compare", "migrate", "report", "roofline", "kernel bench", "kernel patch on", "survey", "tune"]
+    {
         let arguments = command.split(' ').chain(["--help"]);
         foliocopy().args(arguments).assert().success().stdout(contains("Exit codes:"));
     }

@@ -366,7 +366,7 @@ mod tests {
             println!("not tested: no counter, or no rep movsb worth a probe");
             return;
         }
-        let probe = "look:rep_movsb:movnti@0";
+        let probe = "glance:rep_movsb:movnti@0";
         let caches = [Cache::Cold, Cache::Hot, Cache::Mixed];
         let outcome = run(&plan(&["per-page", probe, "movnti@0"], caches.map(case).to_vec()));
         for cell in outcome.cells {
@@ -411,8 +411,8 @@ mod tests {
         let outcome = plan.run(&mut Watcher { rounds: 0, stop_after: 3 }).unwrap();
         assert!(!outcome.complete);
         let rounds: Vec<usize> = outcome.cells.iter().map(|cell| cell.samples_gbps.len()).collect();
-        // After two turns of the first case and one of the second, of two rounds each.
-        assert_eq!(rounds, [4, 4, 2, 2]);
+        // After three turns of two rounds each: one of each case, and one of that which had taken less time.
+        assert!(rounds == [4, 4, 2, 2] || rounds == [2, 2, 4, 4], "{rounds:?}");
         let outcome = plan.run(&mut Watcher { rounds: 0, stop_after: 0 }).unwrap();
         assert!(!outcome.complete && outcome.cells.is_empty());
     }

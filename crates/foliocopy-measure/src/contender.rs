@@ -47,8 +47,7 @@ const MOST_THREADS: usize = 64;
 const LIMIT: &str = "limit";
 
 /// How steps are written.
-const STEPS: &str =
-    "PRIMITIVE@DISTANCE, first:FIRST:REST@BURST, glance:NEAR:FAR@DISTANCE, look:NEAR:FAR@DISTANCE";
+const STEPS: &str = "PRIMITIVE@DISTANCE, first:FIRST:REST@BURST, glance:NEAR:FAR@DISTANCE";
 
 /// One who copies.
 #[derive(Debug)]

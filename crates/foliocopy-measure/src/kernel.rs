@@ -363,7 +363,7 @@ mod tests {
             [
                 band("temporal", None, "rep_movsb"),
                 band("non_temporal", Some(61440), "movnti, prefetching 1024 bytes ahead"),
-                band("non_temporal", None, "look at the source: in a cache movq; in memory movnti"),
+                band("non_temporal", None, "glance at the source: in a cache movq; in memory movnti"),
             ]
         );
         assert_eq!((tables.source.as_str(), tables.general), ("measured on such a CPU", false));

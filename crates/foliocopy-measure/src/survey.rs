@@ -383,3 +383,6 @@ impl Observer for Part<'_> {
         self.observer.interrupted()
     }
 }
+
+#[cfg(test)]
+mod tests;

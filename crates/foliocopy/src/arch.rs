@@ -6,7 +6,7 @@ mod x86_64;
 pub(crate) use x86_64::run;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 pub(crate) use x86_64::{
-    look::{LINES as LOOK_LINES, flush, glance, latency, prefetch, time_stamp},
+    glance::{PREFETCHES as GLANCE_PREFETCHES, flush, glance, prefetch, time_stamp},
     run_any, store_fence,
 };
 
@@ -89,7 +89,7 @@ mod tests {
             assert!(file.is_file(), "{} is missing", file.display());
         }
         let files = std::fs::read_dir(folder.join("x86_64")).unwrap().count();
-        let shared = ["look.rs", "vector.rs"].len();
+        let shared = ["glance.rs", "vector.rs"].len();
         assert_eq!(files, Primitive::ALL.len() - 1 + shared, "a file in arch/x86_64 that is no primitive's");
     }
 }

@@ -47,7 +47,7 @@ impl<E: Into<std::io::Error>> From<BatchError<E>> for std::io::Error {
     }
 }
 
-/// Copies scattered ranges as one piece of work: one look at where the sources are, the next source
+/// Copies scattered ranges as one piece of work: one question where the sources are, the next source
 /// prefetched while this one is copied, one fence at the end.
 ///
 /// The total length settles [`Locality::Auto`]; the length of each pair picks its step.
@@ -175,7 +175,7 @@ unsafe fn settle<const MACHINE_CHECK_SAFE: bool>(
     let past_the_cache = match policy.step(Locality::Auto, bytes) {
         Step::Copy { by, .. } => by.is_non_temporal(),
         Step::TimeFirstPage { .. } => false,
-        Step::Glance { .. } | Step::Look { .. } => {
+        Step::Glance { .. } => {
             let line = |index: usize| {
                 // Spread over the batch, however many are asked for.
                 let pair = batch.get((index * 0x9e37 + batch.len() / 8) % batch.len().max(1));
@@ -183,7 +183,7 @@ unsafe fn settle<const MACHINE_CHECK_SAFE: bool>(
             };
             let all_have_pages = batch.iter().all(|pair| pair.nr_pages != 0);
             // SAFETY: each line starts a source that has a page.
-            all_have_pages && unsafe { probe::look_at::<MACHINE_CHECK_SAFE>(bytes, line) }
+            all_have_pages && unsafe { probe::glance_at::<MACHINE_CHECK_SAFE>(bytes, line) }
         }
     };
     if past_the_cache { Locality::NonTemporal } else { Locality::Temporal }

@@ -98,10 +98,6 @@ unsafe fn one<const MACHINE_CHECK_SAFE: bool>(
                 true => run::<MACHINE_CHECK_SAFE>(far, distance, dst, src, bytes, GLANCE_PREFETCHES),
                 false => run::<MACHINE_CHECK_SAFE>(near, 0, dst, src, bytes, 0),
             },
-            Step::Look { near, far, distance } => match probe::look::<MACHINE_CHECK_SAFE>(src, bytes) {
-                true => run::<MACHINE_CHECK_SAFE>(far, distance, dst, src, bytes, 0),
-                false => run::<MACHINE_CHECK_SAFE>(near, 0, dst, src, bytes, 0),
-            },
         }
     }
 }
@@ -156,7 +152,6 @@ pub(crate) unsafe fn settle<const MACHINE_CHECK_SAFE: bool>(
             Step::Copy { .. } | Step::TimeFirstPage { .. } => false,
             _ if bytes == 0 => false,
             Step::Glance { .. } => probe::glance::<MACHINE_CHECK_SAFE>(src, bytes),
-            Step::Look { .. } => probe::look::<MACHINE_CHECK_SAFE>(src, bytes),
         }
     };
     if in_memory { step.far() } else { step.near() }

@@ -82,12 +82,12 @@ impl Entry {
     }
 }
 
-/// What a self-relative field points to.
+/// The address to which a self-relative field points.
 fn relative(field: &i32) -> usize {
     core::ptr::from_ref(field).addr().wrapping_add_signed(*field as isize)
 }
 
-/// What a machine-check-safe copy and the handler of its faults tell each other. It lies on the
+/// The place where a machine-check-safe copy and the handler of its faults exchange data. It lies on the
 /// copier's own stack, so the handler needs no thread-local, no lock and no allocation to find it.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]

@@ -95,11 +95,14 @@ pub struct Policy {
 impl Policy {
     /// The policy for `cpu`: the row of its microarchitecture, or the general rule.
     pub const fn new(cpu: Cpu, registers: Registers) -> Self {
-        let (row, source) = match tuning::measured(&cpu, registers) {
-            Some((row, name)) => (row, Source::Measured(name)),
-            None => (tuning::general(&cpu, registers), Source::General),
-        };
-        Self::of(cpu, registers, source, &row)
+        let (mut rows, name) = tuning::measured(&cpu, registers);
+        while let [row, others @ ..] = rows {
+            if validate(&cpu, registers, row).is_ok() {
+                return Self::of(cpu, registers, Source::Measured(name), row);
+            }
+            rows = others;
+        }
+        Self::of(cpu, registers, Source::General, &tuning::general(&cpu, registers))
     }
 
     /// The policy for `cpu` that copies as `row` says.
@@ -394,7 +397,7 @@ const fn problem_of(cpu: &Cpu, registers: Registers, locality: Locality, step: S
             }
             (first, None)
         }
-        Step::Glance { near, far, distance } | Step::Look { near, far, distance } => {
+        Step::Glance { near, far, distance } => {
             if !far.prefetches(distance) {
                 return Some(RowProblem::Distance { primitive: far, distance });
             }

@@ -2,7 +2,7 @@
 //!
 //! A process that reads poisoned memory, or a mapping whose file was cut short, gets SIGBUS and dies.
 //! [`install`] puts one handler in place, once for the process; [`copy_mc_pages`](crate::copy_mc_pages)
-//! does so by itself. A copy then costs what it cost before: nothing is set up or taken down around it.
+//! does so by itself. Nothing is set up or taken down around a copy.
 //!
 //! # Which signals are ours
 //!
@@ -31,14 +31,14 @@
 //! # Programs that own SIGBUS
 //!
 //! A runtime that insists on its own handler (a JVM, Go, a VMM) calls [`try_handle`] from it and says
-//! so with [`handled_by_caller`]. Whoever merely replaces our handler leaves the copies without one:
+//! so with [`handled_by_caller`]. If another handler merely replaces ours, faults no longer reach it:
 //! [`is_installed`] tells, and machine-check-safe copies answer
 //! [`Unsupported::HandlerReplaced`](crate::Unsupported::HandlerReplaced) instead of dying.
 //!
-//! To ask the kernel whose handler stands takes a system call, more than a page takes to copy, so not
-//! every copy asks: each of the first 256 of a process does, and each of the 256 after a memory error or
-//! after a signal that was forwarded; later on one in every tick of the kernel's clock (1 to 10 ms). A
-//! handler that is replaced during a copy, or that recently before it, goes unnoticed.
+//! To ask the kernel whose handler stands takes a system call, longer than to copy a page. So not every
+//! copy asks. The first 256 of a process do, and the 256 after a memory error or after a signal that was
+//! forwarded. Later, one copy asks in every tick of the kernel's clock (1 to 10 ms). A handler that is
+//! replaced during a copy, or in the tick before it, goes unnoticed.
 //!
 //! # Blocked signals
 //!

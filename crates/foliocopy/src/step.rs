@@ -28,17 +28,8 @@ pub enum Step {
         /// How much of the rest is prefetched after a slow first page, in bytes.
         burst: u32,
     },
-    /// Times a few loads from the source, without fences around them.
+    /// Times a few loads from the source; from 1 MiB up at several places, which have to agree.
     Glance {
-        /// Copies a source that is in a cache, or whose place is unknown.
-        near: Primitive,
-        /// Copies a source that is in memory.
-        far: Primitive,
-        /// The prefetch distance of `far`, in bytes.
-        distance: u32,
-    },
-    /// Times a few loads from several places of the source, between fences.
-    Look {
         /// Copies a source that is in a cache, or whose place is unknown.
         near: Primitive,
         /// Copies a source that is in memory.
@@ -59,7 +50,7 @@ impl Step {
         match self {
             Self::Copy { by, .. } => [by, by],
             Self::TimeFirstPage { first, rest, .. } => [first, rest],
-            Self::Glance { near, far, .. } | Self::Look { near, far, .. } => [near, far],
+            Self::Glance { near, far, .. } => [near, far],
         }
     }
 
@@ -72,9 +63,7 @@ impl Step {
     pub const fn near(self) -> Self {
         match self {
             Self::Copy { .. } => self,
-            Self::TimeFirstPage { rest: by, .. }
-            | Self::Glance { near: by, .. }
-            | Self::Look { near: by, .. } => Self::copy(by),
+            Self::TimeFirstPage { rest: by, .. } | Self::Glance { near: by, .. } => Self::copy(by),
         }
     }
 
@@ -82,9 +71,7 @@ impl Step {
     pub const fn far(self) -> Self {
         match self {
             Self::Copy { .. } | Self::TimeFirstPage { .. } => self.near(),
-            Self::Glance { far: by, distance, .. } | Self::Look { far: by, distance, .. } => {
-                Self::Copy { by, distance }
-            }
+            Self::Glance { far: by, distance, .. } => Self::Copy { by, distance },
         }
     }
 
@@ -94,7 +81,6 @@ impl Step {
             Self::Copy { .. } => "copy",
             Self::TimeFirstPage { .. } => "time_first_page",
             Self::Glance { .. } => "glance",
-            Self::Look { .. } => "look",
         }
     }
 }
@@ -119,10 +105,6 @@ impl fmt::Display for Step {
             }
             Self::Glance { near, far: by, distance } => {
                 write!(formatter, "glance at the source: in a cache {near}; in memory ")?;
-                far(formatter, by, distance)
-            }
-            Self::Look { near, far: by, distance } => {
-                write!(formatter, "look at the source: in a cache {near}; in memory ")?;
                 far(formatter, by, distance)
             }
         }
@@ -270,10 +252,10 @@ mod tests {
             "first page by avx512: if it was fast, the rest too; otherwise rep_movsb, after a burst of prefetches \
              (16384 bytes) if it came from memory"
         );
-        let look = Step::Look { near: RepMovsb, far: Avx2Nt, distance: 4096 };
+        let glance = Step::Glance { near: RepMovsb, far: Avx2Nt, distance: 4096 };
         assert_eq!(
-            look.to_string(),
-            "look at the source: in a cache rep_movsb; in memory avx2_nt, prefetching 4096 bytes ahead"
+            glance.to_string(),
+            "glance at the source: in a cache rep_movsb; in memory avx2_nt, prefetching 4096 bytes ahead"
         );
         assert_eq!(Step::copy(RepMovsb).to_string(), "rep_movsb");
     }

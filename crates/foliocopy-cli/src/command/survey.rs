@@ -112,7 +112,8 @@ impl How {
             scope,
             time,
             evict_bytes: usize::try_from(evict).context("--evict exceeds the address space")?,
-            cold_run_bytes: eviction::cold_run_bytes(last_level_cache),
+            // No more is cold than was evicted.
+            cold_run_bytes: eviction::cold_run_bytes(last_level_cache).min(evict.max(2 << 20)),
             last_level_cache,
             seed: u64::from(self.seed.unwrap_or_else(|| fastrand::u32(..))),
             counter: TimeStampCounter::detect(),

@@ -4,13 +4,12 @@ use std::str::FromStr;
 
 use foliocopy::{Primitive, Step};
 
-/// The name of a step: `avx2_nt@4096`, `first:avx2:rep_movsb@16384`, `glance:rep_movsb:avx2_nt@0`, `look:rep_movsb:movnti@4096`.
+/// The name of a step: `avx2_nt@4096`, `first:avx2:rep_movsb@16384`, `glance:rep_movsb:avx2_nt@0`.
 pub fn step_name(step: Step) -> String {
     match step {
         Step::Copy { by, distance } => format!("{by}@{distance}"),
         Step::TimeFirstPage { first, rest, burst } => format!("first:{first}:{rest}@{burst}"),
         Step::Glance { near, far, distance } => format!("glance:{near}:{far}@{distance}"),
-        Step::Look { near, far, distance } => format!("look:{near}:{far}@{distance}"),
     }
 }
 
@@ -36,7 +35,6 @@ impl FromStr for StepName {
                 Step::TimeFirstPage { first: primitive(first)?, rest: primitive(rest)?, burst: distance }
             }
             ["glance", near, far] => Step::Glance { near: primitive(near)?, far: primitive(far)?, distance },
-            ["look", near, far] => Step::Look { near: primitive(near)?, far: primitive(far)?, distance },
             _ => return Err(NoStep),
         }))
     }
@@ -54,11 +52,10 @@ mod tests {
             Step::Copy { by: Avx2Nt, distance: 4096 },
             Step::TimeFirstPage { first: Avx2, rest: RepMovsb, burst: 16384 },
             Step::Glance { near: RepMovsb, far: Avx2Nt, distance: 0 },
-            Step::Look { near: RepMovsb, far: Avx2Nt, distance: 4096 },
         ] {
             assert_eq!(step_name(step).parse(), Ok(StepName(step)));
         }
-        for other in ["avx2", "avx2@", "avx2@x", "peek:avx2:avx2_nt@0", "look:avx2@0", "@0", "avx9@0"] {
+        for other in ["avx2", "avx2@", "avx2@x", "peek:avx2:avx2_nt@0", "glance:avx2@0", "@0", "avx9@0"] {
             assert_eq!(other.parse::<StepName>(), Err(NoStep), "{other}");
         }
     }

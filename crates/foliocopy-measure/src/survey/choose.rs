@@ -3,14 +3,12 @@
 //! What is built in stays unless something else is faster for sure, or unless it breaks a rule by which tables are judged. Over the
 //! lengths it is the cheapest way: each band more has to gain a little, so that noise makes no bands.
 
-use foliocopy::{Band, Bands, Limit, Locality, PAGE_SIZE, Policy, Row, Step};
+use foliocopy::{Band, Bands, Limit, Locality, MOST_BANDS, PAGE_SIZE, Policy, Row, Step};
 
 use super::judge::{HOT, KEPT_SHORT, KEPT_WITH_READ, SHORT};
-use super::samples::{Rounds, Samples, State};
+use super::samples::{Rounds, Samples, State, interval};
 use super::steps::{allows, is_past, is_through};
-use crate::statistics::{
-    CONFIDENCE, Interval, geometric_mean_interval, median, median_interval, rounds_needed,
-};
+use crate::statistics::{CONFIDENCE, Interval, geometric_mean_interval, median};
 
 /// What a change of step that is not built in has to gain: a hundredth.
 const CHANGE: f64 = 0.01;
@@ -89,19 +87,17 @@ impl Chooser<'_> {
         self.built_in.step(locality, bytes as usize)
     }
 
-    /// The table, with the choice for each length that was measured. Where it has too many bands, each has to gain more.
+    /// The table, with the choice for each length that was measured.
     fn table(&self, locality: Locality) -> (Bands, Vec<Choice>) {
         let lengths = self.lengths(locality);
         let candidates: Vec<Vec<Candidate>> =
             lengths.iter().map(|bytes| self.candidates(locality, *bytes)).collect();
-        let mut change = CHANGE;
-        loop {
-            let choices = self.choices(locality, &lengths, &candidates, change);
-            if let Some(bands) = self.bands(locality, &choices) {
-                return (bands, choices);
-            }
-            change *= 1.5;
-        }
+        // Limits of what is built in may lie between two lengths, and then there are more bands than changes.
+        let tables = (0..MOST_BANDS).rev().find_map(|changes| {
+            let choices = self.choices(locality, &lengths, &candidates, changes);
+            Some((self.bands(locality, &choices)?, choices))
+        });
+        tables.unwrap_or_else(|| (Bands::always(self.step(locality, u64::MAX >> 1)), Vec::new()))
     }
 
     fn choices(
@@ -109,10 +105,10 @@ impl Chooser<'_> {
         locality: Locality,
         lengths: &[u64],
         candidates: &[Vec<Candidate>],
-        change: f64,
+        changes: usize,
     ) -> Vec<Choice> {
         let is_built_in = |length: usize, step| self.step(locality, lengths[length]) == step;
-        let path = cheapest(candidates, is_built_in, change);
+        let path = cheapest(candidates, is_built_in, changes);
         let choice = |((bytes, candidates), place): ((&u64, &Vec<Candidate>), usize)| {
             let chosen = candidates[place];
             let rival = candidates.iter().filter(|other| other.may_be_faster && other.step != chosen.step);
@@ -160,9 +156,7 @@ impl Chooser<'_> {
             steps.push(built_in);
         }
         let confidence = 1.0 - (1.0 - CONFIDENCE) / steps.len() as f64;
-        let rounds = self.samples.rounds((State::Cold, bytes));
-        let lacking = rounds_needed(steps.len()) as f64 / rounds.max(1) as f64;
-        let candidate = |step| self.candidate(locality, bytes, [step, built_in], confidence, lacking);
+        let candidate = |step| self.candidate(locality, bytes, [step, built_in], confidence);
         steps.into_iter().filter_map(candidate).collect()
     }
 
@@ -172,7 +166,6 @@ impl Chooser<'_> {
         bytes: u64,
         [step, built_in]: [Step; 2],
         confidence: f64,
-        lacking: f64,
     ) -> Option<Candidate> {
         let broken = BROKEN * self.broken_rules(locality, bytes, step, step == built_in) as f64;
         if step == built_in {
@@ -182,15 +175,9 @@ impl Chooser<'_> {
         let states = self.states(locality, bytes).into_iter();
         let gain = geometric_mean_interval(&states.map(ratio).collect::<Option<Vec<_>>>()?)?;
         let slower = -gain.median.ln();
-        let cost = if gain.low > 1.0 && lacking <= 1.0 { slower } else { slower.max(0.0) + UNSURE };
+        let cost = if gain.low > 1.0 { slower } else { slower.max(0.0) + UNSURE };
         let may_be_faster = gain.high > 1.0 && broken == 0.0;
-        Some(Candidate {
-            step,
-            cost: cost + broken,
-            gain,
-            may_be_faster,
-            times: lacking.max(times_to_tell(gain)),
-        })
+        Some(Candidate { step, cost: cost + broken, gain, may_be_faster, times: times_to_tell(gain) })
     }
 
     /// Whether the step may stand in that table at that length.
@@ -213,7 +200,7 @@ impl Chooser<'_> {
             return 0;
         }
         let is_below = |ratios: Option<Vec<f64>>, bound: f64| {
-            let interval = ratios.and_then(|ratios| median_interval(&ratios, CONFIDENCE));
+            let interval = ratios.and_then(|ratios| interval(&ratios, CONFIDENCE));
             interval.is_some_and(|interval| match is_built_in {
                 true => interval.high < bound,
                 false => interval.median < bound,
@@ -280,40 +267,60 @@ fn times_to_tell(ratio: Interval) -> f64 {
     (reach / (ratio.median - 1.0)).powi(2).max(1.0)
 }
 
-/// The place of the candidate for each length, so that all costs and the changes between them, at `change` each, add up to the
-/// least.
+/// The cheapest way to a candidate, and from which one it comes.
+#[derive(Clone, Copy)]
+struct Way {
+    cost: f64,
+    from: usize,
+}
+
+const NO_WAY: Way = Way { cost: f64::INFINITY, from: 0 };
+
+/// The place of the candidate for each length, so that all costs and the changes between them add up to the least, with so many
+/// changes at most.
 fn cheapest(
     candidates: &[Vec<Candidate>],
     is_built_in: impl Fn(usize, Step) -> bool,
-    change: f64,
+    changes: usize,
 ) -> Vec<usize> {
-    // The cost of the cheapest way to each candidate, and where it came from.
-    let mut ways: Vec<Vec<(f64, usize)>> = Vec::new();
+    // For each length, candidate and number of changes.
+    let mut ways: Vec<Vec<Vec<Way>>> = Vec::new();
     for (length, own) in candidates.iter().enumerate() {
-        let way = |candidate: &Candidate| {
-            let Some((before, ways)) =
-                length.checked_sub(1).map(|before| (&candidates[before], &ways[before]))
-            else {
-                return (candidate.cost, 0);
+        let before = length.checked_sub(1).map(|before| (before, &candidates[before], &ways[before]));
+        let to = |candidate: &Candidate| {
+            let mut to = vec![NO_WAY; changes + 1];
+            let Some((before, steps, ways)) = before else {
+                to[0].cost = candidate.cost;
+                return to;
             };
-            let through = before.iter().zip(ways).enumerate().map(|(place, (from, (cost, _)))| {
-                let is_free = from.step == candidate.step
-                    || is_built_in(length - 1, from.step) && is_built_in(length, candidate.step);
-                (cost + candidate.cost + if is_free { 0.0 } else { change }, place)
-            });
-            through.min_by(|(one, _), (other, _)| one.total_cmp(other)).unwrap_or((f64::INFINITY, 0))
+            for (from, (step, ways)) in steps.iter().zip(ways).enumerate() {
+                let is_change = step.step != candidate.step;
+                let is_free = is_built_in(before, step.step) && is_built_in(length, candidate.step);
+                let price = if is_change && !is_free { CHANGE } else { 0.0 };
+                for (used, way) in ways.iter().enumerate().take(changes + usize::from(!is_change)) {
+                    let (cost, place) = (way.cost + candidate.cost + price, used + usize::from(is_change));
+                    if cost < to[place].cost {
+                        to[place] = Way { cost, from };
+                    }
+                }
+            }
+            to
         };
-        ways.push(own.iter().map(way).collect());
+        let all = own.iter().map(to).collect();
+        ways.push(all);
     }
-    let mut path = Vec::new();
-    let cheapest_end = |ways: &Vec<(f64, usize)>| {
-        let ends = ways.iter().enumerate().min_by(|(_, one), (_, other)| one.0.total_cmp(&other.0));
-        ends.map_or(0, |(place, _)| place)
+    let ends = ways.last().into_iter().flatten().enumerate();
+    let ends =
+        ends.flat_map(|(place, ways)| ways.iter().enumerate().map(move |(used, way)| (place, used, way)));
+    let Some((mut place, mut used, _)) = ends.min_by(|one, other| one.2.cost.total_cmp(&other.2.cost)) else {
+        return vec![];
     };
-    let mut place = ways.last().map_or(0, cheapest_end);
-    for ways in ways.iter().rev() {
+    let mut path = vec![place];
+    for length in (1..ways.len()).rev() {
+        let from = ways[length][place][used].from;
+        used -= usize::from(candidates[length - 1][from].step != candidates[length][place].step);
+        place = from;
         path.push(place);
-        place = ways.get(place).map_or(0, |(_, from)| *from);
     }
     path.reverse();
     path

@@ -3,10 +3,10 @@
 
 use foliocopy::{Locality, Policy, Primitive, Step};
 
-use super::samples::{Rounds, Samples, State};
+use super::samples::{Rounds, Samples, State, interval};
 use super::steps::{is_past, is_through};
 use crate::contender::step_name;
-use crate::statistics::{CONFIDENCE, Interval, geometric_mean_interval, median, median_interval};
+use crate::statistics::{CONFIDENCE, Interval, geometric_mean_interval, median};
 
 /// What is as long or shorter may be hot or cold: nothing can tell before it is copied.
 pub(super) const SHORT: u64 = 16 << 10;
@@ -98,7 +98,7 @@ impl Judge<'_> {
         self.less > 0.0
     }
 
-    /// The share of `step` of the best of those that count, if there is any.
+    /// The share of `step` of the best of those that count; of the best through the cache, where nobody does.
     fn share(
         &self,
         at: (State, u64),
@@ -109,14 +109,15 @@ impl Judge<'_> {
             let (state, bytes) = at;
             format!("{} {bytes}: there are no samples of {}", state.name(), step_name(step))
         };
-        let best = self.samples.best(at, counts).ok_or_else(missing)?;
+        let best = self.samples.best(at, counts).or_else(|| self.samples.best(at, is_through));
+        let best = best.ok_or_else(missing)?;
         let share = self.samples.ratio(Rounds::Odd, at, [step, best], CONFIDENCE).ok_or_else(missing)?;
         Ok((share, best))
     }
 
     fn to_kernel(&self, at: (State, u64), step: Step) -> Result<Interval, String> {
         let ratios = self.samples.to_baseline(Rounds::All, at, step);
-        ratios.and_then(|ratios| median_interval(&ratios, CONFIDENCE)).ok_or_else(|| {
+        ratios.and_then(|ratios| interval(&ratios, CONFIDENCE)).ok_or_else(|| {
             let (state, bytes) = at;
             format!("{} {bytes}: there are no samples of {}", state.name(), step_name(step))
         })
@@ -143,8 +144,8 @@ impl Judge<'_> {
                 let names = [step_name(step), "the kernel's copy".to_owned()];
                 if self.is_general() {
                     let hot = self.to_kernel((State::Hot, bytes), step)?;
-                    self.push(format!("{locality} hot"), Some(bytes), names.clone(), hot, 1.0);
-                    self.push(format!("{locality} cold"), Some(bytes), names, kept, 1.0);
+                    self.push(format!("{locality} hot, kernel's"), Some(bytes), names.clone(), hot, 1.0);
+                    self.push(format!("{locality} cold, kernel's"), Some(bytes), names, kept, 1.0);
                     continue;
                 }
                 let (hot, best_hot) = self.share((State::Hot, bytes), step, is_through)?;

@@ -141,7 +141,7 @@ impl Samples {
         confidence: f64,
     ) -> Option<Interval> {
         let ratios = self.paired(at, |steps| Some((of_step(steps, at.0, step)?, of_step(steps, at.0, to)?)));
-        median_interval(&rounds.of(ratios?), confidence)
+        interval(&rounds.of(ratios?), confidence)
     }
 
     /// The speed of one step as a ratio to another's, over all rounds, with its interval at `confidence`.
@@ -164,6 +164,14 @@ impl Samples {
             .max_by(|(_, one), (_, other)| one.total_cmp(other))
             .map(|(step, _)| step)
     }
+}
+
+/// The median with its interval at `confidence`. After too few rounds it may be anywhere.
+pub(super) fn interval(ratios: &[f64], confidence: f64) -> Option<Interval> {
+    let interval = median_interval(ratios, confidence)?;
+    let chance = 1.0 - confidence;
+    let is_enough = 0.5f64.powi(ratios.len() as i32 - 1) <= chance;
+    Some(if is_enough { interval } else { Interval { low: 0.0, high: f64::INFINITY, ..interval } })
 }
 
 /// Those of a step. A probe that was not measured counts as what it comes to in that state, without what it costs.

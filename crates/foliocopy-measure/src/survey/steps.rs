@@ -37,11 +37,8 @@ pub(super) fn probes(nears: &[Primitive], fars: &[Step]) -> Vec<Step> {
     let pairs = nears.iter().flat_map(|near| fars.iter().map(move |far| (*near, *far)));
     pairs
         .filter_map(|(near, far)| match far {
-            Step::Copy { by: far, distance } => Some((near, far, distance)),
+            Step::Copy { by: far, distance } => Some(Step::Glance { near, far, distance }),
             _ => None,
-        })
-        .flat_map(|(near, far, distance)| {
-            [Step::Glance { near, far, distance }, Step::Look { near, far, distance }]
         })
         .collect()
 }

@@ -12,7 +12,7 @@ mod avx2_nt;
 mod avx512;
 #[cfg(not(foliocopy_kernel))]
 mod avx512_nt;
-pub(crate) mod look;
+pub(crate) mod glance;
 mod movdir64b;
 mod movnti;
 mod movq;

@@ -38,7 +38,7 @@ features! {
     AVX512F = 5, "avx512f";
     /// A 64-byte direct store: CPUID 7.0 ECX bit 28.
     MOVDIR64B = 6, "movdir64b";
-    /// The time-stamp counter exists, and RDTSCP with it: CPUID 1 EDX bit 4, 0x8000_0001 EDX bit 27.
+    /// The time-stamp counter exists: CPUID 1 EDX bit 4.
     TSC = 7, "tsc";
     /// The time-stamp counter runs at one rate in every power state: CPUID 0x8000_0007 EDX bit 8.
     CONSTANT_TSC = 8, "constant_tsc";

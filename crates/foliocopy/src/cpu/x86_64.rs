@@ -38,7 +38,6 @@ pub(super) fn detect() -> Cpu {
 
     let structured = leaves.get(7, 0);
     let structured_1 = if structured.eax >= 1 { leaves.get(7, 1).eax } else { 0 };
-    let extended = leaves.get(0x8000_0001, 0);
     let power = leaves.get(0x8000_0007, 0);
     let enabled = if bit(version.ecx, 27) { extended_control_register_0() } else { 0 };
     let avx_enabled = enabled & 0b110 == 0b110;
@@ -51,7 +50,7 @@ pub(super) fn detect() -> Cpu {
         | Features::AVX2.when(bit(structured.ebx, 5) && avx_enabled)
         | Features::AVX512F.when(bit(structured.ebx, 16) && avx512_enabled)
         | Features::MOVDIR64B.when(bit(structured.ecx, 28))
-        | Features::TSC.when(bit(version.edx, 4) && bit(extended.edx, 27))
+        | Features::TSC.when(bit(version.edx, 4))
         | Features::CONSTANT_TSC.when(bit(power.edx, 8))
         | Features::HYPERVISOR.when(bit(version.ecx, 31))
         | Features::ROW;

@@ -47,7 +47,6 @@ pub(crate) const fn function(step: Step) -> Function {
         Step::Copy { by, .. } => by_temporal!(by, through_the_cache, true, else any),
         Step::TimeFirstPage { first, .. } => by_temporal!(first, first_page, true, else any),
         Step::Glance { .. } => glance,
-        Step::Look { .. } => any,
     }
 }
 

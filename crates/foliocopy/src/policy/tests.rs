@@ -24,6 +24,7 @@ const SKYLAKE: Cpu = cpu(Vendor::Intel, 6, 0x55, Features::ERMS.union(REP_GOOD).
 const GRANITE_RAPIDS: Cpu =
     cpu(Vendor::Intel, 6, 0xad, FAST_STRINGS.union(VECTORS).union(Features::MOVDIR64B));
 const UNKNOWN: Cpu = cpu(Vendor::Other, 6, 1, VECTORS.union(ROW_AND_TSC));
+const ALL_FEATURES: Cpu = cpu(Vendor::Amd, 0x1a, 0x02, Features::ALL);
 const ALL: [Cpu; 8] = [ZEN_2, ZEN_3, ZEN_4, ZEN_5, NEWER, SKYLAKE, GRANITE_RAPIDS, UNKNOWN];
 
 /// What is done in a process where the source is near, and where it is far.
@@ -40,10 +41,9 @@ fn built_in_rows_are_valid() {
         {
             let cpu = cpu.without(mask);
             for registers in [Registers::Vector, Registers::GeneralPurpose] {
-                let row = match tuning::measured(&cpu, registers) {
-                    Some((row, _)) => row,
-                    None => tuning::general(&cpu, registers),
-                };
+                let (rows, _) = tuning::measured(&cpu, registers);
+                assert!(rows.iter().all(|row| validate(&ALL_FEATURES, registers, row).is_ok()), "{cpu}");
+                let row = tuning::general(&cpu, registers);
                 let policy =
                     Policy::with_row(cpu, registers, &row).unwrap_or_else(|error| panic!("{cpu}: {error}"));
                 for locality in Locality::ALL {
@@ -179,8 +179,10 @@ fn invalid_rows_are_refused_with_the_reason() {
         refused(&Row { non_temporal: Bands::always(Step::copy(Avx2)), ..row(&[copy(Avx2)]) })
             .starts_with("non_temporal, band 0: avx2 stores through the cache")
     );
-    let look = Step::Look { near: RepMovsb, far: Avx2, distance: 0 };
-    assert!(refused(&Row { auto: Bands::always(look), ..row(&[copy(Avx2)]) }).contains("through the cache"));
+    let glance = Step::Glance { near: RepMovsb, far: Avx2, distance: 0 };
+    assert!(
+        refused(&Row { auto: Bands::always(glance), ..row(&[copy(Avx2)]) }).contains("through the cache")
+    );
     let ahead = Step::Copy { by: Avx2, distance: 1024 };
     assert!(refused(&row(&[Band::rest(ahead)])).contains("can't prefetch 1024 bytes ahead"));
     assert!(refused(&row(&[Band::up_to(4096, Step::copy(Avx2))])).contains("must be unlimited"));

@@ -3,6 +3,8 @@
 use super::PageTimes;
 use crate::primitive::Primitive;
 
+pub(crate) const GLANCE_PREFETCHES: usize = 0;
+
 pub(super) fn is_usable() -> bool {
     false
 }
@@ -11,11 +13,7 @@ pub(crate) unsafe fn glance<const MACHINE_CHECK_SAFE: bool>(_: *const u8, _: usi
     false
 }
 
-pub(crate) unsafe fn look<const MACHINE_CHECK_SAFE: bool>(_: *const u8, _: usize) -> bool {
-    false
-}
-
-pub(crate) unsafe fn look_at<const MACHINE_CHECK_SAFE: bool>(
+pub(crate) unsafe fn glance_at<const MACHINE_CHECK_SAFE: bool>(
     _: usize,
     _: impl Fn(usize) -> *const u8,
 ) -> bool {

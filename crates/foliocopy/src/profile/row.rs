@@ -60,12 +60,6 @@ enum StepText {
         #[serde(default)]
         distance: u32,
     },
-    Look {
-        near: Name,
-        far: Name,
-        #[serde(default)]
-        distance: u32,
-    },
 }
 
 /// A primitive by its name.
@@ -93,7 +87,6 @@ impl From<Step> for StepText {
             Step::Glance { near, far, distance } => {
                 Self::Glance { near: Name(near), far: Name(far), distance }
             }
-            Step::Look { near, far, distance } => Self::Look { near: Name(near), far: Name(far), distance },
         }
     }
 }
@@ -106,7 +99,6 @@ impl From<StepText> for Step {
                 Self::TimeFirstPage { first: first.0, rest: rest.0, burst }
             }
             StepText::Glance { near, far, distance } => Self::Glance { near: near.0, far: far.0, distance },
-            StepText::Look { near, far, distance } => Self::Look { near: near.0, far: far.0, distance },
         }
     }
 }

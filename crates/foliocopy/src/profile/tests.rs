@@ -15,7 +15,7 @@ fn zen_3() -> Cpu {
 }
 
 fn profile() -> Profile {
-    let look = Step::Look { near: RepMovsq, far: Movnti, distance: 512 };
+    let glance = Step::Glance { near: RepMovsq, far: Movnti, distance: 512 };
     Profile {
         version: PROFILE_VERSION,
         program: "foliocopy 0.1.0".into(),
@@ -38,7 +38,7 @@ fn profile() -> Profile {
             non_temporal: Bands::always(Step::Copy { by: Movnti, distance: 512 }),
             auto: Bands::of(&[
                 Band::up_to(124 << 10, Step::copy(RepMovsq)),
-                Band { up_to: Limit::LastLevelCache, step: look },
+                Band { up_to: Limit::LastLevelCache, step: glance },
                 Band::rest(Step::copy(Movnti)),
             ]),
         },

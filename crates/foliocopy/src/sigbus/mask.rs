@@ -1,4 +1,4 @@
-//! Which signals are blocked while ours is handled.
+//! The signals that are blocked while ours is handled.
 
 use core::ffi::c_void;
 use core::ptr;

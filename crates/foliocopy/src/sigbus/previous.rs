@@ -1,4 +1,4 @@
-//! The action that stood before ours, and everything that is not ours goes to it.
+//! The action that stood before ours. Every signal that is not ours goes to it.
 
 use core::ffi::{c_int, c_void};
 use core::mem::{MaybeUninit, transmute};

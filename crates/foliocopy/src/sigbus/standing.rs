@@ -1,4 +1,4 @@
-//! Whether faults come to our handler: put in place once, and looked after without a system call a copy.
+//! Puts the handler in place, and checks that it still stands, without a system call in every copy.
 
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -50,7 +50,7 @@ pub fn is_installed() -> bool {
 ///
 /// # Safety
 ///
-/// It does, from now on, and for as long as copies are made. Otherwise a fault kills the process.
+/// That handler stands from now on, for as long as copies are made. Otherwise a fault kills the process.
 pub unsafe fn handled_by_caller() {
     HANDLED_BY_CALLER.store(true, Ordering::Relaxed);
 }

@@ -20,9 +20,9 @@ const _: () = {
 
 /// The entry of the instruction at `address`.
 ///
-/// A linear search: a thousand entries take about a microsecond, no longer than the signal itself, and
-/// nobody copies fast by faulting. A binary search would need the table sorted, as the kernel sorts its
-/// own at boot: by somebody who runs before the first fault and may write to read-only memory.
+/// A linear search, for the table has about a thousand entries and a signal costs more than that. A binary search would need
+/// a sorted table. The kernel sorts its own at boot; here nothing runs before the first fault that may write to read-only
+/// memory.
 pub(super) fn find(address: usize) -> Option<&'static Entry> {
     table().iter().find(|entry| entry.instruction() == address)
 }

@@ -1,7 +1,7 @@
 //! The general rule, for a CPU of which only vendor, family and features are known: what was good on every measured CPU, and
 //! nothing that can lose much. See docs/tuning-notes.md, "the general rule".
 
-use super::{KIB, MIB, PAGE, Registers};
+use super::{KIB, PAGE, Registers};
 use crate::cpu::{Cpu, Features, Vendor};
 use crate::primitive::Primitive;
 use crate::step::{Band, Bands, Limit, Row, Step};
@@ -41,12 +41,11 @@ pub(crate) const fn general(cpu: &Cpu, registers: Registers) -> Row {
             (true, true) => Bands::of(&[
                 short,
                 Band::up_to(32 * KIB - PAGE, through),
-                Band::up_to(MIB - PAGE, Step::Glance { near: long, far, distance }),
-                Band::rest(Step::Look { near: long, far, distance }),
+                Band::rest(Step::Glance { near: long, far, distance }),
             ]),
             (true, false) => Bands::of(&[
                 Band::up_to(256 * KIB - PAGE, through),
-                Band::rest(Step::Look { near: long, far, distance }),
+                Band::rest(Step::Glance { near: long, far, distance }),
             ]),
             // String instructions avoid the read for ownership there, or nothing is known of them. So only copies that cannot be
             // in the cache go past it.

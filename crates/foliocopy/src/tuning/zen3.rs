@@ -7,7 +7,7 @@ use crate::step::{Band, Bands, Row, Step};
 const FIRST_PAGE: Step = Step::TimeFirstPage { first: Avx2, rest: RepMovsb, burst: 0 };
 const AHEAD: u32 = 1024;
 
-pub(super) const MEASURED: Measured = Measured {
+pub(super) static MEASURED: Measured = Measured {
     name: "Zen 3",
     process: &[Row {
         temporal: Bands::of(&[
@@ -20,15 +20,15 @@ pub(super) const MEASURED: Measured = Measured {
             Band::up_to(4 * KIB, Step::copy(Avx2)),
             Band::up_to(16 * KIB, FIRST_PAGE),
             Band::up_to(256 * KIB - PAGE, Step::copy(RepMovsb)),
-            Band::rest(Step::Look { near: RepMovsb, far: Avx2Nt, distance: AHEAD }),
+            Band::rest(Step::Glance { near: RepMovsb, far: Avx2Nt, distance: AHEAD }),
         ]),
     }],
-    kernel: Row {
+    kernel: &[Row {
         temporal: Bands::always(Step::copy(RepMovsb)),
         non_temporal: Bands::always(Step::Copy { by: Movnti, distance: AHEAD }),
         auto: Bands::of(&[
             Band::up_to(MIB / 4 - PAGE, Step::copy(RepMovsb)),
-            Band::rest(Step::Look { near: RepMovsb, far: Movnti, distance: AHEAD }),
+            Band::rest(Step::Glance { near: RepMovsb, far: Movnti, distance: AHEAD }),
         ]),
-    },
+    }],
 };

@@ -27,17 +27,16 @@ const fn row(by: Primitive, past: Primitive) -> Row {
             Band::up_to(16 * KIB, first_page),
             Band::up_to(64 * KIB - PAGE, Step::copy(RepMovsb)),
             Band::up_to(128 * KIB - PAGE, Step::Glance { near: RepMovsb, far: past, distance: AHEAD }),
-            Band::up_to(256 * KIB - PAGE, Step::Glance { near: RepMovsb, far: past, distance: FAR_AHEAD }),
-            Band::up_to(MIB - PAGE, Step::Look { near: RepMovsb, far: past, distance: FAR_AHEAD }),
-            Band::rest(Step::Look { near: RepMovsb, far: past, distance: 0 }),
+            Band::up_to(MIB - PAGE, Step::Glance { near: RepMovsb, far: past, distance: FAR_AHEAD }),
+            Band::rest(Step::Glance { near: RepMovsb, far: past, distance: 0 }),
         ]),
     }
 }
 
-pub(super) const MEASURED: Measured = Measured {
+pub(super) static MEASURED: Measured = Measured {
     name: "Zen 5",
     process: &[row(Avx512, Avx512Nt), row(Avx2, Avx2Nt)],
-    kernel: Row {
+    kernel: &[Row {
         temporal: Bands::always(Step::copy(RepMovsb)),
         non_temporal: Bands::of(&[
             Band::up_to(128 * KIB - PAGE, Step::Copy { by: Movnti, distance: AHEAD }),
@@ -45,7 +44,7 @@ pub(super) const MEASURED: Measured = Measured {
         ]),
         auto: Bands::of(&[
             Band::up_to(256 * KIB - PAGE, Step::copy(RepMovsb)),
-            Band::rest(Step::Look { near: RepMovsb, far: Movnti, distance: FAR_AHEAD }),
+            Band::rest(Step::Glance { near: RepMovsb, far: Movnti, distance: FAR_AHEAD }),
         ]),
-    },
+    }],
 };

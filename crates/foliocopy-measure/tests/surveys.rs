@@ -1,0 +1,55 @@
+//! Every built-in table is judged by every survey that is kept in results/surveys: the samples are fixed, so that a change of a
+//! table or of the general rule is judged on each CPU that was ever surveyed, and on any machine with the same verdict.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use foliocopy::{Cpu, Features, Policy, Registers};
+use foliocopy_measure::environment::described;
+use foliocopy_measure::result;
+use foliocopy_measure::survey::{Samples, Share, judge};
+
+fn surveys() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../results/surveys");
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let mut files: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|extension| extension == "json")).collect();
+    files.sort();
+    files
+}
+
+fn shares(samples: &Samples, cpu: Cpu) -> Result<(String, Vec<Share>), String> {
+    let [process, kernel] =
+        [Registers::Vector, Registers::GeneralPurpose].map(|registers| Policy::new(cpu, registers));
+    Ok((process.source().to_string(), judge(samples, &process, &kernel)?))
+}
+
+#[test]
+fn every_table_has_its_share_of_the_best_on_every_cpu_that_was_surveyed() {
+    let files = surveys();
+    if files.is_empty() {
+        println!("not judged: results/surveys holds no survey");
+    }
+    let mut missed = String::new();
+    for file in files {
+        let results = result::read(&file).unwrap();
+        let samples = Samples::of(&results.cells);
+        let cpu = described(&results.environment.cpu);
+        for cpu in [cpu, cpu.without(Features::ROW)] {
+            let name = file.file_name().unwrap().display();
+            let (source, shares) = shares(&samples, cpu).unwrap_or_else(|error| panic!("{name}: {error}"));
+            for Share { what, bytes, step, best, share, bound } in
+                shares.iter().filter(|share| share.is_missed())
+            {
+                let bytes = bytes.map_or(String::new(), |bytes| format!(" {}K", bytes >> 10));
+                let _ = writeln!(
+                    missed,
+                    "{name}, {source}: {what}{bytes}: {step} has {:.2} [{:.2}, {:.2}] of {best}, and not {bound:.2}",
+                    share.median, share.low, share.high
+                );
+            }
+        }
+    }
+    assert!(missed.is_empty(), "\n{missed}");
+}

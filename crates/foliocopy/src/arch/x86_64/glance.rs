@@ -1,0 +1,106 @@
+//! The latency of two loads, by the time-stamp counter.
+
+use core::arch::asm;
+
+use crate::extable::{Recovery, may_fault};
+
+/// How much of a source a glance prefetches, in bytes: while it waits for memory, that has nothing else to do.
+pub(crate) const PREFETCHES: usize = 4096;
+
+/// Loads the words at two addresses, at once, and answers the cycles of the time-stamp counter until both had arrived;
+/// nothing where a load faulted. Prefetches the first [`PREFETCHES`] bytes from `start` on meanwhile.
+///
+/// No fence waits for the loads, since a short copy would pay for it. Dependent instructions fill the scheduler instead, so
+/// the second RDTSC cannot issue before the loads complete. Whoever calibrates sees whether that works on his CPU. No store is
+/// waited for, so the place of the destination does not matter. See docs/tuning-notes.md, "glances".
+///
+/// # Safety
+///
+/// The addresses are readable, or with `MACHINE_CHECK_SAFE` their faults are caught and `recovery` points to what the
+/// handler fills in. What is prefetched belongs to the same source. The counter may be read.
+#[inline(always)]
+pub(crate) unsafe fn glance<const MACHINE_CHECK_SAFE: bool>(
+    [one, other]: [*const u8; 2],
+    start: *const u8,
+    recovery: *mut Recovery,
+) -> Option<u32> {
+    let (cycles, faulted): (u32, u32);
+    // SAFETY: the loads read memory that is readable, or land. `rdx` is the recovery while they run.
+    unsafe {
+        asm!(
+            "mov r8, rdx",
+            "rdtsc",
+            "mov r9d, eax",
+            "mov rdx, r8",
+            may_fault!("mov r10, [{one}]", "2f"),
+            may_fault!("or r10, [{other}]", "2f"),
+            "mov rdx, {start}",
+            "mov r11d, {turns}",
+            "3:",
+            ".irp line, 0, 1, 2, 3, 4, 5, 6, 7",
+            "prefetcht0 [rdx + 64 * \\line]",
+            ".endr",
+            "add rdx, 512",
+            "dec r11d",
+            "jnz 3b",
+            "mov eax, r10d",
+            ".rept 104",
+            "test eax, eax",
+            ".endr",
+            "rdtsc",
+            "sub eax, r9d",
+            "mov r9d, eax",
+            "xor eax, eax",
+            "2:",
+            machine_check_safe = const MACHINE_CHECK_SAFE as u32,
+            turns = const PREFETCHES / 512,
+            one = in(reg) one,
+            other = in(reg) other,
+            start = in(reg) start,
+            inout("rdx") recovery => _,
+            out("eax") faulted,
+            out("r8") _, out("r9d") cycles, out("r10") _, out("r11") _,
+            options(nostack),
+        );
+    }
+    if MACHINE_CHECK_SAFE && faulted != 0 { None } else { Some(cycles) }
+}
+
+/// Asks for the lines of a range, without waiting for them. `bytes` is a multiple of 64.
+///
+/// # Safety
+///
+/// The range is within one object: a prefetch can't fault, but nothing of others is to be touched.
+#[inline]
+pub(crate) unsafe fn prefetch(start: *const u8, bytes: usize) {
+    for offset in (0..bytes).step_by(64) {
+        let line = start.wrapping_add(offset);
+        // SAFETY: a prefetch reads nothing that a program could see.
+        unsafe { asm!("prefetchnta [{}]", in(reg) line, options(nostack, preserves_flags, readonly)) };
+    }
+}
+
+/// Throws the lines of a range out of every cache. CLFLUSH is part of every x86-64.
+///
+/// # Safety
+///
+/// The range is readable, and starts with a line.
+pub(crate) unsafe fn flush(start: *const u8, bytes: usize) {
+    for offset in (0..bytes).step_by(64) {
+        let line = start.wrapping_add(offset);
+        // SAFETY: flushing a line that can be read changes nothing that a program could see.
+        unsafe { asm!("clflush [{}]", in(reg) line, options(nostack, preserves_flags)) };
+    }
+    // SAFETY: waits for the flushes, and touches no register.
+    unsafe { asm!("mfence", options(nostack, preserves_flags)) };
+}
+
+/// The time-stamp counter, read whenever the CPU gets to it.
+#[inline(always)]
+pub(crate) fn time_stamp() -> u32 {
+    let low: u32;
+    // SAFETY: callers read the counter only where they know it to be allowed. Not `nomem`, so that the compiler
+    // leaves it between the copies it stands between.
+    unsafe { asm!("rdtsc", out("eax") low, out("edx") _, options(nostack, preserves_flags)) };
+    low
+}
