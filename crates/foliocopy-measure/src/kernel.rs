@@ -351,7 +351,7 @@ mod tests {
     fn the_modules_tables_are_read() {
         let text = "temporal, any length: rep_movsb (measured on such a CPU)\n\
                     non_temporal, up to 61440 bytes: movnti, prefetching 1024 bytes ahead (measured on such a CPU)\n\
-                    non_temporal, any length: look at the source: in a cache movq; in memory movnti (asked for by name)\n";
+                    non_temporal, any length: glance at the source: in a cache movq; in memory movnti (asked for by name)\n";
         let tables = tables(text);
         let band = |locality: &str, up_to, step: &str| PolicyBand {
             locality: locality.into(),
