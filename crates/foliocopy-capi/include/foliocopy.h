@@ -52,7 +52,7 @@ enum foliocopy_locality {
    */
   FOLIOCOPY_LOCALITY_NON_TEMPORAL = 1,
   /**
-   * Decided by a look at the source.
+   * Past it if the source is in memory and the length makes that worth it; in the cache otherwise.
    */
   FOLIOCOPY_LOCALITY_AUTO = 2,
 };
