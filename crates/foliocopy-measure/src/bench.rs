@@ -362,8 +362,8 @@ mod tests {
         let outcome = plan.run(&mut Watcher { rounds: 0, stop_after: 3 }).unwrap();
         assert!(!outcome.complete);
         let rounds: Vec<usize> = outcome.cells.iter().map(|cell| cell.samples_gbps.len()).collect();
-        // After two turns of the first case and one of the second, of two rounds each.
-        assert_eq!(rounds, [4, 4, 2, 2]);
+        // After three turns of two rounds each, the third of whichever case had taken less time.
+        assert!([[4, 4, 2, 2], [2, 2, 4, 4]].contains(&rounds[..].try_into().unwrap()), "{rounds:?}");
         let outcome = plan.run(&mut Watcher { rounds: 0, stop_after: 0 }).unwrap();
         assert!(!outcome.complete && outcome.cells.is_empty());
     }
