@@ -102,7 +102,7 @@ impl<'a> Figures<'a> {
             // One axis for all panels of a machine: a small gain beside a large one must look small.
             let cells = self.panels_of(panel.machine).flat_map(|panel| &panel.cells);
             let range = Range::of(cells.filter_map(|cell| Some(cell.ratio_to_baseline?.corrected())));
-            let subtitle = "median ratio within a round and its interval, at 99 % for all cells together; right is better".into();
+            let subtitle = "paired median ratio, 99 % interval (all cells); right is better".into();
             bars::draw(title, subtitle, baseline, &groups, range, &self.looks)
         })
     }
