@@ -109,7 +109,7 @@ fn recovered(guest: &Guest) -> Result<()> {
     let copied = foliocopy.copy_poisoned(guest, 9, looked_at)?;
     let checks = copied.machine_checks;
     if checks == 1 {
-        guest.note("not tested: a look that is hit: the emulator's counter can't tell cached lines from others, so none is made")?;
+        guest.note("not tested: a glance that is hit: the emulator's counter can't tell cached lines from others, so none is made")?;
     }
     ensure!(matches!(checks, 1 | 2), "{checks} machine checks in a look and a copy");
     is_stopped_at(looked_at, checks, copied).context("a line that is looked at")?;
