@@ -57,7 +57,11 @@ fn writes_a_profile_that_programs_follow() {
         .code(0)
         .stdout(contains("share of the best").and(contains("non_temporal cold")))
         .stdout(contains("in a process: as built in").and(contains("in a kernel: as built in")))
-        .stdout(contains("are undecided").and(contains("goes by it from now on")))
+        .stdout(
+            contains("undecided: process.auto: whether ")
+                .and(contains("try --time 1s"))
+                .and(contains("goes by it from now on")),
+        )
         .stdout(contains('\u{1b}').not())
         .stderr(contains('\r').not());
     let profile = Profile::read(&usual(&home)).unwrap();
