@@ -110,6 +110,8 @@ fn auto_goes_past_the_cache_where_the_source_is_in_memory() {
         (ZEN_3, 128 * KIB, (RepMovsb, RepMovsb)),
         (ZEN_3, 256 * KIB, (RepMovsb, Avx2Nt)),
         (ZEN_4, 64 * KIB, (RepMovsb, Avx2Nt)),
+        (ZEN_4, 32 * KIB, (RepMovsb, Avx2Nt)),
+        (ZEN_4.without(Features::ROW), 32 * KIB, (RepMovsb, RepMovsb)),
         (ZEN_4.without(Features::ROW), 64 * KIB, (RepMovsb, Avx2Nt)),
         (ZEN_4, 64 * MIB, (RepMovsb, Avx2Nt)),
         (ZEN_5, 16 * KIB, (RepMovsb, RepMovsb)),

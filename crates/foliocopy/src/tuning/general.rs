@@ -40,7 +40,7 @@ pub(crate) const fn general(cpu: &Cpu, registers: Registers) -> Row {
         auto: match (amd && cpu.has(Features::ERMS), has_vectors) {
             (true, true) => Bands::of(&[
                 short,
-                Band::up_to(32 * KIB - PAGE, through),
+                Band::up_to(64 * KIB - PAGE, through),
                 Band::rest(Step::Glance { near: long, far, distance }),
             ]),
             (true, false) => Bands::of(&[
