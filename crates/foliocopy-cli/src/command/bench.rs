@@ -291,7 +291,9 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Some(_) => against::table(results),
         None => table::tables(results, printer.width()),
     })?;
-    printer.aside(&probes::text(results))?;
+    if args.against.is_none() {
+        printer.aside(&probes::text(results))?;
+    }
     let verdict = Verdict::of(results, judged);
     printer.result(&verdict_text(results, verdict.as_ref()))?;
     printer.warn(&after)?;

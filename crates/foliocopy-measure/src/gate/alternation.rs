@@ -197,5 +197,7 @@ impl Alternation {
 /// The copies of `contender`, with the median as the one sample.
 fn find(results: &Results, contender: &str) -> Option<Cell> {
     let cell = results.cells.iter().find(|cell| cell.contender == contender)?;
-    Some(Cell { samples_gbps: vec![cell.median_gbps], latency_cycles: Vec::new(), ..cell.clone() })
+    let samples_gbps = vec![cell.median_gbps];
+    // Of one short run neither says anything.
+    Some(Cell { samples_gbps, latency_cycles: Vec::new(), probed: None, ..cell.clone() })
 }

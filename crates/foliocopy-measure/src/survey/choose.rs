@@ -6,7 +6,7 @@
 use foliocopy::{Band, Bands, Limit, Locality, MOST_BANDS, PAGE_SIZE, Policy, Row, Step};
 
 use super::judge::{HOT, KEPT_SHORT, KEPT_WITH_READ, SHORT};
-use super::samples::{Rounds, Samples, State, interval};
+use super::samples::{Rounds, Samples, State, interval, least_rounds};
 use super::steps::{allows, is_past, is_through};
 use crate::statistics::{CONFIDENCE, Interval, geometric_mean_interval, median};
 
@@ -169,15 +169,20 @@ impl Chooser<'_> {
     ) -> Option<Candidate> {
         let broken = BROKEN * self.broken_rules(locality, bytes, step, step == built_in) as f64;
         if step == built_in {
-            return Some(Candidate { step, cost: broken, gain: EVEN, may_be_faster: true, times: 1.0 });
+            return Some(Candidate { step, cost: broken, gain: EVEN, may_be_faster: false, times: 1.0 });
         }
         let ratio = |state| self.samples.ratio(Rounds::All, (state, bytes), [step, built_in], confidence);
-        let states = self.states(locality, bytes).into_iter();
-        let gain = geometric_mean_interval(&states.map(ratio).collect::<Option<Vec<_>>>()?)?;
+        let states = self.states(locality, bytes);
+        let rounds = states.iter().map(|state| self.samples.rounds((*state, bytes))).min()?;
+        let gain = geometric_mean_interval(&states.into_iter().map(ratio).collect::<Option<Vec<_>>>()?)?;
         let slower = -gain.median.ln();
         let cost = if gain.low > 1.0 { slower } else { slower.max(0.0) + UNSURE };
         let may_be_faster = gain.high > 1.0 && broken == 0.0;
-        Some(Candidate { step, cost: cost + broken, gain, may_be_faster, times: times_to_tell(gain) })
+        let times = match gain.high.is_finite() {
+            true => times_to_tell(gain),
+            false => least_rounds(confidence) as f64 / rounds.max(1) as f64,
+        };
+        Some(Candidate { step, cost: cost + broken, gain, may_be_faster, times })
     }
 
     /// Whether the step may stand in that table at that length.

@@ -166,12 +166,19 @@ impl Samples {
     }
 }
 
+/// How many rounds an interval at `confidence` takes at least: all of them lie on one side of the truth once in 2^(rounds - 1).
+pub(super) fn least_rounds(confidence: f64) -> usize {
+    1 + (-(1.0 - confidence).log2()).ceil() as usize
+}
+
 /// The median with its interval at `confidence`. After too few rounds it may be anywhere.
 pub(super) fn interval(ratios: &[f64], confidence: f64) -> Option<Interval> {
     let interval = median_interval(ratios, confidence)?;
-    let chance = 1.0 - confidence;
-    let is_enough = 0.5f64.powi(ratios.len() as i32 - 1) <= chance;
-    Some(if is_enough { interval } else { Interval { low: 0.0, high: f64::INFINITY, ..interval } })
+    Some(if ratios.len() >= least_rounds(confidence) {
+        interval
+    } else {
+        Interval { low: 0.0, high: f64::INFINITY, ..interval }
+    })
 }
 
 /// Those of a step. A probe that was not measured counts as what it comes to in that state, without what it costs.
