@@ -85,7 +85,7 @@ fn run(noise: Noise, seed: u64, most: usize, width: f64, speed_up: impl Fn(usize
 
 /// Results without cells, of which `old` is the baseline.
 fn empty() -> Results {
-    let text = include_bytes!("../../foliocopy-cli/tests/fixtures/schema-1.json");
+    let text = include_bytes!("fixtures/schema-1.json");
     let mut results = result::read_from(text, "schema-1.json".as_ref()).unwrap();
     results.cells.clear();
     results.parameters.baseline = "old".into();
