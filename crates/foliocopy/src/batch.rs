@@ -176,14 +176,14 @@ unsafe fn settle<const MACHINE_CHECK_SAFE: bool>(
         Step::Copy { by, .. } => by.is_non_temporal(),
         Step::TimeFirstPage { .. } => false,
         Step::Glance { .. } => {
-            let line = |index: usize| {
+            let source = |index: usize| {
                 // Spread over the batch, however many are asked for.
                 let pair = batch.get((index * 0x9e37 + batch.len() / 8) % batch.len().max(1));
                 pair.map_or(ptr::null(), |pair| pair.src.cast())
             };
             let all_have_pages = batch.iter().all(|pair| pair.nr_pages != 0);
-            // SAFETY: each line starts a source that has a page.
-            all_have_pages && unsafe { probe::glance_at::<MACHINE_CHECK_SAFE>(bytes, line) }
+            // SAFETY: each source has a page.
+            all_have_pages && unsafe { probe::glance_at::<MACHINE_CHECK_SAFE>(bytes, source(0), source) }
         }
     };
     if past_the_cache { Locality::NonTemporal } else { Locality::Temporal }

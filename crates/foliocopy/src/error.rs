@@ -162,6 +162,8 @@ pub enum RowProblem {
     },
     /// The primitive has no place there: through the cache in a table for copies past it, or the other way round.
     Cache(Primitive),
+    /// The step reads the time-stamp counter, which the CPU lacks, or which tells nothing here.
+    NoCounter,
     /// The primitive's vector registers belong to processes.
     Registers(Primitive),
     /// The CPU lacks what the primitive needs.
@@ -195,6 +197,9 @@ impl fmt::Display for RowError {
                 let through = if primitive.is_non_temporal() { "past" } else { "through" };
                 write!(formatter, "{primitive} stores {through} the cache, which has no place there")
             }
+            RowProblem::NoCounter => formatter.write_str(
+                "it reads the time-stamp counter, which tells nothing on this CPU: a copy does not",
+            ),
             RowProblem::Registers(primitive) => {
                 write!(formatter, "the vector registers of {primitive} belong to processes")
             }

@@ -146,14 +146,9 @@ pub(crate) unsafe fn settle<const MACHINE_CHECK_SAFE: bool>(
     src: *const u8,
     bytes: usize,
 ) -> Step {
+    let glances = matches!(step, Step::Glance { .. }) && bytes != 0;
     // SAFETY: this function's contract.
-    let in_memory = unsafe {
-        match step {
-            Step::Copy { .. } | Step::TimeFirstPage { .. } => false,
-            _ if bytes == 0 => false,
-            Step::Glance { .. } => probe::glance::<MACHINE_CHECK_SAFE>(src, bytes),
-        }
-    };
+    let in_memory = glances && unsafe { probe::glance::<MACHINE_CHECK_SAFE>(src, bytes) };
     if in_memory { step.far() } else { step.near() }
 }
 

@@ -10,7 +10,7 @@ use crate::execute::{self, DEFAULT_CHUNK_BYTES};
 use crate::extable::Fault;
 use crate::locality::Locality;
 use crate::page::{PAGE_SHIFT, PAGE_SIZE, Page};
-use crate::policy::{Explanation, Policy};
+use crate::policy::{Policy, Source};
 use crate::step::Step;
 
 /// A frame of memory, the size of a page: what `struct page` is in the kernel.
@@ -281,7 +281,8 @@ pub fn explain_mc<P: Platform>(platform: &P, to: PageFrame, nr_pages: u64) -> Mc
         false => (platform.locality(to), bytes(nr_pages)),
     };
     McExplanation {
-        explanation: platform.policy().explain(locality, bytes),
+        step: platform.policy().step(locality, bytes),
+        source: platform.policy().source(),
         page_by_page: page_by_page::<P>(),
         recovers: P::RECOVERS_FROM_MACHINE_CHECKS,
     }
@@ -290,7 +291,8 @@ pub fn explain_mc<P: Platform>(platform: &P, to: PageFrame, nr_pages: u64) -> Mc
 /// How a machine-check-safe copy of pages is made and why, to be printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct McExplanation {
-    explanation: Explanation,
+    step: Step,
+    source: Source,
     page_by_page: bool,
     recovers: bool,
 }
@@ -298,7 +300,7 @@ pub struct McExplanation {
 impl McExplanation {
     /// Whether a machine check is survived: the platform can, and so can the primitive.
     pub fn is_machine_check_safe(&self) -> bool {
-        self.recovers && machine_check_safe(self.explanation.step()).is_ok()
+        self.recovers && machine_check_safe(self.step).is_ok()
     }
 }
 
@@ -307,7 +309,7 @@ impl fmt::Display for McExplanation {
         if self.page_by_page {
             formatter.write_str("page by page, ")?;
         }
-        write!(formatter, "{}; ", self.explanation)?;
+        write!(formatter, "{} ({}); ", self.step, self.source)?;
         formatter.write_str(match (self.recovers, self.is_machine_check_safe()) {
             (_, true) => "machine-check safe",
             (true, false) => "refused, since it is not machine-check safe",

@@ -120,7 +120,7 @@ pub use options::CopyOptions;
 pub use page::{PAGE_SHIFT, PAGE_SIZE, Page, PageRange, PageRangeMut};
 pub use pages::{copy_pages, copy_pages_raw};
 pub use pair::FolioPair;
-pub use policy::{Explanation, Policy, Source};
+pub use policy::{Policy, Source};
 pub use primitive::Primitive;
 pub use step::{Band, Bands, Limit, MOST_BANDS, Row, Step};
 pub use tuning::Registers;

@@ -10,7 +10,7 @@ use crate::execute::{Function, function};
 use crate::locality::Locality;
 use crate::page::PAGE_SIZE;
 use crate::primitive::Primitive;
-use crate::step::{Bands, Limit, MOST_BANDS, Row, Step};
+use crate::step::{Band, Bands, Limit, MOST_BANDS, Row, Step};
 use crate::tuning::{self, Registers};
 
 /// A band of a policy: its limit in bytes, its step, and the function that runs it in a process.
@@ -37,7 +37,7 @@ impl Settled {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Source {
-    /// It was measured on this microarchitecture, which is the CPU's, or the newest of its vendor.
+    /// It was measured, on the CPU that the text names: one like this, or the newest of its vendor.
     Measured(&'static str),
     /// The general rule: the CPU was never measured.
     General,
@@ -50,10 +50,10 @@ pub enum Source {
 }
 
 impl Source {
-    /// In a few words: what a kernel logs, which can't use `Display`.
+    /// In a few words.
     pub const fn text(self) -> &'static str {
         match self {
-            Self::Measured(_) => "measured on such a CPU",
+            Self::Measured(text) => text,
             Self::General => "the general rule, for this CPU was never measured",
             Self::Profile => "a profile of this CPU",
             Self::Row => "a row of the program's own",
@@ -64,10 +64,7 @@ impl Source {
 
 impl fmt::Display for Source {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Measured(name) => write!(formatter, "measured on {name}"),
-            _ => formatter.write_str(self.text()),
-        }
+        formatter.write_str(self.text())
     }
 }
 
@@ -80,16 +77,15 @@ impl fmt::Display for Source {
 ///
 /// # Invariants
 ///
-/// In each table the limits ascend and the last is `usize::MAX`. The CPU has what each step's primitives require, and the
-/// time-stamp counter where a step reads it.
+/// In each table the last limit is `usize::MAX`. The CPU has what each step's primitives require, and the time-stamp counter
+/// where a step reads it.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     cpu: Cpu,
     registers: Registers,
     source: Source,
     refusal: Option<CopyError>,
-    /// One band more than a row has: a probe without a counter becomes two.
-    tables: [[Settled; MOST_BANDS + 1]; 3],
+    tables: [[Settled; MOST_BANDS]; 3],
 }
 
 impl Policy {
@@ -133,7 +129,7 @@ impl Policy {
     const fn of(cpu: Cpu, registers: Registers, source: Source, row: &Row) -> Self {
         let refusal = if cpu.is_host() { None } else { Some(CopyError::ForeignCpu) };
         let tables = [settle(&row.temporal, &cpu), settle(&row.non_temporal, &cpu), settle(&row.auto, &cpu)];
-        // INVARIANT: the row was validated, and without a counter its probes are settled.
+        // INVARIANT: the row was validated.
         Self { cpu, registers, source, refusal, tables }
     }
 
@@ -233,182 +229,89 @@ impl Policy {
     }
 
     /// How `bytes` bytes are copied, and why, to be printed.
-    pub fn explain(&self, locality: Locality, bytes: usize) -> Explanation {
-        Explanation { step: self.step(locality, bytes), source: self.source }
+    pub fn explain(&self, locality: Locality, bytes: usize) -> impl fmt::Display + use<> {
+        let (step, source) = (self.step(locality, bytes), self.source);
+        fmt::from_fn(move |formatter| write!(formatter, "{step} ({source})"))
     }
 }
 
-/// Two policies are equal if they decide alike for the same CPU.
-impl PartialEq for Policy {
-    fn eq(&self, other: &Self) -> bool {
-        let decisions = |policy: &Self| (policy.cpu, policy.registers, policy.source, policy.refusal);
-        decisions(self) == decisions(other)
-            && Locality::ALL.iter().all(|locality| self.bands(*locality).eq(other.bands(*locality)))
-    }
-}
-
-impl Eq for Policy {}
-
-/// A step and the source of its table, to be printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Explanation {
-    step: Step,
-    source: Source,
-}
-
-impl Explanation {
-    /// The step.
-    pub const fn step(&self) -> Step {
-        self.step
-    }
-
-    /// Where the table comes from.
-    pub const fn source(&self) -> Source {
-        self.source
-    }
-}
-
-impl fmt::Display for Explanation {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} ({})", self.step, self.source)
-    }
-}
-
-/// A table of one locality with its limits in bytes. Without a counter a probe becomes two bands: what exceeds the last-level
-/// cache can't be in it.
-const fn settle(bands: &Bands, cpu: &Cpu) -> [Settled; MOST_BANDS + 1] {
-    let mut table = [Settled::new(usize::MAX, bands.last().step.near()); MOST_BANDS + 1];
-    let last_level = cpu.caches().l3 / PAGE_SIZE * PAGE_SIZE;
-    let (mut index, mut done, mut rest) = (0, 0, bands.as_slice());
+/// A table of one locality with its limits in bytes.
+const fn settle(bands: &Bands, cpu: &Cpu) -> [Settled; MOST_BANDS] {
+    let mut table = [Settled::new(usize::MAX, bands.last().step); MOST_BANDS];
+    let (mut index, mut rest) = (0, bands.as_slice());
     while let [band, others @ ..] = rest {
+        if index < table.len() {
+            table[index] = Settled::new(band.up_to.bytes(cpu), band.step);
+        }
+        index += 1;
         rest = others;
-        let up_to = match band.up_to {
-            Limit::Bytes(bytes) => bytes,
-            Limit::LastLevelCache => last_level,
-            Limit::Unlimited => usize::MAX,
-        };
-        if up_to <= done || index >= table.len() {
-            continue;
-        }
-        let blind = band.step.is_probe() && !cpu.has(Features::TSC);
-        let exceeds = last_level != 0 && up_to > last_level;
-        if blind && exceeds && done < last_level && index + 1 < table.len() {
-            table[index] = Settled::new(last_level, band.step.near());
-            index += 1;
-        }
-        table[index] = Settled::new(
-            up_to,
-            match blind {
-                false => band.step,
-                true if exceeds => band.step.far(),
-                true => band.step.near(),
-            },
-        );
-        index += 1;
-        done = up_to;
-    }
-    while index < table.len() && index != 0 {
-        table[index] = table[index - 1];
-        index += 1;
     }
     table
 }
 
 /// Whether a CPU could follow the row.
 const fn validate(cpu: &Cpu, registers: Registers, row: &Row) -> Result<(), RowError> {
-    let mut index = 0;
-    while index < Locality::ALL.len() {
-        let locality = Locality::ALL[index];
-        if let Err((band, problem)) = validate_bands(cpu, registers, locality, row.bands(locality)) {
-            return Err(RowError { locality, band, problem });
-        }
-        index += 1;
-    }
-    Ok(())
-}
-
-const fn validate_bands(
-    cpu: &Cpu,
-    registers: Registers,
-    locality: Locality,
-    bands: &Bands,
-) -> Result<(), (usize, RowProblem)> {
-    let bands = bands.as_slice();
-    let (mut index, mut done) = (0, 0);
-    while index < bands.len() {
-        let is_last = index + 1 == bands.len();
-        match (is_last, bands[index].up_to) {
-            (true, Limit::Unlimited) => {}
-            (true, _) => return Err((index, RowProblem::Limited)),
-            (false, Limit::Bytes(bytes)) => {
-                if !bytes.is_multiple_of(PAGE_SIZE) || bytes == 0 {
-                    return Err((index, RowProblem::NoPages(bytes)));
+    let mut localities = Locality::ALL;
+    while let [locality, others @ ..] = localities {
+        localities = others;
+        let (mut band, mut before, mut rest) = (0, 0, row.bands(*locality).as_slice());
+        while let [Band { up_to, step }, others @ ..] = rest {
+            rest = others;
+            let problem = match *up_to {
+                Limit::Unlimited if !rest.is_empty() => Some(RowProblem::Unreachable),
+                Limit::Bytes(_) | Limit::LastLevelCache if rest.is_empty() => Some(RowProblem::Limited),
+                Limit::Bytes(bytes) if bytes == 0 || !bytes.is_multiple_of(PAGE_SIZE) => {
+                    Some(RowProblem::NoPages(bytes))
                 }
-                if bytes <= done {
-                    return Err((index, RowProblem::NotAscending { up_to: bytes, before: done }));
-                }
-                done = bytes;
+                Limit::Bytes(up_to) if up_to <= before => Some(RowProblem::NotAscending { up_to, before }),
+                _ => problem_of(cpu, registers, *locality, *step),
+            };
+            if let Some(problem) = problem {
+                return Err(RowError { locality: *locality, band, problem });
             }
-            (false, Limit::LastLevelCache) => {}
-            (false, Limit::Unlimited) => return Err((index, RowProblem::Unreachable)),
+            if let Limit::Bytes(bytes) = *up_to {
+                before = bytes;
+            }
+            band += 1;
         }
-        if let Some(problem) = problem_of(cpu, registers, locality, bands[index].step) {
-            return Err((index, problem));
-        }
-        index += 1;
     }
     Ok(())
 }
 
 /// What keeps a CPU from following the step.
 const fn problem_of(cpu: &Cpu, registers: Registers, locality: Locality, step: Step) -> Option<RowProblem> {
-    let [one, other] = step.primitives();
-    let mut rest: &[Primitive] = &[one, other];
-    while let [by, others @ ..] = rest {
-        if !registers.allow(*by) {
-            return Some(RowProblem::Registers(*by));
+    if step.is_probe() && !cpu.has(Features::TSC) {
+        return Some(RowProblem::NoCounter);
+    }
+    // A primitive, how far ahead it prefetches, and whether it is to go past the cache.
+    let parts = match step {
+        Step::Copy { by, distance } => [(by, distance, by.is_non_temporal()); 2],
+        Step::TimeFirstPage { rest, burst, .. } if burst > 64 << 10 || !burst.is_multiple_of(64) => {
+            return Some(RowProblem::Distance { primitive: rest, distance: burst });
         }
-        if !by.is_available(cpu) {
-            return Some(RowProblem::Unavailable { primitive: *by, missing: by.missing(cpu) });
+        Step::TimeFirstPage { first, rest, .. } => [(first, 0, false), (rest, 0, false)],
+        Step::Glance { near, far, distance } => [(near, 0, false), (far, distance, true)],
+    };
+    let mut rest: &[_] = &parts;
+    while let [(primitive, distance, past), others @ ..] = rest {
+        let (primitive, distance, past) = (*primitive, *distance, *past);
+        let has_place = match locality {
+            Locality::Auto => true,
+            Locality::Temporal => !past,
+            Locality::NonTemporal => past || matches!(primitive, Primitive::Portable),
+        };
+        if !registers.allow(primitive) {
+            return Some(RowProblem::Registers(primitive));
+        } else if !primitive.is_available(cpu) {
+            return Some(RowProblem::Unavailable { primitive, missing: primitive.missing(cpu) });
+        } else if !primitive.prefetches(distance) {
+            return Some(RowProblem::Distance { primitive, distance });
+        } else if primitive.is_non_temporal() != past || !has_place {
+            return Some(RowProblem::Cache(primitive));
         }
         rest = others;
     }
-    // Near copies go through the cache, far copies past it.
-    let past_allowed = !matches!(locality, Locality::Temporal);
-    let through_allowed = !matches!(locality, Locality::NonTemporal);
-    let (near, far) = match step {
-        Step::Copy { by, distance } => {
-            if !by.prefetches(distance) {
-                return Some(RowProblem::Distance { primitive: by, distance });
-            }
-            let fits = if by.is_non_temporal() { past_allowed } else { through_allowed };
-            return if fits || matches!(by, Primitive::Portable) {
-                None
-            } else {
-                Some(RowProblem::Cache(by))
-            };
-        }
-        Step::TimeFirstPage { first, rest, burst } => {
-            if !burst.is_multiple_of(64) || burst > 64 << 10 {
-                return Some(RowProblem::Distance { primitive: rest, distance: burst });
-            }
-            if rest.is_non_temporal() || !through_allowed {
-                return Some(RowProblem::Cache(rest));
-            }
-            (first, None)
-        }
-        Step::Glance { near, far, distance } => {
-            if !far.prefetches(distance) {
-                return Some(RowProblem::Distance { primitive: far, distance });
-            }
-            (near, Some(far))
-        }
-    };
-    match far {
-        _ if near.is_non_temporal() || !through_allowed => Some(RowProblem::Cache(near)),
-        Some(far) if !far.is_non_temporal() || !past_allowed => Some(RowProblem::Cache(far)),
-        _ => None,
-    }
+    None
 }
 
 #[cfg(test)]

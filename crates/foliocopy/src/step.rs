@@ -2,7 +2,9 @@
 
 use core::fmt;
 
+use crate::cpu::Cpu;
 use crate::locality::Locality;
+use crate::page::PAGE_SIZE;
 use crate::primitive::Primitive;
 
 /// What to do with one range. Eight bytes, so that it moves in a register.
@@ -28,7 +30,7 @@ pub enum Step {
         /// How much of the rest is prefetched after a slow first page, in bytes.
         burst: u32,
     },
-    /// Times a few loads from the source; from 1 MiB up at several places, which have to agree.
+    /// Times a load from the source; from 512 KiB up at several places, which have to agree.
     Glance {
         /// Copies a source that is in a cache, or whose place is unknown.
         near: Primitive,
@@ -120,6 +122,17 @@ pub enum Limit {
     LastLevelCache,
     /// Nowhere.
     Unlimited,
+}
+
+impl Limit {
+    /// The limit on one CPU, in bytes; 0 where that is unknown.
+    pub(crate) const fn bytes(self, cpu: &Cpu) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::LastLevelCache => cpu.caches().l3 / PAGE_SIZE * PAGE_SIZE,
+            Self::Unlimited => usize::MAX,
+        }
+    }
 }
 
 /// One line of a tuning table: up to this length, do this.

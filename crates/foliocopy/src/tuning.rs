@@ -32,14 +32,14 @@ const MIB: usize = 1 << 20;
 /// A band ends one page below a power of two where the next band begins at that power.
 const PAGE: usize = 4 << 10;
 
-/// What was measured on one microarchitecture: the rows for a process and for a kernel, best first.
+/// What was measured on one microarchitecture: the rows for a process and for a kernel, best first. The name says so too.
 struct Measured {
     name: &'static str,
     process: &'static [Row],
     kernel: &'static [Row],
 }
 
-/// The measured rows for such a CPU, best first, and the name of the CPU that they were measured on. None where the general
+/// The measured rows for such a CPU, best first, and where they were measured. None where the general
 /// rule has to do.
 ///
 /// A newer CPU than those here gets its vendor's newest rows. All of them rest on a fast `rep movsb`.

@@ -15,6 +15,7 @@ pub(crate) unsafe fn glance<const MACHINE_CHECK_SAFE: bool>(_: *const u8, _: usi
 
 pub(crate) unsafe fn glance_at<const MACHINE_CHECK_SAFE: bool>(
     _: usize,
+    _: *const u8,
     _: impl Fn(usize) -> *const u8,
 ) -> bool {
     false

@@ -51,15 +51,14 @@ pub(crate) fn page_times(first: Primitive) -> Option<PageTimes> {
 /// How many glances have to agree that so many bytes are in memory. One line that others have thrown out of a shared cache
 /// must not send the rest there: a copy past the cache leaves the source in memory too, so that the next one goes there again.
 const fn glances_for(bytes: usize) -> usize {
-    match bytes >> 20 {
+    match bytes >> 19 {
         0 => 1,
-        1 => 2,
-        2..4 => bytes >> 20,
+        1..4 => 2,
         _ => 4,
     }
 }
 
-/// Whether the source is in memory, by glances at several places of it that agree. The first one prefetches its first
+/// Whether the source is in memory, by glances at words of it that agree. The first one prefetches its first
 /// [`GLANCE_PREFETCHES`] bytes.
 ///
 /// # Safety
@@ -68,61 +67,53 @@ const fn glances_for(bytes: usize) -> usize {
 /// counter.
 #[inline(always)]
 pub(crate) unsafe fn glance<const MACHINE_CHECK_SAFE: bool>(src: *const u8, bytes: usize) -> bool {
-    let part = bytes / (4 * glances_for(bytes));
-    // At a quarter and at half of each part.
-    let word = |index: usize| src.wrapping_add((index / 2 * 4 + index % 2 + 1) * part);
-    // SAFETY: each word lies within the range, whose parts are multiples of 16 bytes.
-    unsafe { agree::<MACHINE_CHECK_SAFE>(bytes, src, word) }
+    // Anywhere in its second half: prefetchers learn the distance between words that lie a regular distance apart, in this range or from one
+    // range to the next.
+    let half = bytes / 2;
+    let word = |index: usize| {
+        let hash = (src.addr() / PAGE_SIZE).wrapping_add(index).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        src.wrapping_add(half + (hash as u128 * half as u128 >> 64) as usize & !63)
+    };
+    // SAFETY: each word lies within the range.
+    unsafe { glance_at::<MACHINE_CHECK_SAFE>(bytes, src, word) }
 }
 
-/// Whether sources of so many bytes in all are in memory, by glances that agree at the words that `word` answers: for each
-/// glance two numbers, counted from 0.
+/// Whether sources of so many bytes in all are in memory, by glances that agree at the words that `word` answers, by
+/// number.
 ///
-/// # Safety
-///
-/// As [`glance`], for the page that starts at each word.
-pub(crate) unsafe fn glance_at<const MACHINE_CHECK_SAFE: bool>(
-    bytes: usize,
-    word: impl Fn(usize) -> *const u8,
-) -> bool {
-    // SAFETY: each word starts a source.
-    unsafe { agree::<MACHINE_CHECK_SAFE>(bytes, word(0), word) }
-}
-
 /// # Safety
 ///
 /// The words are readable, or with `MACHINE_CHECK_SAFE` their faults are caught, and a page of a source begins at `start`.
+/// The CPU has the counter.
 #[inline(always)]
-unsafe fn agree<const MACHINE_CHECK_SAFE: bool>(
+pub(crate) unsafe fn glance_at<const MACHINE_CHECK_SAFE: bool>(
     bytes: usize,
     start: *const u8,
     word: impl Fn(usize) -> *const u8,
 ) -> bool {
     // Asked before the counter is read, which may be forbidden.
     let Some(near_up_to) = near_up_to() else { return false };
-    (0..glances_for(bytes)).all(|glance| {
+    (0..glances_for(bytes)).all(|index| {
         // SAFETY: this function's contract.
-        let cycles = unsafe { cycles::<MACHINE_CHECK_SAFE>([word(2 * glance), word(2 * glance + 1)], start) };
+        let cycles = unsafe { cycles::<MACHINE_CHECK_SAFE>(word(index), start) };
         cycles.is_some_and(|cycles| cycles > near_up_to)
     })
 }
 
-/// How long two loads take, at once; nothing where one faulted.
+/// How long a load takes; nothing where it faulted.
 ///
 /// # Safety
 ///
-/// As [`agree`].
+/// As [`glance_at`].
 #[inline(always)]
 pub(crate) unsafe fn cycles<const MACHINE_CHECK_SAFE: bool>(
-    words: [*const u8; 2],
+    word: *const u8,
     start: *const u8,
 ) -> Option<u32> {
-    let [one, other] = words.map(|word| word.addr());
-    let (first, bytes) = (one.min(other), one.abs_diff(other) + 8);
-    let mut recovery = Recovery { dst: first, src: first, bytes, signal: None };
+    let mut recovery = Recovery { dst: word.addr(), src: word.addr(), bytes: 8, signal: None };
     let recovery = if MACHINE_CHECK_SAFE { &raw mut recovery } else { ptr::null_mut() };
-    // SAFETY: this function's contract, and a recovery that lives as long as the loads.
-    unsafe { arch::glance::<MACHINE_CHECK_SAFE>(words, start, recovery) }
+    // SAFETY: this function's contract, and a recovery that lives as long as the load.
+    unsafe { arch::glance::<MACHINE_CHECK_SAFE>(word, start, recovery) }
 }
 
 /// Two pages of zeros to calibrate with: too many for some stacks.
@@ -164,13 +155,12 @@ fn threshold(in_l1: u32, in_memory: u32) -> Option<u32> {
     (0 < in_l1 && in_l1 < INTERCEPTED && between > 2 * in_l1).then_some(in_l1 + between / 8 * 5)
 }
 
-/// How long a glance at both pages takes. Out of line, so that the loop is not unrolled: the time would be that of fetching
+/// How long a glance takes. Out of line, so that the loop is not unrolled: the time would be that of fetching
 /// code.
 #[inline(never)]
 fn time_glance(start: *mut u8) -> u32 {
-    let words = [start.wrapping_add(PAGE_SIZE / 2), start.wrapping_add(PAGE_SIZE)];
     // SAFETY: two pages of ours.
-    unsafe { cycles::<false>(words.map(<*mut u8>::cast_const), start) }.unwrap_or(u32::MAX)
+    unsafe { cycles::<false>(start.wrapping_add(PAGE_SIZE), start) }.unwrap_or(u32::MAX)
 }
 
 /// How long a first page may take: half more than the fastest in the L1, and a quarter of the way from the L1 to memory.
@@ -239,8 +229,9 @@ mod tests {
 
     #[test]
     fn longer_ranges_get_more_glances() {
-        let glances = [64 << 10, (1 << 20) - 1, 1 << 20, 2 << 20, 3 << 20, 1 << 30].map(glances_for);
-        assert_eq!(glances, [1, 1, 2, 2, 3, 4]);
+        let glances =
+            [64 << 10, (512 << 10) - 1, 512 << 10, (2 << 20) - 1, 2 << 20, 1 << 30].map(glances_for);
+        assert_eq!(glances, [1, 1, 2, 2, 4, 4]);
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(crate) const fn general(cpu: &Cpu, registers: Registers) -> Row {
     Row {
         temporal: Bands::of(&[short, Band::rest(through)]),
         non_temporal: past,
-        auto: match (amd && cpu.has(Features::ERMS), has_vectors) {
+        auto: match (amd && cpu.has(Features::ERMS.union(Features::TSC)), has_vectors) {
             (true, true) => Bands::of(&[
                 short,
                 Band::up_to(64 * KIB - PAGE, through),
@@ -47,8 +47,8 @@ pub(crate) const fn general(cpu: &Cpu, registers: Registers) -> Row {
                 Band::up_to(256 * KIB - PAGE, through),
                 Band::rest(Step::Glance { near: long, far, distance }),
             ]),
-            // String instructions avoid the read for ownership there, or nothing is known of them. So only copies that cannot be
-            // in the cache go past it.
+            // String instructions avoid the read for ownership there, or nothing is known of them, or of the source. So only
+            // copies that cannot be in the cache go past it.
             (false, _) => Bands::of(&[
                 short,
                 Band { up_to: Limit::LastLevelCache, step: through },

@@ -8,7 +8,7 @@ const FIRST_PAGE: Step = Step::TimeFirstPage { first: Avx2, rest: RepMovsb, burs
 const AHEAD: u32 = 1024;
 
 pub(super) static MEASURED: Measured = Measured {
-    name: "Zen 3",
+    name: "measured on Zen 3",
     process: &[Row {
         temporal: Bands::of(&[
             Band::up_to(4 * KIB, Step::copy(Avx2)),

@@ -7,13 +7,13 @@ use crate::step::{Band, Bands, Row, Step};
 const AHEAD: u32 = 4096;
 
 pub(super) static MEASURED: Measured = Measured {
-    name: "Zen 4",
+    name: "measured on Zen 4",
     process: &[Row {
         temporal: Bands::of(&[Band::up_to(16 * KIB, Step::copy(Avx2)), Band::rest(Step::copy(RepMovsb))]),
         non_temporal: Bands::always(Step::copy(Avx2Nt)),
         auto: Bands::of(&[
             Band::up_to(16 * KIB, Step::copy(Avx2)),
-            Band::up_to(32 * KIB - PAGE, Step::copy(RepMovsb)),
+            Band::up_to(64 * KIB - PAGE, Step::copy(RepMovsb)),
             Band::rest(Step::Glance { near: RepMovsb, far: Avx2Nt, distance: 0 }),
         ]),
     }],

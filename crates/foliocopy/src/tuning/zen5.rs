@@ -34,7 +34,7 @@ const fn row(by: Primitive, past: Primitive) -> Row {
 }
 
 pub(super) static MEASURED: Measured = Measured {
-    name: "Zen 5",
+    name: "measured on Zen 5",
     process: &[row(Avx512, Avx512Nt), row(Avx2, Avx2Nt)],
     kernel: &[Row {
         temporal: Bands::always(Step::copy(RepMovsb)),

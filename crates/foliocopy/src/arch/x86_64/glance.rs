@@ -1,48 +1,43 @@
-//! The latency of two loads, by the time-stamp counter.
+//! The latency of a load, by the time-stamp counter.
 
 use core::arch::asm;
 
 use crate::extable::{Recovery, may_fault};
 
 /// How much of a source a glance prefetches, in bytes: while it waits for memory, that has nothing else to do.
-pub(crate) const PREFETCHES: usize = 4096;
+pub(crate) const PREFETCHES: usize = 2048;
 
-/// Loads the words at two addresses, at once, and answers the cycles of the time-stamp counter until both had arrived;
-/// nothing where a load faulted. Prefetches the first [`PREFETCHES`] bytes from `start` on meanwhile.
+/// Loads a word, and answers the cycles of the time-stamp counter until it had arrived; nothing where the load faulted.
+/// Prefetches the first [`PREFETCHES`] bytes from `start` on meanwhile.
 ///
-/// No fence waits for the loads, since a short copy would pay for it. Dependent instructions fill the scheduler instead, so
-/// the second RDTSC cannot issue before the loads complete. Whoever calibrates sees whether that works on his CPU. No store is
+/// No fence waits for the load, since a short copy would pay for it. Dependent instructions fill the scheduler instead, so
+/// the second RDTSC cannot issue before the load completes. Whoever calibrates sees whether that works on his CPU. No store is
 /// waited for, so the place of the destination does not matter. See docs/tuning-notes.md, "glances".
 ///
 /// # Safety
 ///
-/// The addresses are readable, or with `MACHINE_CHECK_SAFE` their faults are caught and `recovery` points to what the
+/// The word is readable, or with `MACHINE_CHECK_SAFE` its faults are caught and `recovery` points to what the
 /// handler fills in. What is prefetched belongs to the same source. The counter may be read.
 #[inline(always)]
 pub(crate) unsafe fn glance<const MACHINE_CHECK_SAFE: bool>(
-    [one, other]: [*const u8; 2],
+    word: *const u8,
     start: *const u8,
     recovery: *mut Recovery,
 ) -> Option<u32> {
     let (cycles, faulted): (u32, u32);
-    // SAFETY: the loads read memory that is readable, or land. `rdx` is the recovery while they run.
+    // SAFETY: the load reads memory that is readable, or lands. `rdx` is the recovery while it runs.
     unsafe {
         asm!(
             "mov r8, rdx",
             "rdtsc",
             "mov r9d, eax",
             "mov rdx, r8",
-            may_fault!("mov r10, [{one}]", "2f"),
-            may_fault!("or r10, [{other}]", "2f"),
-            "mov rdx, {start}",
-            "mov r11d, {turns}",
-            "3:",
-            ".irp line, 0, 1, 2, 3, 4, 5, 6, 7",
-            "prefetcht0 [rdx + 64 * \\line]",
+            may_fault!("mov r10, [{word}]", "2f"),
+            ".irp group, 0, 512, 1024, 1536",
+            ".irp line, 0, 64, 128, 192, 256, 320, 384, 448",
+            "prefetcht0 [{start} + \\group + \\line]",
             ".endr",
-            "add rdx, 512",
-            "dec r11d",
-            "jnz 3b",
+            ".endr",
             "mov eax, r10d",
             ".rept 104",
             "test eax, eax",
@@ -53,13 +48,11 @@ pub(crate) unsafe fn glance<const MACHINE_CHECK_SAFE: bool>(
             "xor eax, eax",
             "2:",
             machine_check_safe = const MACHINE_CHECK_SAFE as u32,
-            turns = const PREFETCHES / 512,
-            one = in(reg) one,
-            other = in(reg) other,
+            word = in(reg) word,
             start = in(reg) start,
             inout("rdx") recovery => _,
             out("eax") faulted,
-            out("r8") _, out("r9d") cycles, out("r10") _, out("r11") _,
+            out("r8") _, out("r9d") cycles, out("r10") _,
             options(nostack),
         );
     }
