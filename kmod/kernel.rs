@@ -162,7 +162,12 @@ extern "C" fn foliocopy_engine_band(primitive: i32, asked: u32, index: usize, ba
         Step::Copy { by, distance } => (by, distance),
         _ => (near, 0),
     };
-    let (kind, source) = (step.kind().into(), policy.source().text().into());
+    let kind = match step {
+        Step::Copy { .. } => "copy",
+        Step::TimeFirstPage { .. } => "time_first_page",
+        Step::Glance { .. } => "glance",
+    };
+    let (kind, source) = (kind.into(), policy.source().text().into());
     *band = Band { up_to, kind, near: near as u32, far: far as u32, distance, source };
     true
 }

@@ -4,8 +4,9 @@ use core::fmt;
 use core::ptr;
 
 use crate::arch;
+use crate::chunks::Yield;
 use crate::error::CopyError;
-use crate::execute::{self, Yield};
+use crate::execute::{self, Range};
 use crate::extable::Fault;
 use crate::locality::Locality;
 use crate::options::CopyOptions;
@@ -221,10 +222,9 @@ unsafe fn copy_alike<const MACHINE_CHECK_SAFE: bool>(
     let distance = distance.min(bytes.min(u32::MAX as usize) as u32);
     for (index, pair) in pairs.iter().enumerate() {
         let next = pairs.get(index + 1).or(after).map_or(ptr::null(), |next| next.src.cast());
-        let (dst, src) = (pair.dst.cast(), pair.src.cast());
+        let range = Range { dst: pair.dst.cast(), src: pair.src.cast(), bytes };
         // SAFETY: a pair of the batch; the next source is as long as this one, hence as the distance.
-        let copied =
-            unsafe { execute::copy_before::<MACHINE_CHECK_SAFE>(by, distance, dst, src, bytes, next) };
+        let copied = unsafe { execute::copy_before::<MACHINE_CHECK_SAFE>(by, distance, range, next) };
         if let Err(fault) = copied {
             return Some((index, fault));
         }

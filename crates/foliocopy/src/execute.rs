@@ -3,7 +3,8 @@
 
 use core::ptr;
 
-use crate::arch::{self, Loop, Work};
+use crate::arch::{self, Loop, Stopped, Work};
+use crate::chunks::Yield;
 use crate::extable::{Fault, Recovery};
 use crate::page::PAGE_SIZE;
 use crate::primitive::Primitive;
@@ -16,42 +17,39 @@ mod function;
 #[cfg(not(foliocopy_kernel))]
 pub(crate) use function::{Function, before_next, function};
 
-/// How much is copied between two yields unless told otherwise: 32 MiB, as Linux's `clear_pages()` does
-/// (`PROCESS_PAGES_NON_PREEMPT_BATCH`).
-pub const DEFAULT_CHUNK_BYTES: usize = 32 << 20;
-
-/// An action between two chunks. Every `FnMut()` is one.
-pub trait Yield {
-    /// Lets others run. Everything copied so far is visible to them.
-    fn yield_now(&mut self);
+/// Where a copy writes, where it reads, and how many bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Range {
+    pub(crate) dst: *mut u8,
+    pub(crate) src: *const u8,
+    pub(crate) bytes: usize,
 }
 
-/// Goes straight on with the next chunk.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoYield;
-
-impl Yield for NoYield {
-    #[inline]
-    fn yield_now(&mut self) {}
-}
-
-impl<F: FnMut()> Yield for F {
-    #[inline]
-    fn yield_now(&mut self) {
-        self();
+impl Range {
+    /// Its first `bytes` bytes, and what is behind them.
+    #[inline(always)]
+    fn split(self, bytes: usize) -> (Self, Self) {
+        let (dst, src) = (self.dst.wrapping_add(bytes), self.src.wrapping_add(bytes));
+        (Self { bytes, ..self }, Self { dst, src, bytes: self.bytes - bytes })
     }
 }
 
+/// Adds what was to be copied behind the part that faulted.
+#[inline(always)]
+fn and_left(bytes: usize) -> impl Fn(Fault) -> Fault {
+    move |fault| Fault { bytes_left: fault.bytes_left + bytes, ..fault }
+}
+
 /// Copies `bytes` bytes, at most `chunk_bytes` (rounded up to whole pages, a page at least) between two
-/// yields: not before the first chunk, not after the last. Never an error unless `MACHINE_CHECK_SAFE`.
+/// yields: not before the first chunk, not after the last. Never an error unless `MC`: machine-check safe.
 ///
 /// # Safety
 ///
-/// `src` is readable and `dst` writable for `bytes` bytes, or with `MACHINE_CHECK_SAFE` their faults are caught. They start at
-/// pages and don't overlap, and `bytes` is a multiple of a page. The CPU has what the step's primitives and its probe
-/// require.
+/// `src` is readable and `dst` writable for `bytes` bytes, or with `MC` their faults are caught. They start at pages and
+/// don't overlap, and `bytes` is a multiple of a page; lines do for a step that does not probe. The CPU has what the step's
+/// primitives and its probe require.
 #[inline]
-pub(crate) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(
+pub(crate) unsafe fn copy<const MC: bool>(
     step: Step,
     dst: *mut u8,
     src: *const u8,
@@ -59,11 +57,12 @@ pub(crate) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(
     chunk_bytes: usize,
     between_chunks: impl Yield,
 ) -> Result<(), Fault> {
+    let range = Range { dst, src, bytes };
     // SAFETY: this function's contract is that of both.
     unsafe {
         match bytes <= chunk_bytes {
-            true => one::<MACHINE_CHECK_SAFE>(step, dst, src, bytes),
-            false => many::<MACHINE_CHECK_SAFE>(step, dst, src, bytes, chunk_bytes, between_chunks),
+            true => one::<MC>(step, range),
+            false => many::<MC>(step, range, chunk_bytes, between_chunks),
         }
     }
 }
@@ -74,29 +73,21 @@ pub(crate) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(
 ///
 /// As [`copy`].
 #[inline]
-unsafe fn one<const MACHINE_CHECK_SAFE: bool>(
-    step: Step,
-    dst: *mut u8,
-    src: *const u8,
-    bytes: usize,
-) -> Result<(), Fault> {
-    if bytes == 0 {
+unsafe fn one<const MC: bool>(step: Step, range: Range) -> Result<(), Fault> {
+    if range.bytes == 0 {
         return Ok(());
     }
     // SAFETY: this function's contract is that of all.
     unsafe {
         match step {
-            Step::Copy { by, distance } => run::<MACHINE_CHECK_SAFE>(by, distance, dst, src, bytes, 0),
+            Step::Copy { by, distance } => run::<MC>(by, distance, range, 0),
             Step::TimeFirstPage { first, rest, burst } => {
-                let copy_first = |dst, src, bytes| {
-                    let next = ptr::null();
-                    copy_before::<MACHINE_CHECK_SAFE>(first, PAGE_LOOP_DISTANCE, dst, src, bytes, next)
-                };
-                by_first_page::<MACHINE_CHECK_SAFE>((first, rest, burst), copy_first, dst, src, bytes)
+                let copy_first = |range| copy_before::<MC>(first, PAGE_LOOP_DISTANCE, range, ptr::null());
+                by_first_page::<MC>(first, rest, burst, copy_first, range)
             }
-            Step::Glance { near, far, distance } => match probe::glance::<MACHINE_CHECK_SAFE>(src, bytes) {
-                true => run::<MACHINE_CHECK_SAFE>(far, distance, dst, src, bytes, GLANCE_PREFETCHES),
-                false => run::<MACHINE_CHECK_SAFE>(near, 0, dst, src, bytes, 0),
+            Step::Glance { near, far, distance } => match probe::glance::<MC>(range.src, range.bytes) {
+                true => run::<MC>(far, distance, range, GLANCE_PREFETCHES),
+                false => run::<MC>(near, 0, range, 0),
             },
         }
     }
@@ -108,31 +99,25 @@ unsafe fn one<const MACHINE_CHECK_SAFE: bool>(
 ///
 /// As [`copy`].
 #[inline(never)]
-unsafe fn many<const MACHINE_CHECK_SAFE: bool>(
+unsafe fn many<const MC: bool>(
     step: Step,
-    dst: *mut u8,
-    src: *const u8,
-    bytes: usize,
+    mut range: Range,
     chunk_bytes: usize,
     mut between_chunks: impl Yield,
 ) -> Result<(), Fault> {
     // SAFETY: this function's contract.
-    let settled = unsafe { settle::<MACHINE_CHECK_SAFE>(step, src, bytes) };
+    let settled = unsafe { settle::<MC>(step, range.src, range.bytes) };
     let chunk_bytes = chunk_bytes.max(1).checked_next_multiple_of(PAGE_SIZE).unwrap_or(usize::MAX);
-    let mut copied = 0;
-    while copied < bytes {
-        if copied != 0 {
-            between_chunks.yield_now();
+    loop {
+        let (chunk, rest) = range.split(chunk_bytes.min(range.bytes));
+        // SAFETY: a part of the range.
+        unsafe { one::<MC>(settled, chunk) }.map_err(and_left(rest.bytes))?;
+        if rest.bytes == 0 {
+            return Ok(());
         }
-        let chunk = chunk_bytes.min(bytes - copied);
-        // SAFETY: `copied + chunk` is at most `bytes`, the length of both ranges.
-        let answer = unsafe { one::<MACHINE_CHECK_SAFE>(settled, dst.add(copied), src.add(copied), chunk) };
-        copied += chunk;
-        if let Err(fault) = answer {
-            return Err(Fault { bytes_left: fault.bytes_left + (bytes - copied), ..fault });
-        }
+        between_chunks.yield_now();
+        range = rest;
     }
-    Ok(())
 }
 
 /// Probes the source where the step asks for it, and answers the copy that the step becomes. For copies in parts, which
@@ -141,14 +126,10 @@ unsafe fn many<const MACHINE_CHECK_SAFE: bool>(
 /// # Safety
 ///
 /// As [`copy`], for the source.
-pub(crate) unsafe fn settle<const MACHINE_CHECK_SAFE: bool>(
-    step: Step,
-    src: *const u8,
-    bytes: usize,
-) -> Step {
+pub(crate) unsafe fn settle<const MC: bool>(step: Step, src: *const u8, bytes: usize) -> Step {
     let glances = matches!(step, Step::Glance { .. }) && bytes != 0;
     // SAFETY: this function's contract.
-    let in_memory = glances && unsafe { probe::glance::<MACHINE_CHECK_SAFE>(src, bytes) };
+    let in_memory = glances && unsafe { probe::glance::<MC>(src, bytes) };
     if in_memory { step.far() } else { step.near() }
 }
 
@@ -157,27 +138,25 @@ pub(crate) unsafe fn settle<const MACHINE_CHECK_SAFE: bool>(
 ///
 /// # Safety
 ///
-/// As [`copy`]; `bytes` is not 0.
+/// As [`copy`]; the range is not empty.
 #[inline]
-unsafe fn run<const MACHINE_CHECK_SAFE: bool>(
+unsafe fn run<const MC: bool>(
     by: Primitive,
     distance: u32,
-    dst: *mut u8,
-    src: *const u8,
-    bytes: usize,
+    range: Range,
     prefetched: usize,
 ) -> Result<(), Fault> {
     if !by.is_non_temporal() {
         // SAFETY: this function's contract.
-        return unsafe { copy_before::<MACHINE_CHECK_SAFE>(by, distance, dst, src, bytes, ptr::null()) };
+        return unsafe { copy_before::<MC>(by, distance, range, ptr::null()) };
     }
-    let distance = bytes.min(distance as usize);
+    let distance = range.bytes.min(distance as usize);
     let seen = distance.min(prefetched);
     // SAFETY: this function's contract, and of the source a part.
     let copied = unsafe {
         // The loop would prefetch these lines too late.
-        probe::prefetch(src.add(seen), distance - seen);
-        copy_before::<MACHINE_CHECK_SAFE>(by, distance as u32, dst, src, bytes, ptr::null())
+        probe::prefetch(range.src.add(seen), distance - seen);
+        copy_before::<MC>(by, distance as u32, range, ptr::null())
     };
     arch::store_fence();
     copied
@@ -189,36 +168,33 @@ unsafe fn run<const MACHINE_CHECK_SAFE: bool>(
 ///
 /// As [`copy`]; there is a page at least. `copy_first` copies as [`copy_before`] does.
 #[inline(always)]
-unsafe fn by_first_page<const MACHINE_CHECK_SAFE: bool>(
-    step: (Primitive, Primitive, u32),
-    copy_first: impl Fn(*mut u8, *const u8, usize) -> Result<(), Fault>,
-    dst: *mut u8,
-    src: *const u8,
-    bytes: usize,
+unsafe fn by_first_page<const MC: bool>(
+    first: Primitive,
+    rest: Primitive,
+    burst: u32,
+    copy_first: impl Fn(Range) -> Result<(), Fault>,
+    range: Range,
 ) -> Result<(), Fault> {
-    let (first, rest, burst) = step;
     let Some(times) = probe::page_times(first) else {
         // SAFETY: this function's contract.
-        return unsafe { run::<MACHINE_CHECK_SAFE>(rest, 0, dst, src, bytes, 0) };
+        return unsafe { run::<MC>(rest, 0, range, 0) };
     };
-    let left = bytes - PAGE_SIZE;
+    let (page, left) = range.split(PAGE_SIZE);
     let start = probe::now();
-    copy_first(dst, src, PAGE_SIZE)
-        .map_err(|fault| Fault { bytes_left: fault.bytes_left + left, ..fault })?;
+    copy_first(page).map_err(and_left(left.bytes))?;
     let cycles = probe::now().wrapping_sub(start);
-    if left == 0 {
+    if left.bytes == 0 {
         return Ok(());
     }
-    // SAFETY: the first page is a part of both ranges, and what is left the other.
+    if cycles <= times.in_l1_up_to {
+        return copy_first(left);
+    }
+    // SAFETY: what is left of the range.
     unsafe {
-        let (dst, src) = (dst.add(PAGE_SIZE), src.add(PAGE_SIZE));
-        if cycles <= times.in_l1_up_to {
-            return copy_first(dst, src, left);
-        }
         if cycles > times.near_up_to {
-            probe::prefetch(src, left.min(burst as usize));
+            probe::prefetch(left.src, left.bytes.min(burst as usize));
         }
-        run::<MACHINE_CHECK_SAFE>(rest, 0, dst, src, left, 0)
+        run::<MC>(rest, 0, left, 0)
     }
 }
 
@@ -230,76 +206,41 @@ const PAGE_LOOP_DISTANCE: u32 = 512;
 ///
 /// # Safety
 ///
-/// As [`copy`]; `bytes` is not 0. `next` is readable for as many bytes as the distance, or as the range if that is
+/// As [`copy`]; the range is not empty. `next` is readable for as many bytes as the distance, or as the range if that is
 /// shorter.
 #[inline]
-pub(crate) unsafe fn copy_before<const MACHINE_CHECK_SAFE: bool>(
+pub(crate) unsafe fn copy_before<const MC: bool>(
     by: Primitive,
     distance: u32,
-    dst: *mut u8,
-    src: *const u8,
-    bytes: usize,
+    range: Range,
     next: *const u8,
 ) -> Result<(), Fault> {
-    let mut recovery = Recovery { dst: dst.addr(), src: src.addr(), bytes, signal: None };
-    let handed = if MACHINE_CHECK_SAFE { &raw mut recovery } else { ptr::null_mut() };
-    let work = Work { dst, src, bytes, prefetch: 0, recovery: handed };
+    let mut recovery =
+        Recovery { dst: range.dst.addr(), src: range.src.addr(), bytes: range.bytes, signal: None };
+    let handed = if MC { &raw mut recovery } else { ptr::null_mut() };
+    let run = |prefetches, Range { dst, src, bytes }, prefetch| {
+        let work = Work { dst, src, bytes, prefetch, recovery: handed };
+        // SAFETY: a part of the range that is not empty, and a recovery that lives as long as the loop.
+        unsafe { arch::run_any::<MC>(Loop { by, prefetches }, work) }
+    };
     // Past the cache the loop runs twice: over what lies more than the distance before the end, and over the rest.
-    let ahead =
-        if by.is_non_temporal() && distance != 0 { bytes.saturating_sub(distance as usize) } else { 0 };
-    let mut stopped = arch::Stopped { bytes_left: 0, trap: 0 };
-    if ahead != 0 {
-        let work = Work { bytes: ahead, prefetch: distance as isize, ..work };
-        // SAFETY: the first of two parts of the range, and a recovery that lives as long as the loop.
-        stopped = unsafe { arch::run_any::<MACHINE_CHECK_SAFE>(Loop { by, prefetches: true }, work) };
+    let past = by.is_non_temporal();
+    let (ahead, rest) =
+        range.split(if past && distance != 0 { range.bytes.saturating_sub(distance as usize) } else { 0 });
+    let mut stopped = Stopped { bytes_left: 0, trap: 0 };
+    if ahead.bytes != 0 {
+        stopped = run(true, ahead, distance as isize);
     }
     if stopped.bytes_left != 0 {
-        stopped.bytes_left += bytes - ahead;
+        stopped.bytes_left += rest.bytes;
     } else {
-        // SAFETY: `ahead` is less than `bytes`.
-        let (dst, src) = unsafe { (dst.add(ahead), src.add(ahead)) };
-        let prefetch = if next.is_null() { 0 } else { next.addr().wrapping_sub(src.addr()) as isize };
-        let prefetches = distance != 0 && !(by.is_non_temporal() && next.is_null());
-        let work = Work { dst, src, bytes: bytes - ahead, prefetch, ..work };
-        // SAFETY: the second of the two.
-        stopped = unsafe { arch::run_any::<MACHINE_CHECK_SAFE>(Loop { by, prefetches }, work) };
+        let prefetch = if next.is_null() { 0 } else { next.addr().wrapping_sub(rest.src.addr()) as isize };
+        stopped = run(distance != 0 && !(past && next.is_null()), rest, prefetch);
     }
     match stopped.bytes_left {
-        bytes_left if MACHINE_CHECK_SAFE && bytes_left != 0 => {
+        bytes_left if MC && bytes_left != 0 => {
             Err(Fault { bytes_left, trap: stopped.trap as u32, signal: recovery.signal })
         }
         _ => Ok(()),
-    }
-}
-
-impl Primitive {
-    /// Copies `bytes` bytes, and fences if its stores need it. Prefetches nothing.
-    ///
-    /// # Safety
-    ///
-    /// - `src` is readable and `dst` writable for `bytes` bytes, and they don't overlap. Others may
-    ///   read and write either meanwhile: the bytes copied are then some mix of old and new.
-    /// - `src`, `dst` and `bytes` are multiples of 64.
-    /// - The CPU can run it: [`Primitive::is_available`].
-    pub unsafe fn copy(self, dst: *mut u8, src: *const u8, bytes: usize) {
-        // SAFETY: this function's contract. Only a machine-check-safe copy can fail.
-        let _ = unsafe { one::<false>(Step::copy(self), dst, src, bytes) };
-    }
-
-    /// Copies like [`Primitive::copy`], and stops where memory can't be read or written: all bytes
-    /// before the fault are copied, none after.
-    ///
-    /// # Errors
-    ///
-    /// The [`Fault`], exact to the 64-byte line at which a loop works, and to the byte for `rep movs`.
-    ///
-    /// # Safety
-    ///
-    /// As [`Primitive::copy`], except that memory may fault, provided that the fault is caught:
-    /// in a process [`sigbus::install`](crate::sigbus::install) must have succeeded and stand, in a
-    /// kernel the exception table must be known to it. [`Primitive::Portable`] can't survive a fault.
-    pub unsafe fn copy_mc(self, dst: *mut u8, src: *const u8, bytes: usize) -> Result<(), Fault> {
-        // SAFETY: this function's contract.
-        unsafe { one::<true>(Step::copy(self), dst, src, bytes) }
     }
 }

@@ -6,7 +6,8 @@
 
 use core::fmt;
 
-use crate::execute::{self, DEFAULT_CHUNK_BYTES};
+use crate::chunks::DEFAULT_CHUNK_BYTES;
+use crate::execute;
 use crate::extable::Fault;
 use crate::locality::Locality;
 use crate::page::{PAGE_SHIFT, PAGE_SIZE, Page};

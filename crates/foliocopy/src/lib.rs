@@ -73,6 +73,8 @@
 
 mod arch;
 mod batch;
+mod by_name;
+mod chunks;
 mod cpu;
 mod error;
 mod execute;
@@ -110,9 +112,9 @@ pub mod sigbus;
 mod kernel;
 
 pub use batch::{BatchError, copy_folios};
+pub use chunks::{DEFAULT_CHUNK_BYTES, NoYield, Yield};
 pub use cpu::{Caches, Cpu, Features, Microarchitecture, Vendor};
 pub use error::{CopyError, RowError, RowProblem, Unsupported};
-pub use execute::{DEFAULT_CHUNK_BYTES, NoYield, Yield};
 pub use extable::Fault;
 pub use locality::Locality;
 pub use name::UnknownName;

@@ -1,7 +1,7 @@
 //! The options of a copy.
 
+use crate::chunks::{DEFAULT_CHUNK_BYTES, NoYield, Yield};
 use crate::error::CopyError;
-use crate::execute::{DEFAULT_CHUNK_BYTES, NoYield, Yield};
 use crate::locality::Locality;
 use crate::policy::Policy;
 use crate::primitive::Primitive;

@@ -8,8 +8,9 @@ pub(crate) use mc::machine_check_safe;
 #[cfg(feature = "std")]
 pub use mc::{Skipped, copy_mc_pages, copy_mc_pages_raw, copy_mc_pages_skipping};
 
+use crate::chunks::{DEFAULT_CHUNK_BYTES, Yield};
 use crate::error::CopyError;
-use crate::execute::{self, Yield};
+use crate::execute;
 use crate::locality::Locality;
 use crate::options::CopyOptions;
 use crate::page::{Page, PageRange};
@@ -55,10 +56,10 @@ pub fn function_for(
     pair: FolioPair,
     locality: Locality,
 ) -> Option<(unsafe extern "C" fn(*mut u8, *const u8, usize, &Step) -> core::ffi::c_int, &'static Step)> {
-    if !pair.is_one_chunk(execute::DEFAULT_CHUNK_BYTES) {
+    if !pair.is_one_chunk(DEFAULT_CHUNK_BYTES) {
         return None;
     }
-    let policy = Policy::ready_host().filter(|policy| policy.copies())?;
+    let policy = Policy::ready_host().filter(|policy| policy.admit().is_ok())?;
     let band = policy.band(locality, pair.bytes());
     Some((band.function, &band.step))
 }
@@ -124,7 +125,7 @@ impl<Y: Yield> CopyOptions<'_, Y> {
                 Some(policy) => Some(policy),
                 None => Policy::ready_host(),
             };
-            if let Some(policy) = policy.filter(|policy| policy.copies()) {
+            if let Some(policy) = policy.filter(|policy| policy.admit().is_ok()) {
                 let band = policy.band(self.locality, pair.bytes());
                 // SAFETY: the ranges are pages and apart, and this function's contract is about their memory. The policy
                 // is for this CPU.

@@ -4,8 +4,9 @@ use std::num::NonZeroUsize;
 use std::thread;
 use std::vec::Vec;
 
+use crate::chunks::Yield;
 use crate::error::CopyError;
-use crate::execute::{self, Yield};
+use crate::execute;
 use crate::extable::Fault;
 use crate::memory_error::{CopyMcError, MemoryError};
 use crate::options::CopyOptions;

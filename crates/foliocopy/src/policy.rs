@@ -221,13 +221,6 @@ impl Policy {
         }
     }
 
-    /// Whether the policy may copy here.
-    #[inline(always)]
-    #[cfg(not(foliocopy_kernel))]
-    pub(crate) const fn copies(&self) -> bool {
-        self.refusal.is_none()
-    }
-
     /// How `bytes` bytes are copied, and why, to be printed.
     pub fn explain(&self, locality: Locality, bytes: usize) -> impl fmt::Display + use<> {
         let (step, source) = (self.step(locality, bytes), self.source);

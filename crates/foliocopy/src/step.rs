@@ -76,38 +76,20 @@ impl Step {
             Self::Glance { far: by, distance, .. } => Self::Copy { by, distance },
         }
     }
-
-    /// The name of its kind: what a kernel logs, which can't use `Display`.
-    pub const fn kind(self) -> &'static str {
-        match self {
-            Self::Copy { .. } => "copy",
-            Self::TimeFirstPage { .. } => "time_first_page",
-            Self::Glance { .. } => "glance",
-        }
-    }
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let far = |formatter: &mut fmt::Formatter<'_>, by: Primitive, distance: u32| match distance {
-            0 => write!(formatter, "{by}"),
-            _ => write!(formatter, "{by}, prefetching {distance} bytes ahead"),
-        };
         match *self {
-            Self::Copy { by, distance } => far(formatter, by, distance),
-            Self::TimeFirstPage { first, rest, burst } => {
-                write!(formatter, "first page by {first}: if it was fast, the rest too; otherwise {rest}")?;
-                match burst {
-                    0 => Ok(()),
-                    _ => write!(
-                        formatter,
-                        ", after a burst of prefetches ({burst} bytes) if it came from memory"
-                    ),
-                }
-            }
-            Self::Glance { near, far: by, distance } => {
-                write!(formatter, "glance at the source: in a cache {near}; in memory ")?;
-                far(formatter, by, distance)
+            Self::Copy { by, distance: 0 } => write!(formatter, "{by}"),
+            Self::Copy { by, distance } => write!(formatter, "{by}, prefetching {distance} bytes ahead"),
+            Self::TimeFirstPage { first, rest, burst } => write!(
+                formatter,
+                "first page by {first}: if it was fast, the rest too; otherwise {rest}, after a burst of prefetches \
+                 ({burst} bytes) if it came from memory"
+            ),
+            Self::Glance { near, .. } => {
+                write!(formatter, "glance at the source: in a cache {near}; in memory {}", self.far())
             }
         }
     }

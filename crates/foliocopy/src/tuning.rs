@@ -6,8 +6,8 @@ mod zen4;
 mod zen5;
 
 use crate::cpu::{Cpu, Features, Microarchitecture, Vendor};
-use crate::primitive::Primitive;
-use crate::step::Row;
+use crate::primitive::Primitive::{self, Movnti, RepMovsb};
+use crate::step::{Band, Bands, Row, Step};
 
 pub(crate) use general::general;
 
@@ -31,6 +31,22 @@ const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 /// A band ends one page below a power of two where the next band begins at that power.
 const PAGE: usize = 4 << 10;
+
+/// What a kernel does where a glance is worth it. `movnti` prefetches `near` bytes ahead for ranges shorter than `far_from`
+/// bytes, and `far` bytes for the others.
+const fn kernel(near: u32, far_from: usize, far: u32) -> Row {
+    Row {
+        temporal: Bands::always(Step::copy(RepMovsb)),
+        non_temporal: Bands::of(&[
+            Band::up_to(far_from - PAGE, Step::Copy { by: Movnti, distance: near }),
+            Band::rest(Step::Copy { by: Movnti, distance: far }),
+        ]),
+        auto: Bands::of(&[
+            Band::up_to(256 * KIB - PAGE, Step::copy(RepMovsb)),
+            Band::rest(Step::Glance { near: RepMovsb, far: Movnti, distance: far }),
+        ]),
+    }
+}
 
 /// What was measured on one microarchitecture: the rows for a process and for a kernel, best first. The name says so too.
 struct Measured {

@@ -1,8 +1,8 @@
 //! Machine-check-safe copies of scattered ranges in a process.
 
 use super::{BatchError, check};
+use crate::chunks::Yield;
 use crate::error::CopyError;
-use crate::execute::Yield;
 use crate::memory_error::{CopyMcError, MemoryError};
 use crate::options::CopyOptions;
 use crate::pages::machine_check_safe;

@@ -4,7 +4,7 @@
 use core::ffi::c_int;
 use core::ptr;
 
-use super::{by_first_page, one, run};
+use super::{Range, by_first_page, one, run};
 use crate::arch::{self, Loop, Work};
 use crate::primitive::Primitive;
 use crate::probe::{self, GLANCE_PREFETCHES};
@@ -91,14 +91,14 @@ unsafe extern "C" fn first_page<const BY: usize, const PREFETCHES: bool>(
     bytes: usize,
     step: &Step,
 ) -> c_int {
-    let Step::TimeFirstPage { rest, burst, .. } = *step else { return 0 };
-    let copy_first = |dst, src, bytes| {
+    let Step::TimeFirstPage { first, rest, burst } = *step else { return 0 };
+    let copy_first = |Range { dst, src, bytes }| {
         // SAFETY: a `Function`'s contract, for a part of its range.
         unsafe { through_the_cache::<BY, PREFETCHES>(dst, src, bytes, step) };
         Ok(())
     };
     // SAFETY: a `Function`'s contract. Only a machine-check-safe copy can fail.
-    let _ = unsafe { by_first_page::<false>((Primitive::ALL[BY], rest, burst), copy_first, dst, src, bytes) };
+    let _ = unsafe { by_first_page::<false>(first, rest, burst, copy_first, Range { dst, src, bytes }) };
     0
 }
 
@@ -114,7 +114,7 @@ unsafe extern "C" fn glance(dst: *mut u8, src: *const u8, bytes: usize, step: &S
 unsafe extern "C" fn far(dst: *mut u8, src: *const u8, bytes: usize, step: &Step) -> c_int {
     if let Step::Copy { by, distance } = step.far() {
         // SAFETY: a `Function`'s contract; a glance has prefetched. Only a machine-check-safe copy can fail.
-        let _ = unsafe { run::<false>(by, distance, dst, src, bytes, GLANCE_PREFETCHES) };
+        let _ = unsafe { run::<false>(by, distance, Range { dst, src, bytes }, GLANCE_PREFETCHES) };
     }
     0
 }
@@ -128,6 +128,6 @@ unsafe extern "C" fn near(dst: *mut u8, src: *const u8, bytes: usize, step: &Ste
 /// Runs any step.
 unsafe extern "C" fn any(dst: *mut u8, src: *const u8, bytes: usize, step: &Step) -> c_int {
     // SAFETY: a `Function`'s contract. Only a machine-check-safe copy can fail.
-    let _ = unsafe { one::<false>(*step, dst, src, bytes) };
+    let _ = unsafe { one::<false>(*step, Range { dst, src, bytes }) };
     0
 }

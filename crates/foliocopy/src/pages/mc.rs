@@ -1,7 +1,8 @@
 //! Machine-check-safe copies of pages in a process.
 
+use crate::chunks::Yield;
 use crate::error::{CopyError, Unsupported};
-use crate::execute::{self, Yield};
+use crate::execute;
 use crate::memory_error::{CopyMcError, MemoryError, Side};
 use crate::options::CopyOptions;
 use crate::page::{PAGE_SIZE, Page, PageRange, PageRangeMut, Span};

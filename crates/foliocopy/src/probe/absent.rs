@@ -9,11 +9,11 @@ pub(super) fn is_usable() -> bool {
     false
 }
 
-pub(crate) unsafe fn glance<const MACHINE_CHECK_SAFE: bool>(_: *const u8, _: usize) -> bool {
+pub(crate) unsafe fn glance<const MC: bool>(_: *const u8, _: usize) -> bool {
     false
 }
 
-pub(crate) unsafe fn glance_at<const MACHINE_CHECK_SAFE: bool>(
+pub(crate) unsafe fn glance_at<const MC: bool>(
     _: usize,
     _: *const u8,
     _: impl Fn(usize) -> *const u8,

@@ -63,10 +63,10 @@ const fn glances_for(bytes: usize) -> usize {
 ///
 /// # Safety
 ///
-/// The range is a page long at least, and readable, or with `MACHINE_CHECK_SAFE` its faults are caught. The CPU has the
+/// The range is a page long at least, and readable, or with `MC` its faults are caught. The CPU has the
 /// counter.
 #[inline(always)]
-pub(crate) unsafe fn glance<const MACHINE_CHECK_SAFE: bool>(src: *const u8, bytes: usize) -> bool {
+pub(crate) unsafe fn glance<const MC: bool>(src: *const u8, bytes: usize) -> bool {
     // Anywhere in its second half: prefetchers learn the distance between words that lie a regular distance apart, in this range or from one
     // range to the next.
     let half = bytes / 2;
@@ -75,7 +75,7 @@ pub(crate) unsafe fn glance<const MACHINE_CHECK_SAFE: bool>(src: *const u8, byte
         src.wrapping_add(half + (hash as u128 * half as u128 >> 64) as usize & !63)
     };
     // SAFETY: each word lies within the range.
-    unsafe { glance_at::<MACHINE_CHECK_SAFE>(bytes, src, word) }
+    unsafe { glance_at::<MC>(bytes, src, word) }
 }
 
 /// Whether sources of so many bytes in all are in memory, by glances that agree at the words that `word` answers, by
@@ -83,10 +83,10 @@ pub(crate) unsafe fn glance<const MACHINE_CHECK_SAFE: bool>(src: *const u8, byte
 ///
 /// # Safety
 ///
-/// The words are readable, or with `MACHINE_CHECK_SAFE` their faults are caught, and a page of a source begins at `start`.
+/// The words are readable, or with `MC` their faults are caught, and a page of a source begins at `start`.
 /// The CPU has the counter.
 #[inline(always)]
-pub(crate) unsafe fn glance_at<const MACHINE_CHECK_SAFE: bool>(
+pub(crate) unsafe fn glance_at<const MC: bool>(
     bytes: usize,
     start: *const u8,
     word: impl Fn(usize) -> *const u8,
@@ -95,7 +95,7 @@ pub(crate) unsafe fn glance_at<const MACHINE_CHECK_SAFE: bool>(
     let Some(near_up_to) = near_up_to() else { return false };
     (0..glances_for(bytes)).all(|index| {
         // SAFETY: this function's contract.
-        let cycles = unsafe { cycles::<MACHINE_CHECK_SAFE>(word(index), start) };
+        let cycles = unsafe { cycles::<MC>(word(index), start) };
         cycles.is_some_and(|cycles| cycles > near_up_to)
     })
 }
@@ -106,14 +106,11 @@ pub(crate) unsafe fn glance_at<const MACHINE_CHECK_SAFE: bool>(
 ///
 /// As [`glance_at`].
 #[inline(always)]
-pub(crate) unsafe fn cycles<const MACHINE_CHECK_SAFE: bool>(
-    word: *const u8,
-    start: *const u8,
-) -> Option<u32> {
+pub(crate) unsafe fn cycles<const MC: bool>(word: *const u8, start: *const u8) -> Option<u32> {
     let mut recovery = Recovery { dst: word.addr(), src: word.addr(), bytes: 8, signal: None };
-    let recovery = if MACHINE_CHECK_SAFE { &raw mut recovery } else { ptr::null_mut() };
+    let recovery = if MC { &raw mut recovery } else { ptr::null_mut() };
     // SAFETY: this function's contract, and a recovery that lives as long as the load.
-    unsafe { arch::glance::<MACHINE_CHECK_SAFE>(word, start, recovery) }
+    unsafe { arch::glance::<MC>(word, start, recovery) }
 }
 
 /// Two pages of zeros to calibrate with: too many for some stacks.

@@ -1,9 +1,9 @@
 //! The general rule, for a CPU of which only vendor, family and features are known: what was good on every measured CPU, and
 //! nothing that can lose much. See docs/tuning-notes.md, "the general rule".
 
-use super::{KIB, PAGE, Registers};
+use super::{KIB, PAGE, Registers, kernel};
 use crate::cpu::{Cpu, Features, Vendor};
-use crate::primitive::Primitive;
+use crate::primitive::Primitive::{self, Avx2, Avx2Nt, RepMovsb};
 use crate::step::{Band, Bands, Limit, Row, Step};
 
 /// The row of the general rule.
@@ -12,53 +12,36 @@ pub(crate) const fn general(cpu: &Cpu, registers: Registers) -> Row {
         return Row::always(Primitive::Portable);
     }
     let long = strings(cpu);
+    let through = Step::copy(long);
     let has_vectors = matches!(registers, Registers::Vector) && cpu.has(Features::AVX2);
     let amd = matches!(cpu.vendor(), Vendor::Amd | Vendor::Hygon);
+    let glances = amd && matches!(long, RepMovsb) && cpu.has(Features::TSC);
+    let without_vectors = kernel(1024, 64 * KIB, 4096);
+    if glances && !has_vectors {
+        return without_vectors;
+    }
     // A page in the L1 gains by vectors. Intel's `rep movsb` is as fast where it is good at short copies.
-    let short_up_to = match cpu.vendor() {
-        _ if !has_vectors => 0,
-        Vendor::Amd | Vendor::Hygon => 16 * KIB,
-        Vendor::Intel if !cpu.has(Features::FSRM) => 4 * KIB,
-        _ => 0,
-    };
-    let through = Step::copy(long);
-    let short = match short_up_to {
-        0 => Band::up_to(PAGE, through),
-        _ => Band::up_to(short_up_to, Step::copy(Primitive::Avx2)),
+    let short = match cpu.vendor() {
+        Vendor::Amd | Vendor::Hygon if has_vectors => Band::up_to(16 * KIB, Step::copy(Avx2)),
+        Vendor::Intel if has_vectors && !cpu.has(Features::FSRM) => Band::up_to(4 * KIB, Step::copy(Avx2)),
+        _ => Band::up_to(4 * KIB, through),
     };
     let past = match has_vectors {
-        true => Bands::always(Step::copy(Primitive::Avx2Nt)),
-        false => Bands::of(&[
-            Band::up_to(64 * KIB - PAGE, Step::Copy { by: Primitive::Movnti, distance: 1024 }),
-            Band::rest(Step::Copy { by: Primitive::Movnti, distance: 4096 }),
-        ]),
+        true => Bands::always(Step::copy(Avx2Nt)),
+        false => without_vectors.non_temporal,
     };
-    let (far, distance) = if has_vectors { (Primitive::Avx2Nt, 0) } else { (Primitive::Movnti, 4096) };
-    Row {
-        temporal: Bands::of(&[short, Band::rest(through)]),
-        non_temporal: past,
-        auto: match (amd && cpu.has(Features::ERMS.union(Features::TSC)), has_vectors) {
-            (true, true) => Bands::of(&[
-                short,
-                Band::up_to(64 * KIB - PAGE, through),
-                Band::rest(Step::Glance { near: long, far, distance }),
-            ]),
-            (true, false) => Bands::of(&[
-                Band::up_to(256 * KIB - PAGE, through),
-                Band::rest(Step::Glance { near: long, far, distance }),
-            ]),
-            // String instructions avoid the read for ownership there, or nothing is known of them, or of the source. So only
-            // copies that cannot be in the cache go past it.
-            (false, _) => Bands::of(&[
-                short,
-                Band { up_to: Limit::LastLevelCache, step: through },
-                Band::rest(match cpu.caches().l3 {
-                    0 => through,
-                    _ => Step::Copy { by: far, distance },
-                }),
-            ]),
-        },
-    }
+    let auto = match cpu.caches().l3 {
+        _ if glances => Bands::of(&[
+            short,
+            Band::up_to(64 * KIB - PAGE, through),
+            Band::rest(Step::Glance { near: long, far: Avx2Nt, distance: 0 }),
+        ]),
+        0 => Bands::of(&[short, Band::rest(through)]),
+        // String instructions avoid the read for ownership there, or nothing is known of them, or of the source. So only
+        // copies that cannot be in the cache go past it.
+        _ => Bands::of(&[short, Band { up_to: Limit::LastLevelCache, step: through }, past.last()]),
+    };
+    Row { temporal: Bands::of(&[short, Band::rest(through)]), non_temporal: past, auto }
 }
 
 /// The fast string instruction, by the order of `clear_pages()` and `copy_user_generic()` in Linux. FSRM never

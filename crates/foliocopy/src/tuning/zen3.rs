@@ -1,7 +1,7 @@
 //! Zen 3, an EPYC 7003. Its samples are lost: see docs/tuning-notes.md, "Zen 3".
 
-use super::{KIB, MIB, Measured, PAGE};
-use crate::primitive::Primitive::{Avx2, Avx2Nt, Movnti, RepMovsb};
+use super::{KIB, Measured, PAGE, kernel};
+use crate::primitive::Primitive::{Avx2, Avx2Nt, RepMovsb};
 use crate::step::{Band, Bands, Row, Step};
 
 const FIRST_PAGE: Step = Step::TimeFirstPage { first: Avx2, rest: RepMovsb, burst: 0 };
@@ -23,12 +23,5 @@ pub(super) static MEASURED: Measured = Measured {
             Band::rest(Step::Glance { near: RepMovsb, far: Avx2Nt, distance: AHEAD }),
         ]),
     }],
-    kernel: &[Row {
-        temporal: Bands::always(Step::copy(RepMovsb)),
-        non_temporal: Bands::always(Step::Copy { by: Movnti, distance: AHEAD }),
-        auto: Bands::of(&[
-            Band::up_to(MIB / 4 - PAGE, Step::copy(RepMovsb)),
-            Band::rest(Step::Glance { near: RepMovsb, far: Movnti, distance: AHEAD }),
-        ]),
-    }],
+    kernel: &[kernel(1024, 64 * KIB, 1024)],
 };

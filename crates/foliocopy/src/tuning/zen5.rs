@@ -1,7 +1,7 @@
 //! Zen 5, an EPYC 9005: see docs/tuning-notes.md, "Zen 5".
 
-use super::{KIB, MIB, Measured, PAGE};
-use crate::primitive::Primitive::{self, Avx2, Avx2Nt, Avx512, Avx512Nt, Movnti, RepMovsb};
+use super::{KIB, MIB, Measured, PAGE, kernel};
+use crate::primitive::Primitive::{self, Avx2, Avx2Nt, Avx512, Avx512Nt, RepMovsb};
 use crate::step::{Band, Bands, Row, Step};
 
 const AHEAD: u32 = 4096;
@@ -36,15 +36,5 @@ const fn row(by: Primitive, past: Primitive) -> Row {
 pub(super) static MEASURED: Measured = Measured {
     name: "measured on Zen 5",
     process: &[row(Avx512, Avx512Nt), row(Avx2, Avx2Nt)],
-    kernel: &[Row {
-        temporal: Bands::always(Step::copy(RepMovsb)),
-        non_temporal: Bands::of(&[
-            Band::up_to(128 * KIB - PAGE, Step::Copy { by: Movnti, distance: AHEAD }),
-            Band::rest(Step::Copy { by: Movnti, distance: FAR_AHEAD }),
-        ]),
-        auto: Bands::of(&[
-            Band::up_to(256 * KIB - PAGE, Step::copy(RepMovsb)),
-            Band::rest(Step::Glance { near: RepMovsb, far: Movnti, distance: FAR_AHEAD }),
-        ]),
-    }],
+    kernel: &[kernel(4096, 128 * KIB, 8192)],
 };

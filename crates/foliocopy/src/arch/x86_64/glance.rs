@@ -16,10 +16,10 @@ pub(crate) const PREFETCHES: usize = 2048;
 ///
 /// # Safety
 ///
-/// The word is readable, or with `MACHINE_CHECK_SAFE` its faults are caught and `recovery` points to what the
+/// The word is readable, or with `MC` its faults are caught and `recovery` points to what the
 /// handler fills in. What is prefetched belongs to the same source. The counter may be read.
 #[inline(always)]
-pub(crate) unsafe fn glance<const MACHINE_CHECK_SAFE: bool>(
+pub(crate) unsafe fn glance<const MC: bool>(
     word: *const u8,
     start: *const u8,
     recovery: *mut Recovery,
@@ -47,7 +47,7 @@ pub(crate) unsafe fn glance<const MACHINE_CHECK_SAFE: bool>(
             "mov r9d, eax",
             "xor eax, eax",
             "2:",
-            machine_check_safe = const MACHINE_CHECK_SAFE as u32,
+            machine_check_safe = const MC as u32,
             word = in(reg) word,
             start = in(reg) start,
             inout("rdx") recovery => _,
@@ -56,7 +56,7 @@ pub(crate) unsafe fn glance<const MACHINE_CHECK_SAFE: bool>(
             options(nostack),
         );
     }
-    if MACHINE_CHECK_SAFE && faulted != 0 { None } else { Some(cycles) }
+    if MC && faulted != 0 { None } else { Some(cycles) }
 }
 
 /// Asks for the lines of a range, without waiting for them. `bytes` is a multiple of 64.
