@@ -8,7 +8,7 @@ pub(crate) use mc::machine_check_safe;
 #[cfg(feature = "std")]
 pub use mc::{Skipped, copy_mc_pages, copy_mc_pages_raw, copy_mc_pages_skipping};
 
-use crate::chunks::{DEFAULT_CHUNK_BYTES, Yield};
+use crate::chunks::Yield;
 use crate::error::CopyError;
 use crate::execute;
 use crate::locality::Locality;
@@ -56,7 +56,7 @@ pub fn function_for(
     pair: FolioPair,
     locality: Locality,
 ) -> Option<(unsafe extern "C" fn(*mut u8, *const u8, usize, &Step) -> core::ffi::c_int, &'static Step)> {
-    if !pair.is_one_chunk(DEFAULT_CHUNK_BYTES) {
+    if !pair.is_one_chunk(crate::chunks::DEFAULT_CHUNK_BYTES) {
         return None;
     }
     let policy = Policy::ready_host().filter(|policy| policy.admit().is_ok())?;
