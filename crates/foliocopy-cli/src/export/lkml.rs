@@ -148,9 +148,10 @@ fn heading(results: &Results, cell: &Cell) -> String {
     let parameters = &results.parameters;
     let mut heading = match cell.cache {
         Some(Cache::Cold) => format!(
-            "Cache-cold ({}B total per run, {}B streamed through the caches before each copy)",
+            "Cache-cold ({}B total per run, {}B {} through the caches before each copy)",
             Size(parameters.total_bytes_cold),
-            Size(parameters.evict_bytes)
+            Size(parameters.evict_bytes),
+            parameters.evict.done()
         ),
         Some(Cache::Hot) => {
             format!("Cache-hot ({}B total per run, no eviction)", Size(parameters.total_bytes_hot))
