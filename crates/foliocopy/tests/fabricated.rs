@@ -4,8 +4,8 @@
 #![forbid(unsafe_code)]
 
 use foliocopy::{
-    Band, Bands, Caches, CopyError, CopyOptions, Cpu, Features, Locality, Page, Policy, Primitive, Registers, Row, Step,
-    Vendor,
+    Band, Bands, Caches, CopyError, CopyOptions, Cpu, Features, Locality, Page, Policy, Primitive, Registers,
+    Row, Step, Vendor,
 };
 
 /// Copies by `options` and returns the error. Nothing may have been copied then.
@@ -58,7 +58,8 @@ fn rows_that_bypass_the_cache_where_it_is_asked_for_are_refused() {
         return;
     }
     let through = Row::always(Primitive::RepMovsb);
-    let by = |step| Row { temporal: Bands::of(&[Band::rest(step)]), ..through };
+    let past = Bands::always(Step::copy(movnti));
+    let by = |step| Row { temporal: Bands::of(&[Band::rest(step)]), non_temporal: past, ..through };
     for step in [
         Step::copy(movnti),
         Step::TimeFirstPage { first: movnti, rest: Primitive::RepMovsb, burst: 0 },
@@ -67,9 +68,14 @@ fn rows_that_bypass_the_cache_where_it_is_asked_for_are_refused() {
         let refused = Policy::with_row(cpu, Registers::Vector, &by(step)).expect_err("it was accepted");
         assert!(refused.to_string().contains("movnti stores past the cache"), "{refused}");
     }
-    let policy = Policy::with_row(cpu, Registers::Vector, &by(Step::copy(Primitive::RepMovsb))).expect("it is sound");
+    let policy =
+        Policy::with_row(cpu, Registers::Vector, &by(Step::copy(Primitive::RepMovsb))).expect("it is sound");
     let src = vec![Page::filled(1); 4];
     let mut dst = vec![Page::zeroed(); 4];
-    CopyOptions::new().policy(&policy).locality(Locality::Temporal).copy_pages(&mut dst, &src).expect("it copies");
+    CopyOptions::new()
+        .policy(&policy)
+        .locality(Locality::Temporal)
+        .copy_pages(&mut dst, &src)
+        .expect("it copies");
     assert!(dst == src);
 }
