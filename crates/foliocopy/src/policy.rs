@@ -10,7 +10,7 @@ use crate::execute::{Function, function};
 use crate::locality::Locality;
 use crate::page::PAGE_SIZE;
 use crate::primitive::Primitive;
-use crate::step::{Bands, Limit, MOST_BANDS, Row, Step};
+use crate::step::{Band, Limit, MOST_BANDS, Row, Step};
 use crate::tuning::{self, Registers};
 
 /// A band of a policy: its limit in bytes, its step, and the function that runs it in a process.
@@ -117,6 +117,21 @@ impl Policy {
         }
     }
 
+    /// Puts a table in the place of its own for one locality.
+    ///
+    /// # Errors
+    ///
+    /// [`RowError`] where the CPU could not follow it. Nothing is changed then.
+    #[cfg(foliocopy_kernel)]
+    #[inline(never)]
+    pub(crate) fn replace(&mut self, locality: Locality, bands: &[Band]) -> Result<(), RowError> {
+        if let Err((band, problem)) = validate_bands(&self.cpu, self.registers, locality, bands) {
+            return Err(RowError { locality, band, problem });
+        }
+        self.tables[locality as usize] = settle(bands, &self.cpu);
+        Ok(())
+    }
+
     /// The policy for the same CPU and registers that uses `primitive` for everything.
     ///
     /// # Errors
@@ -132,7 +147,11 @@ impl Policy {
     /// The policy for a row that is valid.
     const fn of(cpu: Cpu, registers: Registers, source: Source, row: &Row) -> Self {
         let refusal = if cpu.is_host() { None } else { Some(CopyError::ForeignCpu) };
-        let tables = [settle(&row.temporal, &cpu), settle(&row.non_temporal, &cpu), settle(&row.auto, &cpu)];
+        let tables = [
+            settle(row.temporal.as_slice(), &cpu),
+            settle(row.non_temporal.as_slice(), &cpu),
+            settle(row.auto.as_slice(), &cpu),
+        ];
         // INVARIANT: the row was validated, and without a counter its probes are settled.
         Self { cpu, registers, source, refusal, tables }
     }
@@ -276,10 +295,11 @@ impl fmt::Display for Explanation {
 
 /// A table of one locality with its limits in bytes. Without a counter a probe becomes two bands: what exceeds the last-level
 /// cache can't be in it.
-const fn settle(bands: &Bands, cpu: &Cpu) -> [Settled; MOST_BANDS + 1] {
-    let mut table = [Settled::new(usize::MAX, bands.last().step.near()); MOST_BANDS + 1];
+const fn settle(bands: &[Band], cpu: &Cpu) -> [Settled; MOST_BANDS + 1] {
+    let rest = if let [.., longest] = bands { longest.step.near() } else { Step::copy(Primitive::Portable) };
+    let mut table = [Settled::new(usize::MAX, rest); MOST_BANDS + 1];
     let last_level = cpu.caches().l3 / PAGE_SIZE * PAGE_SIZE;
-    let (mut index, mut done, mut rest) = (0, 0, bands.as_slice());
+    let (mut index, mut done, mut rest) = (0, 0, bands);
     while let [band, others @ ..] = rest {
         rest = others;
         let up_to = match band.up_to {
@@ -319,7 +339,8 @@ const fn validate(cpu: &Cpu, registers: Registers, row: &Row) -> Result<(), RowE
     let mut index = 0;
     while index < Locality::ALL.len() {
         let locality = Locality::ALL[index];
-        if let Err((band, problem)) = validate_bands(cpu, registers, locality, row.bands(locality)) {
+        if let Err((band, problem)) = validate_bands(cpu, registers, locality, row.bands(locality).as_slice())
+        {
             return Err(RowError { locality, band, problem });
         }
         index += 1;
@@ -331,9 +352,8 @@ const fn validate_bands(
     cpu: &Cpu,
     registers: Registers,
     locality: Locality,
-    bands: &Bands,
+    bands: &[Band],
 ) -> Result<(), (usize, RowProblem)> {
-    let bands = bands.as_slice();
     let (mut index, mut done) = (0, 0);
     while index < bands.len() {
         let is_last = index + 1 == bands.len();
