@@ -395,10 +395,7 @@ impl Work {
 /// The verdict, with what it leaves open.
 fn verdict_text(results: &Results, verdict: Option<&Verdict<'_>>) -> String {
     match verdict {
-        Some(verdict) => {
-            let open = verdict.open_questions();
-            [verdict.to_string()].into_iter().chain(open).map(|line| line + "\n").collect()
-        }
+        Some(verdict) => verdict.text(),
         None if results.environment.emulated => {
             "no verdict: the CPU is emulated, so only that every copy was right is shown\n".to_owned()
         }

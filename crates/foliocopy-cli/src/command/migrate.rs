@@ -354,7 +354,7 @@ fn about_outcome(outcome: &Outcome) -> Vec<Warning> {
 fn verdict_line(results: &Results, verdict: Option<&Verdict<'_>>) -> String {
     let checked = "every byte and every page's node were right after each move";
     match verdict {
-        Some(verdict) => format!("{verdict}\n{checked}\n"),
+        Some(verdict) => format!("{}{checked}\n", verdict.text()),
         None if results.environment.emulated => format!("{checked}; no verdict: the CPU is emulated\n"),
         None => format!("{checked}\n"),
     }
@@ -401,4 +401,22 @@ fn report_stress(printer: &Printer, stressed: Result<Stressed, MigrateError>) ->
         (true, true) => Exit::Good,
     }
     .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::tests::sample;
+
+    #[test]
+    fn what_few_rounds_leave_open_is_said_by_cell() {
+        let mut results = sample();
+        for cell in &mut results.cells {
+            cell.samples_gbps.truncate(4);
+        }
+        results.rate();
+        let text = verdict_line(&results, Verdict::of(&results, Method::Foliocopy.name()).as_ref());
+        assert_eq!(text.lines().filter(|line| line.starts_with("undecided: ")).count(), 2, "{text}");
+        assert!(text.ends_with("were right after each move\n"), "{text}");
+    }
 }

@@ -86,8 +86,8 @@ fn setup(text: &mut String, results: &Results) {
 fn verdict(text: &mut String, results: &Results) {
     for verdict in Verdict::all(results) {
         text.push('\n');
-        for line in verdict.to_string().lines().map(str::to_owned).chain(verdict.open_questions()) {
-            wrap(text, "", &line);
+        for line in verdict.text().lines() {
+            wrap(text, "", line);
         }
     }
 }
