@@ -98,6 +98,37 @@ fn a_quota_of_cpu_time_is_a_warning() {
     });
 }
 
+/// One CPU of those that the machine has.
+#[test]
+fn a_cpuset_leaves_the_cpus_that_are_in_it() {
+    let allowed = foliocopy_measure::affinity::allowed_cpus().unwrap();
+    let &[first, .., last] = &allowed[..] else {
+        println!("not tested: a cpuset, which takes two CPUs");
+        return;
+    };
+    let kinds = [("/sys/fs/cgroup/cpuset", "cpuset.cpus"), ("/sys/fs/cgroup", "cpuset.cpus")];
+    in_cgroups(kinds, &first.to_string(), |cgroup| {
+        // Version 1 lets nobody in before both are set, in each.
+        let root = cgroup.outer.parent().unwrap();
+        if let Ok(nodes) = fs::read_to_string(root.join("cpuset.mems")) {
+            for folder in [&cgroup.outer, &cgroup.inner] {
+                fs::write(folder.join("cpuset.cpus"), first.to_string()).unwrap();
+                fs::write(folder.join("cpuset.mems"), nodes.trim()).unwrap();
+            }
+        }
+        let here = tempfile::tempdir().unwrap();
+        let file = here.path().join("results.json");
+        said(&cgroup.run(&format!("{BENCH} --export-json {}", file.display())), 0);
+        assert_eq!(result::read(&file).unwrap().parameters.cpu, Some(first));
+        for refused in
+            [format!("bench --cpu {last}"), "roofline --threads 2".into(), "bench --copiers 2".into()]
+        {
+            let said = said(&cgroup.run(&refused), 2);
+            assert!(said.contains("this process may run on"), "{refused}: {said}");
+        }
+    });
+}
+
 /// Answers as a kernel for 4096 CPUs of which one is allowed, number 2000.
 const MANY_CPUS: &str = r#"
 #define _GNU_SOURCE

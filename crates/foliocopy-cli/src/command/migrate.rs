@@ -117,7 +117,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let interrupt = Interrupt::catch()?;
     if let Some(seconds) = args.stress {
         printer.warn(&before)?;
-        let stress = stress(&args, folios, pairs, seconds, &topology);
+        let stress = stress(&args, folios, pairs, seconds);
         let stressed = stress.run(&mut guard, || interrupt.is_set());
         guard.restore()?;
         return report_stress(&printer, stressed);
@@ -360,18 +360,13 @@ fn verdict_line(results: &Results, verdict: Option<&Verdict<'_>>) -> String {
     }
 }
 
-fn stress(
-    args: &Args,
-    folios: Vec<u64>,
-    pairs: Vec<(u32, u32)>,
-    seconds: u64,
-    topology: &Topology,
-) -> Stress {
+fn stress(args: &Args, folios: Vec<u64>, pairs: Vec<(u32, u32)>, seconds: u64) -> Stress {
+    let allowed = affinity::allowed_cpus().map_or(1, |cpus| cpus.len());
     Stress {
         folios,
         total_bytes: args.total.0,
         pairs,
-        threads: args.threads.map_or(topology.online_cpus.len().max(1), usize::from),
+        threads: args.threads.map_or(allowed.max(1), usize::from),
         time: Duration::from_secs(seconds),
         seed: seed(args),
     }
