@@ -65,14 +65,23 @@ struct foliocopy_text {
 /* Before anything else. */
 void foliocopy_engine_init(const struct foliocopy_cpu *cpu);
 
+/* Why a table is none: the band, counted from 0. */
+struct foliocopy_refusal {
+	size_t band;
+	struct foliocopy_text reason;
+};
+
+/* Puts a table in the place of the policy's own for a locality; before anything but foliocopy_engine_init(). */
+bool foliocopy_engine_set_table(u32 locality, const char *text, size_t bytes, struct foliocopy_refusal *refusal);
+
 /* A line of a policy's table: up to how many bytes, SIZE_MAX at its end, what is done. */
 struct foliocopy_band {
 	size_t up_to;
-	/* Copies by one primitive, or tells first where the source is. */
+	/* Empty for a copy by one primitive; "glance" (near, far) or "first" (first page, rest) for what looks first. */
 	struct foliocopy_text kind;
-	u32 near;
-	u32 far;
-	/* How many bytes ahead the far one prefetches. */
+	u32 one;
+	u32 other;
+	/* How many bytes ahead the last one prefetches. */
 	u32 distance;
 	struct foliocopy_text source;
 };

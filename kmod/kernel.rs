@@ -5,20 +5,24 @@
 //! compiled for a process gets in, and whatever no function here reaches is left out.
 
 mod selftest;
+mod table;
 
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::panic::PanicInfo;
 use core::slice;
 
+use core::sync::atomic::{AtomicU32, Ordering};
+
 use crate::cpu::{Cpu, Features, Vendor};
+use crate::error::RowProblem;
 use crate::execute;
 use crate::folio::{self, McError, PageFrame, Platform};
 use crate::locality::Locality;
 use crate::page::{PAGE_SHIFT, Page};
 use crate::policy::Policy;
 use crate::primitive::Primitive;
-use crate::step::Step;
+use crate::step::{self, MOST_BANDS, Step};
 use crate::tuning::Registers;
 
 /// The compiler asks for one. Nothing reaches it: whatever can panic leaves an undefined symbol of `core` behind,
@@ -107,12 +111,6 @@ fn put(slot: &mut Policy, policy: &Policy) {
     *slot = *policy;
 }
 
-/// Compares names byte by byte: what compares memory in a kernel is not called the same on every target.
-fn is_named(primitive: Primitive, name: &[u8]) -> bool {
-    let known = primitive.name().as_bytes();
-    known.len() == name.len() && known.iter().zip(name).all(|(one, other)| one == other)
-}
-
 /// A string for C that is not terminated.
 #[repr(C)]
 struct Text {
@@ -135,17 +133,83 @@ fn locality(locality: u32) -> Locality {
     }
 }
 
+/// A bit for each locality whose table is a parameter of the module.
+static GIVEN: AtomicU32 = AtomicU32::new(0);
+
+/// `struct foliocopy_refusal`: why a table is none.
+#[repr(C)]
+struct Refusal {
+    /// The band, counted from 0.
+    band: usize,
+    reason: Text,
+}
+
+/// Puts a table in the place of the policy's own for a locality. Whether it is one that this CPU can follow; if not,
+/// `refusal` tells why.
+///
+/// # Safety
+///
+/// `text` is readable for `bytes` bytes. Nobody calls anything else of the engine before this returns, and
+/// `foliocopy_engine_init` has returned.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn foliocopy_engine_set_table(
+    asked: u32,
+    text: *const u8,
+    bytes: usize,
+    refusal: &mut Refusal,
+) -> bool {
+    let asked = locality(asked);
+    // SAFETY: this function's contract.
+    let text = unsafe { slice::from_raw_parts(text, bytes) };
+    // SAFETY: this function's contract.
+    let [picking, ..] = unsafe { &mut *POLICIES.0.get() };
+    let mut bands = [step::Band::rest(Step::copy(Primitive::Movq)); MOST_BANDS];
+    let set = table::parse(text, &mut bands).and_then(|count| {
+        picking
+            .replace(asked, bands.get(..count).unwrap_or(&bands))
+            .map_err(|error| (error.band, reason(error.problem)))
+    });
+    match set {
+        Ok(()) => {
+            GIVEN.store(GIVEN.load(Ordering::Relaxed) | 1 << asked as u32, Ordering::Relaxed);
+            true
+        }
+        Err((band, reason)) => {
+            *refusal = Refusal { band, reason: reason.into() };
+            false
+        }
+    }
+}
+
+/// As `RowError` prints it, without figures: a kernel can't use `Display`.
+fn reason(problem: RowProblem) -> &'static str {
+    match problem {
+        RowProblem::Limited => "the last band has no length",
+        RowProblem::Unreachable => "only the last band has no length",
+        RowProblem::NoPages(_) => "a length is a positive multiple of 4096",
+        RowProblem::NotAscending { .. } => "a length is above that of the band before",
+        RowProblem::Distance { .. } => {
+            "a loop past the cache prefetches a multiple of 64 bytes ahead, 65536 at most, and no other does"
+        }
+        RowProblem::Cache(_) => {
+            "past the cache has no place among copies through it, nor the other way round"
+        }
+        RowProblem::Registers(_) => "vector registers are left to processes",
+        RowProblem::Unavailable { .. } => "this CPU lacks what the primitive needs",
+    }
+}
+
 /// `struct foliocopy_band`: a line of a policy's table.
 #[repr(C)]
 struct Band {
     /// The greatest length that it covers, in bytes.
     up_to: usize,
-    /// The name of the step's kind.
+    /// What stands before the primitives in a parameter: empty for a copy.
     kind: Text,
-    /// The indices of the primitives for a source that is near and for one that is far.
-    near: u32,
-    far: u32,
-    /// The prefetch distance of the one that goes past the cache, in bytes.
+    /// The indices of its primitives, in the order of the parameter; of a copy twice the same.
+    one: u32,
+    other: u32,
+    /// The prefetch distance or burst, in bytes.
     distance: u32,
     /// Where the table comes from.
     source: Text,
@@ -157,18 +221,18 @@ struct Band {
 extern "C" fn foliocopy_engine_band(primitive: i32, asked: u32, index: usize, band: &mut Band) -> bool {
     let policy = policy(primitive);
     let Some((up_to, step)) = policy.bands(locality(asked)).nth(index) else { return false };
-    let [near, _] = step.near().primitives();
-    let (far, distance) = match step.far() {
-        Step::Copy { by, distance } => (by, distance),
-        _ => (near, 0),
+    let [one, other] = step.primitives();
+    let (kind, distance) = match step {
+        Step::Copy { distance, .. } => ("", distance),
+        Step::Glance { distance, .. } => ("glance", distance),
+        Step::TimeFirstPage { burst, .. } => ("first", burst),
     };
-    let kind = match step {
-        Step::Copy { .. } => "copy",
-        Step::TimeFirstPage { .. } => "time_first_page",
-        Step::Glance { .. } => "glance",
+    let source = match primitive < 0 && GIVEN.load(Ordering::Relaxed) >> locality(asked) as u32 & 1 != 0 {
+        true => "a parameter of the module",
+        false => policy.source().text(),
     };
-    let (kind, source) = (kind.into(), policy.source().text().into());
-    *band = Band { up_to, kind, near: near as u32, far: far as u32, distance, source };
+    let (kind, source) = (kind.into(), source.into());
+    *band = Band { up_to, kind, one: one as u32, other: other as u32, distance, source };
     true
 }
 
@@ -181,12 +245,7 @@ extern "C" fn foliocopy_engine_band(primitive: i32, asked: u32, index: usize, ba
 unsafe extern "C" fn foliocopy_engine_primitive(name: *const u8, bytes: usize) -> i32 {
     // SAFETY: this function's contract.
     let name = unsafe { slice::from_raw_parts(name, bytes) };
-    for (index, primitive) in Primitive::ALL.iter().enumerate() {
-        if is_named(*primitive, name) {
-            return index as i32;
-        }
-    }
-    -1
+    table::primitive(name).map_or(-1, |primitive| primitive as i32)
 }
 
 /// The name of the primitive at that index; empty past the last.

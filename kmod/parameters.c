@@ -90,6 +90,61 @@ MODULE_PARM_DESC(primitive_temporal, "How copies through the cache are made: a p
 module_param_cb(primitive_nontemporal, &primitive_ops, &primitive_nontemporal, 0644);
 MODULE_PARM_DESC(primitive_nontemporal, "How copies past the cache are made: a primitive, or auto (default)");
 
+/*
+ * At load alone: a copy looks its table up without a lock. With the loop and its distance for each length it is what
+ * `foliocopy tune --emit kernel` prints.
+ */
+static int table_set(const char *value, const struct kernel_param *param)
+{
+	size_t length = trimmed(value);
+	struct foliocopy_refusal refusal;
+
+	/* Parameters on the command line come before the module's init. */
+	foliocopy_cpu_init();
+	if (length == 4 && !strncmp(value, "auto", 4))
+		return 0;
+	if (!foliocopy_engine_set_table((uintptr_t)param->arg, value, length, &refusal)) {
+		pr_err("%s: `%.*s`, band %zu: %.*s\n", param->name, (int)min_t(size_t, length, 128), value, refusal.band + 1,
+		       FOLIOCOPY_TEXT(refusal.reason));
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* The table in force, as table_set() takes it. */
+static int table_get(char *buffer, const struct kernel_param *param)
+{
+	struct foliocopy_band band;
+	int length = 0;
+	size_t i;
+
+	for (i = 0; foliocopy_engine_band(FOLIOCOPY_BY_POLICY, (uintptr_t)param->arg, i, &band); i++) {
+		if (i)
+			length += sysfs_emit_at(buffer, length, ",");
+		if (band.up_to != SIZE_MAX)
+			length += sysfs_emit_at(buffer, length, "%zuK:", band.up_to / SZ_1K);
+		if (band.kind.bytes)
+			length += sysfs_emit_at(buffer, length, "%.*s:%.*s:", FOLIOCOPY_TEXT(band.kind),
+						FOLIOCOPY_TEXT(foliocopy_engine_primitive_name(band.one)));
+		length += sysfs_emit_at(buffer, length, "%.*s",
+					FOLIOCOPY_TEXT(foliocopy_engine_primitive_name(band.other)));
+		if (band.distance)
+			length += sysfs_emit_at(buffer, length, "@%u", band.distance);
+	}
+	return length + sysfs_emit_at(buffer, length, "\n");
+}
+
+static const struct kernel_param_ops table_ops = { .set = table_set, .get = table_get };
+
+module_param_cb(table_temporal, &table_ops, (void *)FOLIOCOPY_TEMPORAL, 0444);
+MODULE_PARM_DESC(table_temporal, "How copies through the cache are made, by length: LENGTH:STEP,...,STEP, or auto (default)");
+
+module_param_cb(table_nontemporal, &table_ops, (void *)FOLIOCOPY_NON_TEMPORAL, 0444);
+MODULE_PARM_DESC(table_nontemporal, "How copies past the cache are made, by length, or auto (default)");
+
+module_param_cb(table_sampling, &table_ops, (void *)FOLIOCOPY_AUTO, 0444);
+MODULE_PARM_DESC(table_sampling, "Which lengths glance at the source where sampling is on, or auto (default)");
+
 static int chunk_set(const char *value, const struct kernel_param *param)
 {
 	unsigned long bytes;
@@ -199,6 +254,7 @@ static bool table_at(size_t index, struct table *table)
 	const struct table tables[] = {
 		{ "temporal", READ_ONCE(primitive_temporal), FOLIOCOPY_TEMPORAL },
 		{ "non_temporal", READ_ONCE(primitive_nontemporal), FOLIOCOPY_NON_TEMPORAL },
+		{ "sampling", FOLIOCOPY_BY_POLICY, FOLIOCOPY_AUTO },
 	};
 
 	if (index >= ARRAY_SIZE(tables))
@@ -216,14 +272,14 @@ static void band_text(const struct foliocopy_band *band, char *text, size_t size
 		snprintf(limit, sizeof(limit), "up to %zu bytes", band->up_to);
 	if (band->distance)
 		snprintf(ahead, sizeof(ahead), ", prefetching %u bytes ahead", band->distance);
-	if (band->near == band->far)
+	if (!band->kind.bytes)
 		snprintf(text, size, "%s: %.*s%s (%.*s)", limit,
-			 FOLIOCOPY_TEXT(foliocopy_engine_primitive_name(band->near)), ahead,
+			 FOLIOCOPY_TEXT(foliocopy_engine_primitive_name(band->one)), ahead,
 			 FOLIOCOPY_TEXT(band->source));
 	else
-		snprintf(text, size, "%s: %.*s at the source: in a cache %.*s; in memory %.*s%s (%.*s)", limit,
-			 FOLIOCOPY_TEXT(band->kind), FOLIOCOPY_TEXT(foliocopy_engine_primitive_name(band->near)),
-			 FOLIOCOPY_TEXT(foliocopy_engine_primitive_name(band->far)), ahead,
+		snprintf(text, size, "%s: %.*s: %.*s or %.*s%s (%.*s)", limit, FOLIOCOPY_TEXT(band->kind),
+			 FOLIOCOPY_TEXT(foliocopy_engine_primitive_name(band->one)),
+			 FOLIOCOPY_TEXT(foliocopy_engine_primitive_name(band->other)), ahead,
 			 FOLIOCOPY_TEXT(band->source));
 }
 

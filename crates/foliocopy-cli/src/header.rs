@@ -90,9 +90,10 @@ pub(crate) fn parameters(parameters: &Parameters) -> String {
     let cpu = parameters.cpu.map_or("any CPU".to_owned(), |cpu| format!("CPU {cpu}"));
     let _ = writeln!(
         text,
-        "{} memory, on {cpu}, {} evicted before each cold run, seed {}",
+        "{} memory, on {cpu}, {} {} through the caches before each cold run, seed {}",
         parameters.memory,
         Size(parameters.evict_bytes),
+        parameters.evict.done(),
         parameters.seed
     );
     text

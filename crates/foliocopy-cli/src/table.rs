@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use comfy_table::{Attribute, Cell as Field, CellAlignment, Color, ContentArrangement, Table, presets};
-use foliocopy_measure::result::{Cell, Results, Situation};
+use foliocopy_measure::result::{Cache, Cell, Evict, Results, Situation};
 use foliocopy_measure::size::Size;
 use foliocopy_measure::verdict::{Rule, Standing};
 
@@ -67,6 +67,9 @@ fn groups(results: &Results) -> Vec<(Situation<'_>, Vec<&Cell>)> {
 /// Such as `cold, node 0 to 1, then=read: GB/s (mean ± standard deviation) and speed-up over per-page [99 % for all cells together]`.
 fn heading(results: &Results, situation: &Situation<'_>) -> String {
     let mut parts: Vec<String> = situation.cache.iter().map(ToString::to_string).collect();
+    if results.parameters.evict == Evict::Write && situation.cache.is_some_and(|cache| cache != Cache::Hot) {
+        parts.push("caches full of dirty lines".to_owned());
+    }
     if let (Some(src), Some(dst)) = (situation.src_node, situation.dst_node) {
         parts.push(format!("node {src} to {dst}"));
     }

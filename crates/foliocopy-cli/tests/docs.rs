@@ -278,7 +278,7 @@ fn the_test_can_fail() {
 #[test]
 fn the_module_has_the_parameters_that_are_emitted() {
     let source = fs::read_to_string(repository().join("kmod/parameters.c")).unwrap();
-    for name in ["primitive_temporal", "primitive_nontemporal"] {
+    for name in ["table_temporal", "table_nontemporal", "table_sampling"] {
         assert!(source.contains(&format!("module_param_cb({name},")), "{name}");
     }
 }

@@ -71,7 +71,7 @@ fn in_cgroups(kinds: [(&str, &str); 2], limit: &str, check: impl Fn(&Cgroup)) {
     for (folder, file) in kinds {
         match Cgroup::new(folder, file, limit) {
             Ok(cgroup) => check(&cgroup),
-            Err(error) => eprintln!("not checked: {file} of a cgroup ({error})"),
+            Err(error) => println!("not tested: {file} of a cgroup ({error})"),
         }
     }
 }
@@ -95,6 +95,37 @@ fn a_quota_of_cpu_time_is_a_warning() {
     in_cgroups(kinds, "50000", |cgroup| {
         let said = said(&cgroup.run(BENCH), 0);
         assert!(said.contains("the time of 0.50 CPUs"), "{said}");
+    });
+}
+
+/// One CPU of those that the machine has.
+#[test]
+fn a_cpuset_leaves_the_cpus_that_are_in_it() {
+    let allowed = foliocopy_measure::affinity::allowed_cpus().unwrap();
+    let &[first, .., last] = &allowed[..] else {
+        println!("not tested: a cpuset, which takes two CPUs");
+        return;
+    };
+    let kinds = [("/sys/fs/cgroup/cpuset", "cpuset.cpus"), ("/sys/fs/cgroup", "cpuset.cpus")];
+    in_cgroups(kinds, &first.to_string(), |cgroup| {
+        // Version 1 lets nobody in before both are set, in each.
+        let root = cgroup.outer.parent().unwrap();
+        if let Ok(nodes) = fs::read_to_string(root.join("cpuset.mems")) {
+            for folder in [&cgroup.outer, &cgroup.inner] {
+                fs::write(folder.join("cpuset.cpus"), first.to_string()).unwrap();
+                fs::write(folder.join("cpuset.mems"), nodes.trim()).unwrap();
+            }
+        }
+        let here = tempfile::tempdir().unwrap();
+        let file = here.path().join("results.json");
+        said(&cgroup.run(&format!("{BENCH} --export-json {}", file.display())), 0);
+        assert_eq!(result::read(&file).unwrap().parameters.cpu, Some(first));
+        for refused in
+            [format!("bench --cpu {last}"), "roofline --threads 2".into(), "bench --copiers 2".into()]
+        {
+            let said = said(&cgroup.run(&refused), 2);
+            assert!(said.contains("this process may run on"), "{refused}: {said}");
+        }
     });
 }
 
@@ -128,7 +159,7 @@ fn a_kernel_for_more_than_1024_cpus_is_understood() {
     fs::write(&source, MANY_CPUS).unwrap();
     let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
     if !compiled.is_ok_and(|status| status.success()) {
-        eprintln!("not checked: many CPUs, which takes a C compiler");
+        println!("not tested: many CPUs, which takes a C compiler");
         return;
     }
     let file = here.path().join("results.json");
@@ -186,7 +217,7 @@ fn what_the_kernel_believes_decides_for_its_stand_ins() {
         cpuinfo.lines().any(|line| line.starts_with("flags") && line.split(' ').any(|f| f == flag))
     };
     if !has("erms") || !has("rep_good") {
-        eprintln!("not checked: a kernel that does without erms, on a CPU that has no erms");
+        println!("not tested: a kernel that does without erms, on a CPU that has no erms");
         return;
     }
     let here = tempfile::tempdir().unwrap();

@@ -7,7 +7,7 @@ use std::process::{Command as Process, Stdio};
 use std::time::Duration;
 
 use assert_cmd::Command;
-use foliocopy::{Bands, Cpu, Policy, Primitive, Profile, Registers, Row, Step};
+use foliocopy::{Band, Bands, Cpu, Limit, Policy, Primitive, Profile, Registers, Row, Step};
 use foliocopy_measure::result;
 use predicates::prelude::*;
 use predicates::str::contains;
@@ -118,18 +118,33 @@ fn emits_the_source_of_a_row_and_the_parameters_of_the_module() {
         String::from_utf8(output.stdout).unwrap()
     };
     let text = emitted(&profile);
-    assert!(text.contains("# temporal: as built in") && !text.contains("options"), "{text}");
+    let options = |text: &str| text.lines().last().unwrap().to_owned();
+    assert!(text.contains("# table_temporal: as built in"), "{text}");
+    for parameter in ["table_temporal=", "table_nontemporal=", "table_sampling="] {
+        assert!(
+            options(&text).starts_with("options foliocopy ") && options(&text).contains(parameter),
+            "{text}"
+        );
+    }
     let movq = Bands::always(Step::copy(Primitive::Movq));
     profile.kernel = Row { temporal: movq, ..profile.kernel };
     let text = emitted(&profile);
-    assert!(text.ends_with("options foliocopy primitive_temporal=movq\n"), "{text}");
-    let ahead = Bands::always(Step::Copy { by: Primitive::Movnti, distance: 512 });
-    profile.kernel = Row { non_temporal: ahead, ..profile.kernel };
+    assert!(!text.contains("# table_temporal") && options(&text).contains(" table_temporal=movq "), "{text}");
+    let (by, near) = (Primitive::Movnti, Primitive::Movq);
+    let ahead = Bands::of(&[
+        Band::up_to(60 << 10, Step::Copy { by, distance: 512 }),
+        Band::up_to(2 << 20, Step::copy(by)),
+        Band::rest(Step::Copy { by, distance: 4096 }),
+    ]);
+    let auto = Bands::of(&[
+        Band::up_to(8 << 10, Step::copy(near)),
+        Band { up_to: Limit::LastLevelCache, step: Step::copy(near) },
+        Band::rest(Step::Glance { near, far: by, distance: 1024 }),
+    ]);
+    profile.kernel = Row { non_temporal: ahead, auto, ..profile.kernel };
     let text = emitted(&profile);
-    assert!(
-        text.contains("# non_temporal: movnti, prefetching 512 bytes ahead; the module has no"),
-        "{text}"
-    );
+    let (ahead, auto) = ("60K:movnti@512,2048K:movnti,movnti@4096", "8K:movq,glance:movq:movnti@1024");
+    assert!(text.ends_with(&format!(" table_nontemporal={ahead} table_sampling={auto}\n")), "{text}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::contender::Contender;
 use crate::eviction::EvictionBuffer;
 use crate::latency::TimeStampCounter;
 use crate::memory::{Available, MemoryError, MemoryKind};
-use crate::result::{Cache, Cell, MemoryGiven};
+use crate::result::{Cache, Cell, Evict, MemoryGiven};
 use crate::statistics::{corrected_confidence, median_interval, rounds_needed};
 use crate::turns::{self, Visit};
 
@@ -39,6 +39,8 @@ pub struct Plan {
     pub memory: MemoryKind,
     /// Bytes streamed through the caches before each cold run.
     pub evict_bytes: usize,
+    /// Whether these are read or written.
+    pub evict: Evict,
     /// Rounds after which the buffers are laid out anew, and another case has its turn.
     pub layout_rounds: u32,
     /// When a case has rounds enough, before it has all of them.
@@ -210,7 +212,7 @@ impl<'a> Bench<'a> {
     pub(crate) fn new(plan: &'a Plan) -> Result<Self, BenchError> {
         Ok(Self {
             plan,
-            eviction: EvictionBuffer::new(if plan.evicts() { plan.evict_bytes } else { 0 })?,
+            eviction: EvictionBuffer::new(if plan.evicts() { plan.evict_bytes } else { 0 }, plan.evict)?,
             runs: plan
                 .cases
                 .iter()
@@ -290,6 +292,7 @@ mod tests {
             time: Duration::from_secs(60),
             memory: MemoryKind::Thp,
             evict_bytes: 4 << 20,
+            evict: Evict::default(),
             layout_rounds: 2,
             until: None,
             seed: 1,

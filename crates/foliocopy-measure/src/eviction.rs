@@ -1,13 +1,16 @@
-//! Making caches cold: the lines to be copied flushed, and a buffer larger than all caches read through. And making part of
-//! them hot again.
+//! Making caches cold: the lines to be copied flushed, and a buffer larger than all caches read through, or written through.
+//! And making part of them hot again.
 //!
 //! Reading alone is not enough. A last-level cache that keeps what was used twice keeps a destination that somebody has
 //! read after the copy: on Zen 5, after 128 MiB had been streamed through 32 MiB, copies into such a destination ran
 //! at 1.4 times their speed into a flushed one, and non-temporal copies lost all that they gain.
 
 use std::hint::black_box;
+use std::slice;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::memory::{Mapping, MemoryError, MemoryKind};
+use crate::result::Evict;
 
 /// What the RFC's benchmark streams through the L3 before each cold copy.
 pub const RFC_BYTES: u64 = 128 << 20;
@@ -39,23 +42,42 @@ pub fn cold_run_bytes(last_level_cache: Option<u64>) -> u64 {
 
 /// A buffer that pushes everything else out of the caches.
 #[derive(Debug)]
-pub struct EvictionBuffer(Mapping);
+pub struct EvictionBuffer {
+    mapping: Mapping,
+    how: Evict,
+}
 
 impl EvictionBuffer {
     /// Maps `bytes`, in huge pages where there are any, on the caller's node.
-    pub fn new(bytes: usize) -> Result<Self, MemoryError> {
+    pub fn new(bytes: usize, how: Evict) -> Result<Self, MemoryError> {
         let mut mapping = Mapping::new(MemoryKind::Thp, bytes, 1, None)?;
         mapping.as_mut_slice().fill(0x5a);
-        let buffer = Self(mapping);
+        let buffer = Self { mapping, how };
         // What filling left dirty would be written back at the expense of the first copy.
         buffer.evict();
         Ok(buffer)
     }
 
-    /// Reads every line once. Reading, not writing: lines that a write leaves dirty are written back while the
-    /// measured copy runs, and a copy that evicts more would pay for it.
+    /// Reads every line once, or writes to it. Lines that a write leaves dirty are written back while the measured copy runs,
+    /// at the expense of whoever evicts them.
     pub fn evict(&self) {
-        read_lines(self.0.as_slice());
+        match self.how {
+            Evict::Read => read_lines(self.mapping.as_slice()),
+            Evict::Write => {
+                for line in self.words().chunks_exact(LINE / size_of::<u64>()) {
+                    // Another value each time, or a CPU might see that nothing changes.
+                    line[0].store(line[0].load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    /// The buffer, for several threads to write to.
+    fn words(&self) -> &[AtomicU64] {
+        let (start, length) = (self.mapping.as_ptr(), self.mapping.bytes() / size_of::<u64>());
+        // SAFETY: mapped, initialized and aligned to pages; the buffer is written to through this alone, and read through nothing
+        // else where it is written to.
+        unsafe { slice::from_raw_parts(start.cast(), length) }
     }
 }
 
@@ -105,5 +127,20 @@ mod tests {
     fn a_cold_run_fills_the_cache_within_reason() {
         let sizes = [None, Some(1 << 20), Some(36 << 20), Some(384 << 20)];
         assert_eq!(sizes.map(cold_run_bytes), [32 << 20, 2 << 20, 36 << 20, 64 << 20]);
+    }
+
+    #[test]
+    fn writing_touches_each_line_and_reading_none() {
+        for (how, changed) in [(Evict::Read, 0), (Evict::Write, 1)] {
+            let buffer = EvictionBuffer::new(1 << 20, how).unwrap();
+            let before: Vec<u64> = buffer.words().iter().map(|word| word.load(Ordering::Relaxed)).collect();
+            std::thread::scope(|scope| {
+                scope.spawn(|| buffer.evict());
+            });
+            let after = buffer.words().iter().map(|word| word.load(Ordering::Relaxed));
+            for (index, (before, after)) in before.into_iter().zip(after).enumerate() {
+                assert_eq!(after - before, if index % 8 == 0 { changed } else { 0 }, "{how}, word {index}");
+            }
+        }
     }
 }

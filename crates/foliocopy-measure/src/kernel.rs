@@ -124,11 +124,12 @@ impl Plan {
             let left = self.time.saturating_sub(started.elapsed());
             let until = Instant::now().checked_add(left / (self.cases.len() - index) as u32);
             let mut samples = vec![Vec::new(); self.contenders.len()];
+            let begun = Instant::now();
             let complete = self.run_case(folder, case, until, &mut samples, &mut |part| {
                 observer.progress((index as f64 + part) / self.cases.len() as f64);
                 observer.interrupted()
             })?;
-            cells.extend(self.cells(case, samples));
+            cells.extend(self.cells(case, samples, begun.elapsed()));
             if !complete {
                 return Ok(Outcome { cells, complete: false });
             }
@@ -210,13 +211,14 @@ impl Plan {
         if complete && samples.len() == self.contenders.len() { Ok(samples) } else { Err(unreadable()) }
     }
 
-    fn cells(&self, case: &Case, samples: Vec<Vec<f64>>) -> impl Iterator<Item = Cell> {
+    fn cells(&self, case: &Case, samples: Vec<Vec<f64>>, took: Duration) -> impl Iterator<Item = Cell> {
         let case = *case;
         self.contenders.clone().into_iter().zip(samples).filter(|(_, samples)| !samples.is_empty()).map(
             move |(contender, samples)| Cell {
                 cache: Some(case.cache),
                 src_node: case.nodes.map(|(src, _)| src),
                 dst_node: case.nodes.map(|(_, dst)| dst),
+                seconds: Some(took.as_secs_f64()),
                 ..Cell::new(contender, case.folio_bytes, samples)
             },
         )

@@ -190,6 +190,7 @@ struct Run<'a> {
     /// Whether each move needs memory that has not moved before.
     renew: bool,
     refused: Vec<String>,
+    begun: Instant,
 }
 
 impl<'a> Run<'a> {
@@ -199,7 +200,17 @@ impl<'a> Run<'a> {
         memory.fill(rng.u64(..));
         let layout = memory.layout();
         let samples = plan.methods.iter().map(|_| [Vec::new(), Vec::new()]).collect();
-        Ok(Self { plan, folio_bytes, nodes, memory, layout, samples, renew: false, refused: Vec::new() })
+        Ok(Self {
+            plan,
+            folio_bytes,
+            nodes,
+            memory,
+            layout,
+            samples,
+            renew: false,
+            refused: Vec::new(),
+            begun: Instant::now(),
+        })
     }
 
     /// There and back by every method.
@@ -270,10 +281,10 @@ impl<'a> Run<'a> {
         let (a, b) = self.nodes;
         let huge_bytes = self.layout.bytes_of_size().unwrap_or(0);
         let given = MemoryGiven { bytes: self.memory.bytes() as u64, huge_bytes, on_node_bytes: None };
-        for (way, (src, dst)) in [(a, b), (b, a)].into_iter().enumerate() {
-            if !self.plan.pairs.contains(&(src, dst)) {
-                continue;
-            }
+        let ways = [(a, b), (b, a)].map(|way| self.plan.pairs.contains(&way).then_some(way));
+        // There and back take turns: each has its share of the time.
+        let seconds = self.begun.elapsed().as_secs_f64() / ways.iter().flatten().count().max(1) as f64;
+        for (way, (src, dst)) in ways.into_iter().enumerate().filter_map(|(index, way)| Some((index, way?))) {
             for (method, samples) in self.plan.methods.iter().zip(&self.samples) {
                 if samples[way].is_empty() {
                     continue;
@@ -283,6 +294,7 @@ impl<'a> Run<'a> {
                     dst_node: Some(dst),
                     dimensions: [("method".to_owned(), "move_pages".to_owned())].into(),
                     memory: Some(given.clone()),
+                    seconds: Some(seconds),
                     ..Cell::new(method.name(), self.folio_bytes, samples[way].clone())
                 });
             }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use cell::{Cache, Cell, MemoryGiven, Probed, Ratio, Situation};
 pub use environment::{CacheLevel, CpuIdentity, Environment, Node, PolicyBand, PolicyTables};
 pub use file::{ReadError, read, read_from, write_to};
-pub use parameters::{Contender, Parameters};
+pub use parameters::{Contender, Evict, Parameters};
 
 /// The version of the schema that this program writes. Older ones are still read.
 pub const SCHEMA_VERSION: u32 = 1;

@@ -20,7 +20,7 @@ use crate::contender::{BASELINE, Contender, ContenderError};
 use crate::eviction;
 use crate::latency::TimeStampCounter;
 use crate::memory::{Available, MemoryKind};
-use crate::result::{Cache, Cell, Parameters};
+use crate::result::{Cache, Cell, Evict, Parameters};
 pub use choose::{Choice, Rival, choose};
 use judge::SHORT;
 pub use judge::{Share, judge};
@@ -297,6 +297,7 @@ impl Survey<'_> {
             time: settings.time.mul_f64(share).saturating_sub(self.started.elapsed()),
             memory: MemoryKind::Thp,
             evict_bytes: settings.evict_bytes,
+            evict: Evict::Read,
             layout_rounds: LAYOUT_ROUNDS,
             until: None,
             seed: settings.seed ^ u64::from(rounds),

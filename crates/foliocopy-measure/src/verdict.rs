@@ -235,6 +235,11 @@ impl<'a> Verdict<'a> {
         self.slower.is_empty()
     }
 
+    /// The verdict and what it leaves open, in lines that end.
+    pub fn text(&self) -> String {
+        [self.to_string()].into_iter().chain(self.open_questions()).map(|line| line + "\n").collect()
+    }
+
     /// A line for each undecided cell with how long a run takes that decides it, and one for all of them.
     pub fn open_questions(&self) -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();
@@ -398,6 +403,11 @@ mod tests {
         assert!(verdict.is_good() && verdict.faster.is_empty());
         assert_eq!(verdict.undecided.len(), 2);
         assert!(verdict.to_string().starts_with("foliocopy: too few rounds to tell"));
+        let text = verdict.text();
+        let (first, open) = text.split_once('\n').unwrap();
+        assert_eq!(first, verdict.to_string());
+        assert_eq!(open.matches("undecided: ").count(), 2, "{text}");
+        assert!(open.contains("undecided: cold 64K 0->0 ") && text.ends_with('\n'), "{text}");
     }
 
     #[test]

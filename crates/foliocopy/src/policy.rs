@@ -10,7 +10,7 @@ use crate::execute::{Function, function};
 use crate::locality::Locality;
 use crate::page::PAGE_SIZE;
 use crate::primitive::Primitive;
-use crate::step::{Band, Bands, Limit, MOST_BANDS, Row, Step};
+use crate::step::{Band, Limit, MOST_BANDS, Row, Step};
 use crate::tuning::{self, Registers};
 
 /// A band of a policy: its limit in bytes, its step, and the function that runs it in a process.
@@ -113,6 +113,19 @@ impl Policy {
         }
     }
 
+    /// Puts a table in the place of its own for one locality.
+    ///
+    /// # Errors
+    ///
+    /// [`RowError`] where the CPU could not follow it. Nothing is changed then.
+    #[cfg(foliocopy_kernel)]
+    #[inline(never)]
+    pub(crate) fn replace(&mut self, locality: Locality, bands: &[Band]) -> Result<(), RowError> {
+        validate_bands(&self.cpu, self.registers, locality, bands)?;
+        self.tables[locality as usize] = settle(bands, &self.cpu);
+        Ok(())
+    }
+
     /// The policy for the same CPU and registers that uses `primitive` for everything.
     ///
     /// # Errors
@@ -128,7 +141,11 @@ impl Policy {
     /// The policy for a row that is valid.
     const fn of(cpu: Cpu, registers: Registers, source: Source, row: &Row) -> Self {
         let refusal = if cpu.is_host() { None } else { Some(CopyError::ForeignCpu) };
-        let tables = [settle(&row.temporal, &cpu), settle(&row.non_temporal, &cpu), settle(&row.auto, &cpu)];
+        let tables = [
+            settle(row.temporal.as_slice(), &cpu),
+            settle(row.non_temporal.as_slice(), &cpu),
+            settle(row.auto.as_slice(), &cpu),
+        ];
         // INVARIANT: the row was validated.
         Self { cpu, registers, source, refusal, tables }
     }
@@ -229,9 +246,12 @@ impl Policy {
 }
 
 /// A table of one locality with its limits in bytes.
-const fn settle(bands: &Bands, cpu: &Cpu) -> [Settled; MOST_BANDS] {
-    let mut table = [Settled::new(usize::MAX, bands.last().step); MOST_BANDS];
-    let (mut index, mut rest) = (0, bands.as_slice());
+const fn settle(bands: &[Band], cpu: &Cpu) -> [Settled; MOST_BANDS] {
+    let [.., last] = bands else {
+        return [Settled::new(usize::MAX, Step::copy(Primitive::Movq)); MOST_BANDS];
+    };
+    let mut table = [Settled::new(usize::MAX, last.step); MOST_BANDS];
+    let (mut index, mut rest) = (0, bands);
     while let [band, others @ ..] = rest {
         if index < table.len() {
             table[index] = Settled::new(band.up_to.bytes(cpu), band.step);
@@ -246,27 +266,39 @@ const fn settle(bands: &Bands, cpu: &Cpu) -> [Settled; MOST_BANDS] {
 const fn validate(cpu: &Cpu, registers: Registers, row: &Row) -> Result<(), RowError> {
     let mut localities = Locality::ALL;
     while let [locality, others @ ..] = localities {
-        localities = others;
-        let (mut band, mut before, mut rest) = (0, 0, row.bands(*locality).as_slice());
-        while let [Band { up_to, step }, others @ ..] = rest {
-            rest = others;
-            let problem = match *up_to {
-                Limit::Unlimited if !rest.is_empty() => Some(RowProblem::Unreachable),
-                Limit::Bytes(_) | Limit::LastLevelCache if rest.is_empty() => Some(RowProblem::Limited),
-                Limit::Bytes(bytes) if bytes == 0 || !bytes.is_multiple_of(PAGE_SIZE) => {
-                    Some(RowProblem::NoPages(bytes))
-                }
-                Limit::Bytes(up_to) if up_to <= before => Some(RowProblem::NotAscending { up_to, before }),
-                _ => problem_of(cpu, registers, *locality, *step),
-            };
-            if let Some(problem) = problem {
-                return Err(RowError { locality: *locality, band, problem });
-            }
-            if let Limit::Bytes(bytes) = *up_to {
-                before = bytes;
-            }
-            band += 1;
+        if let Err(error) = validate_bands(cpu, registers, *locality, row.bands(*locality).as_slice()) {
+            return Err(error);
         }
+        localities = others;
+    }
+    Ok(())
+}
+
+const fn validate_bands(
+    cpu: &Cpu,
+    registers: Registers,
+    locality: Locality,
+    bands: &[Band],
+) -> Result<(), RowError> {
+    let (mut band, mut before, mut rest) = (0, 0, bands);
+    while let [Band { up_to, step }, others @ ..] = rest {
+        rest = others;
+        let problem = match *up_to {
+            Limit::Unlimited if !rest.is_empty() => Some(RowProblem::Unreachable),
+            Limit::Bytes(_) | Limit::LastLevelCache if rest.is_empty() => Some(RowProblem::Limited),
+            Limit::Bytes(bytes) if bytes == 0 || !bytes.is_multiple_of(PAGE_SIZE) => {
+                Some(RowProblem::NoPages(bytes))
+            }
+            Limit::Bytes(up_to) if up_to <= before => Some(RowProblem::NotAscending { up_to, before }),
+            _ => problem_of(cpu, registers, locality, *step),
+        };
+        if let Some(problem) = problem {
+            return Err(RowError { locality, band, problem });
+        }
+        if let Limit::Bytes(bytes) = *up_to {
+            before = bytes;
+        }
+        band += 1;
     }
     Ok(())
 }

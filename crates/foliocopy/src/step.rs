@@ -182,12 +182,6 @@ impl Bands {
         Self { bands: [Band::rest(step); MOST_BANDS], count: 1 }
     }
 
-    /// The unlimited band.
-    pub const fn last(&self) -> Band {
-        // The slots behind the last band repeat it.
-        self.bands[MOST_BANDS - 1]
-    }
-
     /// The bands, shortest first.
     pub const fn as_slice(&self) -> &[Band] {
         match self.bands.split_at_checked(self.count) {

@@ -66,6 +66,43 @@ const BAD: &[(&str, &str, &str)] = &[
     ("nontemporal_nodes", "99999999", "`99999999` is not auto, none or a list of nodes"),
 ];
 
+/// A table for each parameter, and what it reads back as.
+const TABLES: &[(&str, &str, &str)] = &[
+    ("table_temporal", "8K:rep_movsb,32768:rep_movsq@0,movq", "8K:rep_movsb,32K:rep_movsq,movq"),
+    (
+        "table_nontemporal",
+        "60K:movnti@1024,1M:movnti,movnti@4096",
+        "60K:movnti@1024,1024K:movnti,movnti@4096",
+    ),
+    ("table_sampling", "252K:movq,glance:movq:movnti@1K", "252K:movq,glance:movq:movnti@1024"),
+];
+
+/// A table that is refused, and what the log says of it.
+const BAD_TABLES: &[(&str, &str, &str)] = &[
+    ("table_temporal", "memcpy", "`memcpy`, band 1: there is no such primitive"),
+    ("table_temporal", "4K:movq,peek:movq:movq,movq", "band 2: a step is PRIMITIVE@DISTANCE"),
+    ("table_temporal", "4Q:movq,movq", "band 1: a length or a distance is a number of bytes"),
+    ("table_temporal", "4096:movq", "band 1: the last band has no length"),
+    ("table_temporal", "movq,movq", "band 1: only the last band has no length"),
+    ("table_temporal", "5000:movq,movq", "band 1: a length is a positive multiple of 4096"),
+    ("table_temporal", "8K:movq,8K:movq,movq", "band 2: a length is above that of the band before"),
+    (
+        "table_temporal",
+        "movq,movq,movq,movq,movq,movq,movq,movq,movq",
+        "band 9: a table has eight bands at most",
+    ),
+    ("table_temporal", "movnti", "band 1: past the cache has no place among copies through it"),
+    ("table_temporal", "avx2", "band 1: vector registers are left to processes"),
+    ("table_temporal", "rep_movsb@64", "band 1: a loop past the cache prefetches a multiple of 64"),
+    ("table_nontemporal", "movq", "nor the other way round"),
+    ("table_nontemporal", "movdir64b", "band 1: this CPU lacks what the primitive needs"),
+    (
+        "table_nontemporal",
+        "4K:movnti,movnti@100",
+        "band 2: a loop past the cache prefetches a multiple of 64",
+    ),
+];
+
 fn run(guest: &Guest) -> Result<()> {
     let module = guest.load("foliocopy", "")?;
     let file = |name: &str| format!("/sys/module/foliocopy/parameters/{name}");
@@ -112,6 +149,39 @@ fn run(guest: &Guest) -> Result<()> {
         })?;
         ensure!(logged.contains(reason), "loading with {name}={value} was refused with {logged:?}");
     }
+
+    // Tables come at load alone, and read back as what is in force. A primitive prevails over them.
+    let parameters = |tables: &[(&str, &str, &str)]| {
+        tables.iter().map(|(name, table, _)| format!("{name}={table} ")).collect::<String>()
+    };
+    let module = guest.load("foliocopy", &parameters(TABLES))?;
+    for (name, table, reads) in TABLES {
+        let back = guest.read(file(name))?;
+        ensure!(back == *reads, "{name}={table} reads back as {back:?}");
+    }
+    copies(guest, 0, "rep_movsq")?;
+    guest.write(file("primitive_temporal"), "rep_movsb")?;
+    copies(guest, 0, "rep_movsb")?;
+    module.unload()?;
+    for (name, table, reason) in BAD_TABLES {
+        let logged = guest.log_of(|| match guest.load("foliocopy", &format!("{name}={table}")) {
+            Ok(_) => bail!("loaded with {name}={table}"),
+            Err(error) => is_invalid(&error),
+        })?;
+        ensure!(logged.contains(reason), "{name}={table} was refused with {logged:?}, without {reason:?}");
+    }
+    // What is built in is a table like any other.
+    let module = guest.load("foliocopy", "")?;
+    let built_in: Vec<_> =
+        TABLES.iter().map(|(name, ..)| Ok((*name, guest.read(file(name))?))).collect::<Result<_>>()?;
+    module.unload()?;
+    let built_in: Vec<_> =
+        built_in.iter().map(|(name, table)| (*name, table.as_str(), table.as_str())).collect();
+    let module = guest.load("foliocopy", &parameters(&built_in))?;
+    for (name, table, _) in &built_in {
+        ensure!(guest.read(file(name))? == *table, "{name}: what is built in reads back otherwise");
+    }
+    module.unload()?;
 
     // A node loses its CPUs: what is copied to it is a demotion from then on.
     let module = guest.load("foliocopy", "")?;

@@ -76,6 +76,9 @@ fn run(guest: &Guest) -> Result<()> {
     says("kernel bench --folio 4M --total 4G --rounds 1", 2, &["half of what is available"])?;
     interrupted(guest)?;
 
+    // This program is linked statically.
+    says("bench --contender x=-:memcpy", 2, &["linked statically", "no dlopen(3)"])?;
+
     // Two would measure each other.
     let busy =
         std::fs::File::options().read(true).write(true).open("/sys/kernel/debug/foliocopy/benchmark")?;

@@ -18,8 +18,8 @@ use foliocopy_measure::bench::{Observer, Outcome, Plan};
 use foliocopy_measure::gate::{self, Gate};
 use foliocopy_measure::latency::TimeStampCounter;
 use foliocopy_measure::memory::{Available, MemoryKind};
-use foliocopy_measure::result::{Cache, Origin, Results, SCHEMA_VERSION};
-use foliocopy_measure::size::Size;
+use foliocopy_measure::result::{Cache, Evict, Origin, Results, SCHEMA_VERSION};
+use foliocopy_measure::size::{Size, SizeError};
 use foliocopy_measure::topology::Topology;
 use foliocopy_measure::verdict::Verdict;
 use foliocopy_measure::warning::Warning;
@@ -116,9 +116,11 @@ pub(crate) struct Args {
     /// run at once, by copy_folios, the others one by one
     #[arg(long)]
     scatter: bool,
-    /// Bytes streamed through the caches before each cold run [default: 128M, or 4 times the last-level cache if larger]
-    #[arg(long, value_name = "SIZE")]
-    evict: Option<Size>,
+    /// What an eviction before a cold run leaves in the caches, and how many bytes it streams through them, such as write or
+    /// write,256M: read leaves clean lines, write dirty ones, as on a busy machine
+    /// [default: read,128M, or 4 times the last-level cache if larger]
+    #[arg(long, value_name = "KIND,SIZE")]
+    evict: Option<Eviction>,
     /// Rounds after which the buffers are laid out anew, and the next case has its turn
     #[arg(long, value_name = "ROUNDS", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     layout_rounds: u32,
@@ -181,6 +183,34 @@ enum ThenChoice {
     Read,
     /// A working set before and after a copy of other memory
     Victim,
+}
+
+/// `--evict`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Eviction {
+    how: Evict,
+    bytes: Option<Size>,
+}
+
+impl std::str::FromStr for Eviction {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (how, bytes) = match text.split_once(',') {
+            Some((how, bytes)) => (Some(how), Some(bytes)),
+            None if text.starts_with(|letter: char| letter.is_ascii_digit()) => (None, Some(text)),
+            None => (Some(text), None),
+        };
+        let how = match how {
+            None => Evict::default(),
+            Some(how) => [Evict::Read, Evict::Write].into_iter().find(|kind| kind.to_string() == how).ok_or_else(|| {
+                format!("`{how}` is no kind of eviction: read or write, with a size behind it such as write,256M")
+            })?,
+        };
+        let bytes =
+            bytes.map(|bytes| bytes.parse().map_err(|error: SizeError| error.to_string())).transpose()?;
+        Ok(Self { how, bytes })
+    }
 }
 
 /// `--cpu`.
@@ -365,10 +395,7 @@ impl Work {
 /// The verdict, with what it leaves open.
 fn verdict_text(results: &Results, verdict: Option<&Verdict<'_>>) -> String {
     match verdict {
-        Some(verdict) => {
-            let open = verdict.open_questions();
-            [verdict.to_string()].into_iter().chain(open).map(|line| line + "\n").collect()
-        }
+        Some(verdict) => verdict.text(),
         None if results.environment.emulated => {
             "no verdict: the CPU is emulated, so only that every copy was right is shown\n".to_owned()
         }

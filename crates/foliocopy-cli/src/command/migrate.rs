@@ -117,7 +117,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let interrupt = Interrupt::catch()?;
     if let Some(seconds) = args.stress {
         printer.warn(&before)?;
-        let stress = stress(&args, folios, pairs, seconds, &topology);
+        let stress = stress(&args, folios, pairs, seconds);
         let stressed = stress.run(&mut guard, || interrupt.is_set());
         guard.restore()?;
         return report_stress(&printer, stressed);
@@ -354,24 +354,19 @@ fn about_outcome(outcome: &Outcome) -> Vec<Warning> {
 fn verdict_line(results: &Results, verdict: Option<&Verdict<'_>>) -> String {
     let checked = "every byte and every page's node were right after each move";
     match verdict {
-        Some(verdict) => format!("{verdict}\n{checked}\n"),
+        Some(verdict) => format!("{}{checked}\n", verdict.text()),
         None if results.environment.emulated => format!("{checked}; no verdict: the CPU is emulated\n"),
         None => format!("{checked}\n"),
     }
 }
 
-fn stress(
-    args: &Args,
-    folios: Vec<u64>,
-    pairs: Vec<(u32, u32)>,
-    seconds: u64,
-    topology: &Topology,
-) -> Stress {
+fn stress(args: &Args, folios: Vec<u64>, pairs: Vec<(u32, u32)>, seconds: u64) -> Stress {
+    let allowed = affinity::allowed_cpus().map_or(1, |cpus| cpus.len());
     Stress {
         folios,
         total_bytes: args.total.0,
         pairs,
-        threads: args.threads.map_or(topology.online_cpus.len().max(1), usize::from),
+        threads: args.threads.map_or(allowed.max(1), usize::from),
         time: Duration::from_secs(seconds),
         seed: seed(args),
     }
@@ -401,4 +396,22 @@ fn report_stress(printer: &Printer, stressed: Result<Stressed, MigrateError>) ->
         (true, true) => Exit::Good,
     }
     .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::tests::sample;
+
+    #[test]
+    fn what_few_rounds_leave_open_is_said_by_cell() {
+        let mut results = sample();
+        for cell in &mut results.cells {
+            cell.samples_gbps.truncate(4);
+        }
+        results.rate();
+        let text = verdict_line(&results, Verdict::of(&results, Method::Foliocopy.name()).as_ref());
+        assert_eq!(text.lines().filter(|line| line.starts_with("undecided: ")).count(), 2, "{text}");
+        assert!(text.ends_with("were right after each move\n"), "{text}");
+    }
 }

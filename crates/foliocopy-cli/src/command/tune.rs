@@ -12,7 +12,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use foliocopy::profile::{PROFILE_VERSION, ProfiledCpu};
-use foliocopy::{Band, Caches, Cpu, Limit, Locality, Policy, Profile, Registers, Step, Vendor};
+use foliocopy::{Caches, Cpu, Locality, Policy, Profile, Registers, Step, Vendor};
+use foliocopy_measure::contender::step_name;
 use foliocopy_measure::environment;
 use foliocopy_measure::result::{self, Results};
 use foliocopy_measure::survey::{Samples, Scope};
@@ -63,10 +64,10 @@ enum Emit {
 }
 
 impl Emit {
-    fn text(self, profile: &Profile, name: &str) -> String {
+    fn text(self, profile: &Profile, name: &str) -> Result<String> {
         match self {
             Self::Kernel => module_parameters(profile),
-            Self::Row => row_source::source(name, &profile.process, &profile.kernel),
+            Self::Row => Ok(row_source::source(name, &profile.process, &profile.kernel)),
         }
     }
 }
@@ -79,7 +80,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     if let (Some(file), Some(emit)) = (&args.profile, args.emit) {
         let profile = profile::read(file)?;
         let name = profile.cpu.model_name.clone();
-        emitted.result(&emit.text(&profile, &name))?;
+        emitted.result(&emit.text(&profile, &name)?)?;
         return Ok(Exit::Good.into());
     }
     let survey = args.from.as_deref().map(read).transpose()?;
@@ -117,7 +118,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             "unknown" => profile.cpu.model_name.as_str(),
             name => name,
         };
-        emitted.result(&emit.text(&profile, name))?;
+        emitted.result(&emit.text(&profile, name)?)?;
     }
     printer.aside(&written?)?;
     Ok(Exit::Good.into())
@@ -234,42 +235,39 @@ fn how_to_use(path: &Path, is_foreign: bool) -> String {
     )
 }
 
-/// What a file in /etc/modprobe.d takes. The module has one primitive for each locality, without prefetch, and neither limits nor
-/// distances: it is told of one only where that is all the profile has, and what is built in has another.
-fn module_parameters(profile: &Profile) -> String {
+/// What a file in /etc/modprobe.d takes: every table of the module, with its limits, primitives and distances.
+fn module_parameters(profile: &Profile) -> Result<String> {
     let Profile { program, cpu, measured, kernel, .. } = profile;
     let mut text = format!(
         "# {program} on {} (family {:#x} model {:#x} stepping {}), {measured}\n",
         cpu.model_name, cpu.family, cpu.model, cpu.stepping
     );
     let built_in = Policy::new(profiled(cpu), Registers::GeneralPurpose);
-    let mut options = String::new();
-    for (locality, parameter) in
-        [(Locality::Temporal, "primitive_temporal"), (Locality::NonTemporal, "primitive_nontemporal")]
-    {
-        let bands = kernel.bands(locality).as_slice();
-        let is_built_in = |band: &Band| match band.up_to {
-            Limit::Bytes(bytes) => built_in.step(locality, bytes) == band.step,
-            _ => built_in.step(locality, usize::MAX >> 1) == band.step,
-        };
-        match bands {
-            _ if bands.iter().all(is_built_in) && built_in.bands(locality).count() == bands.len() => {
-                let _ = writeln!(text, "# {locality}: as built in");
-            }
-            [Band { step: Step::Copy { by, distance: 0 }, .. }] => {
-                let _ = write!(options, " {parameter}={by}");
-            }
-            _ => {
-                let steps: Vec<String> = bands.iter().map(|band| band.step.to_string()).collect();
-                let _ = writeln!(
-                    text,
-                    "# {locality}: {}; the module has no parameters for limits and distances, and copies as built in",
-                    steps.join("; ")
-                );
-            }
+    // The module knows no last-level cache, and neither does this CPU: bands up to its size are left out by both.
+    let tuned = Policy::with_row(profiled(cpu), Registers::GeneralPurpose, kernel)?;
+    let mut options = "options foliocopy".to_owned();
+    for (locality, parameter) in [
+        (Locality::Temporal, "table_temporal"),
+        (Locality::NonTemporal, "table_nontemporal"),
+        (Locality::Auto, "table_sampling"),
+    ] {
+        if tuned.bands(locality).eq(built_in.bands(locality)) {
+            let _ = writeln!(text, "# {parameter}: as built in");
         }
+        let bands: Vec<String> = tuned.bands(locality).map(band).collect();
+        let _ = write!(options, " {parameter}={}", bands.join(","));
     }
-    if options.is_empty() { text } else { format!("{text}options foliocopy{options}\n") }
+    Ok(format!("{text}{options}\n"))
+}
+
+/// Such as `60K:movnti@1024`, as the module takes it.
+fn band((up_to, step): (usize, Step)) -> String {
+    let step = step_name(step);
+    let step = step.strip_suffix("@0").unwrap_or(&step);
+    match up_to {
+        usize::MAX => step.to_owned(),
+        bytes => format!("{}K:{step}", bytes >> 10),
+    }
 }
 
 /// The CPU of a profile.

@@ -86,8 +86,8 @@ fn setup(text: &mut String, results: &Results) {
 fn verdict(text: &mut String, results: &Results) {
     for verdict in Verdict::all(results) {
         text.push('\n');
-        for line in verdict.to_string().lines().map(str::to_owned).chain(verdict.open_questions()) {
-            wrap(text, "", &line);
+        for line in verdict.text().lines() {
+            wrap(text, "", line);
         }
     }
 }
@@ -148,9 +148,10 @@ fn heading(results: &Results, cell: &Cell) -> String {
     let parameters = &results.parameters;
     let mut heading = match cell.cache {
         Some(Cache::Cold) => format!(
-            "Cache-cold ({}B total per run, {}B streamed through the caches before each copy)",
+            "Cache-cold ({}B total per run, {}B {} through the caches before each copy)",
             Size(parameters.total_bytes_cold),
-            Size(parameters.evict_bytes)
+            Size(parameters.evict_bytes),
+            parameters.evict.done()
         ),
         Some(Cache::Hot) => {
             format!("Cache-hot ({}B total per run, no eviction)", Size(parameters.total_bytes_hot))

@@ -1,6 +1,6 @@
 //! What was measured on, machine beside machine.
 
-use foliocopy_measure::result::{Environment, Results};
+use foliocopy_measure::result::{Environment, Parameters, Results};
 use foliocopy_measure::size::Size;
 use maud::{Markup, html};
 
@@ -48,7 +48,8 @@ const FACTS: [Fact; 24] = [
         Some(both.into_iter().flatten().collect::<Vec<_>>().join(", "))
     }),
     ("evicted before a cold run", |results| {
-        (results.parameters.evict_bytes > 0).then(|| Size(results.parameters.evict_bytes).to_string())
+        let Parameters { evict_bytes, evict, .. } = results.parameters;
+        (evict_bytes > 0).then(|| format!("{} {}", Size(evict_bytes), evict.done()))
     }),
     ("pinned to CPU", |results| results.parameters.cpu.map(|cpu| cpu.to_string())),
     ("preset", |results| results.parameters.preset.clone()),

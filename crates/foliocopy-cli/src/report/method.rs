@@ -1,6 +1,6 @@
 //! The method, in a paragraph: the same words wherever figures leave the program.
 
-use foliocopy_measure::result::{Origin, Parameters, Results};
+use foliocopy_measure::result::{Evict, Origin, Parameters, Results};
 use foliocopy_measure::size::Size;
 use foliocopy_measure::verdict::{Percent, Rule};
 
@@ -21,7 +21,7 @@ pub(crate) fn paragraph(results: &Results) -> String {
 }
 
 fn what_ran(results: &Results) -> String {
-    let Parameters { evict_bytes, .. } = results.parameters;
+    let Parameters { evict_bytes, evict, .. } = results.parameters;
     match results.command.as_str() {
         "roofline" => "Plain loops read, wrote and copied buffers that fit into each cache and into none. Every loop ran \
                        in every round, in shuffled order; the copy limit is the fastest copying loop, chosen in one half of the rounds and taken \
@@ -38,9 +38,13 @@ fn what_ran(results: &Results) -> String {
                 Origin::UserSpace => "in a process",
                 Origin::Kernel => "in the kernel",
             };
-            let cold = match evict_bytes {
-                0 => String::new(),
-                bytes => format!(" Before each cold run {} were streamed through the caches.", Size(bytes)),
+            let cold = match (evict_bytes, evict) {
+                (0, _) => String::new(),
+                (bytes, Evict::Read) => format!(" Before each cold run {} were read through the caches.", Size(bytes)),
+                (bytes, Evict::Write) => format!(
+                    " Before each cold run {} were written through the caches, which left them full of dirty lines.",
+                    Size(bytes)
+                ),
             };
             format!(
                 "Real memory was copied {place}. Every contender ran in every round, in shuffled order, over folios \

@@ -26,7 +26,7 @@ pub(crate) fn run(directory: &Path, script: &str) -> Option<Output> {
             return Some(unshare(script).unwrap());
         }
     }
-    eprintln!("not checked: this takes a mount namespace (unshare --mount), as root or by a user namespace");
+    println!("not tested: this takes a mount namespace (unshare --mount), as root or by a user namespace");
     None
 }
 

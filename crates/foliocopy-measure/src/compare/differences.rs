@@ -53,6 +53,7 @@ pub fn differences(old: &Results, new: &Results) -> Vec<Difference> {
     look(true, "bytes of a cold run", &|results| Size(results.parameters.total_bytes_cold).to_string());
     look(true, "bytes of a hot run", &|results| Size(results.parameters.total_bytes_hot).to_string());
     look(true, "bytes evicted", &|results| Size(results.parameters.evict_bytes).to_string());
+    look(true, "eviction", &|results| results.parameters.evict.to_string());
     look(true, "memory", &|results| results.parameters.memory.clone());
     look(true, "other parameters", &|results| listed(&results.parameters.other));
     look(false, "baseline", &|results| results.parameters.baseline.clone());

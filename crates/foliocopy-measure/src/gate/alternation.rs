@@ -10,7 +10,7 @@ use fastrand::Rng;
 use super::{API, GateError, NEW, OLD};
 use crate::bench::{Case, Observer, Until};
 use crate::memory::MemoryKind;
-use crate::result::{self, Cache, Cell, Results};
+use crate::result::{self, Cache, Cell, Evict, Results};
 use crate::turns::Visit;
 
 /// Rounds of a short run. A run's figure is the median of them. Of cold ones few: what drifts between two runs is worse than their
@@ -67,6 +67,8 @@ pub struct How {
     pub memory: MemoryKind,
     /// Bytes streamed through the caches before each cold copy.
     pub evict_bytes: usize,
+    /// Whether these are read or written.
+    pub evict: Evict,
     /// When there are rounds enough.
     pub until: Until,
 }
@@ -141,12 +143,14 @@ impl Alternation {
         for (option, number) in [
             ("--folio", folio_bytes),
             ("--total", total_bytes),
-            ("--evict", self.how.evict_bytes as u64),
             ("--rounds", run_rounds(cache).into()),
             ("--seed", seed.into()),
         ] {
             command.args([option, &number.to_string()]);
         }
+        // Programs that know of no kinds know the number alone.
+        let how = if self.how.evict == Evict::Read { String::new() } else { format!("{},", self.how.evict) };
+        command.args(["--evict", &format!("{how}{}", self.how.evict_bytes)]);
         if let Some((src, dst)) = nodes {
             command.args(["--nodes", &format!("{src}:{dst}")]);
         }

@@ -1,6 +1,7 @@
 //! What a measurement was asked to do.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,37 @@ pub struct Contender {
     /// `LIBRARY:SYMBOL` of a function that was loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loaded: Option<String>,
+}
+
+/// What an eviction leaves in the caches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Evict {
+    /// Clean lines: the buffer is read.
+    #[default]
+    Read,
+    /// Dirty lines, as on a busy machine: the buffer is written to. Each line that a copy brings in then costs a write-back.
+    Write,
+}
+
+impl Evict {
+    /// What is done to the buffer, as a participle.
+    pub const fn done(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "written",
+        }
+    }
+}
+
+/// As `bench --evict` takes it.
+impl fmt::Display for Evict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        })
+    }
 }
 
 /// The parameters of a run. Two runs can be compared where these agree.
@@ -46,6 +78,8 @@ pub struct Parameters {
     pub cpu: Option<u32>,
     /// Bytes streamed through the caches before each cold run.
     pub evict_bytes: u64,
+    /// Whether these are read or written.
+    pub evict: Evict,
     /// Rounds after which the buffers were laid out anew.
     pub layout_rounds: u32,
     /// Seed of all that is shuffled and resampled.

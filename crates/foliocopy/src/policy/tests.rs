@@ -1,6 +1,6 @@
 use super::*;
 use crate::cpu::{Caches, Vendor};
-use crate::step::Band;
+use crate::step::{Band, Bands};
 use Primitive::{Avx2, Avx2Nt, Avx512, Avx512Nt, Movnti, Movq, RepMovsb, RepMovsq};
 
 const KIB: usize = 1 << 10;

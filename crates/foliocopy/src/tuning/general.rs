@@ -3,7 +3,7 @@
 
 use super::{KIB, PAGE, Registers, kernel};
 use crate::cpu::{Cpu, Features, Vendor};
-use crate::primitive::Primitive::{self, Avx2, Avx2Nt, RepMovsb};
+use crate::primitive::Primitive::{self, Avx2, Avx2Nt, Movnti, RepMovsb};
 use crate::step::{Band, Bands, Limit, Row, Step};
 
 /// The row of the general rule.
@@ -26,9 +26,9 @@ pub(crate) const fn general(cpu: &Cpu, registers: Registers) -> Row {
         Vendor::Intel if has_vectors && !cpu.has(Features::FSRM) => Band::up_to(4 * KIB, Step::copy(Avx2)),
         _ => Band::up_to(4 * KIB, through),
     };
-    let past = match has_vectors {
-        true => Bands::always(Step::copy(Avx2Nt)),
-        false => without_vectors.non_temporal,
+    let (past, far) = match has_vectors {
+        true => (Bands::always(Step::copy(Avx2Nt)), Step::copy(Avx2Nt)),
+        false => (without_vectors.non_temporal, Step::Copy { by: Movnti, distance: 4096 }),
     };
     let auto = match cpu.caches().l3 {
         _ if glances => Bands::of(&[
@@ -39,7 +39,7 @@ pub(crate) const fn general(cpu: &Cpu, registers: Registers) -> Row {
         0 => Bands::of(&[short, Band::rest(through)]),
         // String instructions avoid the read for ownership there, or nothing is known of them, or of the source. So only
         // copies that cannot be in the cache go past it.
-        _ => Bands::of(&[short, Band { up_to: Limit::LastLevelCache, step: through }, past.last()]),
+        _ => Bands::of(&[short, Band { up_to: Limit::LastLevelCache, step: through }, Band::rest(far)]),
     };
     Row { temporal: Bands::of(&[short, Band::rest(through)]), non_temporal: past, auto }
 }

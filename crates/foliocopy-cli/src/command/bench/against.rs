@@ -153,7 +153,8 @@ pub(super) fn gate(old: &Path, interfaces: &[String], plan: Plan) -> Result<(Gat
             + apart.iter().map(|(cases, _, apis)| cases.len() * apis.len()).sum::<usize>(),
     };
     ensure!(until.tests > 0, "folios above {} are not copied in batches", Size(BATCHED));
-    let how = How { memory: plan.memory, evict_bytes: plan.evict_bytes, until: until.clone() };
+    let how =
+        How { memory: plan.memory, evict_bytes: plan.evict_bytes, evict: plan.evict, until: until.clone() };
     let alternation = |(cases, sides, apis): (&[Case], [Side; 2], Vec<Api>)| {
         let of_case = |case: &Case| {
             Alternation::new(*case, apis.clone(), sides.clone(), how.clone(), plan.seed ^ case.folio_bytes)

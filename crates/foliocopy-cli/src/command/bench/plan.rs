@@ -15,7 +15,7 @@ use foliocopy_measure::topology::Topology;
 use foliocopy_measure::verdict::MINIMAL_EFFECT;
 
 use super::preset::Preset;
-use super::{Args, CacheChoice, FOLIOS, PRECISE_TIME, ROUNDS, TIME, TOTAL_HOT, ThenChoice};
+use super::{Args, CacheChoice, Eviction, FOLIOS, PRECISE_TIME, ROUNDS, TIME, TOTAL_HOT, ThenChoice};
 
 pub(super) fn plan(
     args: &Args,
@@ -80,8 +80,9 @@ pub(super) fn plan(
         width,
         tests: cases.iter().map(others).sum(),
     });
-    let evict =
-        args.evict.map_or_else(|| eviction::default_bytes(topology.last_level_cache()), |size| size.0);
+    let Eviction { how: evict, bytes: evict_bytes } = args.evict.unwrap_or_default();
+    let evict_bytes =
+        evict_bytes.map_or_else(|| eviction::default_bytes(topology.last_level_cache()), |size| size.0);
     Ok(Plan {
         contenders,
         cases,
@@ -89,7 +90,8 @@ pub(super) fn plan(
         rounds,
         time,
         memory: args.memory,
-        evict_bytes: usize::try_from(evict).context("--evict exceeds the address space")?,
+        evict_bytes: usize::try_from(evict_bytes).context("--evict exceeds the address space")?,
+        evict,
         layout_rounds: args.layout_rounds,
         until,
         seed: u64::from(args.seed.unwrap_or_else(|| fastrand::u32(..))),
@@ -165,6 +167,7 @@ pub(super) fn parameters(args: &Args, plan: &Plan, pairs: &[(u32, u32)], cpu: Op
         nodes: pairs.to_vec(),
         cpu,
         evict_bytes: plan.evict_bytes as u64,
+        evict: plan.evict,
         layout_rounds: plan.layout_rounds,
         seed: plan.seed,
         minimal_effect: (args.bounds.threshold != MINIMAL_EFFECT).then_some(args.bounds.threshold),

@@ -173,14 +173,8 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
 
     let saved = exports.write(&results);
     printer.result(&table::tables(&results, printer.width()))?;
-    let verdicts: Vec<Verdict<'_>> =
-        ["foliocopy", "foliocopy-mc"].iter().filter_map(|ours| Verdict::of(&results, ours)).collect();
-    for verdict in &verdicts {
-        printer.result(&format!("{verdict}\n"))?;
-    }
-    if verdicts.is_empty() {
-        printer.result("no verdict: the CPU is emulated, so only that every copy was right is shown\n")?;
-    }
+    let verdicts = Verdict::all(&results);
+    printer.result(&verdict_text(&verdicts))?;
     printer.warn(&after)?;
     saved?;
     Ok(match (results.complete, verdicts.iter().all(Verdict::is_good)) {
@@ -189,6 +183,14 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         (true, true) => Exit::Good,
     }
     .into())
+}
+
+/// The verdicts, with what they leave open by cell.
+fn verdict_text(verdicts: &[Verdict<'_>]) -> String {
+    match verdicts {
+        [] => "no verdict: the CPU is emulated, so only that every copy was right is shown\n".to_owned(),
+        verdicts => verdicts.iter().map(Verdict::text).collect(),
+    }
 }
 
 fn folios(args: &Args) -> Result<Vec<u64>> {
@@ -297,5 +299,29 @@ fn parameters(args: &Args, plan: &Plan, pairs: &[(u32, u32)], cpu: u32) -> Param
         evict_bytes: plan.evict_bytes,
         seed: plan.seed,
         ..Parameters::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::tests::sample;
+
+    #[test]
+    fn what_few_rounds_leave_open_is_said_by_cell() {
+        let mut results = sample();
+        results.origin = Origin::Kernel;
+        for cell in &mut results.cells {
+            cell.samples_gbps.truncate(4);
+            cell.seconds = Some(2.0);
+        }
+        results.rate();
+        let text = verdict_text(&Verdict::all(&results));
+        for state in ["cold", "hot"] {
+            let line = text.lines().find(|line| line.starts_with(&format!("undecided: {state} 64K 0->0 ")));
+            assert!(line.is_some_and(|line| line.contains(" s) would tell")), "{text}");
+        }
+        results.environment.emulated = true;
+        assert!(verdict_text(&Verdict::all(&results)).starts_with("no verdict: the CPU is emulated"));
     }
 }

@@ -14,8 +14,16 @@ use crate::exit::Exit;
 use crate::printer;
 
 /// In the order in which they matter.
-const PARAMETERS: [&str; 5] =
-    ["primitive_temporal", "primitive_nontemporal", "nontemporal_nodes", "chunk_bytes", "sampling"];
+const PARAMETERS: [&str; 8] = [
+    "primitive_temporal",
+    "primitive_nontemporal",
+    "nontemporal_nodes",
+    "chunk_bytes",
+    "sampling",
+    "table_temporal",
+    "table_nontemporal",
+    "table_sampling",
+];
 
 pub(super) fn run() -> Result<ExitCode> {
     let mut output = Vec::new();
