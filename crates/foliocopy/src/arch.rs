@@ -67,6 +67,16 @@ pub(crate) struct Loop {
     pub(crate) prefetches: bool,
 }
 
+/// The choice of a loop over bytes.
+#[cfg(feature = "std")]
+#[derive(Clone, Copy)]
+pub(crate) struct ByteLoop {
+    /// Whether the CPU has 32-byte vectors.
+    pub(crate) avx2: bool,
+    /// Whether a long range is stored past the cache.
+    pub(crate) past_the_cache: bool,
+}
+
 /// Where a loop stopped.
 #[derive(Clone, Copy)]
 pub(crate) struct Stopped {

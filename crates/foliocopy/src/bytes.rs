@@ -2,18 +2,21 @@
 
 use core::mem::MaybeUninit;
 
-use crate::arch::{self, Work};
+use crate::arch::{self, ByteLoop, Work};
 use crate::byte_range::{ByteRange, ByteRangeMut, check_pair};
+use crate::cpu::Features;
 use crate::error::CopyError;
 use crate::execute::{self, DEFAULT_CHUNK_BYTES, NoYield};
 use crate::extable::{Fault, Recovery};
 use crate::locality::Locality;
 use crate::memory_error::{Cause, CopyMcError, MemoryError};
+use crate::once::Once;
 use crate::page::PAGE_SIZE;
 use crate::pages::machine_check_safe;
 use crate::policy::Policy;
 use crate::sigbus;
 use crate::skip::skip_lost;
+use crate::step::Step;
 
 /// Copies `bytes` bytes from `src` to `dst`, of any alignment, and stops at memory that can't be read or written, like
 /// [`copy_mc_pages`](crate::copy_mc_pages).
@@ -35,9 +38,9 @@ pub unsafe fn copy_mc(dst: *mut u8, src: *const u8, bytes: usize) -> Result<(), 
     if bytes == 0 {
         return Ok(());
     }
-    let policy = admit(dst, src, bytes)?;
+    let plan = admit(dst, src, bytes)?;
     // SAFETY: the ranges were checked, and this function's contract is about their memory.
-    match unsafe { run(policy, dst, src, bytes) } {
+    match unsafe { run(plan, dst, src, bytes) } {
         Ok(()) => Ok(()),
         Err(fault) => Err(memory_error(fault, dst, src, bytes)),
     }
@@ -90,13 +93,13 @@ pub fn copy_mc_skipping(
     if bytes == 0 {
         return Ok(0);
     }
-    let policy = admit(dst, src, bytes)?;
+    let plan = admit(dst, src, bytes)?;
     let skipped = skip_lost(
         dst,
         src,
         bytes,
         // SAFETY: parts of both ranges, or of the destination and zeros of ours. The ranges are mapped, as their types promise.
-        |dst, src, bytes| unsafe { run(policy, dst, src, bytes) },
+        |dst, src, bytes| unsafe { run(plan, dst, src, bytes) },
         |lost, error| report(&SkippedBytes { offset: lost.start, bytes: lost.len(), error }),
     )?;
     Ok(skipped)
@@ -180,41 +183,95 @@ fn same_length(dst: &ByteRangeMut<'_>, src: &ByteRange<'_>) -> Result<(), CopyEr
     if dst == src { Ok(()) } else { Err(CopyError::ByteLengthMismatch { dst, src }) }
 }
 
-/// Checks the request, which is about a byte at least, and that a fault in the copy would be survived. Answers the policy.
-#[inline(always)]
-fn admit(dst: *mut u8, src: *const u8, bytes: usize) -> Result<&'static Policy, CopyError> {
-    check_pair(dst.addr(), src.addr(), bytes)?;
-    sigbus::ensure().map_err(CopyError::Unsupported)?;
-    match Policy::ready_host().filter(|policy| policy.copies()) {
-        Some(policy) => Ok(policy),
-        None => Policy::host().admit().map(|()| Policy::host()),
+/// What the policy of this process says of copies of bytes: all in one line of the cache.
+#[derive(Clone, Copy)]
+struct Plan {
+    /// Whether the CPU has 32-byte vectors.
+    avx2: bool,
+    /// From so many bytes on the policy may go past the cache.
+    ask_from: usize,
+}
+
+static PLAN: Once<Plan> = Once::new();
+
+impl Plan {
+    /// The plan, worked out by the first copy.
+    #[inline(always)]
+    fn ready() -> Result<Self, CopyError> {
+        match PLAN.get() {
+            Some(plan) => Ok(*plan),
+            None => Self::work_out(),
+        }
     }
+
+    #[cold]
+    fn work_out() -> Result<Self, CopyError> {
+        let policy = Policy::host();
+        policy.admit()?;
+        let through = |step: &Step| step.primitives().iter().all(|by| !by.is_non_temporal());
+        let bands = policy.bands(Locality::Auto).take_while(|(_, step)| through(step));
+        let ask_from = bands.last().map_or(0, |(up_to, _)| up_to.saturating_add(1));
+        let plan = Self { avx2: policy.cpu().has(Features::AVX2), ask_from: ask_from.max(PAGE_SIZE) };
+        // While another thread works out the policy, there is one that does not stay.
+        if Policy::ready_host().is_some() {
+            PLAN.keep_with(|| plan);
+        }
+        Ok(plan)
+    }
+}
+
+/// Up to so many bytes, to read the kernel's clock takes a good part of the copy.
+const SHORT: usize = 16 * PAGE_SIZE;
+
+/// Checks the request, which is about a byte at least, and that a fault in the copy would be survived. Answers the plan.
+#[inline(always)]
+fn admit(dst: *mut u8, src: *const u8, bytes: usize) -> Result<Plan, CopyError> {
+    check_pair(dst.addr(), src.addr(), bytes)?;
+    let standing = if bytes < SHORT { sigbus::ensure_short() } else { sigbus::ensure() };
+    standing.map_err(CopyError::Unsupported)?;
+    Plan::ready()
 }
 
 /// Copies two ranges that were checked.
 ///
 /// # Safety
 ///
-/// The ranges are mapped, except that their faults are caught, and apart. The policy is for this CPU. There is a byte at least.
+/// The ranges are mapped, except that their faults are caught, and apart. There is a byte at least.
 #[inline(always)]
-unsafe fn run(policy: &Policy, dst: *mut u8, src: *const u8, bytes: usize) -> Result<(), Fault> {
+unsafe fn run(plan: Plan, dst: *mut u8, src: *const u8, bytes: usize) -> Result<(), Fault> {
     if bytes >= PAGE_SIZE && (dst.addr() | src.addr() | bytes).is_multiple_of(PAGE_SIZE) {
         // A policy may be forced to a primitive that can't survive.
-        if let Ok(step) = machine_check_safe(policy.step(Locality::Auto, bytes)) {
-            // SAFETY: whole pages; the step is for this CPU, and this function's contract is about the memory.
+        if let Ok(step) = machine_check_safe(Policy::host().step(Locality::Auto, bytes)) {
+            // SAFETY: whole pages; the policy was admitted, and this function's contract is about the memory.
             return unsafe { execute::copy::<true>(step, dst, src, bytes, DEFAULT_CHUNK_BYTES, NoYield) };
         }
     }
+    // SAFETY: this function's contract.
+    let past_the_cache = bytes >= plan.ask_from && unsafe { is_in_memory(src, bytes) };
+    let by = ByteLoop { avx2: plan.avx2, past_the_cache };
     let mut recovery = Recovery { dst: dst.addr(), src: src.addr(), bytes, signal: None };
     let work = Work { dst, src, bytes, prefetch: 0, recovery: &raw mut recovery };
     // SAFETY: this function's contract, and a recovery that lives as long as the loop.
-    let stopped = unsafe { arch::copy_bytes(work, policy.cpu()) };
+    let stopped = unsafe { arch::copy_bytes(work, by) };
     if stopped.bytes_left == 0 {
         return Ok(());
     }
     let fault = Fault { bytes_left: stopped.bytes_left, trap: stopped.trap as u32, signal: recovery.signal };
     // SAFETY: this function's contract.
     unsafe { find_byte(dst, src, bytes, fault) }
+}
+
+/// Whether the policy sends a copy of pages of this source past the cache.
+///
+/// # Safety
+///
+/// As [`run`], for a page at least.
+#[inline(never)]
+unsafe fn is_in_memory(src: *const u8, bytes: usize) -> bool {
+    let step = Policy::host().step(Locality::Auto, bytes);
+    // SAFETY: a probe reads within a range of any place that is a page long, and its faults are caught.
+    let settled = unsafe { execute::settle::<true>(step, src, bytes) };
+    settled.primitives()[0].is_non_temporal()
 }
 
 /// Copies what lies before the byte at which memory fails, after a fault in the block that holds it. Succeeds if memory has

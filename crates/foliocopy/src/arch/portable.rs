@@ -54,7 +54,7 @@ pub(crate) fn store_fence() {}
 ///
 /// The source of the work is readable and its destination writable, and they don't overlap.
 #[cfg(all(feature = "std", any(miri, not(target_arch = "x86_64"))))]
-pub(crate) unsafe fn copy_bytes(work: Work, _cpu: &crate::cpu::Cpu) -> Stopped {
+pub(crate) unsafe fn copy_bytes(work: Work, _: super::ByteLoop) -> Stopped {
     let Work { dst, src, bytes, .. } = work;
     let aligned = |to: usize| (dst.addr() | src.addr()).is_multiple_of(to);
     // SAFETY: both ranges are as long as the access and aligned to it, or as long as the words and the bytes behind them.
@@ -82,5 +82,5 @@ pub(crate) unsafe fn copy_bytes(work: Work, _cpu: &crate::cpu::Cpu) -> Stopped {
 #[cfg(all(feature = "std", any(miri, not(target_arch = "x86_64"))))]
 pub(crate) unsafe fn copy_each_byte(work: Work) -> Stopped {
     // SAFETY: this function's contract.
-    unsafe { copy_bytes(work, &crate::cpu::Cpu::BASELINE) }
+    unsafe { copy_bytes(work, super::ByteLoop { avx2: false, past_the_cache: false }) }
 }

@@ -5,28 +5,37 @@
 //! already, but none that lies behind the fault.
 
 use super::vector::{advance, load, store};
-use super::{Stopped, rep_movsb};
-use crate::arch::Work;
-use crate::cpu::{Cpu, Features};
+use super::{Stopped, rep_movsb, store_fence};
+use crate::arch::{ByteLoop, Work};
 use crate::extable::may_fault;
 
 /// The longest copy without a loop, in bytes.
 const SHORT: usize = 64;
 
-/// Copies by the vectors that this CPU has. 1, 2, 4 and 8 bytes are one access each.
+/// The longest block.
+const BLOCK: usize = 128;
+
+/// Copies by the loop named. 1, 2, 4 and 8 bytes are one access each.
 ///
 /// # Safety
 ///
 /// Faults of the two ranges are caught, and the work's recovery points to what the handler fills in. They don't overlap, and
-/// are not empty. The CPU is the one under us.
+/// are not empty. The CPU has AVX2 where the loop uses it.
 #[inline(always)]
-pub(crate) unsafe fn copy_bytes(work: Work, cpu: &Cpu) -> Stopped {
+pub(crate) unsafe fn copy_bytes(work: Work, by: ByteLoop) -> Stopped {
+    let Work { dst, src, bytes, recovery, .. } = work;
     // SAFETY: each asks for what this function asks for, and for its length.
     unsafe {
-        match work.bytes {
-            ..=SHORT => short(work),
-            _ if cpu.has(Features::AVX2) => long_avx2(work.dst, work.src, work.bytes, work.recovery),
-            _ => long_sse2(work.dst, work.src, work.bytes, work.recovery),
+        match by {
+            _ if bytes <= SHORT => short(work),
+            ByteLoop { past_the_cache: true, avx2 } if bytes > BLOCK => {
+                let copy = if avx2 { long_avx2_nt } else { long_sse2_nt };
+                let stopped = copy(dst, src, bytes, recovery);
+                store_fence();
+                stopped
+            }
+            ByteLoop { avx2: true, .. } => long_avx2(dst, src, bytes, recovery),
+            _ => long_sse2(dst, src, bytes, recovery),
         }
     }
 }
@@ -132,14 +141,16 @@ unsafe fn short(work: Work) -> Stopped {
 }
 
 /// Four vectors at a time: one block from the start, then blocks whose stores are aligned to a line, then one that ends with
-/// the range. A range of one block or less takes the last one alone, `$whole`.
+/// the range. A range of one block or less is left to `$whole`, where there may be one.
 macro_rules! long {
     (
-        $(#[$doc:meta])*
-        $name:ident, $vector:literal, $block:literal, [$first:literal, $second:literal, $third:literal, $fourth:literal],
-        load: $load:literal, store: $store:literal, aligned: $aligned:literal, $end:literal, [$($whole:expr),*]
+        $name:ident, $vector:literal, $block:literal, $move:literal, $aligned:literal,
+        [$first:literal, $second:literal, $third:literal, $fourth:literal], $whole:expr, $end:literal
     ) => {
-        $(#[$doc])*
+        /// # Safety
+        ///
+        /// As [`copy_bytes`], for more than [`SHORT`] bytes, and more than a block where `$whole` is empty. The CPU has the
+        /// instructions.
         #[inline(never)]
         unsafe fn $name(
             dst: *mut u8,
@@ -152,15 +163,15 @@ macro_rules! long {
             // block or less; a block of the loop is followed by a byte at least; the last one starts behind their start.
             unsafe {
                 core::arch::asm!(
-                    $($whole,)*
-                    load!($load, $first, "0", "9f"),
-                    load!($load, $second, $vector, "9f"),
-                    load!($load, $third, concat!("2 * ", $vector), "9f"),
-                    load!($load, $fourth, concat!("3 * ", $vector), "9f"),
-                    store!($store, $first, "0", "9f"),
-                    store!($store, $second, $vector, "9f"),
-                    store!($store, $third, concat!("2 * ", $vector), "9f"),
-                    store!($store, $fourth, concat!("3 * ", $vector), "9f"),
+                    $whole,
+                    load!($move, $first, "0", "9f"),
+                    load!($move, $second, $vector, "9f"),
+                    load!($move, $third, concat!("2 * ", $vector), "9f"),
+                    load!($move, $fourth, concat!("3 * ", $vector), "9f"),
+                    store!($move, $first, "0", "9f"),
+                    store!($move, $second, $vector, "9f"),
+                    store!($move, $third, concat!("2 * ", $vector), "9f"),
+                    store!($move, $fourth, concat!("3 * ", $vector), "9f"),
                     // To the last line of the destination that starts in the block, or right behind it.
                     "mov r8d, edi",
                     "and r8d, 63",
@@ -172,10 +183,10 @@ macro_rules! long {
                     "jbe 3f",
                     ".balign 64",
                     "2:",
-                    load!($load, $first, "0", "9f"),
-                    load!($load, $second, $vector, "9f"),
-                    load!($load, $third, concat!("2 * ", $vector), "9f"),
-                    load!($load, $fourth, concat!("3 * ", $vector), "9f"),
+                    load!($move, $first, "0", "9f"),
+                    load!($move, $second, $vector, "9f"),
+                    load!($move, $third, concat!("2 * ", $vector), "9f"),
+                    load!($move, $fourth, concat!("3 * ", $vector), "9f"),
                     store!($aligned, $first, "0", "9f"),
                     store!($aligned, $second, $vector, "9f"),
                     store!($aligned, $third, concat!("2 * ", $vector), "9f"),
@@ -184,14 +195,14 @@ macro_rules! long {
                     concat!("cmp rcx, ", $block),
                     "ja 2b",
                     "3:",
-                    load!($load, $first, concat!("rcx - 4 * ", $vector), "9f"),
-                    load!($load, $second, concat!("rcx - 3 * ", $vector), "9f"),
-                    load!($load, $third, concat!("rcx - 2 * ", $vector), "9f"),
-                    load!($load, $fourth, concat!("rcx - ", $vector), "9f"),
-                    store!($store, $first, concat!("rcx - 4 * ", $vector), "9f"),
-                    store!($store, $second, concat!("rcx - 3 * ", $vector), "9f"),
-                    store!($store, $third, concat!("rcx - 2 * ", $vector), "9f"),
-                    store!($store, $fourth, concat!("rcx - ", $vector), "9f"),
+                    load!($move, $first, concat!("rcx - 4 * ", $vector), "9f"),
+                    load!($move, $second, concat!("rcx - 3 * ", $vector), "9f"),
+                    load!($move, $third, concat!("rcx - 2 * ", $vector), "9f"),
+                    load!($move, $fourth, concat!("rcx - ", $vector), "9f"),
+                    store!($move, $first, concat!("rcx - 4 * ", $vector), "9f"),
+                    store!($move, $second, concat!("rcx - 3 * ", $vector), "9f"),
+                    store!($move, $third, concat!("rcx - 2 * ", $vector), "9f"),
+                    store!($move, $fourth, concat!("rcx - ", $vector), "9f"),
                     "8:",
                     "xor ecx, ecx",
                     "9:",
@@ -212,35 +223,43 @@ macro_rules! long {
     };
 }
 
-long! {
-    /// 16 bytes a vector.
-    ///
-    /// # Safety
-    ///
-    /// As [`copy_bytes`], for more than [`SHORT`] bytes.
-    long_sse2, "16", "64", ["xmm0", "xmm1", "xmm2", "xmm3"],
-    load: "movdqu", store: "movdqu", aligned: "movdqa", "", []
+/// A range of one block or less, by 32-byte vectors.
+macro_rules! whole_avx2 {
+    () => {
+        concat!(
+            "cmp rcx, 128\n",
+            "ja 4f\n",
+            load!("vmovdqu", "ymm0", "0", "9f"),
+            "\n",
+            load!("vmovdqu", "ymm1", "32", "9f"),
+            "\n",
+            load!("vmovdqu", "ymm2", "rcx - 64", "9f"),
+            "\n",
+            load!("vmovdqu", "ymm3", "rcx - 32", "9f"),
+            "\n",
+            store!("vmovdqu", "ymm0", "0", "9f"),
+            "\n",
+            store!("vmovdqu", "ymm1", "32", "9f"),
+            "\n",
+            store!("vmovdqu", "ymm2", "rcx - 64", "9f"),
+            "\n",
+            store!("vmovdqu", "ymm3", "rcx - 32", "9f"),
+            "\njmp 8f\n",
+            "4:"
+        )
+    };
 }
 
-long! {
-    /// 32 bytes a vector.
-    ///
-    /// # Safety
-    ///
-    /// As [`copy_bytes`], for more than [`SHORT`] bytes and a CPU with AVX2.
-    long_avx2, "32", "128", ["ymm0", "ymm1", "ymm2", "ymm3"],
-    load: "vmovdqu", store: "vmovdqu", aligned: "vmovdqa", "vzeroupper", [
-        "cmp rcx, 128",
-        "ja 4f",
-        load!("vmovdqu", "ymm0", "0", "9f"),
-        load!("vmovdqu", "ymm1", "32", "9f"),
-        load!("vmovdqu", "ymm2", "rcx - 64", "9f"),
-        load!("vmovdqu", "ymm3", "rcx - 32", "9f"),
-        store!("vmovdqu", "ymm0", "0", "9f"),
-        store!("vmovdqu", "ymm1", "32", "9f"),
-        store!("vmovdqu", "ymm2", "rcx - 64", "9f"),
-        store!("vmovdqu", "ymm3", "rcx - 32", "9f"),
-        "jmp 8f",
-        "4:"
-    ]
-}
+long!(long_sse2, "16", "64", "movdqu", "movdqa", ["xmm0", "xmm1", "xmm2", "xmm3"], "", "");
+long!(long_sse2_nt, "16", "64", "movdqu", "movntdq", ["xmm0", "xmm1", "xmm2", "xmm3"], "", "");
+long!(
+    long_avx2,
+    "32",
+    "128",
+    "vmovdqu",
+    "vmovdqa",
+    ["ymm0", "ymm1", "ymm2", "ymm3"],
+    whole_avx2!(),
+    "vzeroupper"
+);
+long!(long_avx2_nt, "32", "128", "vmovdqu", "vmovntdq", ["ymm0", "ymm1", "ymm2", "ymm3"], "", "vzeroupper");
