@@ -10,8 +10,13 @@ pub(crate) use x86_64::{
     run_any, store_fence,
 };
 
+#[cfg(all(target_arch = "x86_64", feature = "std", not(miri)))]
+pub(crate) use x86_64::bytes::{copy_bytes, copy_each_byte};
+
 #[cfg(not(foliocopy_kernel))]
 mod portable;
+#[cfg(all(feature = "std", not(all(target_arch = "x86_64", not(miri)))))]
+pub(crate) use portable::{copy_bytes, copy_each_byte};
 #[cfg(not(all(target_arch = "x86_64", not(miri))))]
 pub(crate) use portable::{run, run_any, store_fence};
 
@@ -40,11 +45,11 @@ pub(crate) fn on_vectors<R>(cpu: &Cpu, work: impl FnOnce() -> R) -> R {
 /// The work of a loop.
 #[derive(Clone, Copy)]
 pub(crate) struct Work {
-    /// Where it writes, at the start of a cache line.
+    /// Where it writes, at the start of a cache line. Copies of bytes start anywhere.
     pub(crate) dst: *mut u8,
-    /// Where it reads, at the start of a cache line.
+    /// Where it reads, at the start of a cache line. Copies of bytes start anywhere.
     pub(crate) src: *const u8,
-    /// How much: a multiple of 64 bytes, and not 0.
+    /// How much: not 0, and a multiple of 64 bytes but for copies of bytes.
     pub(crate) bytes: usize,
     /// From the line that is read to the line that is prefetched, in bytes, for loops past the cache. For the others, from
     /// the source to the range that is copied next, or 0.
@@ -60,6 +65,16 @@ pub(crate) struct Loop {
     pub(crate) by: Primitive,
     /// Whether it prefetches.
     pub(crate) prefetches: bool,
+}
+
+/// The choice of a loop over bytes.
+#[cfg(feature = "std")]
+#[derive(Clone, Copy)]
+pub(crate) struct ByteLoop {
+    /// Whether the CPU has 32-byte vectors.
+    pub(crate) avx2: bool,
+    /// Whether a long range is stored past the cache.
+    pub(crate) past_the_cache: bool,
 }
 
 /// Where a loop stopped.
@@ -89,7 +104,7 @@ mod tests {
             assert!(file.is_file(), "{} is missing", file.display());
         }
         let files = std::fs::read_dir(folder.join("x86_64")).unwrap().count();
-        let shared = ["glance.rs", "vector.rs"].len();
+        let shared = ["bytes.rs", "glance.rs", "vector.rs"].len();
         assert_eq!(files, Primitive::ALL.len() - 1 + shared, "a file in arch/x86_64 that is no primitive's");
     }
 }

@@ -17,6 +17,13 @@ pub enum CopyError {
         /// Pages in the source.
         src: usize,
     },
+    /// The destination has another length than the source; both in bytes.
+    ByteLengthMismatch {
+        /// Bytes in the destination.
+        dst: usize,
+        /// Bytes in the source.
+        src: usize,
+    },
     /// There is something to copy, and source or destination is null.
     Null,
     /// A range does not start where it must.
@@ -31,7 +38,17 @@ pub enum CopyError {
         /// The length asked for, in pages.
         nr_pages: usize,
     },
-    /// Source and destination have pages in common.
+    /// The range would be longer than `isize::MAX` bytes, or wrap around the end of the address space.
+    ByteOverflow {
+        /// The length asked for, in bytes.
+        bytes: usize,
+    },
+    /// The range reaches an address that no process can have.
+    NotCanonical {
+        /// Where the range starts.
+        address: usize,
+    },
+    /// Source and destination have bytes in common.
     Overlap,
     /// This CPU lacks what the primitive needs.
     Unavailable {
@@ -55,12 +72,21 @@ impl fmt::Display for CopyError {
             Self::LengthMismatch { dst, src } => {
                 write!(formatter, "the destination has {dst} pages and the source {src}: they must be equal")
             }
+            Self::ByteLengthMismatch { dst, src } => {
+                write!(formatter, "the destination has {dst} bytes and the source {src}: they must be equal")
+            }
             Self::Null => formatter.write_str("source or destination is null"),
             Self::Misaligned { address, alignment } => {
                 write!(formatter, "address {address:#x} is not a multiple of {alignment}")
             }
             Self::Overflow { nr_pages } => {
                 write!(formatter, "a range of {nr_pages} pages does not fit the address space")
+            }
+            Self::ByteOverflow { bytes } => {
+                write!(formatter, "a range of {bytes} bytes does not fit the address space")
+            }
+            Self::NotCanonical { address } => {
+                write!(formatter, "the range at {address:#x} does not lie in the address space of a process")
             }
             Self::Overlap => formatter.write_str("source and destination overlap"),
             Self::Unavailable { primitive, missing } => {

@@ -74,6 +74,10 @@
 mod arch;
 mod batch;
 mod by_name;
+#[cfg(feature = "std")]
+mod byte_range;
+#[cfg(feature = "std")]
+mod bytes;
 mod chunks;
 mod cpu;
 mod error;
@@ -105,6 +109,8 @@ mod memory_error;
 pub mod profile;
 #[cfg(feature = "std")]
 pub mod sigbus;
+#[cfg(feature = "std")]
+mod skip;
 
 // What the C of the kernel module calls, in the one build that has such a thing.
 #[cfg(foliocopy_kernel)]
@@ -133,6 +139,10 @@ pub use pages::{function_for, function_of};
 
 #[cfg(feature = "std")]
 pub use batch::copy_mc_folios;
+#[cfg(feature = "std")]
+pub use byte_range::{ByteRange, ByteRangeMut};
+#[cfg(feature = "std")]
+pub use bytes::{Integer, SkippedBytes, copy_mc, copy_mc_bytes, copy_mc_skipping, read_mc, write_mc};
 #[cfg(feature = "std")]
 pub use error::EnvironmentError;
 #[cfg(feature = "std")]

@@ -1,21 +1,22 @@
 //! What a machine-check-safe copy says of the memory at which it stopped.
 
 use core::fmt;
+use core::ops::Range;
 
 use crate::error::CopyError;
 use crate::extable::{Fault, Signal};
-use crate::page::{PAGE_SHIFT, PAGE_SIZE, Span};
+use crate::page::{PAGE_SHIFT, PAGE_SIZE};
 
 /// Memory that can't be read or written, and how far the copy got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryError {
-    /// How many bytes are the source's, counted from the start. Exact: to the byte where the primitive
-    /// is `rep movs`, to the 64-byte line before the fault where it is a loop.
+    /// How many bytes are the source's, counted from the start. Exact: to the byte for copies of bytes and where the primitive
+    /// is `rep movs`, to the 64-byte line before the fault where pages are copied by a loop.
     pub bytes_copied: usize,
     /// How many bytes of the range are not. Never 0.
     pub bytes_left: usize,
-    /// The first bad page, counted from the start of the range.
+    /// The first bad page, counted from the page in which the range starts.
     pub page_index: usize,
     /// The address that can't be accessed, as the kernel reports it (`si_addr`): within the page
     /// [`MemoryError::page_index`], or the start of the granule that is lost.
@@ -62,24 +63,23 @@ pub enum CopyMcError {
 }
 
 impl MemoryError {
-    /// What the fault that ended a copy from `src` to `dst` means.
-    pub(crate) fn new(fault: Fault, dst: Span, src: Span) -> Self {
-        let bytes_copied = src.bytes() - fault.bytes_left;
-        let (read, written) = (src.start().addr() + bytes_copied, dst.start().addr() + bytes_copied);
+    /// What the fault that ended a copy of `bytes` bytes from `src` to `dst` means.
+    pub(crate) fn new(fault: Fault, dst: usize, src: usize, bytes: usize) -> Self {
+        let bytes_copied = bytes - fault.bytes_left;
         // Only a kernel leaves it empty, and there nobody asks for a `MemoryError`.
-        let nothing = Signal { address: read, code: 0, address_lsb: 0 };
-        let Signal { address, code, address_lsb } = fault.signal.unwrap_or(nothing);
-        let granule = granule_bytes(address_lsb);
+        let nothing = Signal { address: src + bytes_copied, code: 0, address_lsb: 0 };
+        let signal = fault.signal.unwrap_or(nothing);
+        let Signal { address, code, address_lsb } = signal;
         // Where both lie in the granule, it is the source: loads consume poison, stores don't.
-        let side = match (read ^ address) & !(granule - 1) {
-            0 => Side::Source,
-            _ if (written ^ address) & !(granule - 1) == 0 => Side::Destination,
-            _ => Side::Source,
+        let (side, start) = if !signal.covers(src + bytes_copied) && signal.covers(dst + bytes_copied) {
+            (Side::Destination, dst)
+        } else {
+            (Side::Source, src)
         };
         Self {
             bytes_copied,
             bytes_left: fault.bytes_left,
-            page_index: bytes_copied >> PAGE_SHIFT,
+            page_index: (start % PAGE_SIZE + bytes_copied) >> PAGE_SHIFT,
             address,
             address_lsb,
             cause: Cause::of_code(code),
@@ -87,17 +87,26 @@ impl MemoryError {
         }
     }
 
-    /// The same error, for the range of `nr_pages` pages in which the copy began at page `first`.
-    #[must_use]
-    pub(crate) fn in_range(self, first: usize, nr_pages: usize) -> Self {
-        let bytes_copied = self.bytes_copied + (first << PAGE_SHIFT);
-        let bytes_left = (nr_pages << PAGE_SHIFT) - bytes_copied;
-        Self { bytes_copied, bytes_left, page_index: self.page_index + first, ..self }
+    /// What is lost of a source of `bytes` bytes at `src`: from the start of the bad page to the end of the granule that holds
+    /// it, within the range.
+    pub(crate) fn lost(&self, src: usize, bytes: usize) -> Range<usize> {
+        let bad = src + self.bytes_copied;
+        let granule = self.granule_bytes();
+        let start = (bad & !(PAGE_SIZE - 1)).max(src) - src;
+        let end = (bad & !(granule - 1)).saturating_add(granule) - src;
+        start..end.min(bytes)
     }
 
     /// How much memory is lost at once, in bytes: a page at least, and a power of two.
     pub const fn granule_bytes(&self) -> usize {
         granule_bytes(self.address_lsb)
+    }
+}
+
+impl Signal {
+    /// Whether the granule that is lost holds this address.
+    pub(crate) const fn covers(&self, address: usize) -> bool {
+        (self.address ^ address) & !(granule_bytes(self.address_lsb) - 1) == 0
     }
 }
 
@@ -111,7 +120,7 @@ pub(crate) const fn granule_bytes(address_lsb: i16) -> usize {
 
 #[cfg(target_os = "linux")]
 impl Cause {
-    fn of_code(code: i32) -> Self {
+    pub(crate) fn of_code(code: i32) -> Self {
         match code {
             libc::BUS_MCEERR_AR => Self::HardwareMemoryError,
             libc::BUS_ADRERR => Self::BeyondEnd,
@@ -122,7 +131,7 @@ impl Cause {
 
 #[cfg(not(target_os = "linux"))]
 impl Cause {
-    fn of_code(_: i32) -> Self {
+    pub(crate) fn of_code(_: i32) -> Self {
         Self::Other
     }
 }
@@ -205,10 +214,9 @@ mod tests {
 
     /// An error at the start of page `page` of 1024, where the kernel said so much.
     fn error(page: usize, address: usize, code: i32, address_lsb: i16) -> MemoryError {
-        let range = |start| Span::new(core::ptr::without_provenance_mut(start), 1024).unwrap();
         let signal = Some(Signal { address, code, address_lsb });
         let fault = Fault { bytes_left: (1024 - page) * PAGE_SIZE, trap: 18, signal };
-        MemoryError::new(fault, range(64 * HUGE), range(32 * HUGE))
+        MemoryError::new(fault, 64 * HUGE, 32 * HUGE, 1024 * PAGE_SIZE)
     }
 
     #[test]
@@ -232,6 +240,18 @@ mod tests {
         assert_eq!(at(65 * HUGE, 21), Side::Destination);
         // Lost at once: loads consume poison, stores don't.
         assert_eq!(at(0, 30), Side::Source);
+    }
+
+    #[test]
+    fn what_is_lost_ends_with_the_granule_or_the_range() {
+        let lost = |address_lsb, src, bytes| error(700, 0, libc::BUS_MCEERR_AR, address_lsb).lost(src, bytes);
+        let (bad, end) = (700 * PAGE_SIZE, 1024 * PAGE_SIZE);
+        assert_eq!(lost(12, 32 * HUGE, end), bad..bad + PAGE_SIZE);
+        assert_eq!(lost(21, 32 * HUGE, end), bad..2 * HUGE);
+        assert_eq!(lost(30, 32 * HUGE, end), bad..end);
+        // A range that starts within a page loses the rest of a page.
+        assert_eq!(lost(12, 32 * HUGE + 5, end), bad - 5..bad - 5 + PAGE_SIZE);
+        assert_eq!(lost(12, 32 * HUGE + 5, bad + 7), bad - 5..bad + 7);
     }
 
     #[test]

@@ -112,21 +112,13 @@ impl Span {
         self.nr_pages * PAGE_SIZE
     }
 
-    /// What remains from page `first` on, which is at most the length.
-    #[cfg(feature = "std")]
-    pub(crate) fn skip(self, first: usize) -> Self {
-        assert!(first <= self.nr_pages, "page {first} of {}", self.nr_pages);
-        // INVARIANT: a part of the range.
-        Self { start: self.start.wrapping_add(first), nr_pages: self.nr_pages - first }
-    }
-
     /// The `nr_pages` pages from page `first` on, which are within the range.
     #[cfg(feature = "std")]
     pub(crate) fn part(self, first: usize, nr_pages: usize) -> Self {
-        let rest = self.skip(first);
-        assert!(nr_pages <= rest.nr_pages, "{nr_pages} pages of {}", rest.nr_pages);
+        let within = first.checked_add(nr_pages).is_some_and(|end| end <= self.nr_pages);
+        assert!(within, "{nr_pages} pages from page {first} of {}", self.nr_pages);
         // INVARIANT: a part of the range.
-        Self { nr_pages, ..rest }
+        Self { start: self.start.wrapping_add(first), nr_pages }
     }
 
     /// Whether the two ranges have a byte in common.

@@ -4,9 +4,9 @@
 mod mc;
 
 #[cfg(feature = "std")]
-pub(crate) use mc::machine_check_safe;
-#[cfg(feature = "std")]
 pub use mc::{Skipped, copy_mc_pages, copy_mc_pages_raw, copy_mc_pages_skipping};
+#[cfg(feature = "std")]
+pub(crate) use mc::{machine_check_safe, memory_error};
 
 use crate::chunks::Yield;
 use crate::error::CopyError;

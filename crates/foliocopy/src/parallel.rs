@@ -8,11 +8,11 @@ use crate::chunks::Yield;
 use crate::error::CopyError;
 use crate::execute;
 use crate::extable::Fault;
-use crate::memory_error::{CopyMcError, MemoryError};
+use crate::memory_error::CopyMcError;
 use crate::options::CopyOptions;
 use crate::page::{PAGE_SIZE, Page, PageRange, PageRangeMut, Span};
+use crate::pages::memory_error;
 use crate::pair::FolioPair;
-use crate::sigbus;
 use crate::step::Step;
 
 /// Threads work on whole pieces of this length, so that no huge page belongs to two of them: 2 MiB.
@@ -99,10 +99,7 @@ impl<Y: Yield + Clone + Send> CopyOptions<'_, Y> {
         // SAFETY: both ranges are mapped, as their types promise, and faults are caught.
         match unsafe { self.run_parallel::<true>(step, dst, src, threads) } {
             None => Ok(()),
-            Some(fault) => {
-                sigbus::suspect();
-                Err(MemoryError::new(fault, dst, src).into())
-            }
+            Some(fault) => Err(memory_error(fault, dst, src).into()),
         }
     }
 

@@ -37,8 +37,9 @@
 //!
 //! To ask the kernel whose handler stands takes a system call, longer than to copy a page. So not every
 //! copy asks. The first 256 of a process do, and the 256 after a memory error or after a signal that was
-//! forwarded. Later, one copy asks in every tick of the kernel's clock (1 to 10 ms). A handler that is
-//! replaced during a copy, or in the tick before it, goes unnoticed.
+//! forwarded. Later, one copy asks in every tick of the kernel's clock (1 to 10 ms), and of the copies of less than 64 KiB of
+//! bytes, for which to read that clock takes long, one in every second. A handler that is replaced during a copy, or in the tick
+//! or second before it, goes unnoticed.
 //!
 //! # Blocked signals
 //!
@@ -77,14 +78,14 @@ mod table;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
 pub use handler::try_handle;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
-pub(crate) use standing::{ensure, suspect};
+pub(crate) use standing::{ensure, ensure_short, suspect};
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
 pub use standing::{handled_by_caller, install, is_installed};
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(miri))))]
 mod absent;
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(miri))))]
-pub(crate) use absent::{ensure, suspect};
+pub(crate) use absent::{ensure, ensure as ensure_short, suspect};
 #[cfg(all(target_os = "linux", target_arch = "x86_64", miri))]
 pub use absent::{handled_by_caller, try_handle};
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(miri))))]

@@ -46,3 +46,41 @@ pub(crate) unsafe fn run_any<const MACHINE_CHECK_SAFE: bool>(which: Loop, work: 
 /// Orders non-temporal stores; there are none here.
 #[cfg(any(miri, not(target_arch = "x86_64")))]
 pub(crate) fn store_fence() {}
+
+/// Copies bytes. 1, 2, 4 and 8 bytes are one access each where both ranges are aligned to that, and a longer range is copied
+/// word by word where both are aligned to words. Nothing faults where this is the only loop.
+///
+/// # Safety
+///
+/// The source of the work is readable and its destination writable, and they don't overlap.
+#[cfg(all(feature = "std", any(miri, not(target_arch = "x86_64"))))]
+pub(crate) unsafe fn copy_bytes(work: Work, _: super::ByteLoop) -> Stopped {
+    let Work { dst, src, bytes, .. } = work;
+    let aligned = |to: usize| (dst.addr() | src.addr()).is_multiple_of(to);
+    // SAFETY: both ranges are as long as the access and aligned to it, or as long as the words and the bytes behind them.
+    unsafe {
+        match bytes {
+            2 if aligned(2) => dst.cast::<u16>().write_volatile(src.cast::<u16>().read_volatile()),
+            4 if aligned(4) => dst.cast::<u32>().write_volatile(src.cast::<u32>().read_volatile()),
+            _ => {
+                let words = if aligned(8) { bytes / 8 * 8 } else { 0 };
+                copy(dst, src, words);
+                for index in words..bytes {
+                    dst.add(index).write_volatile(src.add(index).read_volatile());
+                }
+            }
+        }
+    }
+    Stopped { bytes_left: 0, trap: 0 }
+}
+
+/// Copies byte by byte, as after a fault.
+///
+/// # Safety
+///
+/// As [`copy_bytes`].
+#[cfg(all(feature = "std", any(miri, not(target_arch = "x86_64"))))]
+pub(crate) unsafe fn copy_each_byte(work: Work) -> Stopped {
+    // SAFETY: this function's contract.
+    unsafe { copy_bytes(work, super::ByteLoop { avx2: false, past_the_cache: false }) }
+}

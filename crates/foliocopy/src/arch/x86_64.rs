@@ -12,6 +12,8 @@ mod avx2_nt;
 mod avx512;
 #[cfg(not(foliocopy_kernel))]
 mod avx512_nt;
+#[cfg(feature = "std")]
+pub(crate) mod bytes;
 pub(crate) mod glance;
 mod movdir64b;
 mod movnti;

@@ -3,9 +3,9 @@
 use super::{BatchError, check};
 use crate::chunks::Yield;
 use crate::error::CopyError;
-use crate::memory_error::{CopyMcError, MemoryError};
+use crate::memory_error::CopyMcError;
 use crate::options::CopyOptions;
-use crate::pages::machine_check_safe;
+use crate::pages::{machine_check_safe, memory_error};
 use crate::pair::FolioPair;
 use crate::sigbus;
 
@@ -47,9 +47,8 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         let Some((index, fault)) = failed.map_err(refused)? else {
             return Ok(());
         };
-        sigbus::suspect();
         let error = match batch[index].spans() {
-            Ok((dst, src)) => MemoryError::new(fault, dst, src).into(),
+            Ok((dst, src)) => memory_error(fault, dst, src).into(),
             Err(error) => error.into(),
         };
         Err(BatchError { index, error })

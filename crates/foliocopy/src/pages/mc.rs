@@ -3,10 +3,12 @@
 use crate::chunks::Yield;
 use crate::error::{CopyError, Unsupported};
 use crate::execute;
-use crate::memory_error::{CopyMcError, MemoryError, Side};
+use crate::extable::Fault;
+use crate::memory_error::{CopyMcError, MemoryError};
 use crate::options::CopyOptions;
 use crate::page::{PAGE_SIZE, Page, PageRange, PageRangeMut, Span};
 use crate::sigbus;
+use crate::skip::skip_lost;
 use crate::step::Step;
 
 /// Copies `src` to `dst`, and stops at memory that can't be read or written: poisoned memory, or a
@@ -104,7 +106,8 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         let (dst, src) = (dst.span(), src.span());
         let step = self.mc_step(dst, src)?;
         // SAFETY: both ranges are mapped, as their types promise, and the step is for two such ranges.
-        Ok(unsafe { self.run_mc(step, dst, src) }?)
+        let copied = unsafe { self.run_mc(step, dst.start().cast(), src.start().cast(), src.bytes()) };
+        Ok(copied.map_err(|fault| memory_error(fault, dst, src))?)
     }
 
     /// Copies `nr_pages` pages of 4096 bytes from `src` to `dst` like [`copy_mc_pages`].
@@ -145,28 +148,18 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         let step = self.mc_step(dst, src)?;
         // SAFETY: the source is mapped, as its type promises, and its faults are caught.
         let step = unsafe { execute::settle::<true>(step, src.start().cast(), src.bytes()) };
-        let (mut done, mut skipped) = (0, 0);
-        while done < src.nr_pages() {
-            let (rest_dst, rest_src) = (dst.skip(done), src.skip(done));
-            // SAFETY: parts of both ranges.
-            let Err(error) = (unsafe { self.run_mc(step, rest_dst, rest_src) }) else {
-                break;
-            };
-            let error = error.in_range(done, src.nr_pages());
-            if error.side == Side::Destination {
-                return Err(error.into());
-            }
-            let page_index = error.page_index;
-            let nr_pages = pages_lost(src, &error);
-            for index in page_index..page_index + nr_pages {
-                // SAFETY: a page of the destination.
-                unsafe { self.zero(step, dst, index) }?;
-            }
-            report(&Skipped { page_index, nr_pages, error });
-            skipped += nr_pages;
-            done = page_index + nr_pages;
-        }
-        Ok(skipped)
+        let skipped = skip_lost(
+            dst.start().cast(),
+            src.start().cast(),
+            src.bytes(),
+            // SAFETY: parts of both ranges, or of the destination and a page of zeros.
+            |dst, src, bytes| unsafe { self.run_mc(step, dst, src, bytes) },
+            |lost, error| {
+                let (page_index, nr_pages) = (lost.start / PAGE_SIZE, lost.len() / PAGE_SIZE);
+                report(&Skipped { page_index, nr_pages, error });
+            },
+        )?;
+        Ok(skipped / PAGE_SIZE)
     }
 
     /// Checks the request, and that a fault in the copy would be survived.
@@ -184,37 +177,13 @@ impl<Y: Yield> CopyOptions<'_, Y> {
 
     /// # Safety
     ///
-    /// The step is [`CopyOptions::mc_step`]'s for two such ranges, or what that was settled to. The ranges are mapped.
+    /// The step is [`CopyOptions::mc_step`]'s for two such ranges, or what that was settled to. The ranges are pages, mapped, and
+    /// apart.
     #[inline]
-    unsafe fn run_mc(&mut self, step: Step, dst: Span, src: Span) -> Result<(), MemoryError> {
+    unsafe fn run_mc(&mut self, step: Step, dst: *mut u8, src: *const u8, bytes: usize) -> Result<(), Fault> {
+        let between_chunks = || self.between_chunks.yield_now();
         // SAFETY: mapped ranges, apart, of one length, whose faults the handler catches.
-        let copied = unsafe {
-            execute::copy::<true>(
-                step,
-                dst.start().cast(),
-                src.start().cast(),
-                dst.bytes(),
-                self.chunk_bytes,
-                || self.between_chunks.yield_now(),
-            )
-        };
-        copied.map_err(|fault| {
-            sigbus::suspect();
-            MemoryError::new(fault, dst, src)
-        })
-    }
-
-    /// Zeroes a page of the destination, which may be lost like any other.
-    ///
-    /// # Safety
-    ///
-    /// As `run_mc`.
-    unsafe fn zero(&mut self, step: Step, dst: Span, index: usize) -> Result<(), MemoryError> {
-        static ZEROS: [Page; 1] = [Page::zeroed()];
-        let zeros = PageRange::from(&ZEROS[..]).span();
-        // SAFETY: a page of the range, and a page of ours.
-        unsafe { self.run_mc(step, dst.part(index, 1), zeros) }
-            .map_err(|error| error.in_range(index, dst.nr_pages()))
+        unsafe { execute::copy::<true>(step, dst, src, bytes, self.chunk_bytes, between_chunks) }
     }
 }
 
@@ -227,11 +196,8 @@ pub(crate) fn machine_check_safe(step: Step) -> Result<Step, CopyError> {
     }
 }
 
-/// How many pages of the source from the bad one on are lost with it.
-fn pages_lost(src: Span, error: &MemoryError) -> usize {
-    let bad = src.start().addr() + error.page_index * PAGE_SIZE;
-    let granule = error.granule_bytes();
-    // The granule that holds the bad page ends here, or the range does.
-    let end = (bad & !(granule - 1)).saturating_add(granule).min(src.start().addr() + src.bytes());
-    (end - bad) / PAGE_SIZE
+/// What the fault that ended a copy from `src` to `dst` means.
+pub(crate) fn memory_error(fault: Fault, dst: Span, src: Span) -> MemoryError {
+    sigbus::suspect();
+    MemoryError::new(fault, dst.start().addr(), src.start().addr(), src.bytes())
 }

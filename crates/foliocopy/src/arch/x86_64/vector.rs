@@ -12,14 +12,14 @@ macro_rules! lines {
 
 /// Loads a vector. A fault lands at `$landing_pad`.
 macro_rules! load {
-    ($move:literal, $vector:literal, $offset:literal, $landing_pad:literal) => {
+    ($move:literal, $vector:literal, $offset:expr, $landing_pad:literal) => {
         $crate::extable::may_fault!(concat!($move, " ", $vector, ", [rsi + ", $offset, "]"), $landing_pad)
     };
 }
 
 /// Stores a vector. A fault lands at `$landing_pad`.
 macro_rules! store {
-    ($move:literal, $vector:literal, $offset:literal, $landing_pad:literal) => {
+    ($move:literal, $vector:literal, $offset:expr, $landing_pad:literal) => {
         $crate::extable::may_fault!(concat!($move, " [rdi + ", $offset, "], ", $vector), $landing_pad)
     };
 }

@@ -5,9 +5,10 @@
 use std::num::NonZero;
 
 use foliocopy::{
-    CopyOptions, Cpu, FolioPair, Locality, Page, PageRange, PageRangeMut, Policy, Primitive, Registers,
-    copy_folios, copy_mc_folios, copy_mc_pages, copy_mc_pages_parallel, copy_mc_pages_raw,
-    copy_mc_pages_skipping, copy_pages, copy_pages_parallel, copy_pages_raw, sigbus,
+    ByteRange, ByteRangeMut, CopyOptions, Cpu, FolioPair, Locality, Page, PageRange, PageRangeMut, Policy,
+    Primitive, Registers, copy_folios, copy_mc, copy_mc_bytes, copy_mc_folios, copy_mc_pages,
+    copy_mc_pages_parallel, copy_mc_pages_raw, copy_mc_pages_skipping, copy_mc_skipping, copy_pages,
+    copy_pages_parallel, copy_pages_raw, read_mc, sigbus, write_mc,
 };
 
 const NR_PAGES: usize = 3;
@@ -127,4 +128,34 @@ fn the_policy_has_nothing_but_the_portable_copy() {
         assert!(policy.explain(locality, 1 << 20).to_string().contains("portable"));
     }
     let _ = Policy::new(cpu, Registers::Vector);
+}
+
+/// Any address and length, by every function that copies bytes.
+#[test]
+fn bytes() {
+    let source: Vec<u8> = (0..100).collect();
+    for from in [0, 1, 4, 8] {
+        for to in [0, 1, 4, 8] {
+            for bytes in (0..20).chain([63, 64, 65]) {
+                let mut destination = [0; 100];
+                // SAFETY: within the array.
+                unsafe { copy_mc(destination.as_mut_ptr().add(to), source.as_ptr().add(from), bytes) }
+                    .unwrap();
+                assert_eq!(destination[to..to + bytes], source[from..from + bytes]);
+                let mut destination = [0; 100];
+                let (dst, src) = (&mut destination[to..to + bytes], &source[from..from + bytes]);
+                copy_mc_bytes(ByteRangeMut::from(dst), ByteRange::from(src)).unwrap();
+                assert_eq!(destination[to..to + bytes], source[from..from + bytes]);
+            }
+        }
+    }
+    let mut destination = [0; 100];
+    assert_eq!(copy_mc_skipping(destination.as_mut_slice().into(), source.as_slice().into(), |_| {}), Ok(0));
+    assert_eq!(destination, source[..]);
+    let mut number = 7_u32;
+    // SAFETY: a number of ours.
+    unsafe {
+        write_mc(&raw mut number, 9).unwrap();
+        assert_eq!(read_mc(&raw const number), Ok(9));
+    }
 }
