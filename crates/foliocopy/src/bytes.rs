@@ -4,9 +4,10 @@ use core::mem::MaybeUninit;
 
 use crate::arch::{self, ByteLoop, Work};
 use crate::byte_range::{ByteRange, ByteRangeMut, check_pair};
+use crate::chunks::{DEFAULT_CHUNK_BYTES, NoYield};
 use crate::cpu::Features;
 use crate::error::CopyError;
-use crate::execute::{self, DEFAULT_CHUNK_BYTES, NoYield};
+use crate::execute;
 use crate::extable::{Fault, Recovery};
 use crate::locality::Locality;
 use crate::memory_error::{Cause, CopyMcError, MemoryError};
