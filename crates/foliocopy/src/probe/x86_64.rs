@@ -72,7 +72,7 @@ pub(crate) unsafe fn glance<const MC: bool>(src: *const u8, bytes: usize) -> boo
     let half = bytes / 2;
     let word = |index: usize| {
         let hash = (src.addr() / PAGE_SIZE).wrapping_add(index).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        src.wrapping_add(half + (hash as u128 * half as u128 >> 64) as usize & !63)
+        src.wrapping_add((half + ((hash as u128 * half as u128) >> 64) as usize) & !63)
     };
     // SAFETY: each word lies within the range.
     unsafe { glance_at::<MC>(bytes, src, word) }
