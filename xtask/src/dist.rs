@@ -93,10 +93,14 @@ struct Built {
 /// The name that programs record when they are linked with the library, as its build script sets it.
 const SONAME: &str = "libfoliocopy.so.0";
 
+/// Builds what is shipped. In one command, so that whoever asks next has nothing left to build.
+pub(crate) fn build_release(shell: &Shell) -> Result<()> {
+    let build = cmd!(shell, "cargo build --quiet --release --package foliocopy-cli --package foliocopy-capi");
+    Ok(build.quiet().run()?)
+}
+
 fn build(shell: &Shell) -> Result<Built> {
-    cmd!(shell, "cargo build --quiet --release --package foliocopy-cli --package foliocopy-capi")
-        .quiet()
-        .run()?;
+    build_release(shell)?;
     let target = shell.current_dir().join("target/release");
     let generated = shell.current_dir().join("target/dist/generated");
     shell.remove_path(&generated)?;

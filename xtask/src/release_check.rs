@@ -6,12 +6,25 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use xshell::{Shell, cmd};
 
 use crate::dist;
+use crate::need::{self, Need};
+
+/// What it takes: nightly's cargo alone chooses the oldest versions.
+pub(crate) const NEEDS: &[Need] = &[Need::Toolchain("nightly", &[])];
+
+/// How many of the packages' tests run at a time. Many wait for something.
+const AT_ONCE: usize = 3;
+
+/// The packages whose lower bounds are one question: no package of a group asks for more of a crate than another does.
+const GROUPS: [&[&str]; 2] = [&["foliocopy", "foliocopy-capi"], &["foliocopy-measure", "foliocopy-cli"]];
 
 /// What `cargo xtask release-check` takes.
 #[derive(clap::Args)]
@@ -25,10 +38,11 @@ const FIELDS: [&str; 7] =
     ["description", "license", "readme", "rust_version", "keywords", "categories", "edition"];
 
 pub(crate) fn run(shell: &Shell, _args: Args) -> Result<()> {
+    need::demand(shell, NEEDS)?;
     check(shell)
 }
 
-/// Everything.
+/// Everything. It builds in the repository's own target folder, where much of what the packages depend on lies built.
 pub(crate) fn check(shell: &Shell) -> Result<()> {
     let packages = Packages::unpack(shell)?;
     for package in &packages.all {
@@ -85,13 +99,17 @@ impl Packages {
         Ok(Self { folder, all })
     }
 
-    /// The lines of a workspace's manifest by which the packages find each other, of which no registry knows yet.
-    fn patch(&self) -> String {
-        let lines = self
-            .all
-            .iter()
-            .map(|package| format!("{} = {{ path = \"{}\" }}\n", package.name, package.folder.display()));
-        format!("[patch.crates-io]\n{}", lines.collect::<String>())
+    /// The lines of a workspace's manifest by which the packages find each other, of which no registry knows yet. Those in
+    /// `group` lie in the folder `alone`.
+    fn patch(&self, group: &[&str], alone: &Path) -> String {
+        let line = |package: &Package| {
+            let folder = match group.contains(&package.name.as_str()) {
+                true => alone.join(&package.name),
+                false => package.folder.clone(),
+            };
+            format!("{} = {{ path = \"{}\" }}\n", package.name, folder.display())
+        };
+        format!("[patch.crates-io]\n{}", self.all.iter().map(line).collect::<String>())
     }
 
     /// Runs every test that was packaged, with the versions of dependencies that the repository has locked.
@@ -102,44 +120,112 @@ impl Packages {
         // As the repository builds them: the bootstrap and the bench are too slow for tests when not optimized.
         let optimized = "\n[profile.dev.package.foliocopy-measure]\nopt-level = 2\n\
                          [profile.dev.package.fastrand]\nopt-level = 2\n";
-        shell.write_file(self.folder.join("Cargo.toml"), manifest + &self.patch() + optimized)?;
+        shell.write_file(
+            self.folder.join("Cargo.toml"),
+            manifest + &self.patch(&[], &self.folder) + optimized,
+        )?;
         shell.copy_file("Cargo.lock", self.folder.join("Cargo.lock"))?;
+        let target = shell.current_dir().join("target");
         let _there = shell.push_dir(&self.folder);
-        let target = self.folder.with_file_name("target");
-        Ok(cmd!(shell, "cargo test --quiet --workspace --target-dir {target}").run()?)
+        let test = || cmd!(shell, "cargo test --quiet --workspace --target-dir {target}");
+        let built = test().args(["--no-run", "--message-format=json"]).read()?;
+        run_tests(built.lines().filter_map(Test::of_message).collect())?;
+        Ok(test().arg("--doc").run()?)
     }
 
-    /// Builds each crate with the oldest versions of what it depends on itself, as a user's lock file may have them.
+    /// Builds the packages with the oldest versions of what they depend on themselves, as a user's lock file may have them.
     fn check_lower_bounds(&self, shell: &Shell) -> Result<()> {
-        let nightly = cmd!(shell, "cargo +nightly --version").quiet().ignore_stderr().read();
-        if nightly.is_err() {
-            eprintln!(
-                "not checked: the oldest dependencies; `rustup toolchain install nightly` gives the cargo that chooses them"
-            );
-            return Ok(());
-        }
-        let target = self.folder.with_file_name("target");
-        for package in &self.all {
-            // What a user builds, without what its tests need.
-            let alone = self.folder.with_file_name("oldest").join(&package.name);
+        let target = shell.current_dir().join("target");
+        let grouped = self.all.iter().filter(|package| GROUPS.concat().contains(&package.name.as_str()));
+        ensure!(grouped.count() == self.all.len(), "a package that is published is in none of the GROUPS");
+        for group in GROUPS {
+            let alone = self.folder.with_file_name("oldest").join(group.join("+"));
             shell.remove_path(&alone)?;
-            shell.create_dir(alone.parent().context("it lies in a folder")?)?;
-            let folder = &package.folder;
-            cmd!(shell, "cp --recursive {folder} {alone}").quiet().run()?;
-            let manifest = alone.join("Cargo.toml");
-            let text = without_tests(&shell.read_file(&manifest)?);
-            shell.write_file(&manifest, format!("{text}\n[workspace]\n\n{}", self.patch()))?;
-            shell.remove_path(alone.join("Cargo.lock"))?;
+            shell.create_dir(&alone)?;
+            let members = self.all.iter().filter(|package| group.contains(&package.name.as_str()));
+            for Package { folder, name, .. } in members {
+                cmd!(shell, "cp --recursive {folder} {alone}/{name}").quiet().run()?;
+                // What a user builds, without what its tests need.
+                let manifest = alone.join(name).join("Cargo.toml");
+                shell.write_file(&manifest, without_tests(&shell.read_file(&manifest)?))?;
+                shell.remove_path(alone.join(name).join("Cargo.lock"))?;
+            }
+            let members = group.join("\", \"");
+            let manifest = format!(
+                "[workspace]\nresolver = \"3\"\nmembers = [\"{members}\"]\n\n{}",
+                self.patch(group, &alone)
+            );
+            shell.write_file(alone.join("Cargo.toml"), manifest)?;
             let _there = shell.push_dir(&alone);
+            let names = group.join(" and ");
             cmd!(shell, "cargo +nightly update --quiet -Z direct-minimal-versions")
                 .run()
-                .with_context(|| format!("the lower bounds of {} contradict each other", package.name))?;
-            cmd!(shell, "cargo +nightly check --quiet --locked --all-features --target-dir {target}")
+                .with_context(|| format!("the lower bounds of {names} contradict each other"))?;
+            cmd!(shell, "cargo check --quiet --locked --workspace --all-features --target-dir {target}")
                 .run()
-                .with_context(|| format!("{} does not build with its oldest dependencies", package.name))?;
+                .with_context(|| format!("{names} do not build with the oldest dependencies"))?;
         }
         Ok(())
     }
+}
+
+/// A program of tests that cargo built.
+struct Test {
+    program: PathBuf,
+    /// The folder of its package, in which cargo would run it.
+    folder: PathBuf,
+}
+
+impl Test {
+    /// The one that a message of cargo's tells of, if it does.
+    fn of_message(message: &str) -> Option<Self> {
+        let message: Value = serde_json::from_str(message).ok()?;
+        let is_test = message["profile"]["test"] == Value::Bool(true);
+        let program = message["executable"].as_str().filter(|_| is_test)?;
+        let folder = Path::new(message["manifest_path"].as_str()?).parent()?;
+        Some(Self { program: program.into(), folder: folder.into() })
+    }
+
+    /// Runs it, and shows what it says if it fails. Whether it passed.
+    fn passes(&self) -> Result<bool> {
+        let mut command = Command::new(&self.program);
+        let output = command
+            .arg("--quiet")
+            .current_dir(&self.folder)
+            .env("CARGO_MANIFEST_DIR", &self.folder)
+            .output()
+            .with_context(|| format!("can't run {}", self.program.display()))?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let name = self.program.file_name().unwrap_or_default().to_string_lossy();
+        match output.status.success() {
+            true => eprintln!("{name}: {}", said.lines().rfind(|line| !line.is_empty()).unwrap_or_default()),
+            false => {
+                eprintln!("{name}: {}\n{said}{}", output.status, String::from_utf8_lossy(&output.stderr))
+            }
+        }
+        Ok(output.status.success())
+    }
+}
+
+/// Runs the tests, some at a time; an error where one failed, after all.
+fn run_tests(tests: Vec<Test>) -> Result<()> {
+    ensure!(!tests.is_empty(), "cargo built no tests");
+    let left = Mutex::new(tests.into_iter());
+    let next = || left.lock().ok()?.next();
+    let work = || -> Result<usize> {
+        let mut failed = 0;
+        while let Some(test) = next() {
+            failed += usize::from(!test.passes()?);
+        }
+        Ok(failed)
+    };
+    let failed = thread::scope(|scope| {
+        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
+        let failed = workers.into_iter().map(|worker| worker.join().expect("a worker doesn't panic"));
+        failed.sum::<Result<usize>>()
+    })?;
+    ensure!(failed == 0, "{failed} programs of tests failed in the packages");
+    Ok(())
 }
 
 impl Package {
@@ -185,7 +271,7 @@ fn without_tests(manifest: &str) -> String {
 /// The archive that is shipped: its own functions are all that it shows, so that it stands beside other libraries that
 /// were written in Rust.
 fn check_archive(shell: &Shell) -> Result<()> {
-    cmd!(shell, "cargo build --quiet --release --package foliocopy-capi").run()?;
+    dist::build_release(shell)?;
     let here = shell.current_dir().join("target/release-check/archive");
     shell.remove_path(&here)?;
     shell.create_dir(&here)?;

@@ -12,7 +12,7 @@ use anyhow::{Context, Error, Result, ensure};
 use xshell::Shell;
 
 use crate::need::{self, BROWSER, CXX, FISH, MAKE, Missing, Need, PKG_CONFIG, ZSH};
-use crate::{dist, imports, vm};
+use crate::{dist, imports, release_check, vm};
 
 /// What `cargo xtask test` takes.
 #[derive(clap::Args)]
@@ -98,6 +98,7 @@ const STEPS: &[Step] = &[
     Step("completions", &[ZSH, FISH], Run("cargo test -p foliocopy-cli --test generated -- --ignored")),
     Step("browser", &[BROWSER, Need::Fonts], Run("cargo test -p foliocopy-cli --test browser -- --ignored")),
     Step("packages", dist::NEEDS, Call(|shell, _| dist::make(shell).map(drop))),
+    Step("release-check", release_check::NEEDS, Call(|shell, _| release_check::check(shell))),
     Step("clean-root", dist::NEEDS_OF_TEST, Call(|shell, _| dist::test(shell))),
     Step("dkms", dist::NEEDS_OF_TEST, Call(|shell, _| dist::test_dkms(shell))),
     Step("vm", vm::NEEDS, Call(vm::test)),
