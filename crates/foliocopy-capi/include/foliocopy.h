@@ -4,8 +4,8 @@
  *
  * Functions that answer an int answer 0 or a negative errno, and foliocopy_last_error() has the text:
  *
- *   -EINVAL      a pointer is null, a value is not one of its enum, a number of threads is 0, or a name
- *                is unknown
+ *   -EINVAL      a pointer is null or no address of a process, a value is not one of its enum, a number of
+ *                threads is 0, or a name is unknown
  *   -EDOM        an address is not aligned to a page, or an array not to its type
  *   -EBUSY       source and destination overlap; from foliocopy_mask, the process has a policy already
  *   -EOVERFLOW   a range doesn't fit the address space
@@ -18,8 +18,8 @@
  * Nothing was copied then, except that -EHWPOISON and -EFAULT come from the middle of a copy.
  *
  * Parameters stand in this order: what is copied, how, and what is filled in, where a null pointer means
- * that nobody asks. Each copy has a variant that ends in _locality. It takes the locality right behind what
- * is copied, and the others copy with FOLIOCOPY_LOCALITY_AUTO.
+ * that nobody asks. Each copy of pages has a variant that ends in _locality. It takes the locality right
+ * behind what is copied, and the others copy with FOLIOCOPY_LOCALITY_AUTO.
  *
  * Threads. Every function may be called from any thread. A thread that may not read the time-stamp counter
  * (prctl(PR_SET_TSC), seccomp's strict mode) is killed by SIGSEGV in a copy that reads it. A process with
@@ -298,6 +298,21 @@ int foliocopy_copy_mc_pages(void *dst,
                             const void *src,
                             size_t nr_pages,
                             struct foliocopy_memory_error *error);
+
+/**
+ * Copies bytes bytes from src to dst like foliocopy_copy_mc_pages, of any address and length: the bytes before
+ * the error are the source's, to the byte, and none behind it is written. 1, 2, 4 and 8 bytes are one load and
+ * one store where both addresses are aligned to that. error counts pages from the one in which the range starts.
+ *
+ * # Safety
+ *
+ * `src` is mapped readable and `dst` writable for `bytes` bytes, but either may raise SIGBUS. `error` is null or
+ * points to a `struct foliocopy_memory_error`.
+ */
+int foliocopy_copy_mc(void *dst,
+                      const void *src,
+                      size_t bytes,
+                      struct foliocopy_memory_error *error);
 
 /**
  * Copies like foliocopy_copy_mc_pages, and leaves the destination where it is told to.

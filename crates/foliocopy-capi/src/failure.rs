@@ -92,7 +92,7 @@ fn refused(error: &CopyError) -> c_int {
     match error {
         CopyError::Misaligned { .. } => libc::EDOM,
         CopyError::Overlap => libc::EBUSY,
-        CopyError::Overflow { .. } => libc::EOVERFLOW,
+        CopyError::Overflow { .. } | CopyError::ByteOverflow { .. } => libc::EOVERFLOW,
         CopyError::Unavailable { .. } | CopyError::Unsupported(_) | CopyError::ForeignCpu => libc::EOPNOTSUPP,
         CopyError::Environment(_) => libc::EPERM,
         _ => libc::EINVAL,

@@ -111,6 +111,30 @@ pub unsafe extern "C" fn foliocopy_copy_mc_pages(
     unsafe { copy(dst, src, nr_pages, foliocopy::Locality::Auto, error) }
 }
 
+/// Copies bytes bytes from src to dst like foliocopy_copy_mc_pages, of any address and length: the bytes before
+/// the error are the source's, to the byte, and none behind it is written. 1, 2, 4 and 8 bytes are one load and
+/// one store where both addresses are aligned to that. error counts pages from the one in which the range starts.
+///
+/// # Safety
+///
+/// `src` is mapped readable and `dst` writable for `bytes` bytes, but either may raise SIGBUS. `error` is null or
+/// points to a `struct foliocopy_memory_error`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn foliocopy_copy_mc(
+    dst: *mut c_void,
+    src: *const c_void,
+    bytes: usize,
+    error: *mut MemoryError,
+) -> c_int {
+    // SAFETY: both ranges are mapped, and `error` is null or may be written.
+    unsafe {
+        match foliocopy::copy_mc(dst.cast(), src.cast(), bytes) {
+            Ok(()) => 0,
+            Err(failed) => answer_with_memory(failed, error),
+        }
+    }
+}
+
 /// Copies like foliocopy_copy_mc_pages, and leaves the destination where it is told to.
 ///
 /// # Safety

@@ -84,7 +84,8 @@ fn compile(name: &str, how: &[String]) -> PathBuf {
 
 /// Runs every part of the program.
 fn check(program: &Path) {
-    for part in ["copies", "parallel", "refusals", "faults", "batches", "own", "masked", "too-late"] {
+    for part in ["copies", "parallel", "refusals", "bytes", "faults", "batches", "own", "masked", "too-late"]
+    {
         run(Command::new(program).arg(part).env("LD_LIBRARY_PATH", library()));
     }
 }

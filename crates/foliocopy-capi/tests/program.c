@@ -157,6 +157,37 @@ static void refusals(void)
 	CHECK(strncmp(foliocopy_last_error(), "7 is no locality", 16) == 0);
 }
 
+/* Any address and any length, up to the byte at which memory goes bad. */
+static void bytes(void)
+{
+	unsigned char *src = pages(1), *dst = pages(101), *before = pages(101);
+	struct foliocopy_memory_error error;
+	for (size_t length = 0; length < 300; length++) {
+		CHECK(foliocopy_copy_mc(dst + 3, src + PAGE - 100, length, NULL) == 0);
+		CHECK(memcmp(dst + 3, src + PAGE - 100, length) == 0 && dst[2] == 101 && dst[3 + length] == 101);
+		memset(dst, 101, PAGE);
+	}
+	spoil(src, 2);
+	for (size_t length = 0; length < 300; length++) {
+		CHECK(foliocopy_copy_mc(dst + 3, src + 2 * PAGE - length, length + 9, &error) == -EFAULT);
+		CHECK(error.bytes_copied == length && error.bytes_left == 9 && error.page_index == (length != 0));
+		CHECK(error.side == FOLIOCOPY_SIDE_SOURCE && error.cause == FOLIOCOPY_CAUSE_BEYOND_END);
+		CHECK(memcmp(dst + 3, src + 2 * PAGE - length, length) == 0 && dst[3 + length] == 101);
+		memset(dst, 101, PAGE);
+	}
+	spoil(dst, 4);
+	REFUSED(foliocopy_copy_mc(dst + 4 * PAGE - 5, src, 8, &error), EFAULT, "page 1 of the destination");
+	CHECK(error.bytes_copied == 5 && error.side == FOLIOCOPY_SIDE_DESTINATION);
+	memset(dst + 4 * PAGE - 5, 104, 5);
+
+	REFUSED(foliocopy_copy_mc(dst, NULL, 1, NULL), EINVAL, "null");
+	REFUSED(foliocopy_copy_mc(dst, dst + 1, 2, NULL), EBUSY, "overlap");
+	REFUSED(foliocopy_copy_mc(dst, src, SIZE_MAX, NULL), EOVERFLOW, "does not fit the address space");
+	REFUSED(foliocopy_copy_mc(dst, (void *)(1UL << 63), 1, NULL), EINVAL, "the address space of a process");
+	CHECK(foliocopy_copy_mc(NULL, NULL, 0, NULL) == 0);
+	CHECK(memcmp(dst, before, 4 * PAGE) == 0);
+}
+
 static void check_fault(void)
 {
 	unsigned char *src = pages(1), *dst = pages(101);
@@ -440,6 +471,8 @@ int main(int count, char **arguments)
 		parallel();
 	else if (strcmp(part, "refusals") == 0)
 		refusals();
+	else if (strcmp(part, "bytes") == 0)
+		bytes();
 	else if (strcmp(part, "faults") == 0)
 		faults();
 	else if (strcmp(part, "batches") == 0)

@@ -18,7 +18,7 @@ use crate::result;
 pub use error::ContenderError;
 pub(crate) use function::Copier;
 pub use function::CopyFunction;
-use function::{HOST, HOST_MC, Job, PAGES_MC, POLICY, PRIMITIVE, PRIMITIVE_MC};
+use function::{BYTES_MC, HOST, HOST_MC, Job, PAGES_MC, POLICY, PRIMITIVE, PRIMITIVE_MC};
 pub use step::{StepName, step_name};
 
 /// What the kernel does today, and what every ratio refers to.
@@ -28,8 +28,9 @@ pub const BASELINE: &str = "per-page";
 pub const DEFAULT: [&str; 5] = [BASELINE, "per-page-mc", "rfc", "rfc-mc", "foliocopy"];
 
 /// Names that aren't primitives, beyond [`DEFAULT`].
-const FURTHER: [&str; 6] = [
+const FURTHER: [&str; 7] = [
     "foliocopy-mc",
+    "foliocopy-mc:bytes",
     "foliocopy:temporal",
     "foliocopy:non_temporal",
     "kernel:temporal",
@@ -116,6 +117,9 @@ impl Contender {
                 host(HOST_MC, Locality::Auto),
                 "copy_mc_pages, scattered copy_mc_folios, its own choice".to_owned(),
             ),
+            "foliocopy-mc:bytes" => {
+                (host(BYTES_MC, Locality::Auto), "copy_mc, which takes any bytes, its own choice".to_owned())
+            }
             "foliocopy:temporal" => {
                 (host(HOST, Locality::Temporal), "copy_pages, scattered copy_folios, temporal".to_owned())
             }

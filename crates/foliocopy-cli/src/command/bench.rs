@@ -58,7 +58,7 @@ const PRECISE_TIME: Duration = Duration::from_secs(300);
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Add a contender: a primitive (rep_movsb, movnti, …), page:PRIMITIVE for page by page, foliocopy:temporal,
-    /// foliocopy:non_temporal, foliocopy-mc (the machine-check-safe copy), kernel:temporal, kernel:non_temporal, limit
+    /// foliocopy:non_temporal, foliocopy-mc (the machine-check-safe copy), foliocopy-mc:bytes (that of any bytes), kernel:temporal, kernel:non_temporal, limit
     /// (the fastest stream of this machine), or NAME=LIBRARY.so:SYMBOL for any function with memcpy's signature
     /// (glibc=-:memcpy for this process's own)
     #[arg(long = "contender", value_name = "NAME")]

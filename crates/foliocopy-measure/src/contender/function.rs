@@ -6,8 +6,8 @@ use std::num::NonZeroUsize;
 use std::ptr;
 
 use foliocopy::{
-    CopyOptions, FolioPair, Locality, PAGE_SIZE, Policy, Primitive, Step, copy_mc_folios, copy_mc_pages_raw,
-    copy_pages_parallel, function_of,
+    CopyOptions, FolioPair, Locality, PAGE_SIZE, Policy, Primitive, Step, copy_mc, copy_mc_folios,
+    copy_mc_pages_raw, copy_pages_parallel, function_of,
 };
 
 /// memcpy(3)'s signature.
@@ -120,6 +120,16 @@ pub(super) const HOST_MC: Way = Way {
     batch: Some(|_, batch| unsafe {
         let _ = copy_mc_folios(batch);
     }),
+    decides: true,
+};
+
+/// `copy_mc`, by the policy of the process.
+pub(super) const BYTES_MC: Way = Way {
+    // SAFETY: a `Function`'s contract.
+    function: |_, dst, src, bytes| unsafe {
+        let _ = copy_mc(dst, src, bytes);
+    },
+    batch: None,
     decides: true,
 };
 

@@ -54,7 +54,8 @@ pub(crate) fn store_fence() {}
 ///
 /// The source of the work is readable and its destination writable, and they don't overlap.
 #[cfg(all(feature = "std", any(miri, not(target_arch = "x86_64"))))]
-pub(crate) unsafe fn copy_bytes(work: Work, _: super::ByteLoop) -> Stopped {
+pub(crate) unsafe fn copy_bytes(work: Work, by: super::ByteLoop) -> Stopped {
+    let super::ByteLoop { avx2: _avx2, past_the_cache: _past_the_cache } = by;
     let Work { dst, src, bytes, .. } = work;
     let aligned = |to: usize| (dst.addr() | src.addr()).is_multiple_of(to);
     // SAFETY: both ranges are as long as the access and aligned to it, or as long as the words and the bytes behind them.

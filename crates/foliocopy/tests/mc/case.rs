@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use std::sync::OnceLock;
 
 use foliocopy::{
-    CopyMcError, CopyOptions, MemoryError, PAGE_SIZE, Page, PageRange, PageRangeMut, Primitive, Side, sigbus,
+    ByteRange, ByteRangeMut, CopyMcError, CopyOptions, MemoryError, PAGE_SIZE, Page, PageRange, PageRangeMut,
+    Primitive, Side, copy_mc_bytes, copy_mc_skipping, sigbus,
 };
 
 use crate::memory::{Bad, Region, pattern, safe_primitives};
@@ -17,7 +18,7 @@ const LINE: usize = 64;
 const UNTOUCHED: u8 = 0xee;
 
 /// How many bytes make a case. What is missing counts as zeros, what is more is not looked at.
-pub(crate) const ENCODED: usize = 17;
+pub(crate) const ENCODED: usize = 21;
 
 /// What is called.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +31,10 @@ enum Call {
     Pages,
     /// [`CopyOptions::copy_mc_pages_skipping`].
     Skipping,
+    /// [`copy_mc_bytes`].
+    Bytes,
+    /// [`copy_mc_skipping`].
+    SkippingBytes,
 }
 
 /// What is copied. Offsets and lengths in bytes, bad pages as a bit each.
@@ -62,10 +67,23 @@ impl Case {
         bytes[..known].copy_from_slice(&data[..known]);
         let two = |at: usize| usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]));
         let four = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
-        let call = [Call::Plain, Call::Safe, Call::Pages, Call::Skipping][usize::from(bytes[0]) % 4];
+        let call = match usize::from(bytes[17]) % 3 {
+            0 => [Call::Plain, Call::Safe, Call::Pages, Call::Skipping][usize::from(bytes[0]) % 4],
+            1 => Call::Bytes,
+            _ => Call::SkippingBytes,
+        };
         let primitives = primitives();
-        let unit = if matches!(call, Call::Plain | Call::Safe) { LINE } else { PAGE_SIZE };
-        let (from, to) = (two(2) * unit % BYTES, two(4) * unit % BYTES);
+        let unit = match call {
+            Call::Plain | Call::Safe => LINE,
+            Call::Pages | Call::Skipping => PAGE_SIZE,
+            Call::Bytes | Call::SkippingBytes => 1,
+        };
+        // Copies of bytes start in any page, a few bytes from its start or end.
+        let place = |page: usize, byte: usize| match unit {
+            1 => two(page) * PAGE_SIZE + usize::from(bytes[byte]) + BYTES - 128,
+            _ => two(page) * unit,
+        };
+        let (from, to) = (place(2, 18) % BYTES, place(4, 19) % BYTES);
         let longest = BYTES - from.max(to);
         let (bad_src, bad_dst) = if matches!(call, Call::Plain) { (0, 0) } else { (four(9), four(13)) };
         Self {
@@ -73,7 +91,9 @@ impl Case {
             primitive: primitives[usize::from(bytes[1]) % primitives.len()],
             from,
             to,
-            bytes: two(6) * unit % (longest + unit),
+            // Short ones often, for copies of bytes.
+            bytes: if unit == 1 && bytes[20] != 0 { usize::from(bytes[20]) } else { two(6) * unit }
+                % (longest + unit),
             chunk_bytes: usize::from(bytes[8]) * PAGE_SIZE,
             bad_src,
             bad_dst,
@@ -88,8 +108,14 @@ impl Case {
 
     /// How many bytes can be copied before the first that can't.
     fn good(&self) -> usize {
-        let bad = (0..self.bytes).step_by(LINE).find(|index| self.is_bad(*index) != (false, false));
-        bad.unwrap_or(self.bytes)
+        let bad = |index: &usize| *index < self.bytes && self.is_bad(*index) != (false, false);
+        let (src, dst) = (self.starts(self.from), self.starts(self.to));
+        src.chain(dst).filter(bad).min().unwrap_or(self.bytes)
+    }
+
+    /// The indices at which a page starts, and the range, of which the first byte has this offset.
+    fn starts(&self, offset: usize) -> impl Iterator<Item = usize> + use<> {
+        std::iter::once(0).chain((PAGE_SIZE - offset % PAGE_SIZE..self.bytes).step_by(PAGE_SIZE))
     }
 
     fn check(&self, src: &mut Region, dst: &mut Region) {
@@ -102,6 +128,8 @@ impl Case {
             Call::Plain | Call::Safe => self.check_bytes(src, dst, &mut expected),
             Call::Pages => self.check_pages(src, dst, &mut expected),
             Call::Skipping => self.check_skipping(src, dst, &mut expected),
+            Call::Bytes => self.check_any_bytes(src, dst, &mut expected),
+            Call::SkippingBytes => self.check_skipping_bytes(src, dst, &mut expected),
         }
         for index in (0..NR_PAGES).filter(|index| self.bad_dst >> index & 1 == 0) {
             let (start, end) = (index * PAGE_SIZE, (index + 1) * PAGE_SIZE);
@@ -114,9 +142,12 @@ impl Case {
 
     /// What must be there of the source's first bytes.
     fn expect_copied(&self, expected: &mut [u8], start: usize, end: usize) {
-        for index in (start..end).step_by(LINE) {
-            let (page, line) = ((self.from + index) / PAGE_SIZE, (self.from + index) % PAGE_SIZE);
-            expected[self.to + index..][..LINE].copy_from_slice(&pattern_of(page)[line..][..LINE]);
+        let mut index = start;
+        while index < end {
+            let (page, first) = ((self.from + index) / PAGE_SIZE, (self.from + index) % PAGE_SIZE);
+            let length = (PAGE_SIZE - first).min(end - index);
+            expected[self.to + index..][..length].copy_from_slice(&pattern_of(page)[first..][..length]);
+            index += length;
         }
     }
 
@@ -165,7 +196,8 @@ impl Case {
 
     fn check_error(&self, error: &MemoryError, good: usize) {
         assert_eq!((error.bytes_copied, error.bytes_left), (good, self.bytes - good), "{self:?}");
-        assert_eq!(error.page_index, good / PAGE_SIZE, "{self:?}");
+        let start = if error.side == Side::Source { self.from } else { self.to };
+        assert_eq!(error.page_index, (start % PAGE_SIZE + good) / PAGE_SIZE, "{self:?}");
         let (unreadable, unwritable) = self.is_bad(good);
         let blamed = if error.side == Side::Source { unreadable } else { unwritable };
         assert!(blamed, "{error:?} of {self:?}");
@@ -201,6 +233,63 @@ impl Case {
                 self.check_error(&error, good);
             }
             (answer, stopped) => panic!("{answer:?} where {stopped:?} stops {self:?}"),
+        }
+    }
+}
+
+impl Case {
+    fn byte_ranges<'a>(&self, src: &'a Region, dst: &'a Region) -> (ByteRangeMut<'a>, ByteRange<'a>) {
+        // SAFETY: within the regions, of which some pages raise SIGBUS.
+        unsafe {
+            (
+                ByteRangeMut::new(dst.start().cast::<u8>().add(self.to), self.bytes).expect("our own"),
+                ByteRange::new(src.start().cast::<u8>().add(self.from), self.bytes).expect("our own"),
+            )
+        }
+    }
+
+    fn check_any_bytes(&self, src: &Region, dst: &Region, expected: &mut [u8]) {
+        let (to, from) = self.byte_ranges(src, dst);
+        match copy_mc_bytes(to, from) {
+            Ok(()) => assert_eq!(self.good(), self.bytes, "{self:?}"),
+            Err(CopyMcError::Memory(error)) => self.check_error(&error, self.good()),
+            Err(error) => panic!("{error}: {self:?}"),
+        }
+        self.expect_copied(expected, 0, self.good());
+    }
+
+    fn check_skipping_bytes(&self, src: &Region, dst: &Region, expected: &mut [u8]) {
+        let (to, from) = self.byte_ranges(src, dst);
+        let mut reported = Vec::new();
+        let answer = copy_mc_skipping(to, from, |skipped| {
+            reported.push(skipped.offset..skipped.offset + skipped.bytes)
+        });
+        // Piece by piece of the source's pages, up to the first byte that can't be written.
+        let unwritable = self.starts(self.to).filter(|index| *index < self.bytes && self.is_bad(*index).1);
+        let stop = unwritable.min().unwrap_or(self.bytes);
+        let (mut lost, mut start) = (Vec::new(), 0);
+        while start < stop {
+            let end = (start + PAGE_SIZE - (self.from + start) % PAGE_SIZE).min(self.bytes);
+            if !self.is_bad(start).0 {
+                self.expect_copied(expected, start, end.min(stop));
+            } else {
+                expected[self.to + start..self.to + end.min(stop)].fill(0);
+                if end <= stop {
+                    lost.push(start..end);
+                }
+            }
+            start = end;
+        }
+        assert_eq!(reported, lost, "{self:?}");
+        match answer {
+            Ok(skipped) => {
+                assert_eq!((skipped, stop), (lost.iter().map(ExactSizeIterator::len).sum(), self.bytes))
+            }
+            Err(CopyMcError::Memory(error)) => {
+                assert_eq!(error.side, Side::Destination, "{self:?}");
+                assert_eq!((error.bytes_copied, error.bytes_left), (stop, self.bytes - stop), "{self:?}");
+            }
+            Err(error) => panic!("{error}: {self:?}"),
         }
     }
 }
