@@ -237,10 +237,9 @@ pub(crate) unsafe fn copy_before<const MC: bool>(
         let prefetch = if next.is_null() { 0 } else { next.addr().wrapping_sub(rest.src.addr()) as isize };
         stopped = run(distance != 0 && !(past && next.is_null()), rest, prefetch);
     }
-    match stopped.bytes_left {
-        bytes_left if MC && bytes_left != 0 => {
-            Err(Fault { bytes_left, trap: stopped.trap as u32, signal: recovery.signal })
-        }
-        _ => Ok(()),
+    let Stopped { bytes_left, trap } = stopped;
+    if MC && bytes_left != 0 {
+        return Err(Fault { bytes_left, trap: trap as u32, signal: recovery.signal });
     }
+    Ok(())
 }

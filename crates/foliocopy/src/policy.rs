@@ -84,7 +84,8 @@ pub struct Policy {
     cpu: Cpu,
     registers: Registers,
     source: Source,
-    refusal: Option<CopyError>,
+    /// Whether it may copy here.
+    admitted: Result<(), CopyError>,
     tables: [[Settled; MOST_BANDS]; 3],
 }
 
@@ -140,14 +141,14 @@ impl Policy {
 
     /// The policy for a row that is valid.
     const fn of(cpu: Cpu, registers: Registers, source: Source, row: &Row) -> Self {
-        let refusal = if cpu.is_host() { None } else { Some(CopyError::ForeignCpu) };
+        let admitted = if cpu.is_host() { Ok(()) } else { Err(CopyError::ForeignCpu) };
         let tables = [
             settle(row.temporal.as_slice(), &cpu),
             settle(row.non_temporal.as_slice(), &cpu),
             settle(row.auto.as_slice(), &cpu),
         ];
         // INVARIANT: the row was validated.
-        Self { cpu, registers, source, refusal, tables }
+        Self { cpu, registers, source, admitted, tables }
     }
 
     /// The same table, from elsewhere.
@@ -159,7 +160,7 @@ impl Policy {
     /// Makes the policy refuse every copy, with that reason.
     #[cfg(feature = "std")]
     pub(crate) const fn refusing(self, refusal: CopyError) -> Self {
-        Self { refusal: Some(refusal), ..self }
+        Self { admitted: Err(refusal), ..self }
     }
 
     /// The CPU for which it decides.
@@ -232,10 +233,7 @@ impl Policy {
     /// Refuses, with the reason, where the policy may not copy here.
     #[inline(always)]
     pub(crate) const fn admit(&self) -> Result<(), CopyError> {
-        match self.refusal {
-            None => Ok(()),
-            Some(refusal) => Err(refusal),
-        }
+        self.admitted
     }
 
     /// How `bytes` bytes are copied, and why, to be printed.

@@ -33,17 +33,19 @@ const MIB: usize = 1 << 20;
 const PAGE: usize = 4 << 10;
 
 /// What a kernel does where a glance is worth it. `movnti` prefetches `near` bytes ahead for ranges shorter than `far_from`
-/// bytes, and `far` bytes for the others.
-const fn kernel(near: u32, far_from: usize, far: u32) -> Row {
+/// bytes, `huge` bytes from 16 MiB on, and `far` bytes between.
+const fn kernel(near: u32, far_from: usize, far: u32, huge: u32) -> Row {
     Row {
         temporal: Bands::always(Step::copy(RepMovsb)),
         non_temporal: Bands::of(&[
             Band::up_to(far_from - PAGE, Step::Copy { by: Movnti, distance: near }),
-            Band::rest(Step::Copy { by: Movnti, distance: far }),
+            Band::up_to(16 * MIB - PAGE, Step::Copy { by: Movnti, distance: far }),
+            Band::rest(Step::Copy { by: Movnti, distance: huge }),
         ]),
         auto: Bands::of(&[
             Band::up_to(256 * KIB - PAGE, Step::copy(RepMovsb)),
-            Band::rest(Step::Glance { near: RepMovsb, far: Movnti, distance: far }),
+            Band::up_to(16 * MIB - PAGE, Step::Glance { near: RepMovsb, far: Movnti, distance: far }),
+            Band::rest(Step::Glance { near: RepMovsb, far: Movnti, distance: huge }),
         ]),
     }
 }

@@ -16,7 +16,7 @@ pub(crate) const fn general(cpu: &Cpu, registers: Registers) -> Row {
     let has_vectors = matches!(registers, Registers::Vector) && cpu.has(Features::AVX2);
     let amd = matches!(cpu.vendor(), Vendor::Amd | Vendor::Hygon);
     let glances = amd && matches!(long, RepMovsb) && cpu.has(Features::TSC);
-    let without_vectors = kernel(1024, 64 * KIB, 4096);
+    let without_vectors = kernel(1024, 64 * KIB, 4096, 2048);
     if glances && !has_vectors {
         return without_vectors;
     }
@@ -28,7 +28,7 @@ pub(crate) const fn general(cpu: &Cpu, registers: Registers) -> Row {
     };
     let (past, far) = match has_vectors {
         true => (Bands::always(Step::copy(Avx2Nt)), Step::copy(Avx2Nt)),
-        false => (without_vectors.non_temporal, Step::Copy { by: Movnti, distance: 4096 }),
+        false => (without_vectors.non_temporal, Step::Copy { by: Movnti, distance: 2048 }),
     };
     let auto = match cpu.caches().l3 {
         _ if glances => Bands::of(&[

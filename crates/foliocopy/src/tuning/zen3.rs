@@ -23,5 +23,5 @@ pub(super) static MEASURED: Measured = Measured {
             Band::rest(Step::Glance { near: RepMovsb, far: Avx2Nt, distance: AHEAD }),
         ]),
     }],
-    kernel: &[kernel(1024, 64 * KIB, 1024)],
+    kernel: &[kernel(1024, 64 * KIB, 1024, 1024)],
 };

@@ -21,5 +21,5 @@ pub(super) static MEASURED: Measured = Measured {
             Band::rest(Step::Glance { near: RepMovsb, far: Avx2Nt, distance: AHEAD }),
         ]),
     }],
-    kernel: &[kernel(1024, 64 * KIB, 4096)],
+    kernel: &[kernel(1024, 64 * KIB, 4096, 2048)],
 };

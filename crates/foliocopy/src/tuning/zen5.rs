@@ -36,5 +36,5 @@ const fn row(by: Primitive, past: Primitive) -> Row {
 pub(super) static MEASURED: Measured = Measured {
     name: "measured on Zen 5",
     process: &[row(Avx512, Avx512Nt), row(Avx2, Avx2Nt)],
-    kernel: &[kernel(4096, 128 * KIB, 8192)],
+    kernel: &[kernel(4096, 128 * KIB, 8192, 8192)],
 };
