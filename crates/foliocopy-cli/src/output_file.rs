@@ -227,7 +227,8 @@ fn write_in_place(mut file: File, content: &[u8]) -> io::Result<()> {
 fn write_beside(path: &Path, content: &[u8]) -> Result<()> {
     let _whole = interrupt::hold("a file is being written");
     let mut temporary = temporary_beside(path)?;
-    temporary.write_all(content).with_context(|| cannot_write(path))?;
+    // The file itself: errors of the temporary file would name its path.
+    temporary.as_file_mut().write_all(content).with_context(|| cannot_write(path))?;
     temporary.persist_noclobber(path).map_err(|error| error.error).with_context(|| cannot_write(path))?;
     Ok(())
 }
