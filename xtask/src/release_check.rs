@@ -24,7 +24,8 @@ pub(crate) const NEEDS: &[Need] = &[Need::Toolchain("nightly", &[])];
 const AT_ONCE: usize = 3;
 
 /// The packages whose lower bounds are one question: no package of a group asks for more of a crate than another does.
-const GROUPS: [&[&str]; 2] = [&["foliocopy", "foliocopy-capi"], &["foliocopy-measure", "foliocopy-cli"]];
+const GROUPS: [&[&str]; 2] =
+    [&["foliocopy", "foliocopy-capi", "foliocopy-vm-memory"], &["foliocopy-measure", "foliocopy-cli"]];
 
 /// What `cargo xtask release-check` takes.
 #[derive(clap::Args)]
