@@ -196,6 +196,9 @@ fn reason(problem: RowProblem) -> &'static str {
         }
         RowProblem::Registers(_) => "vector registers are left to processes",
         RowProblem::Unavailable { .. } => "this CPU lacks what the primitive needs",
+        RowProblem::NoCounter => {
+            "a step that times something needs a time-stamp counter, which this CPU lacks"
+        }
     }
 }
 

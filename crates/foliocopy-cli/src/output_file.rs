@@ -78,7 +78,7 @@ impl OutputFile {
                 );
                 let identity = Identity::of_new(path).with_context(|| cannot_write(path))?;
                 // The proof goes at once: nothing is left of a run that is killed.
-                temporary_beside(path)?.write_all(&PROOF).with_context(|| cannot_write(path))?;
+                fill_beside(path, &PROOF)?;
                 return new(identity, Place::New);
             }
             Err(error) => return Err(error).with_context(|| cannot_write(path)),
@@ -226,10 +226,17 @@ fn write_in_place(mut file: File, content: &[u8]) -> io::Result<()> {
 
 fn write_beside(path: &Path, content: &[u8]) -> Result<()> {
     let _whole = interrupt::hold("a file is being written");
-    let mut temporary = temporary_beside(path)?;
-    temporary.write_all(content).with_context(|| cannot_write(path))?;
+    let temporary = fill_beside(path, content)?;
     temporary.persist_noclobber(path).map_err(|error| error.error).with_context(|| cannot_write(path))?;
     Ok(())
+}
+
+/// A file of that content in the folder of `path`, without a name that lasts.
+fn fill_beside(path: &Path, content: &[u8]) -> Result<NamedTempFile> {
+    let mut temporary = temporary_beside(path)?;
+    // Into the file itself: errors of the temporary file would name its path.
+    temporary.as_file_mut().write_all(content).with_context(|| cannot_write(path))?;
+    Ok(temporary)
 }
 
 fn already_exists(error: &anyhow::Error) -> bool {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command as Process;
 
 use assert_cmd::Command;
-use foliocopy_measure::result::{self, Results};
+use foliocopy_measure::result::{self, Evict, Results};
 use predicates::prelude::*;
 use predicates::str::contains;
 
@@ -25,13 +25,18 @@ fn library() -> Option<PathBuf> {
 
 /// A short run of `program` against `old`, whose results go to `results.json` in `directory`.
 fn against(program: &Path, old: &Path, directory: &Path) -> Command {
+    evicting("4M", program, old, directory)
+}
+
+/// Such a run with `--evict`.
+fn evicting(how: &str, program: &Path, old: &Path, directory: &Path) -> Command {
     let mut command = Command::new(program);
     for variable in ["FOLIOCOPY_MASK", "FOLIOCOPY_PRIMITIVE", "FOLIOCOPY_PROFILE"] {
         command.env_remove(variable);
     }
     command.current_dir(directory).args(["bench", "--cache", "hot", "--folio", "4K", "--total", "256K"]);
     command
-        .args(["--evict", "4M", "--time", "2s", "--force", "--export-json", "results.json", "--against"])
+        .args(["--evict", how, "--time", "2s", "--force", "--export-json", "results.json", "--against"])
         .arg(old);
     command
 }
@@ -72,17 +77,37 @@ fn a_program_against_itself() {
 #[test]
 fn an_older_program_measures_what_it_always_does() {
     let directory = tempfile::tempdir().unwrap();
-    let old = directory.path().join("foliocopy");
+    let old = refusing("*' --alone '*|*' --evict '[a-z]*", directory.path());
+    against(&program(), &old, directory.path()).assert().code(0);
+    assert_eq!(interfaces(&results(directory.path())), RUST);
+}
+
+/// This program, but one that refuses arguments of that pattern of sh.
+fn refusing(pattern: &str, directory: &Path) -> PathBuf {
+    let old = directory.join("foliocopy");
     let script = format!(
-        "#!/bin/sh\ncase \" $* \" in *' --alone '*) exit 2;; esac\nexec {} \"$@\"\n",
+        "#!/bin/sh\ncase \" $* \" in {pattern}) echo error: unknown argument >&2; exit 2;; esac\nexec {} \"$@\"\n",
         program().display()
     );
-    let written = directory.path().join("script");
+    let written = directory.join("script");
     fs::write(&written, script).unwrap();
     // By another process, or a child of another test could hold it open (ETXTBSY).
     assert!(Process::new("install").arg("--mode=755").arg(&written).arg(&old).status().unwrap().success());
-    against(&program(), &old, directory.path()).assert().code(0);
-    assert_eq!(interfaces(&results(directory.path())), RUST);
+    old
+}
+
+/// Programs that know of one kind alone can't be held against this one in the other.
+#[test]
+fn both_programs_evict_alike() {
+    let directory = tempfile::tempdir().unwrap();
+    let old = refusing("*' --evict '[0-9]*", directory.path());
+    evicting("write,4M", &program(), &old, directory.path()).assert().code(0);
+    assert_eq!(results(directory.path()).parameters.evict, Evict::Write);
+    let old = refusing("*' --evict write,'*", directory.path());
+    evicting("write,4M", &program(), &old, directory.path())
+        .assert()
+        .code(2)
+        .stderr(contains("unknown argument"));
 }
 
 #[test]

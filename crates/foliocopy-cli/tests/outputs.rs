@@ -138,6 +138,7 @@ fn a_limit_for_files_is_an_error_and_no_death() {
             .unwrap();
         let said = said(&output, 2);
         assert!(said.contains(&format!("can't write `{file}`: File too large")), "{said}");
+        assert!(!said.contains(".foliocopy-"), "the user's own path alone: {said}");
     }
     assert_eq!(fs::read_to_string(here.path().join("old.html")).unwrap(), "old");
     assert_eq!(fs::read_dir(&here).unwrap().count(), 1);
