@@ -12,6 +12,7 @@ mod poison;
 mod process;
 mod program;
 mod selftest;
+mod snapshot;
 
 use std::time::Duration;
 
@@ -66,6 +67,7 @@ pub const ALL: &[&Scenario] = &[
     &guide::GUIDE,
     &poison::POISON,
     &hwpoison::HWPOISON,
+    &snapshot::SNAPSHOT,
     &process::PROCESS,
 ];
 

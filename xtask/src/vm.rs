@@ -107,10 +107,13 @@ impl Bench {
         let runs = here.join("target/vm").join(&kernel.release);
         fs::create_dir_all(&runs)?;
         let initramfs = runs.join("initramfs.cpio");
-        let programs = static_programs(shell, &["foliocopy-vm", "foliocopy-cli"])?;
+        let programs = static_programs(shell, &["foliocopy-vm", "foliocopy-cli", "foliocopy"])?;
         let mut packing = Initramfs::create(&initramfs)?;
         packing.program("init", &programs.join("init"))?;
         packing.program("bin/foliocopy", &programs.join("foliocopy"))?;
+        for example in ["snapshot", "checksum"] {
+            packing.program(&format!("bin/{example}"), &programs.join("examples").join(example))?;
+        }
         for module in module::build(shell, &kernel, &runs)? {
             packing.program(&format!("lib/{}.ko", module.name), &module.file)?;
         }
@@ -250,16 +253,19 @@ fn patience() -> Result<u32> {
     }
 }
 
-/// Builds programs that need no library in the guest, and returns the folder they are in.
+/// Builds programs and examples that need no library in the guest, and returns the folder they are in.
 fn static_programs(shell: &Shell, packages: &[&str]) -> Result<PathBuf> {
     const TARGET: &str = "x86_64-unknown-linux-gnu";
     let folder = Path::new("target/vm/cargo");
     let packages = packages.iter().flat_map(|package| ["--package", package]);
     // With --target the flags reach what runs in the guest only, not build scripts.
-    cmd!(shell, "cargo build --quiet --target {TARGET} --target-dir {folder} {packages...}")
-        .env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=symbols")
-        .env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
-        .quiet()
-        .run()?;
+    cmd!(
+        shell,
+        "cargo build --quiet --bins --examples --target {TARGET} --target-dir {folder} {packages...}"
+    )
+    .env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=symbols")
+    .env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
+    .quiet()
+    .run()?;
     Ok(fs::canonicalize(shell.current_dir())?.join(folder).join(TARGET).join("debug"))
 }

@@ -287,7 +287,7 @@ unsafe fn find_byte(dst: *mut u8, src: *const u8, bytes: usize, fault: Fault) ->
     let (dst, src, bytes) = (dst.wrapping_add(done), src.wrapping_add(done), fault.bytes_left);
     let is_exact = fault.signal.is_none_or(|signal| {
         // A bus error has no granule, and is not provoked again.
-        signal.covers(dst.addr()) || signal.covers(src.addr()) || Cause::of_code(signal.code) == Cause::Other
+        signal.covers(dst.addr()) || signal.covers(src.addr()) || Cause::of(&signal) == Cause::Other
     });
     if is_exact {
         return Err(fault);

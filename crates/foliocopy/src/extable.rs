@@ -102,10 +102,12 @@ pub struct Recovery {
     pub signal: Option<Signal>,
 }
 
-/// What a SIGBUS says of the memory that could not be accessed (`sigaction(2)`).
+/// What a signal says of the memory that could not be accessed (`sigaction(2)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Signal {
+    /// Which signal: `SIGBUS`, or `SIGSEGV` where that is caught too.
+    pub number: i32,
     /// `si_addr`: the address, exact to the granule.
     pub address: usize,
     /// `si_code`: `BUS_MCEERR_AR`, `BUS_ADRERR`, ..

@@ -30,7 +30,7 @@ pub struct MemoryError {
     pub side: Side,
 }
 
-/// Why memory can't be accessed: `si_code` of the SIGBUS.
+/// Why memory can't be accessed: the signal, and its `si_code`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
@@ -41,6 +41,10 @@ pub enum Cause {
     BeyondEnd,
     /// Anything else (`BUS_OBJERR`).
     Other,
+    /// No memory is mapped (`SEGV_MAPERR`), where [`catch_sigsegv`](crate::sigbus::catch_sigsegv) was called.
+    NotMapped,
+    /// The mapping forbids the access (`SEGV_ACCERR`), where [`catch_sigsegv`](crate::sigbus::catch_sigsegv) was called.
+    NotAllowed,
 }
 
 /// One of the two ranges of a copy.
@@ -67,9 +71,9 @@ impl MemoryError {
     pub(crate) fn new(fault: Fault, dst: usize, src: usize, bytes: usize) -> Self {
         let bytes_copied = bytes - fault.bytes_left;
         // Only a kernel leaves it empty, and there nobody asks for a `MemoryError`.
-        let nothing = Signal { address: src + bytes_copied, code: 0, address_lsb: 0 };
+        let nothing = Signal { number: 0, address: src + bytes_copied, code: 0, address_lsb: 0 };
         let signal = fault.signal.unwrap_or(nothing);
-        let Signal { address, code, address_lsb } = signal;
+        let Signal { address, address_lsb, .. } = signal;
         // Where both lie in the granule, it is the source: loads consume poison, stores don't.
         let (side, start) = if !signal.covers(src + bytes_copied) && signal.covers(dst + bytes_copied) {
             (Side::Destination, dst)
@@ -82,7 +86,7 @@ impl MemoryError {
             page_index: (start % PAGE_SIZE + bytes_copied) >> PAGE_SHIFT,
             address,
             address_lsb,
-            cause: Cause::of_code(code),
+            cause: Cause::of(&signal),
             side,
         }
     }
@@ -118,12 +122,20 @@ pub(crate) const fn granule_bytes(address_lsb: i16) -> usize {
     }
 }
 
+/// `SEGV_MAPERR` and `SEGV_ACCERR` (`include/uapi/asm-generic/siginfo.h`), which libc doesn't name.
+#[cfg(target_os = "linux")]
+pub(crate) const SEGV_MAPERR: i32 = 1;
+#[cfg(target_os = "linux")]
+pub(crate) const SEGV_ACCERR: i32 = 2;
+
 #[cfg(target_os = "linux")]
 impl Cause {
-    pub(crate) fn of_code(code: i32) -> Self {
-        match code {
-            libc::BUS_MCEERR_AR => Self::HardwareMemoryError,
-            libc::BUS_ADRERR => Self::BeyondEnd,
+    pub(crate) fn of(signal: &Signal) -> Self {
+        match (signal.number, signal.code) {
+            (libc::SIGBUS, libc::BUS_MCEERR_AR) => Self::HardwareMemoryError,
+            (libc::SIGBUS, libc::BUS_ADRERR) => Self::BeyondEnd,
+            (libc::SIGSEGV, SEGV_MAPERR) => Self::NotMapped,
+            (libc::SIGSEGV, SEGV_ACCERR) => Self::NotAllowed,
             _ => Self::Other,
         }
     }
@@ -131,7 +143,7 @@ impl Cause {
 
 #[cfg(not(target_os = "linux"))]
 impl Cause {
-    pub(crate) fn of_code(_: i32) -> Self {
+    pub(crate) fn of(_: &Signal) -> Self {
         Self::Other
     }
 }
@@ -153,6 +165,8 @@ impl fmt::Display for Cause {
             Self::HardwareMemoryError => "hardware memory error",
             Self::BeyondEnd => "beyond the end of the mapping",
             Self::Other => "bus error",
+            Self::NotMapped => "not mapped",
+            Self::NotAllowed => "access is not allowed",
         })
     }
 }
@@ -214,7 +228,7 @@ mod tests {
 
     /// An error at the start of page `page` of 1024, where the kernel said so much.
     fn error(page: usize, address: usize, code: i32, address_lsb: i16) -> MemoryError {
-        let signal = Some(Signal { address, code, address_lsb });
+        let signal = Some(Signal { number: libc::SIGBUS, address, code, address_lsb });
         let fault = Fault { bytes_left: (1024 - page) * PAGE_SIZE, trap: 18, signal };
         MemoryError::new(fault, 64 * HUGE, 32 * HUGE, 1024 * PAGE_SIZE)
     }

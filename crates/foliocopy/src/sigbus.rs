@@ -47,6 +47,11 @@
 //! for later, so it restores the default action and kills (`force_sig_info_to_task()` in Linux's
 //! `kernel/signal.c`). It isn't unblocked for the copy, since that would take two system calls a copy.
 //!
+//! # SIGSEGV
+//!
+//! An address without memory, or without the right to access it, raises SIGSEGV. That is a bug in nearly every program, and is
+//! left to it. [`catch_sigsegv`] is for the others.
+//!
 //! # Shared objects
 //!
 //! A shared object with this crate in it stays loaded once the handler is in place: link it with
@@ -71,12 +76,16 @@ mod mask;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
 mod previous;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
+mod sigsegv;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
 mod standing;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
 mod table;
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
 pub use handler::try_handle;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
+pub use sigsegv::catch_sigsegv;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
 pub(crate) use standing::{ensure, ensure_short, suspect};
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
@@ -85,8 +94,8 @@ pub use standing::{handled_by_caller, install, is_installed};
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(miri))))]
 mod absent;
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(miri))))]
+pub use absent::{catch_sigsegv, install, is_installed};
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(miri))))]
 pub(crate) use absent::{ensure, ensure as ensure_short, suspect};
 #[cfg(all(target_os = "linux", target_arch = "x86_64", miri))]
 pub use absent::{handled_by_caller, try_handle};
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(miri))))]
-pub use absent::{install, is_installed};

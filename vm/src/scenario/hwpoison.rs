@@ -98,7 +98,7 @@ fn huge_pages() -> Result<()> {
 }
 
 /// Lets signals that are not ours pass by.
-fn count_signals() -> Result<()> {
+pub(super) fn count_signals() -> Result<()> {
     static SIGNALS: AtomicUsize = AtomicUsize::new(0);
     extern "C" fn count(_: c_int, _: *mut libc::siginfo_t, _: *mut c_void) {
         SIGNALS.fetch_add(1, Ordering::Relaxed);

@@ -2,9 +2,9 @@
 
 use core::ffi::{c_int, c_void};
 
-use super::{previous, table};
+use super::{previous, sigsegv, table};
 use crate::extable::{Recovery, Signal};
-use crate::memory_error::granule_bytes;
+use crate::memory_error::{SEGV_ACCERR, SEGV_MAPERR, granule_bytes};
 
 /// The numbers of the traps that a copy can meet.
 const PAGE_FAULT: i64 = 14;
@@ -12,7 +12,7 @@ const MACHINE_CHECK: i64 = 18;
 
 /// Resumes the copy that was interrupted, if the signal is a fault of one.
 ///
-/// For programs whose own handler of SIGBUS stands: it calls this with its three arguments, and returns
+/// For programs whose own handler of SIGBUS stands, or of SIGSEGV where that is caught too: it calls this with its three arguments, and returns
 /// if the answer is `true`. They must say so with [`handled_by_caller`](super::handled_by_caller).
 /// Async-signal-safe; `false` means that nothing was changed.
 ///
@@ -21,16 +21,21 @@ const MACHINE_CHECK: i64 = 18;
 /// Called from a signal handler with what the kernel gave it (`SA_SIGINFO`): `info` points to a
 /// `siginfo_t` and `context` to the `ucontext_t` that is restored when the handler returns.
 pub unsafe fn try_handle(signal: c_int, info: *const libc::siginfo_t, context: *mut c_void) -> bool {
-    if signal != libc::SIGBUS || info.is_null() || context.is_null() {
+    if info.is_null() || context.is_null() {
         return false;
     }
     // SAFETY: `info` and `context` are not null, and point to the `siginfo_t` and the `ucontext_t` in the signal's frame.
     // Nobody else uses the frame before the handler returns.
     let (signal, registers) = unsafe {
         let context = &mut *context.cast::<libc::ucontext_t>();
-        (signal_of(&*info), &mut context.uc_mcontext.gregs)
+        (signal_of(signal, &*info), &mut context.uc_mcontext.gregs)
     };
-    if !matches!(signal.code, libc::BUS_MCEERR_AR | libc::BUS_ADRERR | libc::BUS_OBJERR) {
+    let is_fault = match signal.number {
+        libc::SIGBUS => matches!(signal.code, libc::BUS_MCEERR_AR | libc::BUS_ADRERR | libc::BUS_OBJERR),
+        libc::SIGSEGV => sigsegv::is_caught() && matches!(signal.code, SEGV_MAPERR | SEGV_ACCERR),
+        _ => false,
+    };
+    if !is_fault {
         return false;
     }
     let Some(entry) = table::find(registers[libc::REG_RIP as usize] as usize) else {
@@ -45,7 +50,10 @@ pub unsafe fn try_handle(signal: c_int, info: *const libc::siginfo_t, context: *
         return false;
     }
     recovery.signal = Some(signal);
-    let trap = if signal.code == libc::BUS_MCEERR_AR { MACHINE_CHECK } else { PAGE_FAULT };
+    let trap = match (signal.number, signal.code) {
+        (libc::SIGBUS, libc::BUS_MCEERR_AR) => MACHINE_CHECK,
+        _ => PAGE_FAULT,
+    };
     registers[libc::REG_RAX as usize] = trap;
     registers[libc::REG_RIP as usize] = entry.landing_pad() as i64;
     true
@@ -74,11 +82,12 @@ fn meets(signal: &Signal, recovery: &Recovery) -> bool {
 }
 
 /// What `info` says of the address.
-fn signal_of(info: &libc::siginfo_t) -> Signal {
+fn signal_of(number: c_int, info: &libc::siginfo_t) -> Signal {
     // SAFETY: the kernel initializes all of `siginfo_t`, and any bytes are a valid pointer. They are an address only where
     // the code says that the kernel raised the signal for one.
     let address = unsafe { info.si_addr() }.addr();
-    Signal { address, code: info.si_code, address_lsb: address_lsb(info) }
+    let address_lsb = if number == libc::SIGBUS { address_lsb(info) } else { 0 };
+    Signal { number, address, code: info.si_code, address_lsb }
 }
 
 /// `si_addr_lsb`, which libc doesn't name: the 16 bits after `si_addr` (`include/uapi/asm-generic/siginfo.h`).

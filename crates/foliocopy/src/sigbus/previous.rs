@@ -1,4 +1,4 @@
-//! The action that stood before ours. Every signal that is not ours goes to it.
+//! The actions that stood before ours. Every signal that is not ours goes to its own.
 
 use core::ffi::{c_int, c_void};
 use core::mem::{MaybeUninit, transmute};
@@ -9,15 +9,29 @@ use std::sync::OnceLock;
 use super::mask::Mask;
 use super::suspect;
 
-/// The action that stood before ours, once the installing call has returned it.
-static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
+/// The action of one signal that stood before ours.
+struct Previous {
+    /// It is here once the installing call has returned it.
+    action: OnceLock<libc::sigaction>,
+    /// Whether a handler with `SA_RESETHAND` has had its one call.
+    spent: AtomicBool,
+}
 
-/// Whether a handler with `SA_RESETHAND` has had its one call.
-static SPENT: AtomicBool = AtomicBool::new(false);
+impl Previous {
+    const fn unknown() -> Self {
+        Self { action: OnceLock::new(), spent: AtomicBool::new(false) }
+    }
+
+    fn of(signal: c_int) -> &'static Self {
+        static SIGBUS: Previous = Previous::unknown();
+        static SIGSEGV: Previous = Previous::unknown();
+        if signal == libc::SIGSEGV { &SIGSEGV } else { &SIGBUS }
+    }
+}
 
 /// Keeps what the installing call returned.
-pub(super) fn remember(action: libc::sigaction) {
-    let _ = PREVIOUS.set(action);
+pub(super) fn remember(signal: c_int, action: libc::sigaction) {
+    let _ = Previous::of(signal).action.set(action);
 }
 
 /// Does what the action that stood before would have done.
@@ -26,12 +40,13 @@ pub(super) fn remember(action: libc::sigaction) {
 ///
 /// Called from our handler, with the three arguments that the kernel gave it.
 pub(super) unsafe fn forward(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    let Some(action) = wait_for(|| PREVIOUS.get()) else {
+    let previous = Previous::of(signal);
+    let Some(action) = wait_for(|| previous.action.get()) else {
         // SAFETY: `info` points to the `siginfo_t` in the frame of this signal.
         return unsafe { die(signal, info) };
     };
     let once = action.sa_flags & libc::SA_RESETHAND != 0;
-    let handler = match once && SPENT.swap(true, Ordering::Relaxed) {
+    let handler = match once && previous.spent.swap(true, Ordering::Relaxed) {
         true => libc::SIG_DFL,
         false => action.sa_sigaction,
     };
@@ -41,7 +56,7 @@ pub(super) unsafe fn forward(signal: c_int, info: *mut libc::siginfo_t, context:
         match handler {
             libc::SIG_DFL => die(signal, info),
             // The kernel doesn't let a process ignore its own faults (`force_sig_info_to_task()`).
-            libc::SIG_IGN if is_fault((*info).si_code) => die(signal, info),
+            libc::SIG_IGN if is_fault(signal, (*info).si_code) => die(signal, info),
             libc::SIG_IGN => {}
             handler => {
                 mask_of(action, signal, &*context.cast::<libc::ucontext_t>()).block();
@@ -89,8 +104,14 @@ pub(super) fn wait_for<T>(value: impl Fn() -> Option<T>) -> Option<T> {
 }
 
 /// Whether the instruction that was interrupted would raise the signal again.
-const fn is_fault(code: c_int) -> bool {
-    matches!(code, libc::BUS_ADRALN | libc::BUS_ADRERR | libc::BUS_OBJERR | libc::BUS_MCEERR_AR)
+const fn is_fault(signal: c_int, code: c_int) -> bool {
+    match signal {
+        libc::SIGBUS => {
+            matches!(code, libc::BUS_ADRALN | libc::BUS_ADRERR | libc::BUS_OBJERR | libc::BUS_MCEERR_AR)
+        }
+        // The kernel's own codes are positive.
+        _ => code > 0,
+    }
 }
 
 /// Restores the default action and sends the thread the signal once more, with all that was known of it:

@@ -1,5 +1,6 @@
 //! Puts the handler in place, and checks that it still stands, without a system call in every copy.
 
+use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -41,7 +42,7 @@ pub fn install() -> Result<(), Unsupported> {
 /// Whether a fault comes to our handler now: it stands, or those of other copies of this crate do and forward to it. This
 /// takes one system call, more than a short copy does. So not every copy asks: see docs/tuning-notes.md, "Zen 5".
 pub fn is_installed() -> bool {
-    let stands = current().is_ok_and(|action| chain::leads_to_ours(action.sa_sigaction));
+    let stands = current(libc::SIGBUS).is_ok_and(|action| chain::leads_to_ours(action.sa_sigaction));
     if !stands {
         suspect();
     }
@@ -122,14 +123,22 @@ fn second() -> u64 {
 }
 
 fn put_in_place() -> Result<(), Unsupported> {
-    let restart = restarts_system_calls(&current()?);
+    // The others look at this one, and forward to us only once we forward in turn.
+    put_in_place_of(libc::SIGBUS, chain::entry).map(chain::remember)
+}
+
+/// A handler with `SA_SIGINFO`.
+pub(super) type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
+
+/// Puts our handler of a signal in place, once the action before it is remembered. Answers the handler before it.
+pub(super) fn put_in_place_of(signal: c_int, handler: Handler) -> Result<libc::sighandler_t, Unsupported> {
+    let restart = restarts_system_calls(&current(signal)?);
     // A signal that comes before the action is remembered waits for that: on this thread it would wait for ever.
     let mask = Mask::ALL.block();
-    let before = replace(restart);
+    let before = replace(signal, handler, restart);
     let result = before.map(|before| {
-        previous::remember(before);
-        // The others look at this one, and forward to us only once we forward in turn.
-        chain::remember(before.sa_sigaction);
+        previous::remember(signal, before);
+        before.sa_sigaction
     });
     mask.block();
     result
@@ -142,29 +151,29 @@ fn restarts_system_calls(action: &libc::sigaction) -> bool {
 }
 
 /// Puts our action in place, and returns the one that it replaced.
-fn replace(restart: bool) -> Result<libc::sigaction, Unsupported> {
+fn replace(signal: c_int, handler: Handler, restart: bool) -> Result<libc::sigaction, Unsupported> {
     let restart = if restart { libc::SA_RESTART } else { 0 };
     let mut before = MaybeUninit::uninit();
-    // SAFETY: zeros are a valid action. `entry` has the signature of `SA_SIGINFO`, and is async-signal-safe. The kernel
+    // SAFETY: zeros are a valid action. The handler has the signature of `SA_SIGINFO`, and is async-signal-safe. The kernel
     // writes the action before if it succeeds.
     unsafe {
         let mut ours: libc::sigaction = MaybeUninit::zeroed().assume_init();
-        ours.sa_sigaction = chain::entry as *const () as libc::sighandler_t;
+        ours.sa_sigaction = handler as *const () as libc::sighandler_t;
         ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | restart;
         Mask::ALL.store(&mut ours.sa_mask);
-        match libc::sigaction(libc::SIGBUS, &ours, before.as_mut_ptr()) {
+        match libc::sigaction(signal, &ours, before.as_mut_ptr()) {
             0 => Ok(before.assume_init()),
             _ => Err(Unsupported::Sigaction(errno())),
         }
     }
 }
 
-/// The action that stands.
-fn current() -> Result<libc::sigaction, Unsupported> {
+/// The action of a signal that stands.
+fn current(signal: c_int) -> Result<libc::sigaction, Unsupported> {
     let mut action = MaybeUninit::uninit();
     // SAFETY: the kernel is given no new action, and writes the one that stands if it succeeds.
     unsafe {
-        match libc::sigaction(libc::SIGBUS, ptr::null(), action.as_mut_ptr()) {
+        match libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) {
             0 => Ok(action.assume_init()),
             _ => Err(Unsupported::Sigaction(errno())),
         }

@@ -8,3 +8,4 @@ mod corpus;
 mod faults;
 mod memory;
 mod sigbus;
+mod sigsegv;

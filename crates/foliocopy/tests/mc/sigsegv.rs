@@ -1,0 +1,140 @@
+//! SIGSEGV where a program asks for it. The handler belongs to the process, so each scenario runs in one of its own: this
+//! program, run anew.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::{mem, ptr};
+
+use foliocopy::{Cause, CopyMcError, PAGE_SIZE, Side, copy_mc, copy_mc_pages, sigbus};
+
+use crate::memory::Region;
+
+const BAD: usize = 2 * PAGE_SIZE;
+
+/// Runs a scenario anew, which ends well or by this signal.
+fn run(scenario: &str, signal: Option<i32>) {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "sigsegv::scenario", "--nocapture", "--test-threads=1"])
+        .env("FOLIOCOPY_TEST_SIGSEGV", scenario)
+        .output()
+        .unwrap();
+    let Output { status, stdout, stderr } = output;
+    let (out, err) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert_eq!(status.signal(), signal, "{status}\n{out}{err}");
+    assert_eq!(out.contains("<end>"), signal.is_none(), "{out}{err}");
+    assert!(out.contains("<about to fault>"), "{out}{err}");
+}
+
+#[test]
+fn it_kills_unless_asked_for() {
+    run("unasked", Some(libc::SIGSEGV));
+}
+
+#[test]
+fn a_page_without_access_is_an_error() {
+    run("asked", None);
+}
+
+#[test]
+fn a_fault_of_the_program_kills_it() {
+    run("own fault", Some(libc::SIGSEGV));
+}
+
+#[test]
+fn a_handler_that_stood_before_gets_the_others() {
+    run("handler", None);
+}
+
+/// Rust's own handler tells them, on a stack of its own.
+#[test]
+fn an_overflow_of_the_stack_is_told_as_ever() {
+    run("overflow", Some(libc::SIGABRT));
+}
+
+/// Not a test of its own: what the others run.
+#[test]
+fn scenario() {
+    let Ok(scenario) = std::env::var("FOLIOCOPY_TEST_SIGSEGV") else { return };
+    println!("<about to fault>");
+    match scenario.as_str() {
+        "unasked" => {
+            let src = protected(libc::PROT_NONE);
+            let _ = copy_mc_pages(Region::new(4).destination(), src.source());
+        }
+        "asked" => check_answers(),
+        "own fault" => {
+            check_answers();
+            // SAFETY: mapped memory; that it faults is the point.
+            unsafe { ptr::read_volatile(protected(libc::PROT_NONE).start().cast::<u8>().add(BAD)) };
+        }
+        "handler" => {
+            // SAFETY: zeros are a valid action, and the handler has the signature of SA_SIGINFO.
+            unsafe {
+                let mut action: libc::sigaction = mem::zeroed();
+                action.sa_sigaction = count as *const () as usize;
+                assert_eq!(libc::sigaction(libc::SIGSEGV, &action, ptr::null_mut()), 0);
+            }
+            check_answers();
+            assert_eq!(CALLS.load(SeqCst), 0);
+            // SAFETY: a signal that is no fault.
+            unsafe { libc::raise(libc::SIGSEGV) };
+            assert_eq!(CALLS.load(SeqCst), 1);
+        }
+        "overflow" => {
+            check_answers();
+            overflow(1);
+        }
+        other => panic!("no scenario {other}"),
+    }
+    println!("<end>");
+}
+
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn count(_: i32) {
+    CALLS.fetch_add(1, SeqCst);
+}
+
+#[expect(unconditional_recursion, reason = "that is the point")]
+fn overflow(depth: usize) -> usize {
+    let frame = [depth; 100];
+    overflow(depth + 1) + std::hint::black_box(&frame)[depth % 100]
+}
+
+/// Four pages, of which the third can be accessed only so.
+fn protected(protection: i32) -> Region {
+    let region = Region::patterned(4);
+    // SAFETY: a page of ours.
+    let answer = unsafe { libc::mprotect(region.start().add(2).cast(), PAGE_SIZE, protection) };
+    assert_eq!(answer, 0);
+    region
+}
+
+/// Faults of either kind on either side, exact to the byte.
+fn check_answers() {
+    sigbus::catch_sigsegv().unwrap();
+    let check = |dst: &Region, src: &Region, side, cause| {
+        for before in (0..300).chain([PAGE_SIZE, BAD]) {
+            let (to, from) = if side == Side::Source { (0, BAD - before) } else { (BAD - before, 0) };
+            // SAFETY: within the regions, of which a page of each raises SIGSEGV, which is caught.
+            let answer = unsafe {
+                let (dst, src) = (dst.start().cast::<u8>().add(to), src.start().cast::<u8>().add(from));
+                copy_mc(dst, src, before + 9)
+            };
+            let Err(CopyMcError::Memory(error)) = answer else { panic!("{answer:?}") };
+            assert_eq!((error.bytes_copied, error.bytes_left), (before, 9), "{error:?}");
+            assert_eq!((error.side, error.cause), (side, cause), "{error:?}");
+            assert!(dst.bytes(to, to + before) == src.bytes(from, from + before), "{error:?}");
+        }
+        let answer = copy_mc_pages(dst.destination(), src.source());
+        let Err(CopyMcError::Memory(error)) = answer else { panic!("{answer:?}") };
+        assert_eq!((error.page_index, error.side, error.cause), (2, side, cause));
+    };
+    check(&Region::new(4), &protected(libc::PROT_NONE), Side::Source, Cause::NotAllowed);
+    check(&protected(libc::PROT_READ), &Region::patterned(4), Side::Destination, Cause::NotAllowed);
+    let hole = Region::patterned(4);
+    // SAFETY: a page of ours. This process has but one thread that maps anything meanwhile.
+    assert_eq!(unsafe { libc::munmap(hole.start().add(2).cast(), PAGE_SIZE) }, 0);
+    check(&Region::new(4), &hole, Side::Source, Cause::NotMapped);
+}
