@@ -1,12 +1,14 @@
 //! Machine-check-safe copies of pages in a process.
 
-use crate::chunks::Yield;
+use crate::chunks::{NoYield, Yield};
 use crate::error::{CopyError, Unsupported};
 use crate::execute;
 use crate::extable::Fault;
 use crate::memory_error::{CopyMcError, MemoryError};
 use crate::options::CopyOptions;
 use crate::page::{PAGE_SIZE, Page, PageRange, PageRangeMut, Span};
+use crate::pair::FolioPair;
+use crate::policy::Policy;
 use crate::sigbus;
 use crate::skip::skip_lost;
 use crate::step::Step;
@@ -102,8 +104,45 @@ impl<Y: Yield> CopyOptions<'_, Y> {
     /// As [`copy_mc_pages`]; [`CopyError::Unavailable`] where this CPU lacks what the named primitive needs; and
     /// [`CopyError::ForeignCpu`] where the policy is for another CPU.
     #[inline]
-    pub fn copy_mc_pages(mut self, dst: PageRangeMut<'_>, src: PageRange<'_>) -> Result<(), CopyMcError> {
+    pub fn copy_mc_pages(self, dst: PageRangeMut<'_>, src: PageRange<'_>) -> Result<(), CopyMcError> {
         let (dst, src) = (dst.span(), src.span());
+        if dst.nr_pages() == src.nr_pages() {
+            let pair = FolioPair { dst: dst.start(), src: src.start(), nr_pages: src.nr_pages() };
+            // SAFETY: both ranges are mapped, as their types promise.
+            if let Some(copied) = unsafe { self.copy_mc_one_chunk(pair) } {
+                return copied;
+            }
+        }
+        self.copy_mc_spans(dst, src)
+    }
+
+    /// Copies a pair that can be copied at once, if nothing has to be said about it. A page in the L1 is bound by its stores, so
+    /// this way stores little: see docs/tuning-notes.md, "the way to the loop".
+    ///
+    /// # Safety
+    ///
+    /// The pair's ranges are mapped, or are not two such ranges at all.
+    #[inline(always)]
+    unsafe fn copy_mc_one_chunk(&self, pair: FolioPair) -> Option<Result<(), CopyMcError>> {
+        let policy = match self.policy {
+            Some(policy) => policy,
+            None => Policy::ready_host()?,
+        };
+        if self.primitive.is_some() || policy.admit().is_err() || !pair.is_one_chunk(self.chunk_bytes) {
+            return None;
+        }
+        let step = machine_check_safe(policy.step(self.locality, pair.bytes())).ok()?;
+        sigbus::ensure().ok()?;
+        // SAFETY: the ranges are pages and apart, this function's contract is about their memory, and the handler catches their
+        // faults. The policy is for this CPU.
+        match unsafe { run_one_chunk(step, pair.dst.cast(), pair.src.cast(), pair.bytes()) } {
+            Ok(()) => Some(Ok(())),
+            Err(fault) => Some(Err(lost(fault, pair))),
+        }
+    }
+
+    #[inline(never)]
+    fn copy_mc_spans(mut self, dst: Span, src: Span) -> Result<(), CopyMcError> {
         let step = self.mc_step(dst, src)?;
         // SAFETY: both ranges are mapped, as their types promise, and the step is for two such ranges.
         let copied = unsafe { self.run_mc(step, dst.start().cast(), src.start().cast(), src.bytes()) };
@@ -128,8 +167,10 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         nr_pages: usize,
     ) -> Result<(), CopyMcError> {
         // SAFETY: this function's contract is about both ranges.
-        let (dst, src) = unsafe { (PageRangeMut::new(dst, nr_pages)?, PageRange::new(src, nr_pages)?) };
-        self.copy_mc_pages(dst, src)
+        if let Some(copied) = unsafe { self.copy_mc_one_chunk(FolioPair { dst, src, nr_pages }) } {
+            return copied;
+        }
+        self.copy_mc_spans(Span::new(dst, nr_pages)?, Span::new(src.cast_mut(), nr_pages)?)
     }
 
     /// Copies what can be copied like [`copy_mc_pages_skipping`].
@@ -194,6 +235,24 @@ pub(crate) fn machine_check_safe(step: Step) -> Result<Step, CopyError> {
         [one, other] if one.is_machine_check_safe() && other.is_machine_check_safe() => Ok(step),
         [one, _] => Err(CopyError::Unsupported(Unsupported::Primitive(one))),
     }
+}
+
+/// Takes everything in registers, and answers there.
+///
+/// # Safety
+///
+/// As [`CopyOptions::run_mc`].
+#[inline(never)]
+unsafe fn run_one_chunk(step: Step, dst: *mut u8, src: *const u8, bytes: usize) -> Result<(), Fault> {
+    // SAFETY: this function's contract.
+    unsafe { execute::copy::<true>(step, dst, src, bytes, usize::MAX, NoYield) }
+}
+
+/// The error of a pair.
+#[cold]
+fn lost(fault: Fault, pair: FolioPair) -> CopyMcError {
+    sigbus::suspect();
+    MemoryError::new(fault, pair.dst.addr(), pair.src.addr(), pair.bytes()).into()
 }
 
 /// What the fault that ended a copy from `src` to `dst` means.
