@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use xshell::{Shell, cmd};
 
+use crate::need::{self, Need};
 use crate::vm::archive::Archive;
 use architecture::{ARCHITECTURES, Architecture};
 use source::Source;
@@ -25,11 +26,20 @@ const SERIES: &str = "kmod/upstream";
 const SUITE: &str = "trixie-backports";
 const PACKAGE: &str = "linux-source-7.3";
 
+/// What the kernel's configuration is built with.
+const NEEDS: &[Need] = &[
+    need::MAKE,
+    Need::Program(&["flex"], "flex"),
+    Need::Program(&["bison"], "bison"),
+    Need::Program(&["bc"], "bc"),
+];
+
 /// What `cargo xtask upstream` takes.
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 
 pub(crate) fn run(shell: &Shell, _args: Args) -> Result<()> {
+    need::demand(shell, NEEDS)?;
     let here = fs::canonicalize(shell.current_dir())?;
     let cache = here.join(".cache/upstream");
     fs::create_dir_all(&cache)?;
