@@ -41,6 +41,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! [`copy_mc_bytes`](fn.copy_mc_bytes.html) takes bytes of any address and length, and
+//! [`read_mc`](fn.read_mc.html) an integer by one access.
 //! [`copy_mc_pages_skipping`](fn.copy_mc_pages_skipping.html) goes on behind lost pages. [`sigbus`](sigbus/index.html) says how faults are caught.
 //!
 //! # Say more about a copy
