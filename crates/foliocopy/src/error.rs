@@ -122,7 +122,7 @@ impl fmt::Display for Unsupported {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a fault would not be survived: ")?;
         match self {
-            Self::Platform => formatter.write_str("only Linux on x86-64 is supported"),
+            Self::Platform => formatter.write_str("only Linux on x86-64 and aarch64 is supported"),
             Self::Primitive(primitive) => write!(formatter, "{primitive} has no machine-check-safe variant"),
             Self::HandlerReplaced => {
                 formatter.write_str("another handler of SIGBUS was installed in the place of ours")

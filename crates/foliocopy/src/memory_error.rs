@@ -19,7 +19,8 @@ pub struct MemoryError {
     /// The first bad page, counted from the page in which the range starts.
     pub page_index: usize,
     /// The address that can't be accessed, as the kernel reports it (`si_addr`): within the page
-    /// [`MemoryError::page_index`], or the start of the granule that is lost.
+    /// [`MemoryError::page_index`], or the start of the granule that is lost. Where the kernel doesn't know it, as on some
+    /// CPUs of aarch64, the address at which the copy stopped.
     pub address: usize,
     /// The logarithm of the granule that is lost (`si_addr_lsb`): 12 for a page, 21 for a huge page of
     /// 2 MiB; 0 where the kernel doesn't say.
@@ -70,16 +71,20 @@ impl MemoryError {
     /// What the fault that ended a copy of `bytes` bytes from `src` to `dst` means.
     pub(crate) fn new(fault: Fault, dst: usize, src: usize, bytes: usize) -> Self {
         let bytes_copied = bytes - fault.bytes_left;
+        let (read, written) = (src + bytes_copied, dst + bytes_copied);
         // Only a kernel leaves it empty, and there nobody asks for a `MemoryError`.
-        let nothing = Signal { number: 0, address: src + bytes_copied, code: 0, address_lsb: 0 };
+        let nothing = Signal { number: 0, address: read, code: 0, address_lsb: 0, is_store: None };
         let signal = fault.signal.unwrap_or(nothing);
-        let Signal { address, address_lsb, .. } = signal;
-        // Where both lie in the granule, it is the source: loads consume poison, stores don't.
-        let (side, start) = if !signal.covers(src + bytes_copied) && signal.covers(dst + bytes_copied) {
-            (Side::Destination, dst)
-        } else {
-            (Side::Source, src)
+        let Signal { address, address_lsb, is_store, .. } = signal;
+        let side = match (signal.covers(read), signal.covers(written)) {
+            (true, false) => Side::Source,
+            (false, true) => Side::Destination,
+            _ if is_store == Some(true) => Side::Destination,
+            // Loads consume poison, stores don't.
+            _ => Side::Source,
         };
+        let (start, accessed) = if side == Side::Source { (src, read) } else { (dst, written) };
+        let address = if address == 0 { accessed } else { address };
         Self {
             bytes_copied,
             bytes_left: fault.bytes_left,
@@ -101,24 +106,25 @@ impl MemoryError {
         start..end.min(bytes)
     }
 
-    /// How much memory is lost at once, in bytes: a page at least, and a power of two.
-    pub const fn granule_bytes(&self) -> usize {
+    /// How much memory is lost at once, in bytes: a page of the system at least, and a power of two.
+    pub fn granule_bytes(&self) -> usize {
         granule_bytes(self.address_lsb)
     }
 }
 
 impl Signal {
     /// Whether the granule that is lost holds this address.
-    pub(crate) const fn covers(&self, address: usize) -> bool {
-        (self.address ^ address) & !(granule_bytes(self.address_lsb) - 1) == 0
+    pub(crate) fn covers(&self, address: usize) -> bool {
+        (self.address ^ address) & UNTAGGED & !(granule_bytes(self.address_lsb) - 1) == 0
     }
 }
 
-/// The size of a granule: a page where the kernel doesn't say, and never less, since it takes memory away by pages.
-pub(crate) const fn granule_bytes(address_lsb: i16) -> usize {
+/// The size of a granule: a page of the system where the kernel doesn't say, and never less, since it takes memory away by
+/// pages.
+pub(crate) fn granule_bytes(address_lsb: i16) -> usize {
     match address_lsb {
         13..=62 => 1 << address_lsb,
-        _ => PAGE_SIZE,
+        _ => system_page(),
     }
 }
 
@@ -127,6 +133,18 @@ pub(crate) const fn granule_bytes(address_lsb: i16) -> usize {
 pub(crate) const SEGV_MAPERR: i32 = 1;
 #[cfg(target_os = "linux")]
 pub(crate) const SEGV_ACCERR: i32 = 2;
+
+/// The bytes of a page of the system: kernels for aarch64 may have pages of 16 and of 64 KiB.
+fn system_page() -> usize {
+    #[cfg(all(target_os = "linux", target_arch = "aarch64", not(miri)))]
+    // SAFETY: getauxval only reads what the kernel gave the process.
+    return PAGE_SIZE.max(unsafe { libc::getauxval(libc::AT_PAGESZ) } as usize);
+    #[cfg(not(all(target_os = "linux", target_arch = "aarch64", not(miri))))]
+    PAGE_SIZE
+}
+
+/// The bits of an address without its tag: aarch64 ignores the top byte, and the kernel leaves it out of `si_addr`.
+pub(crate) const UNTAGGED: usize = if cfg!(target_arch = "aarch64") { (1 << 56) - 1 } else { !0 };
 
 #[cfg(target_os = "linux")]
 impl Cause {
@@ -228,7 +246,7 @@ mod tests {
 
     /// An error at the start of page `page` of 1024, where the kernel said so much.
     fn error(page: usize, address: usize, code: i32, address_lsb: i16) -> MemoryError {
-        let signal = Some(Signal { number: libc::SIGBUS, address, code, address_lsb });
+        let signal = Some(Signal { number: libc::SIGBUS, address, code, address_lsb, is_store: None });
         let fault = Fault { bytes_left: (1024 - page) * PAGE_SIZE, trap: 18, signal };
         MemoryError::new(fault, 64 * HUGE, 32 * HUGE, 1024 * PAGE_SIZE)
     }

@@ -121,7 +121,7 @@ fn a_pair_that_is_wrong_is_named_and_nothing_is_copied() {
     assert!(matches!(overflow, BatchError { index: 1, error: CopyError::Overflow { .. } }));
 }
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod faults {
     use foliocopy::{CopyMcError, copy_mc_folios};
 
