@@ -10,42 +10,60 @@ use core::fmt;
 
 pub use features::Features;
 
-/// Who made the CPU: the vendor string of CPUID leaf 0, or on aarch64 the implementer of MIDR_EL1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Vendor {
-    /// `GenuineIntel`
-    Intel,
-    /// `AuthenticAMD`
-    Amd,
-    /// `HygonGenuine`
-    Hygon,
-    /// `CentaurHauls`
-    Centaur,
-    /// `  Shanghai  `
-    Zhaoxin,
-    /// Implementer 0x41
-    Arm,
-    /// Implementer 0x46
-    Fujitsu,
-    /// Implementer 0x48
-    HiSilicon,
-    /// Implementer 0x4e
-    Nvidia,
-    /// Implementer 0x51
-    Qualcomm,
-    /// Implementer 0x61
-    Apple,
-    /// Implementer 0x6d
-    Microsoft,
-    /// Implementer 0xc0
-    Ampere,
-    /// Any other, or one that does not say.
-    Other,
+macro_rules! vendors {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// Who made the CPU: the vendor string of CPUID leaf 0, or on aarch64 the implementer of MIDR_EL1.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Vendor {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Vendor {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The name as people write it.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
 }
 
+vendors! {
+    /// `GenuineIntel`
+    Intel = "Intel",
+    /// `AuthenticAMD`
+    Amd = "AMD",
+    /// `HygonGenuine`
+    Hygon = "Hygon",
+    /// `CentaurHauls`
+    Centaur = "Centaur",
+    /// `  Shanghai  `
+    Zhaoxin = "Zhaoxin",
+    /// Implementer 0x41
+    Arm = "Arm",
+    /// Implementer 0x46
+    Fujitsu = "Fujitsu",
+    /// Implementer 0x48
+    HiSilicon = "HiSilicon",
+    /// Implementer 0x4e
+    Nvidia = "NVIDIA",
+    /// Implementer 0x51
+    Qualcomm = "Qualcomm",
+    /// Implementer 0x61
+    Apple = "Apple",
+    /// Implementer 0x6d
+    Microsoft = "Microsoft",
+    /// Implementer 0xc0
+    Ampere = "Ampere",
+    /// Any other, or one that does not say.
+    Other = "unknown",
+}
+
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 impl Vendor {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
     fn from_string(vendor: [u8; 12]) -> Self {
         match &vendor {
             b"GenuineIntel" => Self::Intel,
@@ -54,26 +72,6 @@ impl Vendor {
             b"CentaurHauls" => Self::Centaur,
             b"  Shanghai  " => Self::Zhaoxin,
             _ => Self::Other,
-        }
-    }
-
-    /// The name as people write it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Intel => "Intel",
-            Self::Amd => "AMD",
-            Self::Hygon => "Hygon",
-            Self::Centaur => "Centaur",
-            Self::Zhaoxin => "Zhaoxin",
-            Self::Arm => "Arm",
-            Self::Fujitsu => "Fujitsu",
-            Self::HiSilicon => "HiSilicon",
-            Self::Nvidia => "NVIDIA",
-            Self::Qualcomm => "Qualcomm",
-            Self::Apple => "Apple",
-            Self::Microsoft => "Microsoft",
-            Self::Ampere => "Ampere",
-            Self::Other => "unknown",
         }
     }
 }
@@ -255,7 +253,7 @@ impl Cpu {
     }
 
     /// Whether its architecture is aarch64, which is known where its vectors are not masked.
-    pub(crate) const fn is_aarch64(&self) -> bool {
+    pub const fn is_aarch64(&self) -> bool {
         !self.features.intersection(Features::ASIMD.union(Features::MOPS)).is_empty()
     }
 

@@ -33,7 +33,7 @@ pub(crate) fn ways() -> &'static [Bad] {
 /// Every primitive that this CPU has in a machine-check-safe variant. What it lacks is named.
 pub(crate) fn safe_primitives() -> Vec<Primitive> {
     let cpu = Cpu::detect();
-    let safe = Primitive::ALL.iter().copied().filter(|primitive| primitive.is_machine_check_safe());
+    let safe = Primitive::ALL.iter().copied().filter(|one| one.is_built() && one.is_machine_check_safe());
     let (available, lacking): (Vec<_>, Vec<_>) = safe.partition(|primitive| primitive.is_available(&cpu));
     for primitive in lacking {
         eprintln!("not tested on this CPU: {primitive}, it lacks {}", primitive.missing(&cpu));
