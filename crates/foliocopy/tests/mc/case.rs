@@ -9,7 +9,7 @@ use foliocopy::{
     Primitive, Side, copy_mc_bytes, copy_mc_skipping, sigbus,
 };
 
-use crate::memory::{Bad, Region, pattern, safe_primitives, unit};
+use crate::memory::{Bad, Region, pattern, safe_primitives, system_page, unit};
 
 /// Pages of the source and of the destination.
 const NR_PAGES: usize = 32;
@@ -285,7 +285,7 @@ impl Case {
         let stop = unwritable.min().unwrap_or(self.bytes);
         let (mut lost, mut start) = (Vec::new(), 0);
         while start < stop {
-            let end = (start + PAGE_SIZE - (self.from + start) % PAGE_SIZE).min(self.bytes);
+            let end = (start + system_page() - (self.from + start) % system_page()).min(self.bytes);
             if !self.is_bad(start).0 {
                 self.expect_copied(expected, start, end.min(stop));
             } else {
