@@ -25,6 +25,10 @@ pub(super) const AARCH64: Scenario = Scenario {
 /// Where the tests of the engine lie.
 const TESTS: &str = "/tests";
 
+/// Tests that read the sources, which QEMU's emulator of user space runs where they are; and one that takes a system's `cp`.
+const ELSEWHERE: [&str; 3] =
+    ["the_corpus_of_the_fuzzer", "every_primitive_has_its_file", "a_setuid_program_ignores_the_variables"];
+
 fn run(guest: &Guest) -> Result<()> {
     let bytes = rustix::param::page_size();
     ensure!(bytes == 16 << 10, "pages have {bytes} bytes, not 16384");
@@ -45,14 +49,8 @@ fn run(guest: &Guest) -> Result<()> {
 /// Runs tests of the engine. What faults must be poison too, not only the end of a file.
 fn engine(test: &PathBuf) -> Result<()> {
     let output = Command::new(test)
-        // Two read the sources, which are elsewhere: QEMU's emulator of user space runs them there.
-        .args([
-            "--show-output",
-            "--skip",
-            "the_corpus_of_the_fuzzer",
-            "--skip",
-            "every_primitive_has_its_file",
-        ])
+        .arg("--show-output")
+        .args(ELSEWHERE.iter().flat_map(|test| ["--skip", test]))
         .env("PROPTEST_CASES", "16")
         .current_dir("/tmp")
         .output()

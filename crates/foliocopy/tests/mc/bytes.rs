@@ -49,6 +49,7 @@ fn check(dst: &Region, to: usize, src: &Region, from: usize, copied: usize, end:
 
 /// The other tests once more, as on a CPU without 32-byte vectors.
 #[test]
+#[cfg_attr(not(target_arch = "x86_64"), ignore = "it has no choice of vectors")]
 fn without_avx2() {
     let this = std::env::current_exe().unwrap();
     let tests = Command::new(this)
