@@ -311,7 +311,7 @@ fn static_programs(shell: &Shell, target: &str, packages: &[&str]) -> Result<Pat
 
 /// Builds the tests of the engine for aarch64, and returns their names and files: the unit tests are named after the crate.
 pub(crate) fn aarch64_tests(shell: &Shell) -> Result<Vec<(String, PathBuf)>> {
-    const TESTS: [&str; 7] = ["batch", "environment", "folio", "mc", "parallel", "primitives", "requests"];
+    const TESTS: [&str; 6] = ["batch", "environment", "mc", "parallel", "primitives", "requests"];
     let chosen = TESTS.iter().flat_map(|test| ["--test", test]);
     let _static = build_statically(shell);
     let messages = cmd!(

@@ -1,7 +1,7 @@
 //! The folio layer on platforms that are what they say: memory that is mapped all the time, memory that
 //! is mapped a page at a time, an architecture that copies tags along.
 
-#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 mod platform;
 
