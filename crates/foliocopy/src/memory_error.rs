@@ -253,13 +253,12 @@ mod tests {
 
     #[test]
     fn the_granule_is_a_page_at_least() {
-        for (address_lsb, bytes) in
-            [(0, PAGE_SIZE), (6, PAGE_SIZE), (12, PAGE_SIZE), (21, HUGE), (30, 1 << 30)]
-        {
+        let page = system_page();
+        for (address_lsb, bytes) in [(0, page), (6, page), (12, page), (21, HUGE), (30, 1 << 30)] {
             assert_eq!(error(0, 32 * HUGE, libc::BUS_MCEERR_AR, address_lsb).granule_bytes(), bytes);
         }
-        assert_eq!(granule_bytes(-1), PAGE_SIZE);
-        assert_eq!(granule_bytes(i16::MAX), PAGE_SIZE);
+        assert_eq!(granule_bytes(-1), page);
+        assert_eq!(granule_bytes(i16::MAX), page);
     }
 
     #[test]
@@ -274,15 +273,29 @@ mod tests {
         assert_eq!(at(0, 30), Side::Source);
     }
 
+    /// As an external abort of aarch64 has it whose address the CPU does not know.
+    #[test]
+    fn without_an_address_the_access_tells_the_side() {
+        let at = |is_store| {
+            let signal = Some(Signal { address: 0, code: libc::BUS_OBJERR, address_lsb: 0, is_store });
+            let fault = Fault { bytes_left: 64, trap: 14, signal };
+            let error = MemoryError::new(fault, 64 * HUGE, 32 * HUGE, PAGE_SIZE);
+            (error.side, error.address)
+        };
+        assert_eq!(at(Some(true)), (Side::Destination, 64 * HUGE + PAGE_SIZE - 64));
+        assert_eq!(at(Some(false)), (Side::Source, 32 * HUGE + PAGE_SIZE - 64));
+        assert_eq!(at(None), (Side::Source, 32 * HUGE + PAGE_SIZE - 64));
+    }
+
     #[test]
     fn what_is_lost_ends_with_the_granule_or_the_range() {
         let lost = |address_lsb, src, bytes| error(700, 0, libc::BUS_MCEERR_AR, address_lsb).lost(src, bytes);
         let (bad, end) = (700 * PAGE_SIZE, 1024 * PAGE_SIZE);
-        assert_eq!(lost(12, 32 * HUGE, end), bad..bad + PAGE_SIZE);
+        assert_eq!(lost(12, 32 * HUGE, end), bad..bad + system_page());
         assert_eq!(lost(21, 32 * HUGE, end), bad..2 * HUGE);
         assert_eq!(lost(30, 32 * HUGE, end), bad..end);
         // A range that starts within a page loses the rest of a page.
-        assert_eq!(lost(12, 32 * HUGE + 5, end), bad - 5..bad - 5 + PAGE_SIZE);
+        assert_eq!(lost(12, 32 * HUGE + 5, end), bad - 5..bad - 5 + system_page());
         assert_eq!(lost(12, 32 * HUGE + 5, bad + 7), bad - 5..bad + 7);
     }
 
