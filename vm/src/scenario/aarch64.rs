@@ -86,5 +86,21 @@ fn program() -> Result<()> {
     says(&bench.split(' ').collect::<Vec<_>>(), &["emulated"])?;
     let migrate = "migrate --folio 16K --nodes 0:1 --total 16M --rounds 1";
     says(&migrate.split(' ').collect::<Vec<_>>(), &["16K"])?;
-    says(&["tune", "--time", "5s", "-o", "/tmp/profile.toml"], &["written to /tmp/profile.toml"])
+    // Nobody shall tune by what an emulator takes.
+    refuses(&["tune", "-o", "/tmp/profile.toml"], "the CPU is emulated")?;
+    refuses(&["survey", "-o", "/tmp/survey.json"], "the CPU is emulated")?;
+    refuses(&["kernel", "status"], "the kernel modules are for x86-64 alone")
+}
+
+/// Runs the program, which can't do that here, and says why.
+fn refuses(arguments: &[&str], why: &str) -> Result<()> {
+    let output = Command::new("/bin/foliocopy").args(arguments).output()?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.code() == Some(2) && text.contains(why),
+        "`foliocopy {}` ended with {} and says {text}, not {why:?}",
+        arguments.join(" "),
+        output.status
+    );
+    Ok(())
 }
