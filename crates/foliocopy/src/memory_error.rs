@@ -277,7 +277,13 @@ mod tests {
     #[test]
     fn without_an_address_the_access_tells_the_side() {
         let at = |is_store| {
-            let signal = Some(Signal { address: 0, code: libc::BUS_OBJERR, address_lsb: 0, is_store });
+            let signal = Some(Signal {
+                number: libc::SIGBUS,
+                address: 0,
+                code: libc::BUS_OBJERR,
+                address_lsb: 0,
+                is_store,
+            });
             let fault = Fault { bytes_left: 64, trap: 14, signal };
             let error = MemoryError::new(fault, 64 * HUGE, 32 * HUGE, PAGE_SIZE);
             (error.side, error.address)
