@@ -12,7 +12,7 @@ pub mod poison;
 pub mod scenario;
 pub mod verdict;
 
-pub use machine::Machine;
+pub use machine::{Architecture, Machine};
 pub use poison::Poison;
 pub use scenario::Scenario;
 pub use verdict::Verdict;

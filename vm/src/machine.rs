@@ -1,9 +1,20 @@
 //! The machine a scenario boots.
 
-/// A PC with two CPUs and three NUMA nodes of 1 GiB: CPU 0 on node 0, CPU 1 on node 1, and node 2 with memory
+/// Whose instructions a [`Machine`] runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Architecture {
+    /// A PC.
+    X86_64,
+    /// QEMU's board `virt`.
+    Aarch64,
+}
+
+/// A computer with two CPUs and three NUMA nodes of 1 GiB: CPU 0 on node 0, CPU 1 on node 1, and node 2 with memory
 /// only, as a CXL expander looks to Linux.
 #[derive(Debug, Clone, Copy)]
 pub struct Machine {
+    /// Its architecture.
+    pub architecture: Architecture,
     /// QEMU's `-cpu`: what CPUID says, and by that which way to copy the policy picks.
     pub cpu: &'static str,
     /// What is added to the kernel's command line.
@@ -20,8 +31,16 @@ pub const MEMORY_ONLY_NODE: usize = 2;
 
 impl Machine {
     /// An Intel CPU with ERMS. The vendor counts: QEMU's `mce` command injects what the guest's vendor would raise.
-    pub const ERMS: Self =
-        Self { cpu: "Haswell,vendor=GenuineIntel,+erms", kernel_arguments: "", in_turns: false };
+    pub const ERMS: Self = Self {
+        architecture: Architecture::X86_64,
+        cpu: "Haswell,vendor=GenuineIntel,+erms",
+        kernel_arguments: "",
+        in_turns: false,
+    };
+
+    /// All that the emulator has of aarch64, less what makes it slow: pointers are signed by an algorithm of its own.
+    pub const AARCH64: Self =
+        Self { architecture: Architecture::Aarch64, cpu: "max,pauth-impdef=on", ..Self::ERMS };
 
     /// The same machine, its CPUs run in turns: for scenarios that patch running code. With a thread for each, a CPU of
     /// QEMU 7.2 may still run the breakpoint by which the other one patches when that one has done away with it: `Oops:

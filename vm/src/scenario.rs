@@ -1,5 +1,6 @@
 //! The scenarios, a file each.
 
+mod aarch64;
 mod boot;
 mod garbage;
 mod guide;
@@ -71,9 +72,12 @@ pub const ALL: &[&Scenario] = &[
     &process::PROCESS,
 ];
 
+/// Every scenario of user space on aarch64, for which there is no module.
+pub const AARCH64: &[&Scenario] = &[&aarch64::AARCH64];
+
 /// The scenario of that name.
 pub fn find(name: &str) -> Option<&'static Scenario> {
-    ALL.iter().copied().find(|scenario| scenario.name == name)
+    ALL.iter().chain(AARCH64).copied().find(|scenario| scenario.name == name)
 }
 
 #[cfg(test)]
@@ -82,9 +86,10 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_fit_a_kernel_command_line() {
-        for (index, scenario) in ALL.iter().enumerate() {
+        let all: Vec<_> = ALL.iter().chain(AARCH64).collect();
+        for (index, scenario) in all.iter().enumerate() {
             assert!(scenario.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'));
-            assert!(ALL[..index].iter().all(|earlier| earlier.name != scenario.name), "{}", scenario.name);
+            assert!(all[..index].iter().all(|earlier| earlier.name != scenario.name), "{}", scenario.name);
         }
     }
 }

@@ -12,8 +12,8 @@ const PREFIX: &str = "foliocopy-vm verdict: ";
 /// What a line starts with that says something beside the verdict.
 pub(crate) const NOTE: &str = "foliocopy-vm note: ";
 
-/// The guest's end of the port that carries them, away from what the kernel prints on the first one.
-const PORT: &str = "/dev/ttyS1";
+/// The guest's end of the port that carries them, away from what the kernel prints on its console.
+const PORT: &str = if cfg!(target_arch = "aarch64") { "/dev/ttyS0" } else { "/dev/ttyS1" };
 
 /// Writes a line to the port, and waits until it is out.
 pub(crate) fn to_port(line: impl fmt::Display) -> Result<()> {

@@ -36,6 +36,13 @@ pub(crate) const APT: Need = Need::Program(&["apt-get"], "apt");
 pub(crate) const DPKG_DEV: Need = Need::Program(&["dpkg-architecture"], "dpkg-dev");
 pub(crate) const DEBOOTSTRAP: Need = Need::Program(&["debootstrap"], "debootstrap");
 pub(crate) const QEMU: Need = Need::Program(&["qemu-system-x86_64"], "qemu-system-x86");
+pub(crate) const QEMU_AARCH64: Need = Need::Program(&["qemu-system-aarch64"], "qemu-system-arm");
+pub(crate) const QEMU_USER_AARCH64: Need = Need::Program(&["qemu-aarch64"], "qemu-user");
+pub(crate) const GCC_AARCH64: Need = Need::Program(&["aarch64-linux-gnu-g++"], "g++-aarch64-linux-gnu");
+
+/// The variable that names cargo's linker for aarch64, and the linker.
+pub(crate) const LINKER_AARCH64: (&str, &str) =
+    ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc");
 
 /// Who can provide it.
 enum Source {

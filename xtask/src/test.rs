@@ -69,6 +69,10 @@ const AARCH64: &str = "aarch64-unknown-linux-gnu";
 /// A kernel's target.
 const BARE: &str = "x86_64-unknown-none";
 
+/// What tests of programs for aarch64 take on another machine.
+const NEEDS_OF_AARCH64: &[Need] =
+    &[Need::Target(AARCH64), need::GCC_AARCH64, need::QEMU_USER_AARCH64, PKG_CONFIG];
+
 /// In the order in which they tell the most for the least time.
 const STEPS: &[Step] = &[
     Step("format", &[FMT], Run("cargo fmt --all --check")),
@@ -102,6 +106,8 @@ const STEPS: &[Step] = &[
     Step("clean-root", dist::NEEDS_OF_TEST, Call(|shell, _| dist::test(shell))),
     Step("dkms", dist::NEEDS_OF_TEST, Call(|shell, _| dist::test_dkms(shell))),
     Step("vm", vm::NEEDS, Call(vm::test)),
+    Step("aarch64-user", NEEDS_OF_AARCH64, Call(aarch64_user)),
+    Step("aarch64-vm", vm::NEEDS_OF_AARCH64, Call(vm::test_aarch64)),
 ];
 
 /// How a step ended.
@@ -221,12 +227,39 @@ fn elsewhere(shell: &Shell, target: &str, notes: &mut Vec<String>) -> Result<()>
     command(shell, &format!("{build} --no-default-features"), notes)
 }
 
+/// Tests the engine and the C library for aarch64 by QEMU's emulator of user space. Tests that start themselves anew are left
+/// to the virtual machine, and so is poison, which this emulator lacks.
+fn aarch64_user(shell: &Shell, notes: &mut Vec<String>) -> Result<()> {
+    for (name, test) in vm::aarch64_tests(shell)?.iter().filter(|(name, _)| name != "environment") {
+        let line =
+            format!("qemu-aarch64 {} -q --show-output --skip sigbus:: --skip sigsegv::", test.display());
+        command_with(shell, &line, &[("PROPTEST_CASES", "16")], notes).with_context(|| name.clone())?;
+    }
+    command_with(
+        shell,
+        "cargo test -q -p foliocopy-capi --test c",
+        &[("FOLIOCOPY_TEST_CROSS", "aarch64")],
+        notes,
+    )
+}
+
 /// Runs a command line. A line of its standard output that says what was not tested goes to the notes.
 fn command(shell: &Shell, line: &str, notes: &mut Vec<String>) -> Result<()> {
+    command_with(shell, line, &[], notes)
+}
+
+/// The same, with more in its environment.
+fn command_with(
+    shell: &Shell,
+    line: &str,
+    environment: &[(&str, &str)],
+    notes: &mut Vec<String>,
+) -> Result<()> {
     let mut words = line.split(' ');
     let program = words.next().context("an empty command line")?;
     let mut child = Command::new(program)
         .args(words)
+        .envs(environment.iter().copied())
         .current_dir(shell.current_dir())
         .stdout(Stdio::piped())
         .spawn()

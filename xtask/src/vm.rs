@@ -12,12 +12,12 @@ mod qemu;
 
 use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use foliocopy_vm::scenario::Ending;
-use foliocopy_vm::{Machine, Poison, Scenario, Verdict, scenario, verdict};
+use foliocopy_vm::{Architecture, Machine, Poison, Scenario, Verdict, scenario, verdict};
 use xshell::{Shell, cmd};
 
 use crate::need::{self, Need};
@@ -39,6 +39,14 @@ pub(crate) const SERIES: &str = "6.12";
 /// What it takes on this machine.
 pub(crate) const NEEDS: &[Need] = &[need::APT, need::MAKE, need::QEMU];
 
+/// What the scenarios of aarch64 take.
+pub(crate) const NEEDS_OF_AARCH64: &[Need] =
+    &[need::APT, need::QEMU_AARCH64, need::GCC_AARCH64, Need::Target(AARCH64)];
+
+/// What runs in the guests.
+const PC: &str = "x86_64-unknown-linux-gnu";
+const AARCH64: &str = "aarch64-unknown-linux-gnu";
+
 /// What `cargo xtask vm` takes.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -54,7 +62,7 @@ pub(crate) struct Args {
 
 /// What every boot of one run shares.
 struct Bench {
-    kernel: Kernel,
+    release: String,
     image: PathBuf,
     initramfs: PathBuf,
     runs: PathBuf,
@@ -63,7 +71,7 @@ struct Bench {
 /// Runs what was asked for; an error where any scenario fails.
 pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
     if args.list {
-        for scenario in scenario::ALL {
+        for scenario in scenario::ALL.iter().chain(scenario::AARCH64) {
             println!("{:25} {}", scenario.name, scenario.proves);
         }
         return Ok(());
@@ -75,11 +83,18 @@ pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
     } else {
         args.scenarios.iter().map(|name| named(name)).collect::<Result<_>>()?
     };
-    let bench = Bench::prepare(shell, &args.kernel)?;
     if shell_asked {
-        return bench.boot(&Machine::ERMS, "shell").interact();
+        return Bench::prepare(shell, &args.kernel)?.boot(&Machine::ERMS, "shell").interact();
     }
-    bench.pass(&scenarios, &mut Vec::new())
+    let (aarch64, pc): (Vec<_>, Vec<_>) =
+        scenarios.into_iter().partition(|one| one.machine.architecture == Architecture::Aarch64);
+    if !pc.is_empty() {
+        Bench::prepare(shell, &args.kernel)?.pass(&pc, &mut Vec::new())?;
+    }
+    if !aarch64.is_empty() {
+        Bench::prepare_aarch64(shell)?.pass(&aarch64, &mut Vec::new())?;
+    }
+    Ok(())
 }
 
 /// Every scenario on the usual kernel.
@@ -87,10 +102,16 @@ pub(crate) fn test(shell: &Shell, notes: &mut Vec<String>) -> Result<()> {
     Bench::prepare(shell, SERIES)?.pass(scenario::ALL, notes)
 }
 
+/// Every scenario of aarch64.
+pub(crate) fn test_aarch64(shell: &Shell, notes: &mut Vec<String>) -> Result<()> {
+    Bench::prepare_aarch64(shell)?.pass(scenario::AARCH64, notes)
+}
+
 /// The scenario of that name, or an error that lists the names there are.
 fn named(name: &str) -> Result<&'static Scenario> {
     scenario::find(name).with_context(|| {
-        let names: Vec<_> = scenario::ALL.iter().map(|scenario| scenario.name).collect();
+        let names: Vec<_> =
+            scenario::ALL.iter().chain(scenario::AARCH64).map(|scenario| scenario.name).collect();
         format!("there is no scenario `{name}`; there are: {}", names.join(", "))
     })
 }
@@ -107,7 +128,7 @@ impl Bench {
         let runs = here.join("target/vm").join(&kernel.release);
         fs::create_dir_all(&runs)?;
         let initramfs = runs.join("initramfs.cpio");
-        let programs = static_programs(shell, &["foliocopy-vm", "foliocopy-cli", "foliocopy"])?;
+        let programs = static_programs(shell, PC, &["foliocopy-vm", "foliocopy-cli", "foliocopy"])?;
         let mut packing = Initramfs::create(&initramfs)?;
         packing.program("init", &programs.join("init"))?;
         packing.program("bin/foliocopy", &programs.join("foliocopy"))?;
@@ -123,7 +144,29 @@ impl Bench {
         }
         packing.program("bin/busybox", &root.join("bin/busybox"))?;
         packing.finish()?;
-        Ok(Self { image: kernel.image(), kernel, initramfs, runs })
+        Ok(Self { image: kernel.image(), release: kernel.release, initramfs, runs })
+    }
+
+    /// Fetches the kernel for aarch64, builds the programs and the engine's tests for it and packs them.
+    fn prepare_aarch64(shell: &Shell) -> Result<Self> {
+        let here = fs::canonicalize(shell.current_dir())?;
+        let cache = here.join(kernel::CACHE);
+        fs::create_dir_all(&cache)?;
+        need::demand(shell, NEEDS_OF_AARCH64)?;
+        let (release, image) = Kernel::fetch_aarch64(shell, &cache)?;
+
+        let runs = here.join("target/vm").join(&release);
+        fs::create_dir_all(&runs)?;
+        let initramfs = runs.join("initramfs.cpio");
+        let programs = static_programs(shell, AARCH64, &["foliocopy-vm", "foliocopy-cli"])?;
+        let mut packing = Initramfs::create(&initramfs)?;
+        packing.program("init", &programs.join("init"))?;
+        packing.program("bin/foliocopy", &programs.join("foliocopy"))?;
+        for (name, test) in aarch64_tests(shell)? {
+            packing.program(&format!("tests/{name}"), &test)?;
+        }
+        packing.finish()?;
+        Ok(Self { image, release, initramfs, runs })
     }
 
     fn boot<'a>(&'a self, machine: &'a Machine, scenario: &'a str) -> Boot<'a> {
@@ -134,7 +177,7 @@ impl Bench {
     fn pass(&self, scenarios: &[&Scenario], notes: &mut Vec<String>) -> Result<()> {
         let failed: Vec<_> = scenarios.iter().filter(|scenario| !self.passes(scenario, notes)).collect();
         let names: Vec<_> = failed.iter().map(|scenario| scenario.name).collect();
-        let (all, release) = (scenarios.len(), &self.kernel.release);
+        let (all, release) = (scenarios.len(), &self.release);
         ensure!(
             names.is_empty(),
             "{} of {all} scenarios failed on Linux {release}: {}",
@@ -253,19 +296,47 @@ fn patience() -> Result<u32> {
     }
 }
 
+/// Where what runs in the guests is built.
+const BUILT: &str = "target/vm/cargo";
+
 /// Builds programs and examples that need no library in the guest, and returns the folder they are in.
-fn static_programs(shell: &Shell, packages: &[&str]) -> Result<PathBuf> {
-    const TARGET: &str = "x86_64-unknown-linux-gnu";
-    let folder = Path::new("target/vm/cargo");
+fn static_programs(shell: &Shell, target: &str, packages: &[&str]) -> Result<PathBuf> {
     let packages = packages.iter().flat_map(|package| ["--package", package]);
-    // With --target the flags reach what runs in the guest only, not build scripts.
-    cmd!(
+    let _static = build_statically(shell);
+    cmd!(shell, "cargo build --quiet --bins --examples --target {target} --target-dir {BUILT} {packages...}")
+        .quiet()
+        .run()?;
+    Ok(fs::canonicalize(shell.current_dir())?.join(BUILT).join(target).join("debug"))
+}
+
+/// Builds the tests of the engine for aarch64, and returns their names and files: the unit tests are named after the crate.
+pub(crate) fn aarch64_tests(shell: &Shell) -> Result<Vec<(String, PathBuf)>> {
+    const TESTS: [&str; 6] = ["batch", "environment", "mc", "parallel", "primitives", "requests"];
+    let chosen = TESTS.iter().flat_map(|test| ["--test", test]);
+    let _static = build_statically(shell);
+    let messages = cmd!(
         shell,
-        "cargo build --quiet --bins --examples --target {TARGET} --target-dir {folder} {packages...}"
-    )
-    .env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=symbols")
-    .env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
-    .quiet()
-    .run()?;
-    Ok(fs::canonicalize(shell.current_dir())?.join(folder).join(TARGET).join("debug"))
+        "cargo test --quiet --no-run --message-format json --target {AARCH64} --target-dir {BUILT} -p foliocopy --lib {chosen...}"
+    );
+    let messages = messages.quiet().read()?;
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let built: Vec<_> = messages
+        .filter_map(|message| {
+            let name = message["target"]["name"].as_str()?.to_owned();
+            Some((name, PathBuf::from(message["executable"].as_str()?)))
+        })
+        .collect();
+    ensure!(built.len() == 1 + TESTS.len(), "cargo built {} tests, not {}", built.len(), 1 + TESTS.len());
+    Ok(built)
+}
+
+/// Makes cargo build what needs no library in a guest. With --target the flags reach what runs there only, not build
+/// scripts.
+fn build_statically(shell: &Shell) -> [xshell::PushEnv<'_>; 4] {
+    [
+        shell.push_env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=symbols"),
+        shell.push_env("CARGO_PROFILE_DEV_OPT_LEVEL", "1"),
+        shell.push_env("CARGO_PROFILE_TEST_OPT_LEVEL", "1"),
+        shell.push_env(need::LINKER_AARCH64.0, need::LINKER_AARCH64.1),
+    ]
 }

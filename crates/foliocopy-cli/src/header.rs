@@ -39,10 +39,13 @@ pub(crate) fn environment(environment: &Environment) -> String {
 fn cpu_name(environment: &Environment) -> String {
     let cpu = &environment.cpu;
     let mut text = if cpu.model_name.is_empty() { cpu.vendor.clone() } else { cpu.model_name.clone() };
-    if let Some(name) = &cpu.microarchitecture {
+    if let Some(name) = cpu.microarchitecture.as_ref().filter(|name| !text.contains(*name)) {
         let _ = write!(text, ", {name}");
     }
-    let _ = write!(text, " (family {:#x} model {:#x} stepping {})", cpu.family, cpu.model, cpu.stepping);
+    let _ = match cpu.is_aarch64() {
+        true => write!(text, " ({})", cpu.signature()),
+        false => write!(text, " (family {:#x} model {:#x} stepping {})", cpu.family, cpu.model, cpu.stepping),
+    };
     if let Some(microcode) = &cpu.microcode {
         let _ = write!(text, ", microcode {microcode}");
     }

@@ -8,6 +8,7 @@ use std::io;
 
 use foliocopy::{CopyMcError, CopyOptions, Fault, MemoryError, PAGE_SIZE, Primitive, Side};
 
+use foliocopy_measure::memory::base_page;
 use memory::Memory;
 
 /// What memory fails by, and a loop works by.
@@ -18,6 +19,11 @@ const LINES: usize = PAGE_SIZE / LINE;
 
 /// The folio of which every page goes bad: 2 MiB.
 const FOLIO_PAGES: usize = 512;
+
+/// The pages of the system in it.
+fn folio_base_pages() -> usize {
+    FOLIO_PAGES * PAGE_SIZE / base_page()
+}
 
 /// What the destination holds before a copy.
 const UNTOUCHED: u8 = 0xee;
@@ -113,20 +119,20 @@ impl Bench {
         Ok(copies)
     }
 
-    /// Every page of a folio goes bad in turn, in the source and in the destination.
+    /// Every page of the system in a folio goes bad in turn, in the source and in the destination.
     pub(crate) fn faults_by_page(&mut self, primitive: Primitive) -> Outcome {
         self.reset();
         let mut faults = 0;
         for side in [Side::Source, Side::Destination] {
-            for index in 0..FOLIO_PAGES {
-                let good = index * PAGE_SIZE;
+            for index in 0..folio_base_pages() {
+                let good = index * base_page();
                 let wrong = |what: String| Mismatch(format!("page {index} of the {side} is bad: {what}"));
                 self.side(side).spoil(index).map_err(|error| wrong(error.to_string()))?;
                 let copied = CopyOptions::new()
                     .primitive(primitive)
                     .copy_mc_pages(self.dst.range_mut(), self.src.range());
                 let expected = |error: &MemoryError| {
-                    (error.bytes_copied, error.page_index, error.side) == (good, index, side)
+                    (error.bytes_copied, error.page_index, error.side) == (good, good / PAGE_SIZE, side)
                 };
                 match copied {
                     Err(CopyMcError::Memory(error)) if expected(&error) => {}
@@ -134,12 +140,12 @@ impl Bench {
                     Ok(()) => return Err(wrong("the copy went through".to_owned())),
                 }
                 self.check_prefix(0, 0, good).map_err(wrong)?;
-                let after = if side == Side::Source { good } else { good + PAGE_SIZE };
+                let after = if side == Side::Source { good } else { good + base_page() };
                 self.check_untouched(after, FOLIO_PAGES * PAGE_SIZE).map_err(wrong)?;
                 self.side(side).mend(index).map_err(|error| wrong(error.to_string()))?;
                 self.dst.fill(0, good, UNTOUCHED);
                 if side == Side::Destination {
-                    self.dst.fill(good, PAGE_SIZE, UNTOUCHED);
+                    self.dst.fill(good, base_page(), UNTOUCHED);
                 }
                 faults += 1;
             }
@@ -147,7 +153,7 @@ impl Bench {
         Ok(faults)
     }
 
-    /// A page goes bad after every number of lines of it and of the page before, from none on.
+    /// A page of the system goes bad after every number of lines before it, from none to two pages.
     pub(crate) fn faults_by_line(&mut self, copy: impl Copy) -> Outcome {
         const BAD: usize = 2;
         self.reset();
@@ -159,7 +165,7 @@ impl Bench {
                 let wrong =
                     |what: String| Mismatch(format!("{lines} lines before a bad page of the {side}: {what}"));
                 // The other side starts elsewhere in its page.
-                let (start, other) = (BAD * PAGE_SIZE - good, LINE);
+                let (start, other) = (BAD * base_page() - good, LINE);
                 let (from, to) = if side == Side::Source { (start, other) } else { (other, start) };
                 match copy(self.dst.at(to), self.src.at(from), bytes) {
                     Err(fault) if fault.bytes_left == bytes - good => {}
@@ -170,8 +176,9 @@ impl Bench {
                 }
                 self.check_prefix(to, from, good).map_err(wrong)?;
                 self.check_untouched(0, to).map_err(wrong)?;
-                let after = if side == Side::Source { to + good } else { (BAD + 1) * PAGE_SIZE };
-                self.check_untouched(after, ROOM * PAGE_SIZE).map_err(wrong)?;
+                let after = if side == Side::Source { to + good } else { (BAD + 1) * base_page() };
+                self.check_untouched(after, (ROOM * PAGE_SIZE).max((BAD + 2) * base_page()))
+                    .map_err(wrong)?;
                 self.dst.fill(to, good, UNTOUCHED);
                 faults += 1;
             }
@@ -221,6 +228,9 @@ fn first_difference(one: &[u8], other: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
+    /// A loop of this architecture.
+    const LOOP: Primitive = if cfg!(target_arch = "aarch64") { Primitive::LdpStp } else { Primitive::Movq };
+
     fn mismatch(outcome: Outcome) -> String {
         outcome.expect_err("a wrong copy must be found").to_string()
     }
@@ -240,9 +250,9 @@ mod tests {
         sigbus();
         let mut bench = Bench::new().unwrap();
         assert!(bench.lengths_and_offsets(plain(Primitive::Portable)).unwrap() > 1000);
-        assert!(bench.lengths_and_offsets(safe(Primitive::Movq)).unwrap() > 1000);
-        assert_eq!(bench.faults_by_page(Primitive::Movq), Ok(2 * FOLIO_PAGES));
-        assert_eq!(bench.faults_by_line(safe(Primitive::Movq)), Ok(2 * (2 * LINES + 1)));
+        assert!(bench.lengths_and_offsets(safe(LOOP)).unwrap() > 1000);
+        assert_eq!(bench.faults_by_page(LOOP), Ok(2 * folio_base_pages()));
+        assert_eq!(bench.faults_by_line(safe(LOOP)), Ok(2 * (2 * LINES + 1)));
     }
 
     #[test]
@@ -262,8 +272,7 @@ mod tests {
         sigbus();
         let mut bench = Bench::new().unwrap();
         let inexact = |dst, src, bytes| {
-            safe(Primitive::RepMovsb)(dst, src, bytes)
-                .map_err(|fault| Fault { bytes_left: fault.bytes_left + 8, ..fault })
+            safe(LOOP)(dst, src, bytes).map_err(|fault| Fault { bytes_left: fault.bytes_left + 8, ..fault })
         };
         let text = mismatch(bench.faults_by_line(inexact));
         assert_eq!(text, "0 lines before a bad page of the source: 2056 of 2048 bytes left");
@@ -274,7 +283,7 @@ mod tests {
         sigbus();
         let mut bench = Bench::new().unwrap();
         let forgetful = |dst: *mut u8, src: *const u8, bytes: usize| {
-            let answer = safe(Primitive::Movq)(dst, src, bytes);
+            let answer = safe(LOOP)(dst, src, bytes);
             if let Err(fault) = answer {
                 let copied = bytes - fault.bytes_left;
                 if copied != 0 {

@@ -170,7 +170,7 @@ impl Contender {
 
     /// The fastest non-temporal loop over a large range.
     fn limit(cpu: &Cpu) -> Result<Self, ContenderError> {
-        let loops: Vec<Primitive> = [Primitive::Avx2Nt, Primitive::Avx512Nt]
+        let loops: Vec<Primitive> = [Primitive::Avx2Nt, Primitive::Avx512Nt, Primitive::LdpStnp]
             .into_iter()
             .filter(|primitive| primitive.is_available(cpu))
             .collect();
@@ -366,7 +366,8 @@ mod tests {
     #[test]
     fn every_known_contender_that_this_cpu_can_run_copies() {
         let cpu = *Policy::host().cpu();
-        let vector = Primitive::Avx2.is_available(&cpu) || Primitive::Avx512.is_available(&cpu);
+        let vector =
+            [Primitive::Avx2, Primitive::Avx512, Primitive::LdpStp].iter().any(|one| one.is_available(&cpu));
         for name in DEFAULT.into_iter().chain(FURTHER) {
             if name == LIMIT && !vector {
                 assert!(matches!(Contender::named(name), Err(ContenderError::NoVectorLoop)));
@@ -384,8 +385,10 @@ mod tests {
                 if primitive.is_available(&cpu) {
                     assert!(copies(&name), "{name}");
                 } else {
-                    let error = Contender::named(&name).unwrap_err().to_string();
-                    assert!(error.contains(&primitive.missing(&cpu).to_string()), "{error}");
+                    let error = Contender::named(&name).unwrap_err();
+                    let reason = std::error::Error::source(&error).expect("there is a reason").to_string();
+                    assert!(reason.contains(&primitive.missing(&cpu).to_string()), "{reason}");
+                    assert!(reason.contains(primitive.name()), "{reason}");
                 }
             }
         }

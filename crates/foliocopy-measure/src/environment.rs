@@ -67,7 +67,11 @@ fn cpu(cpu: &Cpu, topology: &Topology) -> CpuIdentity {
     let kernel = kernel_features(cpuinfo).unwrap_or(detected.intersection(KERNEL_FEATURES));
     CpuIdentity {
         vendor: field("vendor_id").unwrap_or_else(|| cpu.vendor().name().to_owned()),
-        model_name: field("model name").unwrap_or_default(),
+        model_name: field("model name").unwrap_or_else(|| match cpu.microarchitecture() {
+            _ if !cpu.is_aarch64() => String::new(),
+            Microarchitecture::Unknown => format!("{} CPU", cpu.vendor().name()),
+            known => format!("{} {}", cpu.vendor().name(), known.name()),
+        }),
         family: cpu.family(),
         model: cpu.model(),
         stepping: cpu.stepping(),
@@ -93,7 +97,7 @@ pub fn described(identity: &CpuIdentity) -> Cpu {
         "HygonGenuine" => Vendor::Hygon,
         "CentaurHauls" => Vendor::Centaur,
         "  Shanghai  " | "Shanghai" => Vendor::Zhaoxin,
-        _ => Vendor::Other,
+        name => *Vendor::ALL.iter().find(|vendor| vendor.name() == name).unwrap_or(&Vendor::Other),
     };
     let features = identity.features.iter().filter_map(|name| name.parse().ok());
     let cache = |level| {
@@ -138,10 +142,12 @@ fn kernel_features(cpuinfo: &str) -> Option<Features> {
     Some(each.into_iter().filter(shown).fold(Features::NONE, Features::union))
 }
 
-/// /proc/cpuinfo, read once: a large machine takes its time for it.
+/// /proc/cpuinfo, read once: a large machine takes its time for it. On aarch64 it adds nothing to what [`Cpu`] knows.
 fn cpuinfo() -> &'static str {
-    static CPUINFO: LazyLock<String> =
-        LazyLock::new(|| fs::read_to_string("/proc/cpuinfo").unwrap_or_default());
+    static CPUINFO: LazyLock<String> = LazyLock::new(|| match cfg!(target_arch = "x86_64") {
+        true => fs::read_to_string("/proc/cpuinfo").unwrap_or_default(),
+        false => String::new(),
+    });
     &CPUINFO
 }
 
@@ -154,7 +160,8 @@ fn kernel() -> String {
         return String::new();
     }
     let field = |field: &[libc::c_char]| {
-        let bytes: Vec<u8> = field.iter().take_while(|byte| **byte != 0).map(|byte| *byte as u8).collect();
+        let bytes: Vec<u8> =
+            field.iter().take_while(|byte| **byte != 0).map(|byte| byte.to_ne_bytes()[0]).collect();
         harmless(&String::from_utf8_lossy(&bytes)).into_owned()
     };
     [&name.sysname[..], &name.release, &name.version].map(field).join(" ")
@@ -212,9 +219,17 @@ fn hypervisor() -> Option<String> {
     Some(harmless(String::from_utf8_lossy(&bytes).trim_matches(['\0', ' '])).into_owned())
 }
 
+/// What firmware says of the machine, for CPUs without CPUID. No CPU that anybody made has the implementer 0, which QEMU's
+/// emulator gives its own.
 #[cfg(not(target_arch = "x86_64"))]
 fn hypervisor() -> Option<String> {
-    None
+    let firmware = |field: &str| text(Path::new("/sys/class/dmi/id").join(field));
+    match firmware("product_name").as_deref() {
+        _ if Cpu::detect().family() == 0 => Some(EMULATOR.to_owned()),
+        Some("QEMU Virtual Machine") => Some(EMULATOR.to_owned()),
+        Some("KVM Virtual Machine") => Some("KVMKVMKVM".to_owned()),
+        _ => firmware("sys_vendor").filter(|vendor| vendor == "QEMU"),
+    }
 }
 
 /// Vendors by the names that people know.

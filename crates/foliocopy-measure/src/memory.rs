@@ -16,7 +16,14 @@ use crate::size::Size;
 pub use available::Available;
 pub use mapping::Mapping;
 
-/// The size of a huge page that a PMD maps on x86-64.
+/// The bytes of a base page of this system: 4096 on x86-64, and up to 65536 on aarch64.
+pub fn base_page() -> usize {
+    // SAFETY: only asks.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).expect("a system has pages")
+}
+
+/// The size of a huge page that a PMD maps where base pages have 4 KiB. Larger base pages have larger ones: with these a
+/// mapping takes whole multiples of 2 MiB too.
 pub const PMD_BYTES: usize = 2 << 20;
 
 /// Kinds of memory.

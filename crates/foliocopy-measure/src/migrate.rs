@@ -25,7 +25,7 @@ use switches::Switches;
 pub use method::Method;
 pub use page_flags::Layout;
 pub use stress::{Stress, Stressed};
-pub use switches::SMALLEST_THP;
+pub use switches::smallest_thp;
 
 /// What to measure.
 #[derive(Clone, Debug)]

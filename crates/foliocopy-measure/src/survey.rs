@@ -11,7 +11,7 @@ mod steps;
 
 use std::time::{Duration, Instant};
 
-use foliocopy::{Cpu, Primitive, Registers, Step};
+use foliocopy::{Cpu, Features, Primitive, Registers, Step};
 use thiserror::Error;
 
 use crate::affinity;
@@ -252,11 +252,12 @@ impl Survey<'_> {
             let near = best(State::Hot, &|step| is_through(step) && step.near() == step);
             nears.push(near.first().map(|near| near.primitives()[0]));
         }
-        if bytes <= LONGEST_FIRST_PAGE && bytes > 4 << 10 {
+        let has_counter = cpu.has(Features::TSC);
+        if has_counter && bytes <= LONGEST_FIRST_PAGE && bytes > 4 << 10 {
             let rests = strings(cpu);
             steps::first_pages(cpu, &rests).into_iter().for_each(|step| push(&mut lineup, step));
         }
-        if bytes > SHORT {
+        if has_counter && bytes > SHORT {
             for (near, fars) in nears.iter().zip(&fars) {
                 let near: Vec<Primitive> = near.iter().copied().collect();
                 steps::probes(&near, fars).into_iter().for_each(|step| push(&mut lineup, step));
@@ -356,7 +357,6 @@ fn ranked(samples: &Samples, at: (State, u64), counts: impl Fn(Step) -> bool) ->
 
 /// The string instructions that the CPU is good at.
 fn strings(cpu: &Cpu) -> Vec<Primitive> {
-    use foliocopy::Features;
     match (cpu.has(Features::ERMS), cpu.has(Features::REP_GOOD)) {
         (true, _) => vec![Primitive::RepMovsb],
         (false, true) => vec![Primitive::RepMovsq],

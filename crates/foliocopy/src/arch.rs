@@ -2,23 +2,28 @@
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod x86_64;
-#[cfg(all(target_arch = "x86_64", not(any(miri, foliocopy_kernel))))]
-pub(crate) use x86_64::run;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 pub(crate) use x86_64::{
     glance::{PREFETCHES as GLANCE_PREFETCHES, flush, glance, prefetch, time_stamp},
-    run_any, store_fence,
+    run, store_fence,
 };
 
 #[cfg(all(target_arch = "x86_64", feature = "std", not(miri)))]
 pub(crate) use x86_64::bytes::{copy_bytes, copy_each_byte};
 
+#[cfg(all(target_arch = "aarch64", not(miri)))]
+mod aarch64;
+#[cfg(all(target_arch = "aarch64", feature = "std", not(miri)))]
+pub(crate) use aarch64::bytes::{copy_bytes, copy_each_byte};
+#[cfg(all(target_arch = "aarch64", not(miri)))]
+pub(crate) use aarch64::{run, store_fence};
+
 #[cfg(not(foliocopy_kernel))]
 mod portable;
-#[cfg(all(feature = "std", not(all(target_arch = "x86_64", not(miri)))))]
+#[cfg(all(feature = "std", any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64")))))]
 pub(crate) use portable::{copy_bytes, copy_each_byte};
-#[cfg(not(all(target_arch = "x86_64", not(miri))))]
-pub(crate) use portable::{run, run_any, store_fence};
+#[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+pub(crate) use portable::{run, store_fence};
 
 use crate::cpu::Cpu;
 use crate::extable::Recovery;
@@ -40,6 +45,31 @@ pub(crate) fn on_vectors<R>(cpu: &Cpu, work: impl FnOnce() -> R) -> R {
     }
     let _ = cpu;
     work()
+}
+
+/// Runs a loop that is known only now. Out of line, so that every loop is there once.
+///
+/// # Safety
+///
+/// As [`run`].
+#[inline]
+pub(crate) unsafe fn run_any<const MACHINE_CHECK_SAFE: bool>(which: Loop, work: Work) -> Stopped {
+    /// Takes everything in registers: a store to the stack costs as much as that of a line.
+    #[inline(never)]
+    unsafe fn dispatch<const MACHINE_CHECK_SAFE: bool>(
+        dst: *mut u8,
+        src: *const u8,
+        recovery: *mut Recovery,
+        bytes: usize,
+        prefetch: isize,
+        which: Loop,
+    ) -> Stopped {
+        // SAFETY: the contract of `run` is this function's.
+        unsafe { run::<MACHINE_CHECK_SAFE>(which, Work { dst, src, bytes, prefetch, recovery }) }
+    }
+    let Work { dst, src, bytes, prefetch, recovery } = work;
+    // SAFETY: the contract of `run` is this function's.
+    unsafe { dispatch::<MACHINE_CHECK_SAFE>(dst, src, recovery, bytes, prefetch, which) }
 }
 
 /// The work of a loop.
@@ -98,13 +128,17 @@ mod tests {
     #[test]
     fn every_primitive_has_its_file() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/arch");
+        let mut found = 0;
         for primitive in Primitive::ALL {
             let file = std::format!("{primitive}.rs");
-            let file = folder.join(if *primitive == Primitive::Portable { "" } else { "x86_64" }).join(file);
-            assert!(file.is_file(), "{} is missing", file.display());
+            let files = ["", "x86_64", "aarch64"].map(|architecture| folder.join(architecture).join(&file));
+            let count = files.iter().filter(|file| file.is_file()).count();
+            assert_eq!(count, 1, "{file} is one file in {}", folder.display());
+            found += count;
         }
-        let files = std::fs::read_dir(folder.join("x86_64")).unwrap().count();
-        let shared = ["bytes.rs", "glance.rs", "vector.rs"].len();
-        assert_eq!(files, Primitive::ALL.len() - 1 + shared, "a file in arch/x86_64 that is no primitive's");
+        let files = |folder| std::fs::read_dir(folder).unwrap().count();
+        let files = files(folder.join("x86_64")) + files(folder.join("aarch64"));
+        let (portable, shared) = (1, ["bytes.rs", "bytes.rs", "glance.rs", "vector.rs"].len());
+        assert_eq!(files, found - portable + shared, "a file that is no primitive's");
     }
 }

@@ -1,5 +1,7 @@
 //! What this CPU is and has, and a mask that makes it pretend to have less.
 
+#[cfg(all(target_arch = "aarch64", target_os = "linux", feature = "std", not(miri)))]
+mod aarch64;
 mod features;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod x86_64;
@@ -8,26 +10,60 @@ use core::fmt;
 
 pub use features::Features;
 
-/// Who made the CPU: the vendor string of CPUID leaf 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Vendor {
-    /// `GenuineIntel`
-    Intel,
-    /// `AuthenticAMD`
-    Amd,
-    /// `HygonGenuine`
-    Hygon,
-    /// `CentaurHauls`
-    Centaur,
-    /// `  Shanghai  `
-    Zhaoxin,
-    /// Any other, or an architecture without CPUID.
-    Other,
+macro_rules! vendors {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// Who made the CPU: the vendor string of CPUID leaf 0, or on aarch64 the implementer of MIDR_EL1.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Vendor {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Vendor {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The name as people write it.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
 }
 
+vendors! {
+    /// `GenuineIntel`
+    Intel = "Intel",
+    /// `AuthenticAMD`
+    Amd = "AMD",
+    /// `HygonGenuine`
+    Hygon = "Hygon",
+    /// `CentaurHauls`
+    Centaur = "Centaur",
+    /// `  Shanghai  `
+    Zhaoxin = "Zhaoxin",
+    /// Implementer 0x41
+    Arm = "Arm",
+    /// Implementer 0x46
+    Fujitsu = "Fujitsu",
+    /// Implementer 0x48
+    HiSilicon = "HiSilicon",
+    /// Implementer 0x4e
+    Nvidia = "NVIDIA",
+    /// Implementer 0x51
+    Qualcomm = "Qualcomm",
+    /// Implementer 0x61
+    Apple = "Apple",
+    /// Implementer 0x6d
+    Microsoft = "Microsoft",
+    /// Implementer 0xc0
+    Ampere = "Ampere",
+    /// Any other, or one that does not say.
+    Other = "unknown",
+}
+
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 impl Vendor {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
     fn from_string(vendor: [u8; 12]) -> Self {
         match &vendor {
             b"GenuineIntel" => Self::Intel,
@@ -36,18 +72,6 @@ impl Vendor {
             b"CentaurHauls" => Self::Centaur,
             b"  Shanghai  " => Self::Zhaoxin,
             _ => Self::Other,
-        }
-    }
-
-    /// The name as people write it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Intel => "Intel",
-            Self::Amd => "AMD",
-            Self::Hygon => "Hygon",
-            Self::Centaur => "Centaur",
-            Self::Zhaoxin => "Zhaoxin",
-            Self::Other => "unknown",
         }
     }
 }
@@ -87,12 +111,20 @@ microarchitectures! {
     AlderLake = "Alder Lake",
     RaptorLake = "Raptor Lake",
     MeteorLake = "Meteor Lake",
+    NeoverseN1 = "Neoverse N1",
+    NeoverseN2 = "Neoverse N2",
+    NeoverseN3 = "Neoverse N3",
+    NeoverseV1 = "Neoverse V1",
+    NeoverseV2 = "Neoverse V2",
+    NeoverseV3 = "Neoverse V3",
+    Ampere1 = "Ampere-1",
+    A64fx = "A64FX",
     Unknown = "unknown",
 }
 
 /// Sizes of the data caches in bytes, 0 where the CPU does not say.
 ///
-/// The last level is what CPUID calls level 3; how much of it one core may use is another question.
+/// The last level is what CPUID calls level 3, on aarch64 what sysfs does; how much of it one core may use is another question.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Caches {
     /// Level 1, data.
@@ -125,12 +157,18 @@ impl Cpu {
         Self::foreign(Vendor::Other, [0, 0, 0], Features::NONE, Caches { l1d: 0, l2: 0, l3: 0 });
 
     /// The CPU under us with nothing known of it but its architecture, which every build may use.
-    pub(crate) const BASELINE: Self = Self { is_host: true, ..Self::UNKNOWN };
+    pub(crate) const BASELINE: Self = Self {
+        is_host: true,
+        // INVARIANT: compiled code uses them too.
+        features: if cfg!(target_feature = "neon") { Features::ASIMD } else { Features::NONE },
+        ..Self::UNKNOWN
+    };
 
     /// A CPU that is not the one under us: [`Policy::new`](crate::Policy::new) tells how it would copy, and such a policy
     /// copies nothing.
     ///
-    /// The signature is family, model and stepping as `/proc/cpuinfo` has them.
+    /// The signature is family, model and stepping as `/proc/cpuinfo` has them. On aarch64 it is [`Cpu::family`],
+    /// [`Cpu::model`] and [`Cpu::stepping`].
     pub const fn foreign(vendor: Vendor, signature: [u32; 3], features: Features, caches: Caches) -> Self {
         let [family, model, stepping] = signature;
         // INVARIANT: not the host.
@@ -149,7 +187,7 @@ impl Cpu {
     }
 
     /// Describes the CPU under us, by a pass over CPUID: some tens of microseconds where a hypervisor
-    /// intercepts it.
+    /// intercepts it. On aarch64 with `std`, Linux says what it has and sysfs how large its caches are.
     ///
     /// `REP_GOOD` is derived as Linux derives it: AMD from family 0x10 on (`amd.c`), Hygon
     /// (`hygon.c`), Intel from Dothan on (`intel.c`), Centaur from family 6 model 15 on
@@ -161,8 +199,10 @@ impl Cpu {
     pub fn detect() -> Self {
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         return x86_64::detect();
-        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-        return Self::BASELINE;
+        #[cfg(all(target_arch = "aarch64", target_os = "linux", feature = "std", not(miri)))]
+        return aarch64::detect();
+        #[allow(unreachable_code, reason = "nothing else is known of other architectures and systems")]
+        Self::BASELINE
     }
 
     /// Who made it.
@@ -170,17 +210,17 @@ impl Cpu {
         self.vendor
     }
 
-    /// The family with the extended family added, as `/proc/cpuinfo` has it.
+    /// The family with the extended family added, as `/proc/cpuinfo` has it. On aarch64 the number of the implementer.
     pub const fn family(&self) -> u32 {
         self.family
     }
 
-    /// The model with the extended model in front, as `/proc/cpuinfo` has it.
+    /// The model with the extended model in front, as `/proc/cpuinfo` has it. On aarch64 the part.
     pub const fn model(&self) -> u32 {
         self.model
     }
 
-    /// The stepping.
+    /// The stepping. On aarch64 the variant in bits 7 to 4, and the revision below it.
     pub const fn stepping(&self) -> u32 {
         self.stepping
     }
@@ -212,7 +252,12 @@ impl Cpu {
         self.features.contains(features)
     }
 
-    /// The design of the cores, by the tables of Linux: `amd.c` and `intel-family.h`.
+    /// Whether its architecture is aarch64, which is known where its vectors are not masked.
+    pub const fn is_aarch64(&self) -> bool {
+        !self.features.intersection(Features::ASIMD.union(Features::MOPS)).is_empty()
+    }
+
+    /// The design of the cores, by the tables of Linux: `amd.c`, `intel-family.h` and arm64's `cputype.h`.
     pub const fn microarchitecture(&self) -> Microarchitecture {
         use Microarchitecture as M;
         match (self.vendor, self.family, self.model) {
@@ -232,6 +277,14 @@ impl Cpu {
             (Vendor::Intel, 6, 0x97 | 0x9a) => M::AlderLake,
             (Vendor::Intel, 6, 0xb7 | 0xba | 0xbf) => M::RaptorLake,
             (Vendor::Intel, 6, 0xaa | 0xac) => M::MeteorLake,
+            (Vendor::Arm, _, 0xd0c) => M::NeoverseN1,
+            (Vendor::Arm | Vendor::Microsoft, _, 0xd49) => M::NeoverseN2,
+            (Vendor::Arm, _, 0xd8e) => M::NeoverseN3,
+            (Vendor::Arm, _, 0xd40) => M::NeoverseV1,
+            (Vendor::Arm, _, 0xd4f) => M::NeoverseV2,
+            (Vendor::Arm, _, 0xd83 | 0xd84) => M::NeoverseV3,
+            (Vendor::Ampere, _, 0xac3 | 0xac4) => M::Ampere1,
+            (Vendor::Fujitsu, _, 0x001) => M::A64fx,
             _ => M::Unknown,
         }
     }
@@ -239,15 +292,15 @@ impl Cpu {
 
 impl fmt::Display for Cpu {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "{} {} (family {:#x} model {:#x} stepping {})",
-            self.vendor.name(),
-            self.microarchitecture().name(),
-            self.family,
-            self.model,
-            self.stepping
-        )
+        let Self { family, model, stepping, .. } = self;
+        write!(formatter, "{} {} ", self.vendor.name(), self.microarchitecture().name())?;
+        match self.is_aarch64() {
+            true => {
+                let (variant, revision) = (stepping >> 4, stepping & 0xf);
+                write!(formatter, "(implementer {family:#x} part {model:#x} r{variant}p{revision})")
+            }
+            false => write!(formatter, "(family {family:#x} model {model:#x} stepping {stepping})"),
+        }
     }
 }
 
@@ -276,6 +329,8 @@ mod tests {
         assert_eq!(named(Vendor::Amd, 0x1a, 0x02), "Zen 5");
         assert_eq!(named(Vendor::Intel, 6, 0xad), "Granite Rapids");
         assert_eq!(named(Vendor::Other, 6, 0xad), "unknown");
+        assert_eq!(named(Vendor::Arm, 0x41, 0xd4f), "Neoverse V2");
+        assert_eq!(named(Vendor::Microsoft, 0x6d, 0xd49), "Neoverse N2");
     }
 
     #[test]

@@ -89,9 +89,7 @@ impl fmt::Display for CopyError {
                 write!(formatter, "the range at {address:#x} does not lie in the address space of a process")
             }
             Self::Overlap => formatter.write_str("source and destination overlap"),
-            Self::Unavailable { primitive, missing } => {
-                write!(formatter, "this CPU can't run {primitive}: it lacks {missing}")
-            }
+            Self::Unavailable { primitive, missing } => unavailable(formatter, primitive, missing),
             Self::Unsupported(unsupported) => unsupported.fmt(formatter),
             Self::ForeignCpu => {
                 formatter.write_str("the policy is for another CPU: it explains and copies nothing")
@@ -103,6 +101,14 @@ impl fmt::Display for CopyError {
 }
 
 impl core::error::Error for CopyError {}
+
+/// Why a primitive can't run: it is of another architecture, or the CPU lacks something.
+fn unavailable(formatter: &mut fmt::Formatter<'_>, primitive: Primitive, missing: Features) -> fmt::Result {
+    match missing.is_empty() {
+        true => write!(formatter, "this build has no {primitive}"),
+        false => write!(formatter, "this CPU can't run {primitive}: it lacks {missing}"),
+    }
+}
 
 /// Why a fault in a machine-check-safe copy would not be survived in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +128,7 @@ impl fmt::Display for Unsupported {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a fault would not be survived: ")?;
         match self {
-            Self::Platform => formatter.write_str("only Linux on x86-64 is supported"),
+            Self::Platform => formatter.write_str("only Linux on x86-64 and aarch64 is supported"),
             Self::Primitive(primitive) => write!(formatter, "{primitive} has no machine-check-safe variant"),
             Self::HandlerReplaced => {
                 formatter.write_str("another handler of SIGBUS was installed in the place of ours")
@@ -229,12 +235,7 @@ impl fmt::Display for RowError {
             RowProblem::Registers(primitive) => {
                 write!(formatter, "the vector registers of {primitive} belong to processes")
             }
-            RowProblem::Unavailable { primitive, missing } if missing.is_empty() => {
-                write!(formatter, "this build has no {primitive}")
-            }
-            RowProblem::Unavailable { primitive, missing } => {
-                write!(formatter, "this CPU can't run {primitive}: it lacks {missing}")
-            }
+            RowProblem::Unavailable { primitive, missing } => unavailable(formatter, primitive, missing),
         }
     }
 }

@@ -7,54 +7,17 @@
 //! at its landing pad:
 //!
 //! - every register as it was at the faulting instruction, but
-//! - `rax`, which holds the number of the trap: 14 (#PF) or 18 (#MC).
+//! - `rax`, on aarch64 `x4`, which holds the number of the trap: 14 (#PF) or 18 (#MC). Aarch64 has no such numbers, so its
+//!   handler gives those of x86.
 //!
-//! While a machine-check-safe loop runs, `rdx` points to the [`Recovery`] of its copy: there the
+//! While a machine-check-safe loop runs, `rdx`, on aarch64 `x3`, points to the [`Recovery`] of its copy: there the
 //! handler of a process finds the ranges that are being copied, and leaves what it knows of the fault.
 
-/// Wraps an instruction of an `asm!` template that may fault, and names the label at which it lands.
-///
-/// The template needs a `machine_check_safe` operand: with 0 no entry is emitted, and the instruction
-/// is an ordinary one.
-#[cfg(all(target_arch = "x86_64", not(miri)))]
-macro_rules! may_fault {
-    ($instruction:expr, $landing_pad:literal) => {
-        concat!(
-            "771: ",
-            $instruction,
-            "\n.if {machine_check_safe}\n",
-            $crate::extable::entry!($landing_pad),
-            "\n.endif"
-        )
-    };
-}
+#[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
+mod code;
 
-#[cfg(all(target_arch = "x86_64", not(miri)))]
-pub(crate) use may_fault;
-
-#[cfg(all(target_arch = "x86_64", not(any(miri, windows, target_vendor = "apple", target_os = "uefi"))))]
-mod elf;
-
-#[cfg(all(
-    target_arch = "x86_64",
-    not(any(miri, windows, target_vendor = "apple", target_os = "uefi"))
-))]
-pub(crate) use elf::*;
-
-/// No entry: neither Mach-O nor COFF has these directives, and nothing there would look it up.
-#[cfg(all(target_arch = "x86_64", any(windows, target_vendor = "apple", target_os = "uefi"), not(miri)))]
-macro_rules! entry {
-    ($landing_pad:literal) => {
-        ""
-    };
-}
-
-#[cfg(all(
-    target_arch = "x86_64",
-    any(windows, target_vendor = "apple", target_os = "uefi"),
-    not(miri)
-))]
-pub(crate) use entry;
+#[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
+pub(crate) use code::*;
 
 /// One entry of the table.
 #[derive(Clone, Copy, Debug)]
@@ -108,12 +71,14 @@ pub struct Recovery {
 pub struct Signal {
     /// Which signal: `SIGBUS`, or `SIGSEGV` where that is caught too.
     pub number: i32,
-    /// `si_addr`: the address, exact to the granule.
+    /// `si_addr`: the address, exact to the granule. On aarch64 it is 0 where the CPU doesn't say.
     pub address: usize,
     /// `si_code`: `BUS_MCEERR_AR`, `BUS_ADRERR`, ..
     pub code: i32,
     /// `si_addr_lsb`: the logarithm of the granule that is lost, 0 where the kernel doesn't say.
     pub address_lsb: i16,
+    /// Whether a store faulted; nothing where the kernel doesn't say.
+    pub is_store: Option<bool>,
 }
 
 /// Where a machine-check-safe copy stopped.
@@ -121,7 +86,7 @@ pub struct Signal {
 pub struct Fault {
     /// How many bytes, counted from the end of the range, were not copied. Never 0.
     pub bytes_left: usize,
-    /// The number of the trap: 14 (#PF) or 18 (#MC).
+    /// The number of the trap, as x86 counts: 14 (#PF) or 18 (#MC).
     pub trap: u32,
     /// What the signal said, in a process.
     pub signal: Option<Signal>,

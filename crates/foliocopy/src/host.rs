@@ -38,7 +38,11 @@ static HOST: Once<Host> = Once::new();
 
 /// For copies in a signal handler that interrupts the thread which works out the policy, and for kernels in Rust: right on
 /// every CPU, fast on none.
-static MEANWHILE: Policy = Policy::new(Cpu::BASELINE, Registers::GeneralPurpose);
+static MEANWHILE: Policy = Policy::new(Cpu::BASELINE, REGISTERS);
+
+/// What this build may use: without `std` it may be a kernel.
+const REGISTERS: Registers =
+    if cfg!(feature = "std") { Registers::Vector } else { Registers::GeneralPurpose };
 
 impl Policy {
     /// The policy of this process. With `std` that is the policy for the CPU under it and all registers, less what
@@ -141,7 +145,7 @@ fn work_out() -> &'static Policy {
     #[cfg(feature = "std")]
     HOST.keep_with(|| Host::without(Features::NONE));
     #[cfg(not(feature = "std"))]
-    HOST.keep_with(|| Host { policy: Policy::new(probe::seen_by(Cpu::detect()), Registers::GeneralPurpose) });
+    HOST.keep_with(|| Host { policy: Policy::new(probe::seen_by(Cpu::detect()), REGISTERS) });
     // Another thread works it out. It may be this one, interrupted by a signal: so the wait has an end.
     #[cfg(feature = "std")]
     for _ in 0..WAITS {

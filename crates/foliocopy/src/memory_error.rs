@@ -19,7 +19,8 @@ pub struct MemoryError {
     /// The first bad page, counted from the page in which the range starts.
     pub page_index: usize,
     /// The address that can't be accessed, as the kernel reports it (`si_addr`): within the page
-    /// [`MemoryError::page_index`], or the start of the granule that is lost.
+    /// [`MemoryError::page_index`], or the start of the granule that is lost. Where the kernel doesn't know it, as on some
+    /// CPUs of aarch64, the address at which the copy stopped.
     pub address: usize,
     /// The logarithm of the granule that is lost (`si_addr_lsb`): 12 for a page, 21 for a huge page of
     /// 2 MiB; 0 where the kernel doesn't say.
@@ -70,16 +71,20 @@ impl MemoryError {
     /// What the fault that ended a copy of `bytes` bytes from `src` to `dst` means.
     pub(crate) fn new(fault: Fault, dst: usize, src: usize, bytes: usize) -> Self {
         let bytes_copied = bytes - fault.bytes_left;
+        let (read, written) = (src + bytes_copied, dst + bytes_copied);
         // Only a kernel leaves it empty, and there nobody asks for a `MemoryError`.
-        let nothing = Signal { number: 0, address: src + bytes_copied, code: 0, address_lsb: 0 };
+        let nothing = Signal { number: 0, address: read, code: 0, address_lsb: 0, is_store: None };
         let signal = fault.signal.unwrap_or(nothing);
-        let Signal { address, address_lsb, .. } = signal;
-        // Where both lie in the granule, it is the source: loads consume poison, stores don't.
-        let (side, start) = if !signal.covers(src + bytes_copied) && signal.covers(dst + bytes_copied) {
-            (Side::Destination, dst)
-        } else {
-            (Side::Source, src)
+        let Signal { address, address_lsb, is_store, .. } = signal;
+        let side = match (signal.covers(read), signal.covers(written)) {
+            (true, false) => Side::Source,
+            (false, true) => Side::Destination,
+            _ if is_store == Some(true) => Side::Destination,
+            // Loads consume poison, stores don't.
+            _ => Side::Source,
         };
+        let (start, accessed) = if side == Side::Source { (src, read) } else { (dst, written) };
+        let address = if address == 0 { accessed } else { address };
         Self {
             bytes_copied,
             bytes_left: fault.bytes_left,
@@ -101,24 +106,25 @@ impl MemoryError {
         start..end.min(bytes)
     }
 
-    /// How much memory is lost at once, in bytes: a page at least, and a power of two.
-    pub const fn granule_bytes(&self) -> usize {
+    /// How much memory is lost at once, in bytes: a page of the system at least, and a power of two.
+    pub fn granule_bytes(&self) -> usize {
         granule_bytes(self.address_lsb)
     }
 }
 
 impl Signal {
     /// Whether the granule that is lost holds this address.
-    pub(crate) const fn covers(&self, address: usize) -> bool {
-        (self.address ^ address) & !(granule_bytes(self.address_lsb) - 1) == 0
+    pub(crate) fn covers(&self, address: usize) -> bool {
+        (self.address ^ address) & UNTAGGED & !(granule_bytes(self.address_lsb) - 1) == 0
     }
 }
 
-/// The size of a granule: a page where the kernel doesn't say, and never less, since it takes memory away by pages.
-pub(crate) const fn granule_bytes(address_lsb: i16) -> usize {
+/// The size of a granule: a page of the system where the kernel doesn't say, and never less, since it takes memory away by
+/// pages.
+pub(crate) fn granule_bytes(address_lsb: i16) -> usize {
     match address_lsb {
         13..=62 => 1 << address_lsb,
-        _ => PAGE_SIZE,
+        _ => system_page(),
     }
 }
 
@@ -127,6 +133,18 @@ pub(crate) const fn granule_bytes(address_lsb: i16) -> usize {
 pub(crate) const SEGV_MAPERR: i32 = 1;
 #[cfg(target_os = "linux")]
 pub(crate) const SEGV_ACCERR: i32 = 2;
+
+/// The bytes of a page of the system: kernels for aarch64 may have pages of 16 and of 64 KiB.
+fn system_page() -> usize {
+    #[cfg(all(target_os = "linux", target_arch = "aarch64", not(miri)))]
+    // SAFETY: getauxval only reads what the kernel gave the process.
+    return PAGE_SIZE.max(unsafe { libc::getauxval(libc::AT_PAGESZ) } as usize);
+    #[cfg(not(all(target_os = "linux", target_arch = "aarch64", not(miri))))]
+    PAGE_SIZE
+}
+
+/// The bits of an address without its tag: aarch64 ignores the top byte, and the kernel leaves it out of `si_addr`.
+pub(crate) const UNTAGGED: usize = if cfg!(target_arch = "aarch64") { (1 << 56) - 1 } else { !0 };
 
 #[cfg(target_os = "linux")]
 impl Cause {
@@ -228,20 +246,19 @@ mod tests {
 
     /// An error at the start of page `page` of 1024, where the kernel said so much.
     fn error(page: usize, address: usize, code: i32, address_lsb: i16) -> MemoryError {
-        let signal = Some(Signal { number: libc::SIGBUS, address, code, address_lsb });
+        let signal = Some(Signal { number: libc::SIGBUS, address, code, address_lsb, is_store: None });
         let fault = Fault { bytes_left: (1024 - page) * PAGE_SIZE, trap: 18, signal };
         MemoryError::new(fault, 64 * HUGE, 32 * HUGE, 1024 * PAGE_SIZE)
     }
 
     #[test]
     fn the_granule_is_a_page_at_least() {
-        for (address_lsb, bytes) in
-            [(0, PAGE_SIZE), (6, PAGE_SIZE), (12, PAGE_SIZE), (21, HUGE), (30, 1 << 30)]
-        {
+        let page = system_page();
+        for (address_lsb, bytes) in [(0, page), (6, page), (12, page), (21, HUGE), (30, 1 << 30)] {
             assert_eq!(error(0, 32 * HUGE, libc::BUS_MCEERR_AR, address_lsb).granule_bytes(), bytes);
         }
-        assert_eq!(granule_bytes(-1), PAGE_SIZE);
-        assert_eq!(granule_bytes(i16::MAX), PAGE_SIZE);
+        assert_eq!(granule_bytes(-1), page);
+        assert_eq!(granule_bytes(i16::MAX), page);
     }
 
     #[test]
@@ -256,15 +273,35 @@ mod tests {
         assert_eq!(at(0, 30), Side::Source);
     }
 
+    /// As an external abort of aarch64 has it whose address the CPU does not know.
+    #[test]
+    fn without_an_address_the_access_tells_the_side() {
+        let at = |is_store| {
+            let signal = Some(Signal {
+                number: libc::SIGBUS,
+                address: 0,
+                code: libc::BUS_OBJERR,
+                address_lsb: 0,
+                is_store,
+            });
+            let fault = Fault { bytes_left: 64, trap: 14, signal };
+            let error = MemoryError::new(fault, 64 * HUGE, 32 * HUGE, PAGE_SIZE);
+            (error.side, error.address)
+        };
+        assert_eq!(at(Some(true)), (Side::Destination, 64 * HUGE + PAGE_SIZE - 64));
+        assert_eq!(at(Some(false)), (Side::Source, 32 * HUGE + PAGE_SIZE - 64));
+        assert_eq!(at(None), (Side::Source, 32 * HUGE + PAGE_SIZE - 64));
+    }
+
     #[test]
     fn what_is_lost_ends_with_the_granule_or_the_range() {
         let lost = |address_lsb, src, bytes| error(700, 0, libc::BUS_MCEERR_AR, address_lsb).lost(src, bytes);
         let (bad, end) = (700 * PAGE_SIZE, 1024 * PAGE_SIZE);
-        assert_eq!(lost(12, 32 * HUGE, end), bad..bad + PAGE_SIZE);
+        assert_eq!(lost(12, 32 * HUGE, end), bad..bad + system_page());
         assert_eq!(lost(21, 32 * HUGE, end), bad..2 * HUGE);
         assert_eq!(lost(30, 32 * HUGE, end), bad..end);
         // A range that starts within a page loses the rest of a page.
-        assert_eq!(lost(12, 32 * HUGE + 5, end), bad - 5..bad - 5 + PAGE_SIZE);
+        assert_eq!(lost(12, 32 * HUGE + 5, end), bad - 5..bad - 5 + system_page());
         assert_eq!(lost(12, 32 * HUGE + 5, bad + 7), bad - 5..bad + 7);
     }
 

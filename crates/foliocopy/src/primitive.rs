@@ -17,7 +17,12 @@ struct Properties {
     kernel: bool,
     /// How far ahead it can prefetch the source, in bytes; 0, to leave that to the CPU, is always possible.
     distances: Distances,
+    /// Whether this build is for its architecture.
+    built: bool,
 }
+
+const X86_64: bool = cfg!(all(target_arch = "x86_64", not(miri)));
+const AARCH64: bool = cfg!(all(target_arch = "aarch64", not(miri)));
 
 /// The prefetch distances that a loop knows.
 #[derive(Clone, Copy)]
@@ -61,6 +66,7 @@ const fn temporal(name: &'static str) -> Properties {
         non_temporal: false,
         kernel: true,
         distances: Distances::None,
+        built: X86_64,
     }
 }
 
@@ -73,6 +79,12 @@ const fn non_temporal(name: &'static str) -> Properties {
 const fn vector(requires: Features, properties: Properties) -> Properties {
     let distances = if properties.non_temporal { Distances::Any } else { Distances::One(512) };
     Properties { requires, kernel: false, distances, ..properties }
+}
+
+/// A loop of aarch64, which leaves prefetching to the CPU.
+const fn aarch64(requires: Features, properties: Properties) -> Properties {
+    let kernel = !requires.contains(Features::ASIMD);
+    Properties { requires, kernel, distances: Distances::None, built: AARCH64, ..properties }
 }
 
 primitives! {
@@ -94,8 +106,14 @@ primitives! {
     Avx512 = vector(Features::AVX512F, temporal("avx512"));
     /// 512-bit loads and non-temporal stores.
     Avx512Nt = vector(Features::AVX512F, non_temporal("avx512_nt"));
-    /// A loop over words: the only one that is not x86-64, and the only one that can't survive a fault.
-    Portable = Properties { kernel: false, ..temporal("portable") };
+    /// Loads and stores of pairs of 128-bit vectors, on aarch64.
+    LdpStp = aarch64(Features::ASIMD, temporal("ldp_stp"));
+    /// Loads of pairs of 128-bit vectors, and stores with the hint that the data is not needed soon, on aarch64.
+    LdpStnp = aarch64(Features::ASIMD, non_temporal("ldp_stnp"));
+    /// The copy instructions of aarch64.
+    Mops = aarch64(Features::MOPS, temporal("mops"));
+    /// A loop over words, on every architecture: the only one that can't survive a fault.
+    Portable = Properties { kernel: false, built: true, ..temporal("portable") };
 }
 
 impl Primitive {
@@ -104,7 +122,7 @@ impl Primitive {
         self.properties().name
     }
 
-    /// What a CPU must have to run it. `rep movs` runs everywhere, fast or not.
+    /// What a CPU must have to run it. `rep movs` runs on every x86-64, fast or not.
     pub const fn requires(self) -> Features {
         self.properties().requires
     }
@@ -114,19 +132,15 @@ impl Primitive {
         self.requires().without(cpu.features())
     }
 
-    /// Whether `cpu` can run it, and this build has it.
+    /// Whether `cpu` can run it, and this build has it. What builds for another CPU have is not asked.
     pub const fn is_available(self, cpu: &Cpu) -> bool {
-        self.is_built() && self.missing(cpu).is_empty()
+        (self.is_built() || !cpu.is_host()) && self.missing(cpu).is_empty()
     }
 
-    /// Whether this build has it: all of them on x86-64, no vector loop in a kernel, and
-    /// [`Primitive::Portable`] alone on any other architecture.
+    /// Whether this build has it: those of its architecture, no vector loop in a kernel, and
+    /// [`Primitive::Portable`] everywhere else.
     pub const fn is_built(self) -> bool {
-        match self {
-            Self::Portable => cfg!(not(foliocopy_kernel)),
-            _ if cfg!(any(miri, not(target_arch = "x86_64"))) => false,
-            _ => self.is_kernel() || cfg!(not(foliocopy_kernel)),
-        }
+        self.properties().built && (self.is_kernel() || cfg!(not(foliocopy_kernel)))
     }
 
     /// Whether a kernel may use it: general-purpose registers only.
@@ -187,7 +201,8 @@ mod tests {
     #[test]
     fn what_a_kernel_may_use_needs_no_vector_register() {
         for primitive in Primitive::ALL.iter().filter(|primitive| primitive.is_kernel()) {
-            assert!(Features::MOVDIR64B.contains(primitive.requires()), "{primitive}");
+            let without_vectors = Features::MOVDIR64B | Features::MOPS;
+            assert!(without_vectors.contains(primitive.requires()), "{primitive}");
         }
     }
 

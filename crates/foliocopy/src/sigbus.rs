@@ -67,35 +67,17 @@
 //! copy goes from the handler that stands to the one before, and so on, until it comes to its own. A handler
 //! that it doesn't recognise counts as a replacement, since nobody can tell whether that one forwards.
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
-mod chain;
-#[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
-mod handler;
-#[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
-mod mask;
-#[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
-mod previous;
-#[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
-mod sigsegv;
-#[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
-mod standing;
-#[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
-mod table;
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
+mod linux;
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
+use linux as platform;
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
-pub use handler::try_handle;
-#[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
-pub use sigsegv::catch_sigsegv;
-#[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
-pub(crate) use standing::{ensure, ensure_short, suspect};
-#[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
-pub use standing::{handled_by_caller, install, is_installed};
-
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(miri))))]
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"), not(miri))))]
 mod absent;
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(miri))))]
-pub use absent::{catch_sigsegv, install, is_installed};
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(miri))))]
-pub(crate) use absent::{ensure, ensure as ensure_short, suspect};
-#[cfg(all(target_os = "linux", target_arch = "x86_64", miri))]
-pub use absent::{handled_by_caller, try_handle};
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"), not(miri))))]
+use absent as platform;
+
+pub use platform::{catch_sigsegv, install, is_installed};
+pub(crate) use platform::{ensure, ensure_short, suspect};
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub use platform::{handled_by_caller, try_handle};

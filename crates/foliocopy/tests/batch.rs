@@ -121,29 +121,33 @@ fn a_pair_that_is_wrong_is_named_and_nothing_is_copied() {
     assert!(matches!(overflow, BatchError { index: 1, error: CopyError::Overflow { .. } }));
 }
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod faults {
     use foliocopy::{CopyMcError, copy_mc_folios};
 
     use super::*;
 
-    /// Four pages of which the file under the last two was cut off.
+    /// Four pages of which the file under the last two was cut off, at the end of a page of the system.
     fn cut_off() -> *const Page {
+        // SAFETY: only asks.
+        let system_page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
+        let good = (2 * PAGE_SIZE).next_multiple_of(system_page);
+        let bytes = good + (2 * PAGE_SIZE).next_multiple_of(system_page);
         // SAFETY: a file and a mapping of our own, checked at each step.
         unsafe {
             let file = libc::memfd_create(c"cut".as_ptr(), 0);
-            assert!(file >= 0 && libc::ftruncate(file, 4 * PAGE_SIZE as libc::off_t) == 0);
+            assert!(file >= 0 && libc::ftruncate(file, bytes as libc::off_t) == 0);
             let start = libc::mmap(
                 std::ptr::null_mut(),
-                4 * PAGE_SIZE,
+                bytes,
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_SHARED,
                 file,
                 0,
             );
             assert!(start != libc::MAP_FAILED);
-            assert!(libc::ftruncate(file, 2 * PAGE_SIZE as libc::off_t) == 0 && libc::close(file) == 0);
-            start.cast()
+            assert!(libc::ftruncate(file, good as libc::off_t) == 0 && libc::close(file) == 0);
+            start.byte_add(good - 2 * PAGE_SIZE).cast()
         }
     }
 

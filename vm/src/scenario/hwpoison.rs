@@ -6,7 +6,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use foliocopy::{
     Cause, CopyMcError, CopyOptions, Cpu, PAGE_SIZE, Page, PageRange, PageRangeMut, Primitive, Side, Skipped,
     copy_mc_pages_skipping, sigbus,
@@ -25,28 +25,49 @@ pub(super) const HWPOISON: Scenario = Scenario {
     run,
 };
 
-/// Base pages of a huge page, and its logarithm in bytes.
-const HUGE: usize = 512;
-const HUGE_LSB: i16 = 21;
+/// How much memory is lost at once, in pages of the crate.
+#[derive(Clone, Copy)]
+struct Lost {
+    /// In a base page.
+    base: usize,
+    /// In a huge page of the kernel's usual size.
+    huge: usize,
+}
 
-fn run(guest: &Guest) -> Result<()> {
+impl Lost {
+    fn detect(guest: &Guest) -> Result<Self> {
+        let meminfo = guest.read("/proc/meminfo")?;
+        let line = meminfo.lines().find_map(|line| line.strip_prefix("Hugepagesize:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<usize>().ok());
+        let huge = kibibytes.context("/proc/meminfo does not say how large huge pages are")? << 10;
+        Ok(Self { base: rustix::param::page_size() / PAGE_SIZE, huge: huge / PAGE_SIZE })
+    }
+}
+
+/// The logarithm of so many pages, in bytes.
+fn lsb(nr_pages: usize) -> i16 {
+    (nr_pages * PAGE_SIZE).ilog2() as i16
+}
+
+pub(super) fn run(guest: &Guest) -> Result<()> {
+    let lost = Lost::detect(guest)?;
     // madvise may raise the signal right away, and then it is nobody's fault.
     count_signals()?;
     sigbus::install()?;
     guest.write("/proc/sys/vm/nr_hugepages", "6")?;
-    pages(libc::MADV_NOHUGEPAGE)?;
-    pages(libc::MADV_HUGEPAGE)?;
-    huge_pages()
+    pages(lost, libc::MADV_NOHUGEPAGE)?;
+    pages(lost, libc::MADV_HUGEPAGE)?;
+    huge_pages(lost)
 }
 
 /// A poisoned base page, of a huge page that is split or not, on either side of a copy.
-fn pages(advice: c_int) -> Result<()> {
-    const BAD: usize = 700;
-    let (bad, other) = (Region::map(2 * HUGE, 0)?, Region::map(2 * HUGE, 0)?);
-    bad.advise(advice, 0, 2 * HUGE)?;
+fn pages(Lost { base, huge }: Lost, advice: c_int) -> Result<()> {
+    const BAD: usize = 704;
+    let (bad, other) = (Region::map(2 * huge, huge, 0)?, Region::map(2 * huge, huge, 0)?);
+    bad.advise(advice, 0, 2 * huge)?;
     bad.fill();
     other.fill();
-    bad.advise(libc::MADV_HWPOISON, BAD, 1)?;
+    bad.advise(libc::MADV_HWPOISON, BAD, base)?;
     let cpu = Cpu::detect();
     let available =
         |primitive: &&Primitive| primitive.is_machine_check_safe() && primitive.is_available(&cpu);
@@ -57,10 +78,10 @@ fn pages(advice: c_int) -> Result<()> {
             let answer = options.copy_mc_pages(dst.destination(0), src.source(0));
             let Err(CopyMcError::Memory(error)) = answer else { bail!("{primitive}, {side}: {answer:?}") };
             let counts = (error.bytes_copied, error.bytes_left, error.page_index);
-            ensure!(counts == (BAD * PAGE_SIZE, (2 * HUGE - BAD) * PAGE_SIZE, BAD), "{primitive}: {error:?}");
+            ensure!(counts == (BAD * PAGE_SIZE, (2 * huge - BAD) * PAGE_SIZE, BAD), "{primitive}: {error:?}");
             // As far as a test can know it: the address to the page.
             let place = (error.address & !(PAGE_SIZE - 1), error.address_lsb);
-            ensure!(place == (bad.address(BAD), 12), "{primitive}: {error:?}");
+            ensure!(place == (bad.address(BAD), lsb(base)), "{primitive}: {error:?}");
             ensure!(
                 (error.cause, error.side) == (Cause::HardwareMemoryError, side),
                 "{primitive}: {error:?}"
@@ -71,14 +92,14 @@ fn pages(advice: c_int) -> Result<()> {
 }
 
 /// A poisoned hugetlb page is lost as a whole, and skipped with one fault.
-fn huge_pages() -> Result<()> {
-    let src = Region::map(3 * HUGE, libc::MAP_HUGETLB)?;
-    let dst = Region::map(3 * HUGE, 0)?;
+fn huge_pages(Lost { base, huge }: Lost) -> Result<()> {
+    let src = Region::map(3 * huge, huge, libc::MAP_HUGETLB)?;
+    let dst = Region::map(3 * huge, huge, 0)?;
     src.fill();
-    src.advise(libc::MADV_HWPOISON, HUGE + 7, 1)?;
+    src.advise(libc::MADV_HWPOISON, huge + 7 * base, base)?;
     // The whole of it, and a range that starts within it.
-    for (first, bad) in [(0, HUGE), (HUGE + 100, 0)] {
-        let lost = 2 * HUGE - (first + bad);
+    for (first, bad) in [(0, huge), (huge + 100, 0)] {
+        let lost = 2 * huge - (first + bad);
         dst.fill();
         let mut reports: Vec<Skipped> = Vec::new();
         let report = |skipped: &Skipped| reports.push(*skipped);
@@ -86,10 +107,10 @@ fn huge_pages() -> Result<()> {
         ensure!(skipped == Ok(lost), "{skipped:?} and not {lost} pages were skipped from page {first} on");
         let [report] = reports[..] else { bail!("{} faults for one lost huge page", reports.len()) };
         ensure!((report.page_index, report.nr_pages) == (bad, lost), "{report:?}");
-        ensure!(report.error.address_lsb == HUGE_LSB, "{report:?}");
+        ensure!(report.error.address_lsb == lsb(huge), "{report:?}");
         ensure!(report.error.cause == Cause::HardwareMemoryError, "{report:?}");
-        for index in first..3 * HUGE {
-            let is_lost = (HUGE..2 * HUGE).contains(&index);
+        for index in first..3 * huge {
+            let is_lost = (huge..2 * huge).contains(&index);
             let expected = if is_lost { Page::zeroed() } else { Region::contents(index) };
             ensure!(dst.read(index) == expected, "page {index} after a copy from page {first} on");
         }
@@ -121,16 +142,16 @@ struct Region {
 }
 
 impl Region {
-    /// Maps pages, aligned to a huge page.
-    fn map(nr_pages: usize, flags: c_int) -> Result<Self> {
+    /// Maps pages, aligned to a huge page of `huge`.
+    fn map(nr_pages: usize, huge: usize, flags: c_int) -> Result<Self> {
         let (bytes, protection) = (nr_pages * PAGE_SIZE, libc::PROT_READ | libc::PROT_WRITE);
         // hugetlb is aligned as it is, and counted: it gets no more than it needs.
-        let spare = if flags & libc::MAP_HUGETLB == 0 { HUGE * PAGE_SIZE } else { 0 };
+        let spare = if flags & libc::MAP_HUGETLB == 0 { huge * PAGE_SIZE } else { 0 };
         let flags = flags | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: new memory.
         let start = unsafe { libc::mmap(ptr::null_mut(), bytes + spare, protection, flags, -1, 0) };
         ensure!(start != libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
-        let start = start.wrapping_byte_add(start.align_offset(HUGE * PAGE_SIZE)).cast();
+        let start = start.wrapping_byte_add(start.align_offset(huge * PAGE_SIZE)).cast();
         Ok(Self { start, nr_pages })
     }
 

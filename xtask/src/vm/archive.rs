@@ -57,6 +57,17 @@ impl Archive {
         Ok(mirror.ok_or_else(missing)?.to_owned())
     }
 
+    /// The same suites, for another architecture.
+    pub(crate) fn of_architecture(mut self, architecture: &str) -> Result<Self> {
+        let mut foreign = Self::with_state(self.state.with_extension(architecture))?;
+        // Options that come later count.
+        self.options.append(&mut foreign.options);
+        let only =
+            [format!("APT::Architecture={architecture}"), format!("APT::Architectures={architecture}")];
+        self.options.extend(only.into_iter().flat_map(|option| ["-o".to_owned(), option]));
+        Ok(Self { state: foreign.state, ..self })
+    }
+
     fn with_state(state: PathBuf) -> Result<Self> {
         for folder in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(state.join(folder))?;

@@ -19,7 +19,7 @@ impl Initramfs<BufWriter<fs::File>> {
     pub(crate) fn create(path: &Path) -> Result<Self> {
         let file = fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
         let mut initramfs = Self { archive: BufWriter::new(file), inode: 0 };
-        for folder in ["dev", "proc", "sys", "tmp", "bin", "lib"] {
+        for folder in ["dev", "proc", "sys", "tmp", "bin", "lib", "tests"] {
             initramfs.entry(folder, ModeFileType::Directory, 0o755, (0, 0), &[])?;
         }
         // The kernel opens it for the init, before the init can mount devtmpfs.

@@ -55,6 +55,30 @@ impl Kernel {
         Self { root: chroot.root.clone(), release, tools: Tools::Chroot(chroot) }.unpacked(shell, &archive)
     }
 
+    /// Fetches the newest kernel for aarch64 with pages of 16 KiB from [`chroot::BACKPORTS`], or takes it from the cache: the
+    /// image alone. Answers its release too.
+    pub(crate) fn fetch_aarch64(shell: &Shell, cache: &Path) -> Result<(String, PathBuf)> {
+        const BINARY: &str = "linux-binary-";
+        let archive = Archive::of_suites(shell, cache, &[chroot::SUITE, chroot::BACKPORTS])?
+            .of_architecture("arm64")?;
+        archive.refresh(shell)?;
+        let names = archive.names(shell, BINARY)?;
+        // Some packages are unsigned, and say so before the release.
+        let releases = names.iter().filter_map(|package| package.strip_prefix(BINARY));
+        let releases = releases.filter(|release| release.starts_with(|first: char| first.is_ascii_digit()));
+        let release = newest(releases, "-arm64-16k").with_context(|| {
+            format!("{} offers no kernel for arm64 with pages of 16 KiB", chroot::BACKPORTS)
+        })?;
+        let root = cache.join("kernels").join(&release);
+        let image = root.join("usr/lib/modules").join(&release).join("vmlinuz");
+        if !image.exists() {
+            eprintln!("fetching Linux {release}");
+            fs::create_dir_all(&root)?;
+            archive.unpack(shell, &[format!("{BINARY}{release}")], &root)?;
+        }
+        Ok((release, image))
+    }
+
     /// The newest release of a series that the suites of this machine offer.
     pub(crate) fn newest_release(shell: &Shell, series: &str) -> Result<String> {
         let cache = shell.current_dir().join(CACHE);
@@ -189,22 +213,18 @@ impl Kernel {
 /// The newest release of a series that the archive offers.
 fn newest_offered(shell: &Shell, archive: &Archive, series: &str) -> Result<Option<String>> {
     archive.refresh(shell)?;
-    Ok(newest(&archive.names(shell, &format!("linux-headers-{series}."))?))
+    let names = archive.names(shell, &format!("linux-headers-{series}."))?;
+    Ok(newest(names.iter().filter_map(|package| package.strip_prefix("linux-headers-")), FLAVOUR))
 }
 
-/// The newest release among the names of header packages.
-fn newest(packages: &[String]) -> Option<String> {
-    packages
-        .iter()
-        .filter_map(|package| package.strip_prefix("linux-headers-"))
-        .filter(|release| release.ends_with(FLAVOUR))
-        .max_by_key(|release| version(release))
-        .map(str::to_owned)
+/// The newest release of a flavour.
+fn newest<'a>(releases: impl Iterator<Item = &'a str>, flavour: &str) -> Option<String> {
+    let of_flavour = releases.filter_map(|release| release.strip_suffix(flavour));
+    Some(of_flavour.max_by_key(|numbers| version(numbers))?.to_owned() + flavour)
 }
 
-/// `6.12.117+deb12-cloud-amd64` as `[6, 12, 117, 12]`: every number, in order.
-fn version(release: &str) -> Vec<u64> {
-    let numbers = release.strip_suffix(FLAVOUR).unwrap_or(release);
+/// `6.12.117+deb12` as `[6, 12, 117, 12]`: every number, in order.
+fn version(numbers: &str) -> Vec<u64> {
     numbers.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
 }
 
@@ -215,14 +235,13 @@ mod tests {
     #[test]
     fn the_newest_release_is_found_by_number_and_flavour() {
         let packages = [
-            "linux-headers-6.12.9+deb12-cloud-amd64",
-            "linux-headers-6.12.117+deb12-cloud-amd64",
-            "linux-headers-6.12.118+deb12-rt-amd64",
-            "linux-headers-6.12.115+deb12-cloud-amd64",
-            "linux-headers-6.12.117+deb12-common",
-        ]
-        .map(str::to_owned);
-        assert_eq!(newest(&packages).as_deref(), Some("6.12.117+deb12-cloud-amd64"));
-        assert_eq!(newest(&[]), None);
+            "6.12.9+deb12-cloud-amd64",
+            "6.12.117+deb12-cloud-amd64",
+            "6.12.118+deb12-rt-amd64",
+            "6.12.115+deb12-cloud-amd64",
+            "6.12.117+deb12-common",
+        ];
+        assert_eq!(newest(packages.into_iter(), FLAVOUR).as_deref(), Some("6.12.117+deb12-cloud-amd64"));
+        assert_eq!(newest([].into_iter(), FLAVOUR), None);
     }
 }

@@ -10,12 +10,17 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use foliocopy_vm::machine::NODES;
-use foliocopy_vm::{Machine, Poison};
+use foliocopy_vm::{Architecture, Machine, Poison};
 
 use super::poison;
 
 /// The program.
-const QEMU: &str = "qemu-system-x86_64";
+fn program(machine: &Machine) -> &'static str {
+    match machine.architecture {
+        Architecture::X86_64 => "qemu-system-x86_64",
+        Architecture::Aarch64 => "qemu-system-aarch64",
+    }
+}
 
 /// Distance to another node, as firmware states it: 10 is local. The node without CPUs is the farthest.
 const DISTANCES: [[u32; NODES]; NODES] = [[10, 20, 30], [20, 10, 30], [30, 30, 10]];
@@ -31,7 +36,7 @@ pub(crate) struct Boot<'a> {
 
 impl Boot<'_> {
     fn command(&self) -> Command {
-        let mut qemu = Command::new(QEMU);
+        let mut qemu = Command::new(program(self.machine));
         // TCG everywhere: the CPU of a scenario is then the same on every host, whatever it has and lends.
         let accelerator = if self.machine.in_turns { "tcg,thread=single" } else { "tcg,thread=multi" };
         qemu.args(["-nodefaults", "-display", "none", "-no-reboot", "-accel", accelerator]);
@@ -46,8 +51,15 @@ impl Boot<'_> {
                 qemu.args(["-numa", &format!("dist,src={from},dst={to},val={distance}")]);
             }
         }
+        let console = match self.machine.architecture {
+            Architecture::X86_64 => "ttyS0",
+            Architecture::Aarch64 => {
+                qemu.args(["-machine", "virt"]);
+                "ttyAMA0"
+            }
+        };
         let arguments = format!(
-            "console=ttyS0 rdinit=/init panic=-1 {} -- {}",
+            "console={console} rdinit=/init panic=-1 {} -- {}",
             self.machine.kernel_arguments, self.scenario
         );
         qemu.arg("-kernel").arg(self.kernel).arg("-initrd").arg(self.initramfs).args(["-append", &arguments]);
@@ -60,14 +72,21 @@ impl Boot<'_> {
         let port = folder.join("port");
         let debugger = folder.join("debugger");
         let mut command = self.command();
-        command.args(["-serial", "stdio", "-serial", &format!("file:{}", port.display())]);
+        command.args(["-serial", "stdio"]);
+        match self.machine.architecture {
+            Architecture::X86_64 => command.args(["-serial", &format!("file:{}", port.display())]),
+            // The board has one port that a kernel may use.
+            Architecture::Aarch64 => command
+                .args(["-chardev", &format!("file,id=port,path={}", port.display())])
+                .args(["-device", "pci-serial,chardev=port"]),
+        };
         command.args(["-gdb", &format!("unix:{},server=on,wait=off", debugger.display())]);
         let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .with_context(|| format!("cannot start {QEMU}"))?;
+            .with_context(|| format!("cannot start {}", program(self.machine)))?;
         let mut console = process.stdin.take().expect("stdin is piped");
         let (sender, lines) = channel();
         // QEMU's own complaints belong in the same record as the guest's console.
@@ -101,7 +120,7 @@ impl Boot<'_> {
     pub(crate) fn interact(&self) -> Result<()> {
         let mut command = self.command();
         command.args(["-serial", "mon:stdio", "-serial", "null"]);
-        command.status().with_context(|| format!("cannot start {QEMU}"))?;
+        command.status().with_context(|| format!("cannot start {}", program(self.machine)))?;
         Ok(())
     }
 }

@@ -33,8 +33,8 @@ struct Info {
     program: &'static str,
     environment: Environment,
     primitives: Vec<PrimitiveInfo>,
-    /// How a kernel copies, where vector registers belong to the process.
-    kernel_tables: PolicyTables,
+    /// How the kernel module copies, where vector registers belong to the process. There is none for aarch64.
+    kernel_tables: Option<PolicyTables>,
     /// The profile in use.
     profile: Option<Standing>,
     /// What to do where the CPU was never measured.
@@ -46,6 +46,9 @@ struct Info {
 struct PrimitiveInfo {
     name: &'static str,
     available: bool,
+    /// Whether it is one of this architecture.
+    #[serde(skip)]
+    built: bool,
     /// Features that it needs and this CPU lacks or the mask hides.
     missing: Vec<&'static str>,
     kernel: bool,
@@ -58,6 +61,7 @@ impl PrimitiveInfo {
         Self {
             name: primitive.name(),
             available: primitive.is_available(cpu),
+            built: primitive.is_built(),
             missing: primitive.missing(cpu).names().collect(),
             kernel: primitive.is_kernel(),
             non_temporal: primitive.is_non_temporal(),
@@ -66,13 +70,19 @@ impl PrimitiveInfo {
     }
 
     fn availability(&self) -> String {
-        match (self.available, &self.missing[..]) {
-            (true, _) => "available".to_owned(),
-            (false, []) => "not on this architecture".to_owned(),
-            (false, missing) => format!("this CPU lacks {}", missing.join(", ")),
+        match &self.missing[..] {
+            _ if self.available => "available".to_owned(),
+            _ if !self.built => "not on this architecture".to_owned(),
+            missing => format!("this CPU lacks {}", missing.join(", ")),
         }
     }
 }
+
+/// What is known of this architecture.
+const AARCH64: &str = "\
+On aarch64 the copies and the faults were tested under emulation. Nothing was measured: no machine has been at hand.
+The kernel module is for x86-64 alone.
+";
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     args.mask.apply(None);
@@ -81,8 +91,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let microcode = environment.cpu.microcode.as_deref();
     let profile = report.profile.and_then(|file| Standing::of(file, policy, microcode));
     let kernel_cpu = environment::as_the_kernel_sees(policy.cpu());
-    let kernel_tables = environment::tables(&Policy::new(kernel_cpu, Registers::GeneralPurpose));
-    let unmeasured = environment.tables.general || kernel_tables.general;
+    let kernel_tables = (!cfg!(target_arch = "aarch64"))
+        .then(|| environment::tables(&Policy::new(kernel_cpu, Registers::GeneralPurpose)));
+    let unmeasured =
+        environment.tables.general || kernel_tables.as_ref().is_some_and(|tables| tables.general);
     let info = Info {
         program: crate::PROGRAM,
         environment,
@@ -109,8 +121,9 @@ fn text(info: &Info) -> String {
         }
     }
     let _ = writeln!(text, "\n{}", primitives(&info.primitives).trim_fmt());
-    let places = [("in a process", &info.environment.tables), ("in a kernel", &info.kernel_tables)];
-    for (place, tables) in places {
+    let places =
+        [("in a process", Some(&info.environment.tables)), ("in a kernel", info.kernel_tables.as_ref())];
+    for (place, tables) in places.into_iter().filter_map(|(place, tables)| Some((place, tables?))) {
         let _ = write!(
             text,
             "\nHow pages are copied {place} ({}):\n{}",
@@ -127,6 +140,9 @@ fn text(info: &Info) -> String {
     }
     if let Some(advice) = info.advice {
         let _ = writeln!(text, "This CPU was never measured. {advice}");
+    }
+    if cfg!(target_arch = "aarch64") {
+        text += AARCH64;
     }
     text
 }

@@ -36,7 +36,11 @@ enum Command {
     Patch(patch::Args),
 }
 
+/// Why there is nothing to do with them on this architecture.
+pub(crate) const NO_MODULE: &str = "the kernel modules are for x86-64 alone: there is none for aarch64";
+
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(!cfg!(target_arch = "aarch64"), NO_MODULE);
     match args.command {
         Command::Status => status::run(),
         Command::Load(args) => load::load(args),

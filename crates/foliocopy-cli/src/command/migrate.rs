@@ -10,8 +10,9 @@ use foliocopy_measure::activity::Activity;
 use foliocopy_measure::bench::Observer;
 use foliocopy_measure::latency::TimeStampCounter;
 use foliocopy_measure::memory::Available;
+use foliocopy_measure::memory::base_page;
 use foliocopy_measure::migrate::guard::{self, Guard};
-use foliocopy_measure::migrate::{Method, MigrateError, Outcome, Plan, SMALLEST_THP, Stress, Stressed};
+use foliocopy_measure::migrate::{Method, MigrateError, Outcome, Plan, Stress, Stressed, smallest_thp};
 use foliocopy_measure::result::{Contender, Origin, Parameters, Results, SCHEMA_VERSION};
 use foliocopy_measure::size::Size;
 use foliocopy_measure::statistics::rounds_needed;
@@ -49,13 +50,8 @@ It sets the switches of transparent huge pages for each size, and, where folioco
 that the kernel copies by, to compare both in shuffled order. A second process puts all of them back, however this one \
 ends. Setting them, and counting folios, needs root.")]
 pub(crate) struct Args {
-    /// Bytes of a folio, 4K (base pages) to 2M
-    #[arg(
-        long = "folio",
-        value_name = "SIZE",
-        value_delimiter = ',',
-        default_value = "64K,128K,256K,512K,1M,2M"
-    )]
+    /// Bytes of a folio, a base page (mostly 4K) to 2M [default: 64K,128K,256K,512K,1M,2M]
+    #[arg(long = "folio", value_name = "SIZE", value_delimiter = ',')]
     folios: Vec<Size>,
     /// Bytes moved a run, in whole folios
     #[arg(long, value_name = "SIZE", default_value = "1G")]
@@ -201,12 +197,19 @@ fn negative_or_cannot_run(error: MigrateError) -> Result<ExitCode> {
 }
 
 fn folios(args: &Args) -> Result<Vec<u64>> {
+    let (base, smallest) = (base_page() as u64, smallest_thp());
+    let can_be_had =
+        |folio: &u64| *folio == base || folio.is_power_of_two() && (smallest..=2 << 20).contains(folio);
     let mut folios: Vec<u64> = args.folios.iter().map(|folio| folio.0).collect();
-    for folio in &folios {
-        ensure!(
-            *folio == 4 << 10 || folio.is_power_of_two() && (SMALLEST_THP..=2 << 20).contains(folio),
-            "a folio of {} can't be had: 4K is a base page, and larger ones are powers of two from 16K to 2M",
-            Size(*folio)
+    if folios.is_empty() {
+        folios = (16..=21).map(|order| 1 << order).filter(can_be_had).collect();
+    }
+    if let Some(folio) = folios.iter().find(|folio| !can_be_had(folio)) {
+        bail!(
+            "a folio of {} can't be had: {} is a base page, and larger ones are powers of two from {} to 2M",
+            Size(*folio),
+            Size(base),
+            Size(smallest)
         );
     }
     folios.sort_unstable();

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use comfy_table::{ContentArrangement, Table, presets};
-use foliocopy::{Policy, Primitive, sigbus};
+use foliocopy::{CopyError, Policy, Primitive, sigbus};
 
 use crate::exit::Exit;
 use crate::interrupt::Interrupt;
@@ -47,7 +47,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let mut bench = Bench::new().context("no memory to copy")?;
     let asked = if args.primitives.is_empty() { Primitive::ALL } else { &args.primitives };
     if let Some(primitive) = args.primitives.iter().find(|primitive| !primitive.is_available(&cpu)) {
-        anyhow::bail!("this CPU can't run {primitive}: it lacks {}", primitive.missing(&cpu));
+        anyhow::bail!(CopyError::Unavailable { primitive: *primitive, missing: primitive.missing(&cpu) });
     }
 
     let started = Instant::now();

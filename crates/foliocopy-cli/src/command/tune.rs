@@ -21,6 +21,7 @@ use foliocopy_measure::text::shown;
 use foliocopy_measure::tune::{self, Tuned};
 
 use crate::budget;
+use crate::command::kernel::NO_MODULE;
 use crate::command::survey::How;
 use crate::exit::Exit;
 use crate::header;
@@ -66,6 +67,7 @@ enum Emit {
 impl Emit {
     fn text(self, profile: &Profile, name: &str) -> Result<String> {
         match self {
+            Self::Kernel if profiled(&profile.cpu).is_aarch64() => bail!(NO_MODULE),
             Self::Kernel => module_parameters(profile),
             Self::Row => Ok(row_source::source(name, &profile.process, &profile.kernel)),
         }
@@ -108,7 +110,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     // What took minutes is safe before anything is shown.
     let written = match output {
         Some((path, output)) => {
-            output.keep(profile.to_string().as_bytes()).map(|()| how_to_use(&path, is_foreign))
+            output.keep(profile.to_string().as_bytes()).map(|()| how_to_use(&path, is_foreign, cpu))
         }
         None => Ok(String::new()),
     };
@@ -195,10 +197,11 @@ fn profile(tuned: Tuned, cpu: Cpu, results: Results) -> Profile {
 /// What was found, beside what is built in.
 fn found(tuned: &Tuned, cpu: Cpu, kernel: Cpu, time: Duration) -> Result<String> {
     let mut text = shares::table(&[("built in", &tuned.built_in), ("profile", &tuned.tuned)]);
-    for (place, cpu, registers, row) in [
-        ("in a process", cpu, Registers::Vector, &tuned.process),
-        ("in a kernel", kernel, Registers::GeneralPurpose, &tuned.kernel),
-    ] {
+    let module = ("in a kernel", kernel, Registers::GeneralPurpose, &tuned.kernel);
+    for (place, cpu, registers, row) in [("in a process", cpu, Registers::Vector, &tuned.process)]
+        .into_iter()
+        .chain((!cpu.is_aarch64()).then_some(module))
+    {
         let built_in = environment::tables(&Policy::new(cpu, registers));
         let tuned = environment::tables(&Policy::with_row(cpu, registers, row)?);
         let _ = match built_in.bands == tuned.bands {
@@ -219,7 +222,7 @@ fn found(tuned: &Tuned, cpu: Cpu, kernel: Cpu, time: Duration) -> Result<String>
     Ok(text)
 }
 
-fn how_to_use(path: &Path, is_foreign: bool) -> String {
+fn how_to_use(path: &Path, is_foreign: bool, cpu: Cpu) -> String {
     if path == Path::new("-") || is_foreign {
         return String::new();
     }
@@ -230,9 +233,11 @@ fn how_to_use(path: &Path, is_foreign: bool) -> String {
         true => "every program of yours that copies with foliocopy goes by it from now on".to_owned(),
         false => format!("`export {}={path}` lets programs copy by it", profile::VARIABLE),
     };
-    format!(
-        "\nwritten to {path}\n{used}; `foliocopy info` shows it,\n`foliocopy tune --emit kernel --profile {path}` tells the kernel module.\n"
-    )
+    let module = match cpu.is_aarch64() {
+        true => ".".to_owned(),
+        false => format!(",\n`foliocopy tune --emit kernel --profile {path}` tells the kernel module."),
+    };
+    format!("\nwritten to {path}\n{used}; `foliocopy info` shows it{module}\n")
 }
 
 /// What a file in /etc/modprobe.d takes: every table of the module, with its limits, primitives and distances.
@@ -272,7 +277,6 @@ fn band((up_to, step): (usize, Step)) -> String {
 
 /// The CPU of a profile.
 fn profiled(cpu: &ProfiledCpu) -> Cpu {
-    let vendors = [Vendor::Intel, Vendor::Amd, Vendor::Hygon, Vendor::Centaur, Vendor::Zhaoxin];
-    let vendor = vendors.into_iter().find(|vendor| vendor.name() == cpu.vendor).unwrap_or(Vendor::Other);
+    let vendor = *Vendor::ALL.iter().find(|vendor| vendor.name() == cpu.vendor).unwrap_or(&Vendor::Other);
     Cpu::foreign(vendor, [cpu.family, cpu.model, cpu.stepping], cpu.features, Caches::default())
 }

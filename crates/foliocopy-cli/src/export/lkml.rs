@@ -46,12 +46,10 @@ fn setup(text: &mut String, results: &Results) {
     let _ = writeln!(text, "{heading}\n{}\n", "=".repeat(heading.len()));
     let mut item = |line: &str| wrap(text, "  - ", line);
     item(&format!(
-        "{} ({} family {}, model {}, stepping {}), microcode {}",
+        "{} ({} {}), microcode {}",
         cpu.model_name,
         cpu.vendor,
-        cpu.family,
-        cpu.model,
-        cpu.stepping,
+        cpu.signature(),
         cpu.microcode.as_deref().unwrap_or("unknown"),
     ));
     let mut features = format!("Features: {}", cpu.features.join(" "));

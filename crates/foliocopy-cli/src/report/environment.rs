@@ -14,7 +14,7 @@ const FACTS: [Fact; 24] = [
     ("microarchitecture", |results| results.environment.cpu.microarchitecture.clone()),
     ("family, model, stepping", |results| {
         let cpu = &results.environment.cpu;
-        Some(format!("{} family {}, model {}, stepping {}", cpu.vendor, cpu.family, cpu.model, cpu.stepping))
+        Some(format!("{} {}", cpu.vendor, cpu.signature()))
     }),
     ("microcode", |results| results.environment.cpu.microcode.clone()),
     ("features", |results| Some(results.environment.cpu.features.join(" "))),

@@ -6,10 +6,11 @@ use std::ptr;
 use std::slice;
 
 use foliocopy::{PAGE_SIZE, Page, PageRange, PageRangeMut};
+use foliocopy_measure::memory::base_page;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
-/// A range of pages of our own.
+/// A range of pages of our own. What can be taken away is a page of the system, which may hold several.
 ///
 /// # Invariants
 ///
@@ -85,22 +86,23 @@ impl Memory {
         unsafe { self.start.cast::<Page>().add(index).write(page) };
     }
 
-    /// Takes a page away.
+    /// Takes a page of the system away.
     pub(super) fn spoil(&mut self, index: usize) -> io::Result<()> {
-        let page = self.at(index * PAGE_SIZE).cast();
+        let page = self.at(index * base_page()).cast();
         let flags = MapFlags::SHARED | MapFlags::FIXED;
         // SAFETY: in the place of our own page, to which nobody has a reference.
-        unsafe { mmap(page, PAGE_SIZE, READ_WRITE, flags, &self.nothing, 0)? };
+        unsafe { mmap(page, base_page(), READ_WRITE, flags, &self.nothing, 0)? };
         Ok(())
     }
 
     /// Gives it back with its contents.
     pub(super) fn mend(&mut self, index: usize) -> io::Result<()> {
-        let page = self.at(index * PAGE_SIZE).cast();
+        let page = self.at(index * base_page()).cast();
         let flags = MapFlags::PRIVATE | MapFlags::FIXED;
         // SAFETY: in the place of our own page, to which nobody has a reference.
-        unsafe { mmap_anonymous(page, PAGE_SIZE, READ_WRITE, flags)? };
-        self.pattern_page(index);
+        unsafe { mmap_anonymous(page, base_page(), READ_WRITE, flags)? };
+        let held = base_page() / PAGE_SIZE;
+        (index * held..(index + 1) * held).for_each(|index| self.pattern_page(index));
         Ok(())
     }
 }

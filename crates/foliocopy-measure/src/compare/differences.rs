@@ -41,10 +41,7 @@ pub fn differences(old: &Results, new: &Results) -> Vec<Difference> {
     };
     look(true, "CPU", &|results| {
         let cpu = &results.environment.cpu;
-        format!(
-            "{} ({} family {}, model {}, stepping {})",
-            cpu.model_name, cpu.vendor, cpu.family, cpu.model, cpu.stepping
-        )
+        format!("{} ({} {})", cpu.model_name, cpu.vendor, cpu.signature())
     });
     look(true, "emulated CPU", &|results| results.environment.emulated.to_string());
     look(true, "masked features", &|results| results.environment.cpu.masked.join(" "));

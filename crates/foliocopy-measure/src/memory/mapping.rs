@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::slice;
 
-use super::{MemoryError, MemoryKind, PMD_BYTES, given, placement};
+use super::{MemoryError, MemoryKind, PMD_BYTES, base_page, given, placement};
 use crate::result::MemoryGiven;
 
 /// Writable memory of its own, aligned as asked, every page touched.
@@ -61,7 +61,7 @@ impl Mapping {
 
     /// Writes to every base page, so that none is the shared zero page.
     fn touch(&self) {
-        for offset in (0..self.bytes).step_by(4096) {
+        for offset in (0..self.bytes).step_by(base_page()) {
             // SAFETY: `offset` lies inside the mapping (INVARIANT), which nobody else knows of yet.
             unsafe { self.start.as_ptr().add(offset).write_volatile(0) };
         }
@@ -101,14 +101,15 @@ impl Mapping {
             bytes: self.bytes as u64,
             huge_bytes: given::huge_bytes(self.start.as_ptr() as usize, self.bytes),
             on_node_bytes: nodes.zip(self.node).map(|(nodes, node)| {
-                4096 * nodes.iter().filter(|found| u32::try_from(**found) == Ok(node)).count() as u64
+                base_page() as u64
+                    * nodes.iter().filter(|found| u32::try_from(**found) == Ok(node)).count() as u64
             }),
         }
     }
 
     /// The node that holds the first page. `None` where the system does not say.
     pub fn node_of_first_page(&self) -> Option<u32> {
-        let nodes = placement::nodes_of_pages(self.start, 4096)?;
+        let nodes = placement::nodes_of_pages(self.start, base_page())?;
         u32::try_from(*nodes.first()?).ok()
     }
 }

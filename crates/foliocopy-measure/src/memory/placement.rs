@@ -3,6 +3,8 @@
 use std::io;
 use std::ptr::{self, NonNull};
 
+use super::base_page;
+
 /// linux/mempolicy.h.
 const MPOL_BIND: libc::c_ulong = 2;
 
@@ -31,8 +33,10 @@ pub(crate) fn bind(start: NonNull<u8>, bytes: usize, node: u32) -> io::Result<()
 /// The node of every base page of a range, negative errnos for pages that are not there. `None` where the system
 /// call isn't allowed.
 pub(crate) fn nodes_of_pages(start: NonNull<u8>, bytes: usize) -> Option<Vec<i32>> {
-    let pages: Vec<*const u8> =
-        (0..bytes).step_by(4096).map(|offset| start.as_ptr().wrapping_add(offset).cast_const()).collect();
+    let pages: Vec<*const u8> = (0..bytes)
+        .step_by(base_page())
+        .map(|offset| start.as_ptr().wrapping_add(offset).cast_const())
+        .collect();
     let mut status = vec![0i32; pages.len()];
     // SAFETY: without target nodes move_pages(2) only asks; both arrays have `pages.len()` elements.
     let result = unsafe {

@@ -6,11 +6,8 @@ use std::ptr::NonNull;
 use std::slice;
 use std::time::{Duration, Instant};
 
-use super::{Layout, MigrateError, SMALLEST_THP};
-use crate::memory::placement;
-
-/// Bytes of a base page.
-pub(super) const PAGE: usize = 4096;
+use super::{Layout, MigrateError, smallest_thp};
+use crate::memory::{base_page, placement};
 
 /// The kernel maps large folios only where they are aligned.
 const ALIGNMENT: usize = 2 << 20;
@@ -63,7 +60,7 @@ impl FolioMemory {
         // INVARIANT: allocated just now; the bytes are written below.
         let mut memory = Self { start, bytes, folio_bytes, seed: 0 };
         let advice =
-            if (folio_bytes as u64) < SMALLEST_THP { libc::MADV_NOHUGEPAGE } else { libc::MADV_HUGEPAGE };
+            if (folio_bytes as u64) < smallest_thp() { libc::MADV_NOHUGEPAGE } else { libc::MADV_HUGEPAGE };
         // SAFETY: our own range, whose contents no advice of these changes.
         if unsafe { libc::madvise(start.as_ptr().cast(), bytes, advice) } != 0 {
             return Err(failed("can't ask for folios by madvise(2)")(io::Error::last_os_error()));
@@ -156,12 +153,12 @@ impl FolioMemory {
             match u32::try_from(*status) {
                 Ok(there) if there == node => moved.bytes += bytes,
                 // Still elsewhere without an error: the kernel gave up on it.
-                Ok(_) => *moved.refused.entry(libc::EAGAIN).or_default() += bytes / PAGE,
+                Ok(_) => *moved.refused.entry(libc::EAGAIN).or_default() += bytes / base_page(),
                 // Not reached at all after another page's failure.
                 Err(_) if *status == libc::c_int::MIN => {
-                    *moved.refused.entry(libc::EAGAIN).or_default() += bytes / PAGE
+                    *moved.refused.entry(libc::EAGAIN).or_default() += bytes / base_page()
                 }
-                Err(_) => *moved.refused.entry(-status).or_default() += bytes / PAGE,
+                Err(_) => *moved.refused.entry(-status).or_default() += bytes / base_page(),
             }
         }
         Ok(moved)
@@ -195,7 +192,7 @@ mod tests {
 
     fn memory() -> FolioMemory {
         let node = crate::topology::Topology::detect().nodes[0].id;
-        FolioMemory::allocate(1 << 20, PAGE, node).unwrap()
+        FolioMemory::allocate(1 << 20, base_page(), node).unwrap()
     }
 
     #[test]
@@ -220,8 +217,8 @@ mod tests {
         memory.fill(3);
         // SAFETY: two pages of the memory, which do not overlap.
         unsafe {
-            let (a, b) = (memory.start.as_ptr(), memory.start.as_ptr().add(PAGE));
-            std::ptr::swap_nonoverlapping(a, b, PAGE);
+            let (a, b) = (memory.start.as_ptr(), memory.start.as_ptr().add(base_page()));
+            std::ptr::swap_nonoverlapping(a, b, base_page());
         }
         assert_eq!(memory.first_wrong_byte().map(|wrong| wrong.offset < 16), Some(true));
     }
@@ -233,7 +230,7 @@ mod tests {
         let moved = memory.move_to(node).unwrap();
         assert_eq!((moved.bytes, moved.refused.len()), (1 << 20, 0));
         assert_eq!(memory.pages_elsewhere(node).unwrap(), 0);
-        assert_eq!(memory.pages_elsewhere(node + 1).unwrap(), 256);
+        assert_eq!(memory.pages_elsewhere(node + 1).unwrap(), (1 << 20) / base_page());
     }
 
     #[test]

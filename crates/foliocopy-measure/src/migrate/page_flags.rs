@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::memory::PAGE;
+use crate::memory::base_page;
 
 /// In pagemap: the page is in memory, and bits 0 to 54 are its frame number (0 without CAP_SYS_ADMIN).
 const PRESENT: u64 = 1 << 63;
@@ -69,7 +69,7 @@ impl Layout {
 
 /// Offset and bytes of each folio. `None` where frame numbers are hidden.
 fn folios(start: usize, bytes: usize) -> io::Result<Option<Vec<(usize, usize)>>> {
-    let entries = words(&File::open("/proc/self/pagemap")?, start / PAGE, bytes / PAGE)?;
+    let entries = words(&File::open("/proc/self/pagemap")?, start / base_page(), bytes / base_page())?;
     let present = entries.iter().find(|entry| **entry & PRESENT != 0);
     if present.is_none_or(|entry| entry & FRAME == 0) {
         return Ok(None);
@@ -86,12 +86,13 @@ fn folios(start: usize, bytes: usize) -> io::Result<Option<Vec<(usize, usize)>>>
 
 /// Puts pages together: a tail belongs to the folio before it where its frame follows.
 fn group(frames: &[u64], flags: &[u64]) -> Vec<(usize, usize)> {
+    let page = base_page();
     let mut folios: Vec<(usize, usize)> = Vec::new();
     for (index, flags) in flags.iter().enumerate() {
         let follows = index > 0 && frames[index] == frames[index - 1] + 1;
         match folios.last_mut() {
-            Some((_, bytes)) if flags & KPF_COMPOUND_TAIL != 0 && follows => *bytes += PAGE,
-            _ => folios.push((index * PAGE, PAGE)),
+            Some((_, bytes)) if flags & KPF_COMPOUND_TAIL != 0 && follows => *bytes += page,
+            _ => folios.push((index * page, page)),
         }
         debug_assert!(
             flags & (KPF_COMPOUND_HEAD | KPF_COMPOUND_TAIL) != KPF_COMPOUND_HEAD | KPF_COMPOUND_TAIL
@@ -116,14 +117,16 @@ mod tests {
 
     #[test]
     fn tails_belong_to_the_folio_that_they_follow() {
+        let page = base_page();
         let frames = [16, 17, 18, 19, 40, 41, 8];
         let flags = [HEAD, TAIL, TAIL, TAIL, HEAD, TAIL, 0];
-        assert_eq!(group(&frames, &flags), [(0, 4 * PAGE), (4 * PAGE, 2 * PAGE), (6 * PAGE, PAGE)]);
+        assert_eq!(group(&frames, &flags), [(0, 4 * page), (4 * page, 2 * page), (6 * page, page)]);
     }
 
     #[test]
     fn a_folio_that_is_mapped_in_part_starts_where_the_memory_does() {
-        assert_eq!(group(&[17, 18, 30], &[TAIL, TAIL, TAIL]), [(0, 2 * PAGE), (2 * PAGE, PAGE)]);
+        let page = base_page();
+        assert_eq!(group(&[17, 18, 30], &[TAIL, TAIL, TAIL]), [(0, 2 * page), (2 * page, page)]);
     }
 
     #[test]
@@ -138,10 +141,10 @@ mod tests {
     #[test]
     fn base_pages_are_counted_as_such_where_one_may_look() {
         let memory =
-            crate::memory::Mapping::new(crate::memory::MemoryKind::Anon, 2 << 20, PAGE, None).unwrap();
-        match Layout::of(memory.as_ptr() as usize, 2 << 20, PAGE) {
+            crate::memory::Mapping::new(crate::memory::MemoryKind::Anon, 2 << 20, base_page(), None).unwrap();
+        match Layout::of(memory.as_ptr() as usize, 2 << 20, base_page()) {
             Layout::Known { bytes_of_size, folios, .. } => {
-                assert_eq!((bytes_of_size, folios.len()), (2 << 20, 512));
+                assert_eq!((bytes_of_size, folios.len()), (2 << 20, (2 << 20) / base_page()));
             }
             // SAFETY: asks for a number.
             Layout::Unknown => assert_ne!(unsafe { libc::geteuid() }, 0, "root may look"),

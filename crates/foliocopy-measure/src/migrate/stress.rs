@@ -8,8 +8,9 @@ use fastrand::Rng;
 
 use super::MigrateError;
 use super::guard::Guard;
-use super::memory::{FolioMemory, PAGE};
+use super::memory::FolioMemory;
 use super::switches::Switches;
+use crate::memory::base_page;
 
 /// What to do.
 #[derive(Clone, Debug)]
@@ -78,7 +79,7 @@ impl Stress {
         let checked = AtomicU64::new(0);
         let wrong = AtomicU64::new(0);
         let first_wrong = AtomicUsize::new(usize::MAX);
-        let pages = memory.bytes() / PAGE;
+        let pages = memory.bytes() / base_page();
         let moved = thread::scope(|scope| {
             for thread in 0..self.threads {
                 let stripe = Stripe {
@@ -160,11 +161,11 @@ impl Stripe {
     /// The words of a page, and what they should hold in a generation.
     fn words(&self, index: usize, generation: u64) -> impl Iterator<Item = (usize, *mut u64, u64)> + use<> {
         let page = self.pages[index];
-        let address = self.start + page * PAGE;
-        (0..PAGE / 8).map(move |word| {
+        let address = self.start + page * base_page();
+        (0..base_page() / 8).map(move |word| {
             let value =
                 ((page as u64) << 40 ^ generation << 9 ^ word as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            (page * PAGE + 8 * word, (address + 8 * word) as *mut u64, value)
+            (page * base_page() + 8 * word, (address + 8 * word) as *mut u64, value)
         })
     }
 
@@ -200,7 +201,7 @@ mod tests {
     fn memory_that_moves_to_where_it_lies_stays_right() {
         let node = crate::topology::Topology::detect().nodes[0].id;
         let stress = Stress {
-            folios: vec![PAGE as u64],
+            folios: vec![base_page() as u64],
             total_bytes: 1 << 20,
             pairs: vec![(node, node)],
             threads: 2,
@@ -214,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_page_of_another_generation_is_wrong() {
-        let mut page = vec![0u64; PAGE / 8];
+        let mut page = vec![0u64; base_page() / 8];
         let stripe = Stripe { start: page.as_mut_ptr() as usize, pages: vec![0], rng: Rng::with_seed(1) };
         stripe.write(0, 3);
         assert_eq!(stripe.first_wrong(0, 3), None);

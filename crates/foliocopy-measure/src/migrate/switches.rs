@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 
 use super::MigrateError;
 use super::guard::Guard;
+use crate::memory::base_page;
 use crate::size::Size;
 
-/// The smallest folio that transparent huge pages make on x86-64; below it are base pages.
-pub const SMALLEST_THP: u64 = 16 << 10;
+/// The smallest folio that transparent huge pages make, four base pages; below it are base pages.
+pub fn smallest_thp() -> u64 {
+    4 * base_page() as u64
+}
 
 /// Where they are.
 const ROOT: &str = "/sys/kernel/mm/transparent_hugepage";
@@ -28,7 +31,7 @@ impl Switches {
     /// Makes sure that memory which asks for huge pages gets folios of `folio_bytes` and no larger ones. Smaller ones
     /// the kernel takes only where it finds none of that size.
     pub(super) fn only(&mut self, folio_bytes: u64, guard: &mut Guard) -> Result<(), MigrateError> {
-        if folio_bytes < SMALLEST_THP {
+        if folio_bytes < smallest_thp() {
             return Ok(());
         }
         let switches = self.all();
@@ -39,9 +42,10 @@ impl Switches {
                     "this kernel has no multi-size huge pages ({ROOT}/hugepages-*): they came with Linux 6.8"
                 ),
                 false => format!(
-                    "this kernel makes no folios of {}: it makes {}, and 4K",
+                    "this kernel makes no folios of {}: it makes {}, and {}",
                     Size(folio_bytes),
-                    sizes.join(", ")
+                    sizes.join(", "),
+                    Size(base_page() as u64)
                 ),
             }));
         }

@@ -72,6 +72,26 @@ pub struct CpuIdentity {
     pub caches: Vec<CacheLevel>,
 }
 
+impl CpuIdentity {
+    /// Whether it is of aarch64: implementer, part and revision instead of family, model and stepping.
+    pub fn is_aarch64(&self) -> bool {
+        ["asimd", "mops"]
+            .iter()
+            .any(|name| self.features.iter().chain(&self.masked).any(|known| known == name))
+    }
+
+    /// Its numbers, as /proc/cpuinfo has them.
+    pub fn signature(&self) -> String {
+        let Self { family, model, stepping, .. } = self;
+        match self.is_aarch64() {
+            true => {
+                format!("implementer {family:#x}, part {model:#x}, r{}p{}", stepping >> 4, stepping & 0xf)
+            }
+            false => format!("family {family}, model {model}, stepping {stepping}"),
+        }
+    }
+}
+
 /// One level of cache.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheLevel {

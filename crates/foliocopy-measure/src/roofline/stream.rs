@@ -1,6 +1,8 @@
 //! The loops: plain streams over one buffer, in every vector width this CPU has.
 
-use foliocopy::{Cpu, Features, Primitive};
+#[cfg(target_arch = "x86_64")]
+use foliocopy::Features;
+use foliocopy::{Cpu, Primitive};
 
 /// Every loop moves whole blocks of so many bytes.
 pub(super) const BLOCK: usize = 512;

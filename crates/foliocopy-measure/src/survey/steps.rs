@@ -15,7 +15,9 @@ pub(super) fn copies(cpu: &Cpu, brief: bool) -> Vec<Step> {
     };
     let available = Primitive::ALL.iter().copied().filter(|by| by.is_available(cpu));
     // Where there are loops of ours, the compiler's says nothing new.
-    let ours = available.filter(|by| *by != Primitive::Portable || !Primitive::Movq.is_built());
+    let ours = available.filter(|by| {
+        *by != Primitive::Portable || !(Primitive::Movq.is_built() || Primitive::LdpStp.is_built())
+    });
     let of = |by| DISTANCES.into_iter().filter(move |distance| is_tried(by, *distance));
     ours.flat_map(|by| of(by).map(move |distance| Step::Copy { by, distance })).collect()
 }
@@ -43,10 +45,11 @@ pub(super) fn probes(nears: &[Primitive], fars: &[Step]) -> Vec<Step> {
         .collect()
 }
 
-/// What is built in for such a length: of the CPU's row, and of the general rule, in a process and in a kernel.
+/// What is built in for such a length: of the CPU's row, and of the general rule, in a process and, where there is a module, in
+/// a kernel.
 pub(super) fn built_in(cpu: &Cpu, kernel: &Cpu, bytes: u64) -> Vec<Step> {
-    let places = [(cpu, Registers::Vector), (kernel, Registers::GeneralPurpose)];
-    let policies = places.into_iter().flat_map(|(cpu, registers)| {
+    let module = (!kernel.is_aarch64()).then_some((kernel, Registers::GeneralPurpose));
+    let policies = [(cpu, Registers::Vector)].into_iter().chain(module).flat_map(|(cpu, registers)| {
         [*cpu, cpu.without(foliocopy::Features::ROW)].map(|cpu| Policy::new(cpu, registers))
     });
     let mut steps = Vec::new();

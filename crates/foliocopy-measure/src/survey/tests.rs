@@ -8,7 +8,8 @@ use foliocopy::{Caches, Features, Locality, Policy, Vendor};
 
 /// A Zen 4 with 32 MiB of last-level cache.
 fn cpu() -> Cpu {
-    let features = Features::ALL.without(Features::MOVDIR64B).without(Features::HYPERVISOR);
+    let others = Features::MOVDIR64B | Features::HYPERVISOR | Features::ASIMD | Features::MOPS;
+    let features = Features::ALL.without(others);
     Cpu::foreign(Vendor::Amd, [0x19, 0x11, 1], features, Caches { l1d: 32 << 10, l2: 1 << 20, l3: 32 << 20 })
 }
 

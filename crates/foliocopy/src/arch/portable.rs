@@ -1,6 +1,6 @@
 //! Copies in plain Rust: for an architecture of which we know nothing, and under Miri.
 
-#[cfg(any(miri, not(target_arch = "x86_64")))]
+#[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 use super::{Loop, Stopped, Work};
 
 /// Copies word by word. Others may read and write the memory meanwhile, so each word is read and written on its own.
@@ -21,7 +21,7 @@ pub(crate) unsafe fn copy(dst: *mut u8, src: *const u8, bytes: usize) {
 /// # Safety
 ///
 /// As [`copy`], for the range of the work.
-#[cfg(any(miri, not(target_arch = "x86_64")))]
+#[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 #[inline(always)]
 pub(crate) unsafe fn run<const MACHINE_CHECK_SAFE: bool>(which: Loop, work: Work) -> Stopped {
     let Loop { by: _by, prefetches: _prefetches } = which;
@@ -32,19 +32,8 @@ pub(crate) unsafe fn run<const MACHINE_CHECK_SAFE: bool>(which: Loop, work: Work
     Stopped { bytes_left: 0, trap: 0 }
 }
 
-/// Runs the one loop there is.
-///
-/// # Safety
-///
-/// As [`run`].
-#[cfg(any(miri, not(target_arch = "x86_64")))]
-pub(crate) unsafe fn run_any<const MACHINE_CHECK_SAFE: bool>(which: Loop, work: Work) -> Stopped {
-    // SAFETY: the source of the work is readable and its destination writable, here as in `run`.
-    unsafe { run::<MACHINE_CHECK_SAFE>(which, work) }
-}
-
 /// Orders non-temporal stores; there are none here.
-#[cfg(any(miri, not(target_arch = "x86_64")))]
+#[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 pub(crate) fn store_fence() {}
 
 /// Copies bytes. 1, 2, 4 and 8 bytes are one access each where both ranges are aligned to that, and a longer range is copied
@@ -53,7 +42,7 @@ pub(crate) fn store_fence() {}
 /// # Safety
 ///
 /// The source of the work is readable and its destination writable, and they don't overlap.
-#[cfg(all(feature = "std", any(miri, not(target_arch = "x86_64"))))]
+#[cfg(all(feature = "std", any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64")))))]
 pub(crate) unsafe fn copy_bytes(work: Work, by: super::ByteLoop) -> Stopped {
     let super::ByteLoop { avx2: _avx2, past_the_cache: _past_the_cache } = by;
     let Work { dst, src, bytes, .. } = work;
@@ -80,7 +69,7 @@ pub(crate) unsafe fn copy_bytes(work: Work, by: super::ByteLoop) -> Stopped {
 /// # Safety
 ///
 /// As [`copy_bytes`].
-#[cfg(all(feature = "std", any(miri, not(target_arch = "x86_64"))))]
+#[cfg(all(feature = "std", any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64")))))]
 pub(crate) unsafe fn copy_each_byte(work: Work) -> Stopped {
     // SAFETY: this function's contract.
     unsafe { copy_bytes(work, super::ByteLoop { avx2: false, past_the_cache: false }) }

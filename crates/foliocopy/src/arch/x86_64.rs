@@ -24,7 +24,6 @@ mod rep_movsq;
 mod vector;
 
 use super::{Loop, Stopped, Work};
-use crate::extable::Recovery;
 use crate::primitive::Primitive;
 
 /// Runs a loop that is known when this is compiled. A `match`, since a kernel with retpolines pays for an indirect call.
@@ -71,31 +70,6 @@ pub(crate) unsafe fn run<const MACHINE_CHECK_SAFE: bool>(which: Loop, work: Work
             _ => movq::copy::<MACHINE_CHECK_SAFE>(work),
         }
     }
-}
-
-/// Runs a loop that is known only now. Out of line, so that every loop is there once.
-///
-/// # Safety
-///
-/// As [`run`].
-#[inline]
-pub(crate) unsafe fn run_any<const MACHINE_CHECK_SAFE: bool>(which: Loop, work: Work) -> Stopped {
-    /// Takes everything in registers: a store to the stack costs as much as that of a line.
-    #[inline(never)]
-    unsafe fn dispatch<const MACHINE_CHECK_SAFE: bool>(
-        dst: *mut u8,
-        src: *const u8,
-        recovery: *mut Recovery,
-        bytes: usize,
-        prefetch: isize,
-        which: Loop,
-    ) -> Stopped {
-        // SAFETY: the contract of `run` is this function's.
-        unsafe { run::<MACHINE_CHECK_SAFE>(which, Work { dst, src, bytes, prefetch, recovery }) }
-    }
-    let Work { dst, src, bytes, prefetch, recovery } = work;
-    // SAFETY: the contract of `run` is this function's.
-    unsafe { dispatch::<MACHINE_CHECK_SAFE>(dst, src, recovery, bytes, prefetch, which) }
 }
 
 /// Orders every weakly ordered store before it before every store after it (Intel SDM volume 1, 10.4.6.2): without it a

@@ -47,6 +47,10 @@ features! {
     /// The tuning row that this crate has for the CPU, if there is one. Where it is masked, the general rule decides, as on a
     /// CPU that was never measured.
     ROW = 10, "row";
+    /// 128-bit vectors of aarch64, and an operating system that keeps the registers.
+    ASIMD = 11, "asimd";
+    /// The copy instructions of aarch64: FEAT_MOPS.
+    MOPS = 12, "mops";
 }
 
 impl Features {
@@ -86,7 +90,8 @@ impl Features {
         Self::NAMED.iter().filter(move |(feature, _)| self.contains(*feature)).map(|(_, name)| *name)
     }
 
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    /// This set where it is present, and none otherwise.
+    #[allow(dead_code, reason = "only where the CPU can be asked")]
     pub(super) const fn when(self, present: bool) -> Self {
         if present { self } else { Self::NONE }
     }

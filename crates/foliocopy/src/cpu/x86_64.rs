@@ -81,7 +81,7 @@ pub(super) fn rep_good(vendor: Vendor, family: u32, model: u32) -> bool {
         Vendor::Intel => family > 6 || family == 6 && model >= 0xd,
         Vendor::Centaur => family > 6 || family == 6 && model >= 0xf,
         Vendor::Zhaoxin => family >= 6,
-        Vendor::Other => false,
+        _ => false,
     }
 }
 

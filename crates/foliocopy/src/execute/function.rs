@@ -34,6 +34,10 @@ macro_rules! by_temporal {
             Primitive::Movq => $function::<{ Primitive::Movq as usize }, $prefetches>,
             Primitive::Avx2 => $function::<{ Primitive::Avx2 as usize }, $prefetches>,
             Primitive::Avx512 => $function::<{ Primitive::Avx512 as usize }, $prefetches>,
+            #[cfg(target_arch = "aarch64")]
+            Primitive::LdpStp => $function::<{ Primitive::LdpStp as usize }, $prefetches>,
+            #[cfg(target_arch = "aarch64")]
+            Primitive::Mops => $function::<{ Primitive::Mops as usize }, $prefetches>,
             Primitive::Portable => $function::<{ Primitive::Portable as usize }, $prefetches>,
             _ => $other,
         }

@@ -1,7 +1,9 @@
 use super::*;
 use crate::cpu::{Caches, Vendor};
 use crate::step::{Band, Bands};
-use Primitive::{Avx2, Avx2Nt, Avx512, Avx512Nt, Movnti, Movq, RepMovsb, RepMovsq};
+use Primitive::{
+    Avx2, Avx2Nt, Avx512, Avx512Nt, LdpStnp, LdpStp, Mops, Movnti, Movq, Portable, RepMovsb, RepMovsq,
+};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -23,9 +25,11 @@ const NEWER: Cpu = cpu(Vendor::Amd, 0x1b, 0x02, FAST_STRINGS.union(VECTORS));
 const SKYLAKE: Cpu = cpu(Vendor::Intel, 6, 0x55, Features::ERMS.union(REP_GOOD).union(VECTORS));
 const GRANITE_RAPIDS: Cpu =
     cpu(Vendor::Intel, 6, 0xad, FAST_STRINGS.union(VECTORS).union(Features::MOVDIR64B));
+const NEOVERSE: Cpu =
+    cpu(Vendor::Arm, 0x41, 0xd4f, Features::ROW.union(Features::ASIMD).union(Features::MOPS));
 const UNKNOWN: Cpu = cpu(Vendor::Other, 6, 1, VECTORS.union(ROW_AND_TSC));
 const ALL_FEATURES: Cpu = cpu(Vendor::Amd, 0x1a, 0x02, Features::ALL);
-const ALL: [Cpu; 8] = [ZEN_2, ZEN_3, ZEN_4, ZEN_5, NEWER, SKYLAKE, GRANITE_RAPIDS, UNKNOWN];
+const X86_64: [Cpu; 8] = [ZEN_2, ZEN_3, ZEN_4, ZEN_5, NEWER, SKYLAKE, GRANITE_RAPIDS, UNKNOWN];
 
 /// What is done in a process where the source is near, and where it is far.
 fn ways(cpu: Cpu, locality: Locality, bytes: usize) -> (Primitive, Primitive) {
@@ -36,7 +40,7 @@ fn ways(cpu: Cpu, locality: Locality, bytes: usize) -> (Primitive, Primitive) {
 /// Every built-in row is one that a program could hand in, masked or not.
 #[test]
 fn built_in_rows_are_valid() {
-    for cpu in ALL {
+    for cpu in X86_64.into_iter().chain([NEOVERSE]) {
         for mask in [Features::NONE, Features::AVX512F, VECTORS, Features::ERMS, Features::ROW, Features::TSC]
         {
             let cpu = cpu.without(mask);
@@ -133,7 +137,7 @@ fn a_newer_cpu_gets_the_newest_row_of_its_vendor() {
 
 #[test]
 fn kernels_use_no_vectors() {
-    for cpu in ALL {
+    for cpu in X86_64 {
         let policy = Policy::new(cpu, Registers::GeneralPurpose);
         for locality in Locality::ALL {
             for (_, step) in policy.bands(*locality) {
@@ -142,6 +146,26 @@ fn kernels_use_no_vectors() {
         }
         assert_eq!(policy.step(Locality::NonTemporal, MIB).primitives()[0], Movnti);
     }
+}
+
+/// By length alone, whatever else the CPU has. MOPS is slow on some cores.
+#[test]
+fn aarch64_goes_past_the_cache_where_the_length_exceeds_it() {
+    assert_eq!(ways(NEOVERSE, Locality::Temporal, MIB), (LdpStp, LdpStp));
+    assert_eq!(ways(NEOVERSE, Locality::NonTemporal, 4 * KIB), (LdpStnp, LdpStnp));
+    assert_eq!(ways(NEOVERSE, Locality::Auto, 32 * MIB), (LdpStp, LdpStp));
+    assert_eq!(ways(NEOVERSE, Locality::Auto, 33 * MIB), (LdpStnp, LdpStnp));
+    let caches = Caches { l3: 0, ..NEOVERSE.caches() };
+    let unknown = Cpu::foreign(Vendor::Other, [0, 0, 0], NEOVERSE.features(), caches);
+    assert_eq!(ways(unknown, Locality::Auto, 33 * MIB), (LdpStp, LdpStp));
+    assert_eq!(Policy::new(NEOVERSE, Registers::Vector).source(), Source::General);
+    for without_vectors in [
+        Policy::new(NEOVERSE, Registers::GeneralPurpose),
+        Policy::new(NEOVERSE.without(Features::ASIMD), Registers::Vector),
+    ] {
+        assert_eq!(without_vectors.step(Locality::NonTemporal, MIB), Step::copy(Portable));
+    }
+    assert!(Policy::new(NEOVERSE, Registers::Vector).forcing(Mops).is_ok());
 }
 
 /// Without a counter what exceeds the last-level cache can't be in it, and the rest is near.

@@ -5,7 +5,7 @@ use crate::error::Unsupported;
 /// What can be known without a handler.
 const ANSWER: Result<(), Unsupported> = if cfg!(miri) { Ok(()) } else { Err(Unsupported::Platform) };
 
-/// Puts the handler of SIGBUS in place; it exists on Linux for x86-64 alone.
+/// Puts the handler of SIGBUS in place; it exists on Linux for x86-64 and aarch64 alone.
 ///
 /// # Errors
 ///
@@ -33,6 +33,8 @@ pub(crate) fn ensure() -> Result<(), Unsupported> {
     ANSWER
 }
 
+pub(crate) use ensure as ensure_short;
+
 /// Nothing is trusted here.
 pub(crate) fn suspect() {}
 
@@ -41,7 +43,7 @@ pub(crate) fn suspect() {}
 /// # Safety
 ///
 /// None under Miri; elsewhere the arguments are those that the kernel gave a signal handler.
-#[cfg(all(target_os = "linux", target_arch = "x86_64", miri))]
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub unsafe fn try_handle(_: core::ffi::c_int, _: *const libc::siginfo_t, _: *mut core::ffi::c_void) -> bool {
     false
 }
@@ -51,5 +53,5 @@ pub unsafe fn try_handle(_: core::ffi::c_int, _: *const libc::siginfo_t, _: *mut
 /// # Safety
 ///
 /// None under Miri; elsewhere a handler of the caller's calls [`try_handle`].
-#[cfg(all(target_os = "linux", target_arch = "x86_64", miri))]
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub unsafe fn handled_by_caller() {}

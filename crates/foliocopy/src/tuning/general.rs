@@ -8,7 +8,10 @@ use crate::step::{Band, Bands, Limit, Row, Step};
 
 /// The row of the general rule.
 pub(crate) const fn general(cpu: &Cpu, registers: Registers) -> Row {
-    if !Primitive::Movq.is_built() {
+    if cpu.is_aarch64() {
+        return aarch64(cpu, registers);
+    }
+    if cpu.is_host() && !Primitive::Movq.is_built() {
         return Row::always(Primitive::Portable);
     }
     let long = strings(cpu);
@@ -42,6 +45,23 @@ pub(crate) const fn general(cpu: &Cpu, registers: Registers) -> Row {
         _ => Bands::of(&[short, Band { up_to: Limit::LastLevelCache, step: through }, Band::rest(far)]),
     };
     Row { temporal: Bands::of(&[short, Band::rest(through)]), non_temporal: past, auto }
+}
+
+/// The row of an aarch64 CPU, by length alone: its counter may be too slow to time a load. Only copies that cannot be in the
+/// cache go past it. MOPS is slow on some cores (Arm erratum 4043997), so only a profile names it.
+const fn aarch64(cpu: &Cpu, registers: Registers) -> Row {
+    if !matches!(registers, Registers::Vector) || !cpu.has(Features::ASIMD) {
+        return Row::always(Primitive::Portable);
+    }
+    let (through, past) = (Step::copy(Primitive::LdpStp), Step::copy(Primitive::LdpStnp));
+    Row {
+        temporal: Bands::always(through),
+        non_temporal: Bands::always(past),
+        auto: match cpu.caches().l3 {
+            0 => Bands::always(through),
+            _ => Bands::of(&[Band { up_to: Limit::LastLevelCache, step: through }, Band::rest(past)]),
+        },
+    }
 }
 
 /// The fast string instruction, by the order of `clear_pages()` and `copy_user_generic()` in Linux. FSRM never

@@ -1,6 +1,6 @@
 //! Machine-check-safe copies in a process, of memory that really faults.
 
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
 mod bytes;
 mod case;

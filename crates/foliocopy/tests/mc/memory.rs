@@ -33,7 +33,7 @@ pub(crate) fn ways() -> &'static [Bad] {
 /// Every primitive that this CPU has in a machine-check-safe variant. What it lacks is named.
 pub(crate) fn safe_primitives() -> Vec<Primitive> {
     let cpu = Cpu::detect();
-    let safe = Primitive::ALL.iter().copied().filter(|primitive| primitive.is_machine_check_safe());
+    let safe = Primitive::ALL.iter().copied().filter(|one| one.is_built() && one.is_machine_check_safe());
     let (available, lacking): (Vec<_>, Vec<_>) = safe.partition(|primitive| primitive.is_available(&cpu));
     for primitive in lacking {
         eprintln!("not tested on this CPU: {primitive}, it lacks {}", primitive.missing(&cpu));
@@ -41,7 +41,19 @@ pub(crate) fn safe_primitives() -> Vec<Primitive> {
     available
 }
 
-/// Pages of our own, with a canary page on both sides.
+/// The bytes of a page of the system: what can go bad at once.
+pub(crate) fn system_page() -> usize {
+    // SAFETY: only asks.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(bytes).expect("a system has pages").max(PAGE_SIZE)
+}
+
+/// How many pages of the crate make a page of the system.
+pub(crate) fn unit() -> usize {
+    system_page() / PAGE_SIZE
+}
+
+/// Pages of the system of our own, with a canary page on both sides.
 pub(crate) struct Region {
     mapping: *mut Page,
     nr_pages: usize,
@@ -62,8 +74,8 @@ impl Region {
         region.fill(0);
         // SAFETY: our own pages.
         unsafe {
-            mapping.write(Page::filled(CANARY));
-            mapping.add(nr_pages + 1).write(Page::filled(CANARY));
+            ptr::write_bytes(mapping, CANARY, unit());
+            ptr::write_bytes(mapping.add((nr_pages + 1) * unit()), CANARY, unit());
         }
         region
     }
@@ -71,13 +83,13 @@ impl Region {
     /// Pages with contents of which no two lines are alike.
     pub(crate) fn patterned(nr_pages: usize) -> Self {
         let region = Self::new(nr_pages);
-        (0..nr_pages).for_each(|index| region.write(index, pattern(index)));
+        (0..nr_pages).for_each(|index| region.write(index, pattern));
         region
     }
 
     pub(crate) fn start(&self) -> *mut Page {
         // SAFETY: the page after the canary.
-        unsafe { self.mapping.add(1) }
+        unsafe { self.mapping.add(unit()) }
     }
 
     pub(crate) fn address(&self) -> usize {
@@ -87,34 +99,38 @@ impl Region {
     /// What a copy reads.
     pub(crate) fn source(&self) -> PageRange<'_> {
         // SAFETY: pages of ours, of which some raise SIGBUS.
-        unsafe { PageRange::new(self.start(), self.nr_pages) }.unwrap()
+        unsafe { PageRange::new(self.start(), self.nr_pages * unit()) }.unwrap()
     }
 
     /// What a copy writes.
     pub(crate) fn destination(&self) -> PageRangeMut<'_> {
         // SAFETY: pages of ours, of which some raise SIGBUS, and to which no reference is kept.
-        unsafe { PageRangeMut::new(self.start(), self.nr_pages) }.unwrap()
+        unsafe { PageRangeMut::new(self.start(), self.nr_pages * unit()) }.unwrap()
     }
 
     fn page(&self, index: usize) -> *mut Page {
         assert!(index < self.nr_pages);
         // SAFETY: within the region.
-        unsafe { self.start().add(index) }
+        unsafe { self.start().add(index * unit()) }
     }
 
-    pub(crate) fn write(&self, index: usize, page: Page) {
-        // SAFETY: a page of ours.
-        unsafe { self.page(index).write(page) };
+    /// Writes a page. `contents` answers each page of the crate in it, by its index.
+    pub(crate) fn write(&self, index: usize, contents: impl Fn(usize) -> Page) {
+        let start = self.page(index);
+        for part in 0..unit() {
+            // SAFETY: pages of ours.
+            unsafe { start.add(part).write(contents(index * unit() + part)) };
+        }
     }
 
     pub(crate) fn fill(&self, byte: u8) {
         // SAFETY: pages of ours.
-        unsafe { ptr::write_bytes(self.start(), byte, self.nr_pages) };
+        unsafe { ptr::write_bytes(self.start(), byte, self.nr_pages * unit()) };
     }
 
     /// The bytes from `start` to `end`, none of which may be bad.
     pub(crate) fn bytes(&self, start: usize, end: usize) -> &[u8] {
-        assert!(start <= end && end <= self.nr_pages * PAGE_SIZE);
+        assert!(start <= end && end <= self.nr_pages * system_page());
         // SAFETY: within the region; the test doesn't write while it looks.
         unsafe { std::slice::from_raw_parts(self.start().cast::<u8>().add(start), end - start) }
     }
@@ -123,10 +139,26 @@ impl Region {
     pub(crate) fn flush(&self, start: usize, end: usize) {
         for line in self.bytes(start, end).chunks(64) {
             // SAFETY: a reference is a valid address, and flushing changes no content.
-            unsafe { core::arch::x86_64::_mm_clflush(line.as_ptr()) };
+            #[cfg(target_arch = "x86_64")]
+            unsafe {
+                core::arch::x86_64::_mm_clflush(line.as_ptr())
+            };
+            // SAFETY: a reference is a valid address, and flushing changes no content. Linux lets processes do so.
+            #[cfg(target_arch = "aarch64")]
+            unsafe {
+                core::arch::asm!("dc civac, {}", in(reg) line.as_ptr(), options(nostack, preserves_flags))
+            };
         }
         // SAFETY: SSE2 is part of every x86-64.
-        unsafe { core::arch::x86_64::_mm_mfence() };
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            core::arch::x86_64::_mm_mfence()
+        };
+        // SAFETY: a barrier touches no register.
+        #[cfg(target_arch = "aarch64")]
+        unsafe {
+            core::arch::asm!("dsb sy", options(nostack, preserves_flags))
+        };
     }
 
     /// Whether every byte from `start` to `end` is `byte`. A page at a time, which is fast unoptimized too.
@@ -148,7 +180,7 @@ impl Region {
                     userfaultfd
                 });
                 // SAFETY: a page of ours, the contents of which nobody needs any more.
-                let dropped = unsafe { libc::madvise(page.cast(), PAGE_SIZE, libc::MADV_DONTNEED) };
+                let dropped = unsafe { libc::madvise(page.cast(), system_page(), libc::MADV_DONTNEED) };
                 assert_eq!(dropped, 0, "{}", io::Error::last_os_error());
                 poison(userfaultfd, page).unwrap();
             }
@@ -156,15 +188,18 @@ impl Region {
     }
 
     /// Gives the page good memory again, with this in it.
-    pub(crate) fn mend(&self, index: usize, page: Page) {
+    pub(crate) fn mend(&self, index: usize, contents: impl Fn(usize) -> Page) {
         map(self.page(index), 1, None);
-        self.write(index, page);
+        self.write(index, contents);
     }
 
     /// Whether nothing outside the region was written.
     pub(crate) fn canaries_live(&self) -> bool {
         // SAFETY: pages of ours.
-        let canary = |index| unsafe { *self.mapping.add(index) == Page::filled(CANARY) };
+        let canary = |index| unsafe {
+            let page = std::slice::from_raw_parts(self.mapping.add(index * unit()), unit());
+            page.iter().all(|page| *page == Page::filled(CANARY))
+        };
         canary(0) && canary(self.nr_pages + 1)
     }
 }
@@ -172,7 +207,7 @@ impl Region {
 impl Drop for Region {
     fn drop(&mut self) {
         // SAFETY: nobody has a reference any more.
-        unsafe { libc::munmap(self.mapping.cast(), (self.nr_pages + 2) * PAGE_SIZE) };
+        unsafe { libc::munmap(self.mapping.cast(), (self.nr_pages + 2) * system_page()) };
     }
 }
 
@@ -199,7 +234,7 @@ fn map(at: *mut Page, nr_pages: usize, file: Option<&File>) -> *mut Page {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: new memory, or a place that the caller owns.
     let start =
-        unsafe { libc::mmap(at.cast(), nr_pages * PAGE_SIZE, protection, flags | fixed, descriptor, 0) };
+        unsafe { libc::mmap(at.cast(), nr_pages * system_page(), protection, flags | fixed, descriptor, 0) };
     assert_ne!(start, libc::MAP_FAILED, "{}", io::Error::last_os_error());
     start.cast()
 }
@@ -238,12 +273,13 @@ fn userfaultfd() -> io::Result<OwnedFd> {
 }
 
 fn register(userfaultfd: &OwnedFd, start: *mut Page, nr_pages: usize) -> io::Result<()> {
-    let mut register = [start.addr() as u64, (nr_pages * PAGE_SIZE) as u64, UFFDIO_REGISTER_MODE_MISSING, 0];
+    let mut register =
+        [start.addr() as u64, (nr_pages * system_page()) as u64, UFFDIO_REGISTER_MODE_MISSING, 0];
     ioctl(userfaultfd, UFFDIO_REGISTER, &mut register)
 }
 
 fn poison(userfaultfd: &OwnedFd, page: *mut Page) -> io::Result<()> {
-    let mut poison = [page.addr() as u64, PAGE_SIZE as u64, 0, 0];
+    let mut poison = [page.addr() as u64, system_page() as u64, 0, 0];
     ioctl(userfaultfd, UFFDIO_POISON, &mut poison)
 }
 

@@ -13,10 +13,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::memory::{Bad, Region, safe_primitives};
-use foliocopy::{
-    Cause, CopyError, CopyMcError, CopyOptions, PAGE_SIZE, Primitive, Unsupported, copy_mc_pages, sigbus,
-};
+use crate::memory::{Bad, Region, safe_primitives, system_page, unit};
+use foliocopy::{Cause, CopyError, CopyMcError, CopyOptions, Primitive, Unsupported, copy_mc_pages, sigbus};
 use interposed::{MET, Meanwhile, meet};
 use libc::{SA_NODEFER, SA_RESETHAND, SA_SIGINFO, SIGBUS, SIGUSR1, SIGUSR2, c_int};
 use signals::*;
@@ -103,7 +101,9 @@ fn copy_all() -> Result<(), CopyMcError> {
 fn check_copy() {
     let before = CALLS.load(SeqCst);
     match copy_all() {
-        Err(CopyMcError::Memory(error)) => assert_eq!((error.page_index, error.cause), (2, Cause::BeyondEnd)),
+        Err(CopyMcError::Memory(error)) => {
+            assert_eq!((error.page_index, error.cause), (2 * unit(), Cause::BeyondEnd))
+        }
         other => panic!("{other:?}"),
     }
     assert_eq!(CALLS.load(SeqCst), before);
@@ -113,7 +113,7 @@ fn check_copy() {
 fn fault() {
     let (src, _) = regions();
     // SAFETY: mapped memory; that it faults is the point.
-    unsafe { ptr::read_volatile(src.start().add(2).cast::<u8>()) };
+    unsafe { ptr::read_volatile(src.start().add(2 * unit()).cast::<u8>()) };
 }
 
 fn refused(answer: Result<(), CopyMcError>) -> CopyError {
@@ -456,7 +456,7 @@ fn storm() {
                 // SAFETY: a signal to a thread of ours.
                 unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), *thread, SIGBUS) };
                 // In a range that is being copied, but no fault.
-                forge_for_process(libc::BUS_MCEERR_AO, address + 7 * PAGE_SIZE);
+                forge_for_process(libc::BUS_MCEERR_AO, address + 7 * system_page());
                 thread::sleep(Duration::from_micros(20));
                 // A fault, but nowhere near.
                 forge_for_process(libc::BUS_ADRERR, 0x1000);
@@ -485,9 +485,9 @@ fn copy_in_a_storm(offset: usize, ready: &mpsc::Sender<(libc::pid_t, usize)>, do
     while !done.load(SeqCst) {
         let primitive = primitives[(rounds + offset) % primitives.len()];
         assert_eq!(copy(primitive, &good), Ok(()), "{primitive}");
-        assert!(dst.bytes(0, 64 * PAGE_SIZE) == good.bytes(0, 64 * PAGE_SIZE), "{primitive}");
+        assert!(dst.bytes(0, 64 * system_page()) == good.bytes(0, 64 * system_page()), "{primitive}");
         match copy(primitive, &bad) {
-            Err(CopyMcError::Memory(error)) => assert_eq!(error.page_index, 40, "{primitive}"),
+            Err(CopyMcError::Memory(error)) => assert_eq!(error.page_index, 40 * unit(), "{primitive}"),
             other => panic!("{primitive}: {other:?}"),
         }
         rounds += 1;

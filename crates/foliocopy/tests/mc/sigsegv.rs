@@ -8,9 +8,12 @@ use std::{mem, ptr};
 
 use foliocopy::{Cause, CopyMcError, PAGE_SIZE, Side, copy_mc, copy_mc_pages, sigbus};
 
-use crate::memory::Region;
+use crate::memory::{Region, system_page, unit};
 
-const BAD: usize = 2 * PAGE_SIZE;
+/// Where the bad page starts, in bytes.
+fn bad_page() -> usize {
+    2 * system_page()
+}
 
 /// Runs a scenario anew, which ends well or by this signal.
 fn run(scenario: &str, signal: Option<i32>) {
@@ -66,7 +69,7 @@ fn scenario() {
         "own fault" => {
             check_answers();
             // SAFETY: mapped memory; that it faults is the point.
-            unsafe { ptr::read_volatile(protected(libc::PROT_NONE).start().cast::<u8>().add(BAD)) };
+            unsafe { ptr::read_volatile(protected(libc::PROT_NONE).start().cast::<u8>().add(bad_page())) };
         }
         "handler" => {
             // SAFETY: zeros are a valid action, and the handler has the signature of SA_SIGINFO.
@@ -106,7 +109,7 @@ fn overflow(depth: usize) -> usize {
 fn protected(protection: i32) -> Region {
     let region = Region::patterned(4);
     // SAFETY: a page of ours.
-    let answer = unsafe { libc::mprotect(region.start().add(2).cast(), PAGE_SIZE, protection) };
+    let answer = unsafe { libc::mprotect(region.start().add(2 * unit()).cast(), system_page(), protection) };
     assert_eq!(answer, 0);
     region
 }
@@ -115,8 +118,9 @@ fn protected(protection: i32) -> Region {
 fn check_answers() {
     sigbus::catch_sigsegv().unwrap();
     let check = |dst: &Region, src: &Region, side, cause| {
-        for before in (0..300).chain([PAGE_SIZE, BAD]) {
-            let (to, from) = if side == Side::Source { (0, BAD - before) } else { (BAD - before, 0) };
+        for before in (0..300).chain([PAGE_SIZE, bad_page()]) {
+            let (to, from) =
+                if side == Side::Source { (0, bad_page() - before) } else { (bad_page() - before, 0) };
             // SAFETY: within the regions, of which a page of each raises SIGSEGV, which is caught.
             let answer = unsafe {
                 let (dst, src) = (dst.start().cast::<u8>().add(to), src.start().cast::<u8>().add(from));
@@ -129,12 +133,12 @@ fn check_answers() {
         }
         let answer = copy_mc_pages(dst.destination(), src.source());
         let Err(CopyMcError::Memory(error)) = answer else { panic!("{answer:?}") };
-        assert_eq!((error.page_index, error.side, error.cause), (2, side, cause));
+        assert_eq!((error.page_index, error.side, error.cause), (2 * unit(), side, cause));
     };
     check(&Region::new(4), &protected(libc::PROT_NONE), Side::Source, Cause::NotAllowed);
     check(&protected(libc::PROT_READ), &Region::patterned(4), Side::Destination, Cause::NotAllowed);
     let hole = Region::patterned(4);
     // SAFETY: a page of ours. This process has but one thread that maps anything meanwhile.
-    assert_eq!(unsafe { libc::munmap(hole.start().add(2).cast(), PAGE_SIZE) }, 0);
+    assert_eq!(unsafe { libc::munmap(hole.start().add(2 * unit()).cast(), system_page()) }, 0);
     check(&Region::new(4), &hole, Side::Source, Cause::NotMapped);
 }

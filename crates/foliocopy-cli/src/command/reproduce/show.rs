@@ -122,7 +122,10 @@ fn measured_on(results: &Results) -> String {
     if let Some(name) = &cpu.microarchitecture {
         let _ = write!(text, " ({})", plain(name));
     }
-    let _ = write!(text, ", family {} model {}", cpu.family, cpu.model);
+    let _ = match cpu.is_aarch64() {
+        true => write!(text, ", {}", cpu.signature()),
+        false => write!(text, ", family {} model {}", cpu.family, cpu.model),
+    };
     if let Some(microcode) = &cpu.microcode {
         let _ = write!(text, ", microcode {microcode}");
     }

@@ -1,8 +1,6 @@
 //! `sigaction` of this program, which may be made to meet other callers and other threads.
 
-use std::mem;
 use std::ptr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::SeqCst};
 
 use libc::{SIGBUS, c_int, sigaction as Action};
@@ -25,19 +23,9 @@ pub(crate) fn meet(meanwhile: Meanwhile) {
     MEANWHILE.store(Box::into_raw(Box::new(meanwhile)), SeqCst);
 }
 
-type Call = unsafe extern "C" fn(c_int, *const Action, *mut Action) -> c_int;
-
-/// libc's own.
-fn original() -> Call {
-    static ORIGINAL: OnceLock<Call> = OnceLock::new();
-    *ORIGINAL.get_or_init(|| {
-        // SAFETY: libc has the function, with this signature.
-        unsafe {
-            let address = libc::dlsym(libc::RTLD_NEXT, c"sigaction".as_ptr());
-            assert!(!address.is_null());
-            mem::transmute::<*mut libc::c_void, Call>(address)
-        }
-    })
+unsafe extern "C" {
+    /// libc's own, by its other name, which it has in a static program too.
+    fn __sigaction(signal: c_int, new: *const Action, old: *mut Action) -> c_int;
 }
 
 /// Takes the place of libc's in this program, and calls it.
@@ -54,11 +42,11 @@ unsafe extern "C" fn sigaction(signal: c_int, new: *const Action, old: *mut Acti
     // SAFETY: null, or what `meet` leaked; the caller's own arguments are passed on.
     unsafe {
         let Some(Meanwhile { before, after }) = meanwhile.as_ref() else {
-            return original()(signal, new, old);
+            return __sigaction(signal, new, old);
         };
         MET.store(true, SeqCst);
         before();
-        let answer = original()(signal, new, old);
+        let answer = __sigaction(signal, new, old);
         after();
         answer
     }

@@ -27,6 +27,23 @@ pub(super) fn find(address: usize) -> Option<&'static Entry> {
     table().iter().find(|entry| entry.instruction() == address)
 }
 
+/// The instructions that put the address of one end of the table into the operand of that name.
+#[cfg(target_arch = "x86_64")]
+macro_rules! address_of {
+    ($end:literal) => {
+        concat!("lea {", $end, "}, [rip + __", $end, "_", table_name!(), "]")
+    };
+}
+#[cfg(target_arch = "aarch64")]
+macro_rules! address_of {
+    ($end:literal) => {
+        concat!(
+            concat!("adrp {", $end, "}, __", $end, "_", table_name!(), "\n"),
+            concat!("add {", $end, "}, {", $end, "}, :lo12:__", $end, "_", table_name!())
+        )
+    };
+}
+
 /// Every entry of this version that the linker put into this program or shared object.
 ///
 /// The linker makes the two symbols from the section's name. They are hidden, since each shared object
@@ -42,8 +59,8 @@ fn table() -> &'static [Entry] {
             ".popsection",
             concat!(".hidden __start_", table_name!()),
             concat!(".hidden __stop_", table_name!()),
-            concat!("lea {start}, [rip + __start_", table_name!(), "]"),
-            concat!("lea {stop}, [rip + __stop_", table_name!(), "]"),
+            address_of!("start"),
+            address_of!("stop"),
             start = out(reg) start,
             stop = out(reg) stop,
             options(pure, nomem, nostack, preserves_flags),

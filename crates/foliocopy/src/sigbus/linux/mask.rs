@@ -14,13 +14,13 @@ impl Mask {
     /// What a set of libc's says to the kernel.
     pub(super) fn of(set: &libc::sigset_t) -> Self {
         const { assert!(size_of::<libc::sigset_t>() >= size_of::<u64>()) };
-        // SAFETY: on x86-64 a `sigset_t` is an array of words, of which the kernel reads and writes the first.
+        // SAFETY: where words have 64 bits a `sigset_t` is an array of words, of which the kernel reads and writes the first.
         Self(unsafe { ptr::from_ref(set).cast::<u64>().read() })
     }
 
     /// Makes a set of libc's say this to the kernel.
     pub(super) fn store(self, set: &mut libc::sigset_t) {
-        // SAFETY: on x86-64 a `sigset_t` is an array of words, of which the kernel reads and writes the first.
+        // SAFETY: where words have 64 bits a `sigset_t` is an array of words, of which the kernel reads and writes the first.
         unsafe { ptr::from_mut(set).cast::<u64>().write(self.0) };
     }
 

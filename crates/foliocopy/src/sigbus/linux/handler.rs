@@ -2,13 +2,14 @@
 
 use core::ffi::{c_int, c_void};
 
+use super::frame::Frame;
 use super::{previous, sigsegv, table};
 use crate::extable::{Recovery, Signal};
-use crate::memory_error::{SEGV_ACCERR, SEGV_MAPERR, granule_bytes};
+use crate::memory_error::{SEGV_ACCERR, SEGV_MAPERR, UNTAGGED, granule_bytes};
 
 /// The numbers of the traps that a copy can meet.
-const PAGE_FAULT: i64 = 14;
-const MACHINE_CHECK: i64 = 18;
+const PAGE_FAULT: u32 = 14;
+const MACHINE_CHECK: u32 = 18;
 
 /// Resumes the copy that was interrupted, if the signal is a fault of one.
 ///
@@ -26,9 +27,9 @@ pub unsafe fn try_handle(signal: c_int, info: *const libc::siginfo_t, context: *
     }
     // SAFETY: `info` and `context` are not null, and point to the `siginfo_t` and the `ucontext_t` in the signal's frame.
     // Nobody else uses the frame before the handler returns.
-    let (signal, registers) = unsafe {
-        let context = &mut *context.cast::<libc::ucontext_t>();
-        (signal_of(signal, &*info), &mut context.uc_mcontext.gregs)
+    let (signal, mut frame) = unsafe {
+        let frame = Frame::of(context);
+        (signal_of(signal, &*info, frame.is_store()), frame)
     };
     let is_fault = match signal.number {
         libc::SIGBUS => matches!(signal.code, libc::BUS_MCEERR_AR | libc::BUS_ADRERR | libc::BUS_OBJERR),
@@ -38,15 +39,15 @@ pub unsafe fn try_handle(signal: c_int, info: *const libc::siginfo_t, context: *
     if !is_fault {
         return false;
     }
-    let Some(entry) = table::find(registers[libc::REG_RIP as usize] as usize) else {
+    let Some(entry) = table::find(frame.instruction()) else {
         return false;
     };
-    let recovery =
-        core::ptr::with_exposed_provenance_mut::<Recovery>(registers[libc::REG_RDX as usize] as usize);
-    // SAFETY: every loop with an entry in the table keeps in rdx a pointer to the `Recovery` of its copy, on the stack of
-    // the thread that is interrupted. The copier reads it only after the loop.
-    let recovery = unsafe { &mut *recovery };
-    if !meets(&signal, recovery) {
+    // SAFETY: every loop with an entry in the table keeps in this register a pointer to the `Recovery` of its copy, on the
+    // stack of the thread that is interrupted. The copier reads it only after the loop.
+    let recovery = unsafe { &mut *frame.recovery() };
+    let lacks_address =
+        (signal.number, signal.code) == (libc::SIGBUS, libc::BUS_OBJERR) && frame.lacks_address();
+    if !lacks_address && !meets(&signal, recovery) {
         return false;
     }
     recovery.signal = Some(signal);
@@ -54,8 +55,7 @@ pub unsafe fn try_handle(signal: c_int, info: *const libc::siginfo_t, context: *
         (libc::SIGBUS, libc::BUS_MCEERR_AR) => MACHINE_CHECK,
         _ => PAGE_FAULT,
     };
-    registers[libc::REG_RAX as usize] = trap;
-    registers[libc::REG_RIP as usize] = entry.landing_pad() as i64;
+    frame.land(entry.landing_pad(), trap);
     true
 }
 
@@ -75,19 +75,21 @@ pub(super) extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, conte
 /// Whether the memory that is lost is a part of what is being copied.
 fn meets(signal: &Signal, recovery: &Recovery) -> bool {
     let granule = granule_bytes(signal.address_lsb);
-    let lost = signal.address & !(granule - 1);
-    let overlaps =
-        |start: usize| start < lost.saturating_add(granule) && lost < start.saturating_add(recovery.bytes);
+    let lost = signal.address & UNTAGGED & !(granule - 1);
+    let overlaps = |start: usize| {
+        let start = start & UNTAGGED;
+        start < lost.saturating_add(granule) && lost < start.saturating_add(recovery.bytes)
+    };
     overlaps(recovery.src) || overlaps(recovery.dst)
 }
 
-/// What `info` says of the address.
-fn signal_of(number: c_int, info: &libc::siginfo_t) -> Signal {
+/// What the signal says of the address.
+fn signal_of(number: c_int, info: &libc::siginfo_t, is_store: Option<bool>) -> Signal {
     // SAFETY: the kernel initializes all of `siginfo_t`, and any bytes are a valid pointer. They are an address only where
     // the code says that the kernel raised the signal for one.
     let address = unsafe { info.si_addr() }.addr();
     let address_lsb = if number == libc::SIGBUS { address_lsb(info) } else { 0 };
-    Signal { number, address, code: info.si_code, address_lsb }
+    Signal { number, address, code: info.si_code, address_lsb, is_store }
 }
 
 /// `si_addr_lsb`, which libc doesn't name: the 16 bits after `si_addr` (`include/uapi/asm-generic/siginfo.h`).

@@ -28,6 +28,7 @@ static BEFORE: AtomicUsize = AtomicUsize::new(UNKNOWN);
 /// the text that follows, the text, and the distance from there to [`BEFORE`].
 #[unsafe(naked)]
 pub(super) extern "C" fn entry(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    #[cfg(target_arch = "x86_64")]
     naked_asm!(
         "endbr64",
         ".byte 0xeb, 26, 0x90, 0x90",
@@ -36,7 +37,18 @@ pub(super) extern "C" fn entry(signal: c_int, info: *mut libc::siginfo_t, contex
         "jmp {handle}",
         before = sym BEFORE,
         handle = sym handle,
-    )
+    );
+    // `bti c`, by the number that every assembler knows.
+    #[cfg(target_arch = "aarch64")]
+    naked_asm!(
+        "hint 34",
+        "b . + 28",
+        ".ascii \"foliocopy SIGBUS\"",
+        ".quad {before} - .",
+        "b {handle}",
+        before = sym BEFORE,
+        handle = sym handle,
+    );
 }
 
 /// Keeps the handler before ours for the others.

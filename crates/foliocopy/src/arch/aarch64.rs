@@ -1,0 +1,77 @@
+//! Dispatch over the loops of aarch64.
+//!
+//! Every loop keeps the same registers: `x0`, `x1` and `x2` are where it writes, where it reads and what is left; `x3` is the
+//! [`Recovery`](crate::extable::Recovery) of its copy, and `x4` the number of the trap. So a landing pad finds everything
+//! where the loop had it.
+
+#[cfg(feature = "std")]
+pub(super) mod bytes;
+mod ldp_stnp;
+mod ldp_stp;
+mod mops;
+
+use super::{Loop, Stopped, Work};
+use crate::primitive::Primitive;
+
+/// Runs a loop that is known when this is compiled.
+///
+/// # Safety
+///
+/// The source of the work is readable and its destination writable, or with `MACHINE_CHECK_SAFE` their faults are caught
+/// and `recovery` points to what the handler fills in. They don't overlap. The CPU has what the primitive requires.
+#[inline(always)]
+pub(crate) unsafe fn run<const MACHINE_CHECK_SAFE: bool>(which: Loop, work: Work) -> Stopped {
+    let Loop { by, prefetches: _prefetches } = which;
+    // SAFETY: each loop asks for what this function asks for.
+    unsafe {
+        match by {
+            Primitive::LdpStnp => ldp_stnp::copy::<MACHINE_CHECK_SAFE>(work),
+            Primitive::Mops => mops::copy::<MACHINE_CHECK_SAFE>(work),
+            Primitive::Portable if !MACHINE_CHECK_SAFE => {
+                super::portable::copy(work.dst, work.src, work.bytes);
+                Stopped { bytes_left: 0, trap: 0 }
+            }
+            // `ldp_stp`. No policy for this CPU and no safe copy names another one that comes here.
+            _ => ldp_stp::copy::<MACHINE_CHECK_SAFE>(work),
+        }
+    }
+}
+
+/// Nothing to do: STNP only hints that the data is not needed soon, and a release orders it like any other store.
+pub(crate) fn store_fence() {}
+
+/// A line a turn by pairs of vectors, all loads before the stores. Memory fails by the line, so the bytes left at the start of
+/// the turn are exact.
+macro_rules! by_pairs {
+    ($work:ident, $machine_check_safe:ident, $store:literal) => {{
+        let (bytes_left, trap);
+        // SAFETY: every load reads and every store writes within the ranges of the work, whose length is a positive multiple
+        // of 64.
+        unsafe {
+            core::arch::asm!(
+                ".balign 16",
+                "2:",
+                $crate::extable::may_fault!("ldp q0, q1, [x1]", "3f"),
+                $crate::extable::may_fault!("ldp q2, q3, [x1, 32]", "3f"),
+                $crate::extable::may_fault!(concat!($store, " q0, q1, [x0]"), "3f"),
+                $crate::extable::may_fault!(concat!($store, " q2, q3, [x0, 32]"), "3f"),
+                "add x1, x1, 64",
+                "add x0, x0, 64",
+                "subs x2, x2, 64",
+                "b.ne 2b",
+                "3:",
+                machine_check_safe = const $machine_check_safe as u32,
+                inout("x0") $work.dst => _,
+                inout("x1") $work.src => _,
+                inout("x2") $work.bytes => bytes_left,
+                in("x3") $work.recovery,
+                inout("x4") 0_usize => trap,
+                out("v0") _, out("v1") _, out("v2") _, out("v3") _,
+                options(nostack),
+            );
+        }
+        $crate::arch::Stopped { bytes_left, trap }
+    }};
+}
+
+use by_pairs;

@@ -1,0 +1,13 @@
+//! Loads and stores of pairs of vectors.
+
+use super::{Stopped, Work, by_pairs};
+
+/// A line a turn.
+///
+/// # Safety
+///
+/// As [`super::run`].
+#[inline(always)]
+pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped {
+    by_pairs!(work, MACHINE_CHECK_SAFE, "stp")
+}
