@@ -183,7 +183,10 @@ static void bytes(void)
 	REFUSED(foliocopy_copy_mc(dst, NULL, 1, NULL), EINVAL, "null");
 	REFUSED(foliocopy_copy_mc(dst, dst + 1, 2, NULL), EBUSY, "overlap");
 	REFUSED(foliocopy_copy_mc(dst, src, SIZE_MAX, NULL), EOVERFLOW, "does not fit the address space");
+#ifdef __x86_64__
+	/* Aarch64 ignores the top byte of an address. */
 	REFUSED(foliocopy_copy_mc(dst, (void *)(1UL << 63), 1, NULL), EINVAL, "the address space of a process");
+#endif
 	CHECK(foliocopy_copy_mc(NULL, NULL, 0, NULL) == 0);
 	CHECK(memcmp(dst, before, 4 * PAGE) == 0);
 }
