@@ -12,9 +12,11 @@ use std::process::Command;
 const SHORT: &str = r#"
 command=$1; shift
 rest=()
+evict=4M
 while [ $# -gt 0 ]; do
   case "$command $1" in
     'bench --time'|'bench --rounds'|'roofline --rounds'|'reproduce --time'|'tune --time'|'survey --time') shift ;;
+    'bench --evict') shift; evict=$1,4M ;;
     'bench --preset') rest+=("$1"); shift; rest+=("$1") ;;
     *) rest+=("$1") ;;
   esac
@@ -22,7 +24,7 @@ while [ $# -gt 0 ]; do
 done
 case "$command" in
   # 1 is a verdict about the machine, and no fault of the page.
-  bench) "$program" bench "${rest[@]}" --time 500ms --evict 4M || [ $? = 1 ] ;;
+  bench) "$program" bench "${rest[@]}" --time 500ms --evict "$evict" || [ $? = 1 ] ;;
   compare) "$program" compare "${rest[@]}" || [ $? = 1 ] ;;
   roofline) "$program" roofline "${rest[@]}" --rounds 1 --memory 4M ;;
   reproduce) "$program" reproduce "${rest[@]}" --time 1s ;;
