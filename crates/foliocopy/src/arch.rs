@@ -53,10 +53,10 @@ pub(crate) fn on_vectors<R>(cpu: &Cpu, work: impl FnOnce() -> R) -> R {
 ///
 /// As [`run`].
 #[inline]
-pub(crate) unsafe fn run_any<const MACHINE_CHECK_SAFE: bool>(which: Loop, work: Work) -> Stopped {
+pub(crate) unsafe fn run_any<const MC: bool>(which: Loop, work: Work) -> Stopped {
     /// Takes everything in registers: a store to the stack costs as much as that of a line.
     #[inline(never)]
-    unsafe fn dispatch<const MACHINE_CHECK_SAFE: bool>(
+    unsafe fn dispatch<const MC: bool>(
         dst: *mut u8,
         src: *const u8,
         recovery: *mut Recovery,
@@ -65,11 +65,11 @@ pub(crate) unsafe fn run_any<const MACHINE_CHECK_SAFE: bool>(which: Loop, work: 
         which: Loop,
     ) -> Stopped {
         // SAFETY: the contract of `run` is this function's.
-        unsafe { run::<MACHINE_CHECK_SAFE>(which, Work { dst, src, bytes, prefetch, recovery }) }
+        unsafe { run::<MC>(which, Work { dst, src, bytes, prefetch, recovery }) }
     }
     let Work { dst, src, bytes, prefetch, recovery } = work;
     // SAFETY: the contract of `run` is this function's.
-    unsafe { dispatch::<MACHINE_CHECK_SAFE>(dst, src, recovery, bytes, prefetch, which) }
+    unsafe { dispatch::<MC>(dst, src, recovery, bytes, prefetch, which) }
 }
 
 /// The work of a loop.

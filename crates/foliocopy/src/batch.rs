@@ -90,8 +90,8 @@ impl<Y: Yield> CopyOptions<'_, Y> {
     ///
     /// # Safety
     ///
-    /// As [`copy_folios`], except that with `MACHINE_CHECK_SAFE` memory may fault and the faults are caught.
-    unsafe fn run_batch<const MACHINE_CHECK_SAFE: bool>(
+    /// As [`copy_folios`], except that with `MC` memory may fault and the faults are caught.
+    unsafe fn run_batch<const MC: bool>(
         mut self,
         batch: &[FolioPair],
         checked: Checked,
@@ -100,8 +100,7 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         let policy = self.deciding();
         policy.admit()?;
         // SAFETY: the sources are readable, or their faults are caught.
-        let locality =
-            unsafe { settle::<MACHINE_CHECK_SAFE>(policy, self.locality, batch, checked.nr_pages) };
+        let locality = unsafe { settle::<MC>(policy, self.locality, batch, checked.nr_pages) };
         let step = |pair: &FolioPair| match self.primitive {
             Some(primitive) => policy.named(primitive, pair.bytes()),
             None => Ok(policy.step(locality, pair.bytes())),
@@ -129,8 +128,7 @@ impl<Y: Yield> CopyOptions<'_, Y> {
                     let pairs = &batch[done..done + alike];
                     let after = batch.get(done + alike).filter(|after| after.nr_pages >= first.nr_pages);
                     // SAFETY: pairs of the batch; what comes after is at least as long.
-                    let failed =
-                        unsafe { copy_alike::<MACHINE_CHECK_SAFE>(by, distance, bytes, pairs, after) };
+                    let failed = unsafe { copy_alike::<MC>(by, distance, bytes, pairs, after) };
                     done += alike;
                     since_yield = since_yield.saturating_add(alike * bytes);
                     failed.map(|(index, fault)| (done - alike + index, fault))
@@ -139,9 +137,8 @@ impl<Y: Yield> CopyOptions<'_, Y> {
                     let (dst, src) = (first.dst.cast(), first.src.cast());
                     let between = || self.between_chunks.yield_now();
                     // SAFETY: a pair of the batch.
-                    let copied = unsafe {
-                        execute::copy::<MACHINE_CHECK_SAFE>(step, dst, src, bytes, self.chunk_bytes, between)
-                    };
+                    let copied =
+                        unsafe { execute::copy::<MC>(step, dst, src, bytes, self.chunk_bytes, between) };
                     done += 1;
                     since_yield = since_yield.saturating_add(bytes);
                     copied.err().map(|fault| (done - 1, fault))
@@ -162,8 +159,8 @@ impl<Y: Yield> CopyOptions<'_, Y> {
 ///
 /// # Safety
 ///
-/// Every source is readable, or with `MACHINE_CHECK_SAFE` its faults are caught.
-unsafe fn settle<const MACHINE_CHECK_SAFE: bool>(
+/// Every source is readable, or with `MC` its faults are caught.
+unsafe fn settle<const MC: bool>(
     policy: &Policy,
     locality: Locality,
     batch: &[FolioPair],
@@ -184,7 +181,7 @@ unsafe fn settle<const MACHINE_CHECK_SAFE: bool>(
             };
             let all_have_pages = batch.iter().all(|pair| pair.nr_pages != 0);
             // SAFETY: each source has a page.
-            all_have_pages && unsafe { probe::glance_at::<MACHINE_CHECK_SAFE>(bytes, source(0), source) }
+            all_have_pages && unsafe { probe::glance_at::<MC>(bytes, source(0), source) }
         }
     };
     if past_the_cache { Locality::NonTemporal } else { Locality::Temporal }
@@ -197,7 +194,7 @@ unsafe fn settle<const MACHINE_CHECK_SAFE: bool>(
 ///
 /// As [`CopyOptions::run_batch`]; the pair `after` them is as long.
 #[inline(never)]
-unsafe fn copy_alike<const MACHINE_CHECK_SAFE: bool>(
+unsafe fn copy_alike<const MC: bool>(
     by: Primitive,
     distance: u32,
     bytes: usize,
@@ -208,7 +205,7 @@ unsafe fn copy_alike<const MACHINE_CHECK_SAFE: bool>(
         return None;
     }
     #[cfg(not(foliocopy_kernel))]
-    if let (false, Some(copy)) = (MACHINE_CHECK_SAFE, execute::before_next(by, distance)) {
+    if let (false, Some(copy)) = (MC, execute::before_next(by, distance)) {
         let mut rest = pairs;
         while let [pair, others @ ..] = rest {
             // The last one's own source again, where nothing comes after.
@@ -224,7 +221,7 @@ unsafe fn copy_alike<const MACHINE_CHECK_SAFE: bool>(
         let next = pairs.get(index + 1).or(after).map_or(ptr::null(), |next| next.src.cast());
         let range = Range { dst: pair.dst.cast(), src: pair.src.cast(), bytes };
         // SAFETY: a pair of the batch; the next source is as long as this one, hence as the distance.
-        let copied = unsafe { execute::copy_before::<MACHINE_CHECK_SAFE>(by, distance, range, next) };
+        let copied = unsafe { execute::copy_before::<MC>(by, distance, range, next) };
         if let Err(fault) = copied {
             return Some((index, fault));
         }

@@ -356,10 +356,10 @@ fn machine_check_safe(step: Step) -> Result<Step, McError> {
 
 /// # Safety
 ///
-/// `src` and `dst` are what the platform maps for `nr_pages` pages; with `MACHINE_CHECK_SAFE` it
+/// `src` and `dst` are what the platform maps for `nr_pages` pages; with `MC` it
 /// recovers from faults.
 #[inline]
-unsafe fn copy_mapped<const MACHINE_CHECK_SAFE: bool, P: Platform>(
+unsafe fn copy_mapped<const MC: bool, P: Platform>(
     platform: &P,
     step: Step,
     dst: *mut Page,
@@ -368,16 +368,7 @@ unsafe fn copy_mapped<const MACHINE_CHECK_SAFE: bool, P: Platform>(
 ) -> Result<(), Fault> {
     let (chunk_bytes, between_chunks) = (platform.chunk_bytes(), || platform.cond_resched());
     // SAFETY: mapped pages, and a policy that suits the CPU, see `Platform`.
-    unsafe {
-        execute::copy::<MACHINE_CHECK_SAFE>(
-            step,
-            dst.cast(),
-            src.cast(),
-            bytes(nr_pages),
-            chunk_bytes,
-            between_chunks,
-        )
-    }
+    unsafe { execute::copy::<MC>(step, dst.cast(), src.cast(), bytes(nr_pages), chunk_bytes, between_chunks) }
 }
 
 #[inline]

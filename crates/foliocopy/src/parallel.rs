@@ -108,7 +108,7 @@ impl<Y: Yield + Clone + Send> CopyOptions<'_, Y> {
     /// # Safety
     ///
     /// As [`execute::copy`], for two ranges of one length.
-    unsafe fn run_parallel<const MACHINE_CHECK_SAFE: bool>(
+    unsafe fn run_parallel<const MC: bool>(
         self,
         step: Step,
         dst: Span,
@@ -116,20 +116,13 @@ impl<Y: Yield + Clone + Send> CopyOptions<'_, Y> {
         threads: NonZeroUsize,
     ) -> Option<Fault> {
         // SAFETY: the source is readable, or its faults are caught.
-        let step = unsafe { execute::settle::<MACHINE_CHECK_SAFE>(step, src.start().cast(), src.bytes()) };
+        let step = unsafe { execute::settle::<MC>(step, src.start().cast(), src.bytes()) };
         let (chunk_bytes, end) = (self.chunk_bytes, dst.start().addr() + dst.bytes());
         let copy = move |piece: Piece, between_chunks: Y| {
             let (to, from) = (piece.dst.start().cast(), piece.src.start().cast());
             // SAFETY: a part of both ranges that no other thread has.
             let copied = unsafe {
-                execute::copy::<MACHINE_CHECK_SAFE>(
-                    step,
-                    to,
-                    from,
-                    piece.dst.bytes(),
-                    chunk_bytes,
-                    between_chunks,
-                )
+                execute::copy::<MC>(step, to, from, piece.dst.bytes(), chunk_bytes, between_chunks)
             };
             let behind = end - (piece.dst.start().addr() + piece.dst.bytes());
             copied.err().map(|fault| Fault { bytes_left: fault.bytes_left + behind, ..fault })

@@ -17,22 +17,22 @@ use crate::primitive::Primitive;
 ///
 /// # Safety
 ///
-/// The source of the work is readable and its destination writable, or with `MACHINE_CHECK_SAFE` their faults are caught
+/// The source of the work is readable and its destination writable, or with `MC` their faults are caught
 /// and `recovery` points to what the handler fills in. They don't overlap. The CPU has what the primitive requires.
 #[inline(always)]
-pub(crate) unsafe fn run<const MACHINE_CHECK_SAFE: bool>(which: Loop, work: Work) -> Stopped {
+pub(crate) unsafe fn run<const MC: bool>(which: Loop, work: Work) -> Stopped {
     let Loop { by, prefetches: _prefetches } = which;
     // SAFETY: each loop asks for what this function asks for.
     unsafe {
         match by {
-            Primitive::LdpStnp => ldp_stnp::copy::<MACHINE_CHECK_SAFE>(work),
-            Primitive::Mops => mops::copy::<MACHINE_CHECK_SAFE>(work),
-            Primitive::Portable if !MACHINE_CHECK_SAFE => {
+            Primitive::LdpStnp => ldp_stnp::copy::<MC>(work),
+            Primitive::Mops => mops::copy::<MC>(work),
+            Primitive::Portable if !MC => {
                 super::portable::copy(work.dst, work.src, work.bytes);
                 Stopped { bytes_left: 0, trap: 0 }
             }
             // `ldp_stp`. No policy for this CPU and no safe copy names another one that comes here.
-            _ => ldp_stp::copy::<MACHINE_CHECK_SAFE>(work),
+            _ => ldp_stp::copy::<MC>(work),
         }
     }
 }

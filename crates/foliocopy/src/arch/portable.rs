@@ -23,7 +23,7 @@ pub(crate) unsafe fn copy(dst: *mut u8, src: *const u8, bytes: usize) {
 /// As [`copy`], for the range of the work.
 #[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 #[inline(always)]
-pub(crate) unsafe fn run<const MACHINE_CHECK_SAFE: bool>(which: Loop, work: Work) -> Stopped {
+pub(crate) unsafe fn run<const MC: bool>(which: Loop, work: Work) -> Stopped {
     let Loop { by: _by, prefetches: _prefetches } = which;
     let Work { dst, src, bytes, prefetch: _prefetch, recovery: _recovery } = work;
     // SAFETY: both ranges of a work start at a line, so at a multiple of 8, and its length is a multiple of 64. The source is

@@ -30,44 +30,44 @@ use crate::primitive::Primitive;
 ///
 /// # Safety
 ///
-/// The source of the work is readable and its destination writable, or with `MACHINE_CHECK_SAFE` their faults are caught
+/// The source of the work is readable and its destination writable, or with `MC`, machine-check safe, their faults are caught
 /// and `recovery` points to what the handler fills in. They don't overlap. The CPU has what the primitive requires. What
 /// the loop prefetches belongs to the caller. The stores of a loop past the cache still need [`store_fence`].
 #[inline(always)]
-pub(crate) unsafe fn run<const MACHINE_CHECK_SAFE: bool>(which: Loop, work: Work) -> Stopped {
+pub(crate) unsafe fn run<const MC: bool>(which: Loop, work: Work) -> Stopped {
     let Loop { by, prefetches } = which;
     // SAFETY: each loop asks for what this function asks for.
     unsafe {
         match by {
-            Primitive::RepMovsb => rep_movsb::copy::<MACHINE_CHECK_SAFE>(work),
-            Primitive::RepMovsq => rep_movsq::copy::<MACHINE_CHECK_SAFE>(work),
-            Primitive::Movnti if prefetches => movnti::copy::<MACHINE_CHECK_SAFE, true>(work),
-            Primitive::Movnti => movnti::copy::<MACHINE_CHECK_SAFE, false>(work),
-            Primitive::Movdir64b if prefetches => movdir64b::copy::<MACHINE_CHECK_SAFE, true>(work),
-            Primitive::Movdir64b => movdir64b::copy::<MACHINE_CHECK_SAFE, false>(work),
+            Primitive::RepMovsb => rep_movsb::copy::<MC>(work),
+            Primitive::RepMovsq => rep_movsq::copy::<MC>(work),
+            Primitive::Movnti if prefetches => movnti::copy::<MC, true>(work),
+            Primitive::Movnti => movnti::copy::<MC, false>(work),
+            Primitive::Movdir64b if prefetches => movdir64b::copy::<MC, true>(work),
+            Primitive::Movdir64b => movdir64b::copy::<MC, false>(work),
             #[cfg(not(foliocopy_kernel))]
-            Primitive::Avx2 if prefetches => avx2::copy_prefetching::<MACHINE_CHECK_SAFE>(work),
+            Primitive::Avx2 if prefetches => avx2::copy_prefetching::<MC>(work),
             #[cfg(not(foliocopy_kernel))]
-            Primitive::Avx2 => avx2::copy::<MACHINE_CHECK_SAFE>(work),
+            Primitive::Avx2 => avx2::copy::<MC>(work),
             #[cfg(not(foliocopy_kernel))]
-            Primitive::Avx2Nt if prefetches => avx2_nt::copy::<MACHINE_CHECK_SAFE, true>(work),
+            Primitive::Avx2Nt if prefetches => avx2_nt::copy::<MC, true>(work),
             #[cfg(not(foliocopy_kernel))]
-            Primitive::Avx2Nt => avx2_nt::copy::<MACHINE_CHECK_SAFE, false>(work),
+            Primitive::Avx2Nt => avx2_nt::copy::<MC, false>(work),
             #[cfg(not(foliocopy_kernel))]
-            Primitive::Avx512 if prefetches => avx512::copy_prefetching::<MACHINE_CHECK_SAFE>(work),
+            Primitive::Avx512 if prefetches => avx512::copy_prefetching::<MC>(work),
             #[cfg(not(foliocopy_kernel))]
-            Primitive::Avx512 => avx512::copy::<MACHINE_CHECK_SAFE>(work),
+            Primitive::Avx512 => avx512::copy::<MC>(work),
             #[cfg(not(foliocopy_kernel))]
-            Primitive::Avx512Nt if prefetches => avx512_nt::copy::<MACHINE_CHECK_SAFE, true>(work),
+            Primitive::Avx512Nt if prefetches => avx512_nt::copy::<MC, true>(work),
             #[cfg(not(foliocopy_kernel))]
-            Primitive::Avx512Nt => avx512_nt::copy::<MACHINE_CHECK_SAFE, false>(work),
+            Primitive::Avx512Nt => avx512_nt::copy::<MC, false>(work),
             #[cfg(not(foliocopy_kernel))]
-            Primitive::Portable if !MACHINE_CHECK_SAFE => {
+            Primitive::Portable if !MC => {
                 super::portable::copy(work.dst, work.src, work.bytes);
                 Stopped { bytes_left: 0, trap: 0 }
             }
             // `movq`. No policy of a kernel and no safe copy names another one that comes here.
-            _ => movq::copy::<MACHINE_CHECK_SAFE>(work),
+            _ => movq::copy::<MC>(work),
         }
     }
 }

@@ -8,6 +8,6 @@ use super::{Stopped, Work, by_pairs};
 ///
 /// As [`super::run`].
 #[inline(always)]
-pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped {
-    by_pairs!(work, MACHINE_CHECK_SAFE, "stp")
+pub(super) unsafe fn copy<const MC: bool>(work: Work) -> Stopped {
+    by_pairs!(work, MC, "stp")
 }

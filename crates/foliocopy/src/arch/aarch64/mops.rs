@@ -13,7 +13,7 @@ use crate::extable::may_fault;
 ///
 /// As [`super::run`].
 #[inline(always)]
-pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped {
+pub(super) unsafe fn copy<const MC: bool>(work: Work) -> Stopped {
     let (bytes_left, trap);
     // SAFETY: every instruction reads and writes within the ranges of the work. The CPU has the instructions.
     unsafe {
@@ -38,7 +38,7 @@ pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped
             "b.ne 4b",
             "5:",
             ".endif",
-            machine_check_safe = const MACHINE_CHECK_SAFE as u32,
+            machine_check_safe = const MC as u32,
             inout("x0") work.dst => _,
             inout("x1") work.src => _,
             inout("x2") work.bytes => bytes_left,

@@ -9,10 +9,10 @@ use super::{Stopped, Work};
 ///
 /// As [`super::run`].
 #[inline(always)]
-pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped {
+pub(super) unsafe fn copy<const MC: bool>(work: Work) -> Stopped {
     by_pages!(
         work,
-        MACHINE_CHECK_SAFE,
+        MC,
         pages: [
             ".balign 64",
             "2:",
@@ -34,10 +34,10 @@ pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped
 ///
 /// As [`super::run`].
 #[inline(always)]
-pub(super) unsafe fn copy_prefetching<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped {
+pub(super) unsafe fn copy_prefetching<const MC: bool>(work: Work) -> Stopped {
     by_pages!(
         work,
-        MACHINE_CHECK_SAFE,
+        MC,
         pages: [prefetching_pages!(
             load!("vmovdqa64", "zmm0", "\\line", "3f"),
             load!("vmovdqa64", "zmm1", "\\line + 64", "3f"),

@@ -9,10 +9,10 @@ use super::{Stopped, Work};
 ///
 /// As [`super::run`].
 #[inline(always)]
-pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool, const PREFETCHES: bool>(work: Work) -> Stopped {
+pub(super) unsafe fn copy<const MC: bool, const PREFETCHES: bool>(work: Work) -> Stopped {
     past_the_cache!(
         work,
-        MACHINE_CHECK_SAFE,
+        MC,
         PREFETCHES,
         line: [load!("vmovdqa64", "zmm0", "0", "3f"), store!("vmovntdq", "zmm0", "0", "3f")]
     )

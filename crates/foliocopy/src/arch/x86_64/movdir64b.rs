@@ -13,7 +13,7 @@ use crate::extable::may_fault;
 ///
 /// As [`super::run`].
 #[inline(always)]
-pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool, const PREFETCHES: bool>(work: Work) -> Stopped {
+pub(super) unsafe fn copy<const MC: bool, const PREFETCHES: bool>(work: Work) -> Stopped {
     let (bytes_left, trap);
     // SAFETY: every load reads and every store writes within the ranges of the work, whose length is a positive multiple of
     // 64. The CPU has the instruction.
@@ -30,7 +30,7 @@ pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool, const PREFETCHES: bool
             "sub rcx, 64",
             "jnz 2b",
             "3:",
-            machine_check_safe = const MACHINE_CHECK_SAFE as u32,
+            machine_check_safe = const MC as u32,
             prefetches = const PREFETCHES as u32,
             inout("rcx") work.bytes => bytes_left,
             inout("rdi") work.dst => _,

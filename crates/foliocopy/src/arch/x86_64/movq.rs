@@ -13,7 +13,7 @@ use crate::extable::may_fault;
 ///
 /// As [`super::run`].
 #[inline(always)]
-pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped {
+pub(super) unsafe fn copy<const MC: bool>(work: Work) -> Stopped {
     let (bytes_left, trap);
     // SAFETY: every load reads and every store writes within the ranges of the work, whose length is a positive multiple of
     // 64.
@@ -34,7 +34,7 @@ pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped
             "sub rcx, 32",
             "jnz 2b",
             "3:",
-            machine_check_safe = const MACHINE_CHECK_SAFE as u32,
+            machine_check_safe = const MC as u32,
             inout("rcx") work.bytes => bytes_left,
             inout("rdi") work.dst => _,
             inout("rsi") work.src => _,

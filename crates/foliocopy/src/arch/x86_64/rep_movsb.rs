@@ -11,7 +11,7 @@ use crate::extable::may_fault;
 ///
 /// As [`super::run`].
 #[inline(always)]
-pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped {
+pub(super) unsafe fn copy<const MC: bool>(work: Work) -> Stopped {
     let (bytes_left, trap);
     // SAFETY: `rep movsb` writes `bytes` bytes from `dst` on and reads as many from `src` on: the ranges of the work. The ABI
     // keeps the direction flag clear.
@@ -19,7 +19,7 @@ pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped
         asm!(
             may_fault!("rep movsb", "2f"),
             "2:",
-            machine_check_safe = const MACHINE_CHECK_SAFE as u32,
+            machine_check_safe = const MC as u32,
             inout("rcx") work.bytes => bytes_left,
             inout("rdi") work.dst => _,
             inout("rsi") work.src => _,

@@ -11,7 +11,7 @@ use crate::extable::may_fault;
 ///
 /// As [`super::run`].
 #[inline(always)]
-pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped {
+pub(super) unsafe fn copy<const MC: bool>(work: Work) -> Stopped {
     let (bytes_left, trap);
     // SAFETY: `rep movsq` writes and reads the ranges of the work, whose length is a multiple of 8. The ABI keeps the
     // direction flag clear.
@@ -20,7 +20,7 @@ pub(super) unsafe fn copy<const MACHINE_CHECK_SAFE: bool>(work: Work) -> Stopped
             may_fault!("rep movsq", "2f"),
             "2:",
             "shl rcx, 3",
-            machine_check_safe = const MACHINE_CHECK_SAFE as u32,
+            machine_check_safe = const MC as u32,
             inout("rcx") work.bytes / 8 => bytes_left,
             inout("rdi") work.dst => _,
             inout("rsi") work.src => _,
