@@ -77,7 +77,7 @@ bool foliocopy_engine_set_table(u32 locality, const char *text, size_t bytes, st
 /* A line of a policy's table: up to how many bytes, SIZE_MAX at its end, what is done. */
 struct foliocopy_band {
 	size_t up_to;
-	/* Empty for a copy by one primitive; "glance" (near, far) or "first" (first page, rest) for what looks first. */
+	/* Empty for a copy by one primitive; "glance" (near, far) or "first" (first page, rest) for a probe. */
 	struct foliocopy_text kind;
 	u32 one;
 	u32 other;

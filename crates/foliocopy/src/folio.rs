@@ -113,7 +113,7 @@ pub unsafe trait Platform: Sized {
     /// Whether the node has CPUs: `node_state(node, N_CPU)`.
     fn node_has_cpus(&self, node: i32) -> bool;
 
-    /// Where a copy to this frame leaves the data. Decided by the node alone, without a look at the
+    /// Where a copy to this frame leaves the data. The node alone decides, without a probe of the
     /// source: past the cache to a node without CPUs, which is memory of a slower tier.
     #[inline]
     fn locality(&self, to: PageFrame) -> Locality {

@@ -1,5 +1,5 @@
-//! Where is the source? The time-stamp counter tells, by a few loads or by a first page. Its thresholds are calibrated once,
-//! on this CPU. Whatever can't be told counts as near.
+//! Where is the source? The time-stamp counter tells, by a load from it or by the copy of its first page. The thresholds are
+//! calibrated once, on this CPU. A source whose place can't be told counts as cached.
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 #[path = "probe/x86_64.rs"]

@@ -100,7 +100,7 @@ pub struct Gain {
     /// The locality asked for.
     #[serde(with = "locality_name")]
     pub locality: Locality,
-    /// What the caches held: `cold` or `hot`.
+    /// What the caches held: `cold` or `hot`; `cold, then read` where one read of the destination was timed with the copy.
     pub cache: String,
     /// Bytes of the copy.
     pub bytes: u64,

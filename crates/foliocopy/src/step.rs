@@ -30,7 +30,7 @@ pub enum Step {
         /// How much of the rest is prefetched after a slow first page, in bytes.
         burst: u32,
     },
-    /// Times a load from the source; from 512 KiB up at several places, which have to agree.
+    /// Times a load from the source, from 512 KiB up several loads, which have to agree.
     Glance {
         /// Copies a source that is in a cache, or whose place is unknown.
         near: Primitive,

@@ -169,7 +169,7 @@ mod faults {
         }
     }
 
-    /// The look at a batch may meet bad memory: then it knows nothing, and the copy finds the error.
+    /// A glance at a batch may meet bad memory: then it knows nothing, and the copy finds the error.
     #[test]
     fn a_look_at_bad_memory_does_no_harm() {
         let mut batch = Scattered::new(&[1; 128]);

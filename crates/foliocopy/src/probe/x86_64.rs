@@ -67,8 +67,8 @@ const fn glances_for(bytes: usize) -> usize {
 /// counter.
 #[inline(always)]
 pub(crate) unsafe fn glance<const MC: bool>(src: *const u8, bytes: usize) -> bool {
-    // Anywhere in its second half: prefetchers learn the distance between words that lie a regular distance apart, in this range or from one
-    // range to the next.
+    // Anywhere in its second half: prefetchers learn the distance between words that lie a regular distance apart, in this
+    // range or from one range to the next.
     let half = bytes / 2;
     let word = |index: usize| {
         let hash = (src.addr() / PAGE_SIZE).wrapping_add(index).wrapping_mul(0x9e37_79b9_7f4a_7c15);

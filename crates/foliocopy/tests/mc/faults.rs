@@ -82,7 +82,7 @@ fn every_page_of_a_huge_page() {
     }
 }
 
-/// What the policy chooses, its first page, its glance and its look at the source: where these fault, the copy finds the error. Each
+/// What the policy chooses, its first page and its glance at the source: where these fault, the copy finds the error. Each
 /// length is one that goes another way, with the memory in the cache and out of it.
 #[test]
 fn every_page_of_a_range_as_the_policy_copies_it() {
