@@ -1,6 +1,6 @@
 /*
- * Copies memory in whole pages of 4096 bytes, as fast as the CPU under it allows, and stops cleanly at
- * poisoned memory. SPDX-License-Identifier: MIT OR Apache-2.0. Made of the sources by cbindgen.
+ * Copies pages of 4096 bytes as fast as the CPU under it allows, and stops cleanly at poisoned memory in copies
+ * of pages and of bytes. SPDX-License-Identifier: MIT OR Apache-2.0. Made of the sources by cbindgen.
  *
  * Functions that answer an int answer 0 or a negative errno, and foliocopy_last_error() has the text:
  *

@@ -1,4 +1,4 @@
-//! Copies memory in whole pages and folios, as fast as the CPU under it allows, and stops cleanly at poisoned memory.
+//! Copies pages and folios as fast as the CPU under it allows, and survives poisoned memory in copies of pages and of bytes.
 //!
 //! # Copy pages
 //!
@@ -43,7 +43,8 @@
 //!
 //! [`copy_mc_bytes`](fn.copy_mc_bytes.html) takes bytes of any address and length, and
 //! [`read_mc`](fn.read_mc.html) an integer by one access.
-//! [`copy_mc_pages_skipping`](fn.copy_mc_pages_skipping.html) goes on behind lost pages. [`sigbus`](sigbus/index.html) says how faults are caught.
+//! [`copy_mc_pages_skipping`](fn.copy_mc_pages_skipping.html) goes on behind lost pages.
+//! [`sigbus`](sigbus/index.html) says how faults are caught.
 //!
 //! # Say more about a copy
 //!
