@@ -179,7 +179,7 @@ extern "C" fn foliocopy_engine_can_glance() -> bool {
     policy(-1).cpu().has(Features::TSC)
 }
 
-/// Glances at the middle of a source, as sampling does: the cycles that took, 0 where the load faulted.
+/// Glances at the middle of a source, by the load with which sampling glances: the cycles that took, 0 where the load faulted.
 /// Other than for a copy it does not matter whether the counter tells cached from other lines, which an emulator's does not.
 ///
 /// # Safety
