@@ -14,7 +14,7 @@ pub(crate) fn source(name: &str, process: &Row, kernel: &Row) -> String {
     let mut body = String::new();
     let _ = write!(
         body,
-        "pub(super) const MEASURED: Measured = Measured {{\n    name: \"measured on {name}\",\n    process: &[{}],\n    kernel: {},\n}};\n",
+        "pub(super) static MEASURED: Measured = Measured {{\n    name: \"measured on {name}\",\n    process: &[{}],\n    kernel: &[{}],\n}};\n",
         row(process),
         row(kernel)
     );

@@ -416,7 +416,7 @@ fn a_cpu_without_a_row_is_told_what_to_do() {
         .assert()
         .code(0)
         .stdout(contains("foliocopy copies (the general rule"))
-        .stderr(contains("This CPU was never measured").and(contains("foliocopy survey")));
+        .stderr(contains("No measured table fits this CPU").and(contains("foliocopy survey")));
 }
 
 #[test]

@@ -106,7 +106,7 @@ fn emits_the_source_of_a_row_and_the_parameters_of_the_module() {
     let home = home();
     let output = short(&home).args(["--emit", "row"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.starts_with("//! ") && text.contains("pub(super) const MEASURED: Measured"), "{text}");
+    assert!(text.starts_with("//! ") && text.contains("pub(super) static MEASURED: Measured"), "{text}");
     assert!(!home.path().join("foliocopy").exists(), "no profile was asked for");
 
     let mut profile = differing(&home);

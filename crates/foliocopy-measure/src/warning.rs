@@ -69,7 +69,7 @@ pub enum Warning {
     Unmounted(String),
     /// An environment variable or a profile was left aside.
     LeftAside(String),
-    /// The CPU was never measured, so that the general rule decides.
+    /// No measured table fits the CPU, so that the general rule decides.
     Unmeasured,
     /// Latencies can't be sampled.
     TimeStampCounter(&'static str),
@@ -312,7 +312,7 @@ impl fmt::Display for Warning {
             }
             Self::Unmounted(folder) => write!(f, "{folder} is not mounted."),
             Self::LeftAside(problem) => write!(f, "{problem}."),
-            Self::Unmeasured => write!(f, "This CPU was never measured: the general rule decides."),
+            Self::Unmeasured => write!(f, "No measured table fits this CPU: the general rule decides."),
             Self::TimeStampCounter(reason) => {
                 write!(f, "The time-stamp counter can't be used: {reason}.")
             }

@@ -39,7 +39,7 @@ impl Settled {
 pub enum Source {
     /// It was measured, on the CPU that the text names: one like this, or the newest of its vendor.
     Measured(&'static str),
-    /// The general rule: the CPU was never measured.
+    /// The general rule: the CPU was never measured, or a row for it can't be followed.
     General,
     /// A profile of this CPU.
     Profile,
@@ -54,7 +54,7 @@ impl Source {
     pub const fn text(self) -> &'static str {
         match self {
             Self::Measured(text) => text,
-            Self::General => "the general rule, for this CPU was never measured",
+            Self::General => "the general rule",
             Self::Profile => "a profile of this CPU",
             Self::Row => "a row of the program's own",
             Self::Forced => "asked for by name",

@@ -139,7 +139,7 @@ fn text(info: &Info) -> String {
         let _ = writeln!(text, "Left aside: {problem}");
     }
     if let Some(advice) = info.advice {
-        let _ = writeln!(text, "This CPU was never measured. {advice}");
+        let _ = writeln!(text, "No measured table fits this CPU. {advice}");
     }
     if cfg!(target_arch = "aarch64") {
         text += AARCH64;

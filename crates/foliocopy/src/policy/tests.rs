@@ -175,6 +175,8 @@ fn without_a_counter_the_length_decides() {
     assert_eq!(ways(blind, Locality::Auto, MIB), (RepMovsb, RepMovsb));
     assert_eq!(ways(blind, Locality::Auto, 32 * MIB), (RepMovsb, RepMovsb));
     assert_eq!(ways(blind, Locality::Auto, 32 * MIB + 4096), (Avx2Nt, Avx2Nt));
+    let kernel = Policy::new(blind, Registers::GeneralPurpose).step(Locality::Auto, 64 * MIB);
+    assert_eq!(kernel, Step::copy(RepMovsb), "a kernel's engine knows no caches");
     let caches = Caches { l3: 0, ..ZEN_5.caches() };
     let unknown = Cpu::foreign(Vendor::Amd, [0x1a, 2, 0], ZEN_5.features().without(Features::TSC), caches);
     assert_eq!(ways(unknown, Locality::Auto, 64 * MIB), (RepMovsb, RepMovsb));

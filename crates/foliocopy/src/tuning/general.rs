@@ -34,6 +34,10 @@ pub(crate) const fn general(cpu: &Cpu, registers: Registers) -> Row {
         false => (without_vectors.non_temporal, Step::Copy { by: Movnti, distance: 2048 }),
     };
     let auto = match cpu.caches().l3 {
+        // A kernel's engine knows no caches.
+        _ if !glances && matches!(registers, Registers::GeneralPurpose) => {
+            Bands::of(&[short, Band::rest(through)])
+        }
         _ if glances => Bands::of(&[
             short,
             Band::up_to(64 * KIB - PAGE, through),
