@@ -49,7 +49,7 @@ pub(super) fn package(shell: &Shell, directory: &Path, built: &Built, epoch: &st
              Section: utils\n\
              Priority: optional\n\
              Description: copies of memory in pages and folios, measured\n \
-              Copies memory in whole pages and folios as fast as the CPU allows, stops\n \
+              Copies pages, folios and any bytes as fast as the CPU allows, stops\n \
               cleanly at poisoned memory, and measures itself. Holds the program, the C\n \
               library with its header, manual pages and completions.\n"
         ),
