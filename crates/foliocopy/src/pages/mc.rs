@@ -113,7 +113,8 @@ impl<Y: Yield> CopyOptions<'_, Y> {
                 return copied;
             }
         }
-        self.copy_mc_spans(dst, src)
+        // SAFETY: both ranges are mapped, as their types promise.
+        unsafe { self.copy_mc_spans(dst, src) }
     }
 
     /// Copies a pair that can be copied at once, if nothing has to be said about it. A page in the L1 is bound by its stores, so
@@ -141,10 +142,15 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         }
     }
 
+    /// Copies any two ranges, or says why not.
+    ///
+    /// # Safety
+    ///
+    /// Both ranges are mapped.
     #[inline(never)]
-    fn copy_mc_spans(mut self, dst: Span, src: Span) -> Result<(), CopyMcError> {
+    unsafe fn copy_mc_spans(mut self, dst: Span, src: Span) -> Result<(), CopyMcError> {
         let step = self.mc_step(dst, src)?;
-        // SAFETY: both ranges are mapped, as their types promise, and the step is for two such ranges.
+        // SAFETY: both ranges are mapped, and the step is for two such ranges.
         let copied = unsafe { self.run_mc(step, dst.start().cast(), src.start().cast(), src.bytes()) };
         Ok(copied.map_err(|fault| memory_error(fault, dst, src))?)
     }
@@ -166,11 +172,13 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         src: *const Page,
         nr_pages: usize,
     ) -> Result<(), CopyMcError> {
-        // SAFETY: this function's contract is about both ranges.
-        if let Some(copied) = unsafe { self.copy_mc_one_chunk(FolioPair { dst, src, nr_pages }) } {
-            return copied;
+        // SAFETY: where these are two ranges at all they are mapped: this function's contract.
+        unsafe {
+            if let Some(copied) = self.copy_mc_one_chunk(FolioPair { dst, src, nr_pages }) {
+                return copied;
+            }
+            self.copy_mc_spans(Span::new(dst, nr_pages)?, Span::new(src.cast_mut(), nr_pages)?)
         }
-        self.copy_mc_spans(Span::new(dst, nr_pages)?, Span::new(src.cast_mut(), nr_pages)?)
     }
 
     /// Copies what can be copied like [`copy_mc_pages_skipping`].
