@@ -92,11 +92,7 @@ const STEPS: &[Step] = &[
     Step("docs", &[], Run("cargo --config build.rustdocflags=['-Dwarnings'] doc -q --workspace --no-deps")),
     Step("oldest-rust", &[OLDEST], Run(BUILD_BY_OLDEST)),
     Step("c-library", &[CXX, PKG_CONFIG], Run("cargo test -p foliocopy-capi --no-fail-fast")),
-    Step(
-        "tests",
-        &[],
-        Run("cargo test --workspace --exclude foliocopy-capi --no-fail-fast -- --show-output"),
-    ),
+    Step("tests", &[], Call(tests)),
     Step("registers", &[], Run("cargo test -p foliocopy --test outside -- --ignored")),
     Step("miri", &[MIRI], Run(TEST_BY_MIRI)),
     Step("completions", &[ZSH, FISH], Run("cargo test -p foliocopy-cli --test generated -- --ignored")),
@@ -225,6 +221,13 @@ fn elsewhere(shell: &Shell, target: &str, notes: &mut Vec<String>) -> Result<()>
     );
     command(shell, &build, notes)?;
     command(shell, &format!("{build} --no-default-features"), notes)
+}
+
+/// Tests everything in user space but the C library, of which the gate's tests take a build.
+fn tests(shell: &Shell, notes: &mut Vec<String>) -> Result<()> {
+    command(shell, "cargo build -q -p foliocopy-capi", notes)?;
+    let test = "cargo test --workspace --exclude foliocopy-capi --no-fail-fast -- --show-output";
+    command(shell, test, notes)
 }
 
 /// Tests the engine and the C library for aarch64 by QEMU's emulator of user space. Tests that start themselves anew are left
