@@ -4,7 +4,7 @@
 #include <x86intrin.h>
 
 /* A cold copy moves fewer bytes in a cycle of the time-stamp counter than this, a cached one more. */
-#define COLD_BYTES_A_CYCLE 6
+#define COLD_BYTES_A_CYCLE 12
 
 static int (*copy_pages)(void *, const void *, size_t);
 static int (*copy_mc_pages)(void *, const void *, size_t, void *);
