@@ -186,7 +186,7 @@ impl Cpu {
         Self { is_host: true, ..Self::foreign(vendor, signature, features, Self::UNKNOWN.caches) }
     }
 
-    /// Describes the CPU under us, by a pass over CPUID: some tens of microseconds where a hypervisor
+    /// Describes the CPU under us, by a pass over CPUID, which takes long where a hypervisor
     /// intercepts it. On aarch64 with `std`, Linux says what it has and sysfs how large its caches are.
     ///
     /// `REP_GOOD` is derived as Linux derives it: AMD from family 0x10 on (`amd.c`), Hygon

@@ -18,8 +18,7 @@ use crate::step::Step;
 /// Threads work on whole pieces of this length, so that no huge page belongs to two of them: 2 MiB.
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 
-/// A thread that copies less than this costs more to start than it saves: 16 MiB take a millisecond or
-/// so, a thread some tens of microseconds.
+/// A thread that copies less than this may cost more to start than it saves: see docs/tuning-notes.md, "Past the cache".
 const BYTES_PER_THREAD: usize = 16 << 20;
 
 /// Copies `nr_pages` pages from `src` to `dst` with up to `threads` threads, of which the caller's is one.

@@ -1,4 +1,4 @@
-//! Loads of pairs of vectors, and stores that hint that the data is not needed soon (Arm ARM, C3.2.5).
+//! Loads of pairs of vectors, and stores that hint that the data is not needed soon (Arm ARM, "Load/Store Non-temporal pair").
 
 use super::{Stopped, Work, by_pairs};
 

@@ -1,4 +1,4 @@
-//! The copy instructions of FEAT_MOPS: prologue, main part and epilogue (Arm ARM, C3.2.14).
+//! The copy instructions of FEAT_MOPS: prologue, main part and epilogue (Arm ARM, "Memory Copy and Memory Set instructions").
 
 use core::arch::asm;
 
