@@ -1,7 +1,7 @@
 //! `cargo xtask verdicts`: how often the verdicts of this machine are wrong, and how often they find what was planted.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -44,6 +44,9 @@ const FOLIOS: &str = "4K,64K";
 
 /// Pages of the folio of the planted cell, and how the verdict names it.
 const PLANTED: (u32, &str) = (16, "cold 64K");
+
+/// How near the planted loss comes to the one asked for.
+const TOLERANCE: f64 = 0.004;
 
 /// How a question is answered.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -124,7 +127,7 @@ impl Builds<'_> {
     fn prepare(&self, question: Question) -> Result<Box<dyn Fn() -> Result<Answer> + '_>> {
         let old = self.directory.join("old.so");
         if let Some(loss) = question.loss() {
-            let folder = self.plant(loss)?;
+            let folder = self.plant_to_lose(loss, &old)?;
             return Ok(Box::new(move || self.gate(&folder.join("foliocopy"), &old)));
         }
         let new = self.release.join("foliocopy");
@@ -141,12 +144,17 @@ impl Builds<'_> {
         })
     }
 
+    /// A run of the gate over plain copies.
+    fn command(&self, new: &Path, old: &Path, folios: &str) -> Command {
+        let mut command = Command::new(new);
+        command.args(["bench", "--quiet", "--folio", folios, "--time", self.time]);
+        command.args(["--interface", "c:copy_pages", "--against"]).arg(old);
+        command
+    }
+
     /// One run of the gate over plain copies.
     fn gate(&self, new: &Path, old: &Path) -> Result<Answer> {
-        let mut command = Command::new(new);
-        command.args(["bench", "--quiet", "--folio", FOLIOS, "--time", self.time]);
-        command.args(["--interface", "c:copy_pages", "--against"]).arg(old);
-        let output = command.output().context("can't run the gate")?;
+        let output = self.command(new, old, FOLIOS).output().context("can't run the gate")?;
         let said = String::from_utf8_lossy(&output.stdout);
         if red(output.status, &output.stderr)? {
             let only_planted = said.contains(&format!(" in 1 of 4 cells ({} ", PLANTED.1));
@@ -169,8 +177,41 @@ impl Builds<'_> {
     }
 
     /// A folder with this program beside a library that loses `loss` of its speed in one cell.
-    fn plant(&self, loss: f64) -> Result<std::path::PathBuf> {
-        let folder = self.directory.join(format!("planted-{loss}"));
+    ///
+    /// The memory system goes on working while the library waits, so a wait of 5 % costs less than that. The wait is
+    /// corrected by what it was measured to cost.
+    fn plant_to_lose(&self, loss: f64, old: &Path) -> Result<PathBuf> {
+        let mut wait = loss;
+        for _ in 0..4 {
+            let folder = self.plant(wait)?;
+            let measured = self.loss(&folder.join("foliocopy"), old)?;
+            println!("a wait of {:.1} % costs {:.1} %", wait * 100.0, measured * 100.0);
+            if (measured - loss).abs() <= TOLERANCE {
+                return Ok(folder);
+            }
+            wait *= (loss / measured).clamp(0.5, 2.0);
+        }
+        bail!("no wait costs {:.0} % on this machine: it is too busy", loss * 100.0);
+    }
+
+    /// What the planted cell of `new` loses, by one run of the gate with narrow intervals.
+    fn loss(&self, new: &Path, old: &Path) -> Result<f64> {
+        let mut command = self.command(new, old, "64K");
+        let output = command.args(["--cache", "cold", "--until-width", "1"]).output().context("can't run the gate")?;
+        red(output.status, &output.stderr)?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let mut cells = said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let ratio = cells.find_map(|words| match words[..] {
+            [_, cache, folio, _, _, _, ratio, ..] if format!("{cache} {folio}") == PLANTED.1 => Some(ratio),
+            _ => None,
+        });
+        let ratio: f64 = ratio.context("the gate does not show the planted cell")?.parse()?;
+        Ok(1.0 - ratio)
+    }
+
+    /// A folder with this program beside a library that waits so long in one cell, as a part of the slower copy's time.
+    fn plant(&self, wait: f64) -> Result<PathBuf> {
+        let folder = self.directory.join(format!("planted-{wait}"));
         fs::create_dir_all(&folder)?;
         fs::copy(self.release.join("foliocopy"), folder.join("foliocopy"))?;
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/verdicts/planted.c");
@@ -178,7 +219,7 @@ impl Builds<'_> {
         let status = Command::new("cc")
             .args(["-O2", "-shared", "-fPIC"])
             .arg(format!("-DLIBRARY=\"{}\"", library.display()))
-            .arg(format!("-DLOSS={loss}"))
+            .arg(format!("-DWAIT={wait}"))
             .arg(format!("-DFOLIO_PAGES={}", PLANTED.0))
             .arg("-o")
             .arg(folder.join("libfoliocopy.so"))

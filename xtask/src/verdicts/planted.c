@@ -1,4 +1,5 @@
-/* libfoliocopy.so with a planted slowdown: cold copies of FOLIO_PAGES pages take 1/(1 - LOSS) times as long. */
+/* libfoliocopy.so with a planted slowdown: cold copies of FOLIO_PAGES pages are followed by a wait,
+ * so that they take 1/(1 - WAIT) times as long. */
 #include <dlfcn.h>
 #include <stddef.h>
 #include <x86intrin.h>
@@ -30,7 +31,7 @@ int foliocopy_copy_pages(void *dst, const void *src, size_t nr_pages)
 	result = copy_pages(dst, src, nr_pages);
 	took = __rdtsc() - start;
 	if (took * COLD_BYTES_A_CYCLE > nr_pages * 4096)
-		while (__rdtsc() - start < took / (1 - LOSS))
+		while (__rdtsc() - start < took / (1 - WAIT))
 			;
 	return result;
 }
