@@ -22,7 +22,7 @@ use crate::locality::Locality;
 use crate::page::{PAGE_SHIFT, Page};
 use crate::policy::Policy;
 use crate::primitive::Primitive;
-use crate::step::{self, MOST_BANDS, Step};
+use crate::step::Step;
 use crate::tuning::Registers;
 
 /// The compiler asks for one. Nothing reaches it: whatever can panic leaves an undefined symbol of `core` behind,
@@ -74,7 +74,7 @@ struct Policies(UnsafeCell<[Policy; 1 + Primitive::ALL.len()]>);
 unsafe impl Sync for Policies {}
 
 static POLICIES: Policies = Policies(UnsafeCell::new(
-    [const { Policy::new(Cpu::BASELINE, Registers::GeneralPurpose) }; 1 + Primitive::ALL.len()],
+    [const { Policy::baseline(Registers::GeneralPurpose) }; 1 + Primitive::ALL.len()],
 ));
 
 /// The policy that uses the primitive of that index for everything, if a kernel on this CPU can run it; else, and for
@@ -163,11 +163,8 @@ unsafe extern "C" fn foliocopy_engine_set_table(
     let text = unsafe { slice::from_raw_parts(text, bytes) };
     // SAFETY: this function's contract.
     let [picking, ..] = unsafe { &mut *POLICIES.0.get() };
-    let mut bands = [step::Band::rest(Step::copy(Primitive::Movq)); MOST_BANDS];
-    let set = table::parse(text, &mut bands).and_then(|count| {
-        picking
-            .replace(asked, bands.get(..count).unwrap_or(&bands))
-            .map_err(|error| (error.band, reason(error.problem)))
+    let set = table::parse(text).and_then(|bands| {
+        picking.replace(asked, &bands).map_err(|error| (error.band, reason(error.problem)))
     });
     match set {
         Ok(()) => {

@@ -3,7 +3,7 @@
 //! step, such as `60K:movnti@1024,movnti@4096`. The last has no length. Steps are written as the bench names them.
 
 use crate::primitive::Primitive;
-use crate::step::{Band, Limit, MOST_BANDS, Step};
+use crate::step::{Band, Bands, Limit, MOST_BANDS, Step};
 
 /// Where a table can't be read, counted from 0, and why.
 pub(crate) type Refusal = (usize, &'static str);
@@ -13,15 +13,16 @@ const NO_STEP: &str = "a step is PRIMITIVE@DISTANCE, glance:NEAR:FAR@DISTANCE or
 const NO_NUMBER: &str = "a length or a distance is a number of bytes, such as 4096 or 4K";
 const TOO_MANY: &str = "a table has eight bands at most";
 
-/// Reads a table into `bands`, and returns how many there are.
-pub(crate) fn parse(text: &[u8], bands: &mut [Band; MOST_BANDS]) -> Result<usize, Refusal> {
+/// Reads a table.
+pub(crate) fn parse(text: &[u8]) -> Result<Bands, Refusal> {
+    let mut bands = [Band::rest(Step::copy(Primitive::Movq)); MOST_BANDS];
     let mut count = 0;
     for band in text.split(|byte| *byte == b',') {
         let slot = bands.get_mut(count).ok_or((count, TOO_MANY))?;
         *slot = parse_band(band).map_err(|reason| (count, reason))?;
         count += 1;
     }
-    Ok(count)
+    bands.get(..count).and_then(Bands::try_of).ok_or((count, TOO_MANY))
 }
 
 fn parse_band(text: &[u8]) -> Result<Band, &'static str> {

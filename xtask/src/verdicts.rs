@@ -197,7 +197,8 @@ impl Builds<'_> {
     /// What the planted cell of `new` loses, by one run of the gate with narrow intervals.
     fn loss(&self, new: &Path, old: &Path) -> Result<f64> {
         let mut command = self.command(new, old, "64K");
-        let output = command.args(["--cache", "cold", "--until-width", "1"]).output().context("can't run the gate")?;
+        let output =
+            command.args(["--cache", "cold", "--until-width", "1"]).output().context("can't run the gate")?;
         red(output.status, &output.stderr)?;
         let said = String::from_utf8_lossy(&output.stdout);
         let mut cells = said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());

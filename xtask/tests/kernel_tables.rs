@@ -1,6 +1,6 @@
 //! The module's reader of tables, compiled for a process.
 
-use step::{Band, Limit, MOST_BANDS, Step};
+use step::{Band, Limit, Step};
 
 use primitive::Primitive::{Movnti, Movq, RepMovsb};
 
@@ -13,12 +13,11 @@ mod primitive {
 }
 
 mod step {
-    pub(crate) use foliocopy::{Band, Limit, MOST_BANDS, Step};
+    pub(crate) use foliocopy::{Band, Bands, Limit, MOST_BANDS, Step};
 }
 
 fn parse(text: &str) -> Result<Vec<Band>, table::Refusal> {
-    let mut bands = [Band::rest(Step::copy(Movq)); MOST_BANDS];
-    table::parse(text.as_bytes(), &mut bands).map(|count| bands[..count].to_vec())
+    table::parse(text.as_bytes()).map(|bands| bands.as_slice().to_vec())
 }
 
 #[test]

@@ -74,7 +74,7 @@ fn text_of(text: &'static OnceLock<CString>, of: fn(&HostReport) -> String) -> *
 /// The policy and its source, in a line.
 fn policy(report: &HostReport) -> String {
     let policy = Policy::host();
-    let mut text = format!("{}: {}", policy.cpu(), policy.source());
+    let mut text = format!("{}: {}", policy.cpu(), policy.source().text());
     if let Some(profile) = report.profile {
         text.push_str(&format!(", {}", profile.display()));
     }

@@ -190,8 +190,8 @@ pub fn tables(policy: &Policy) -> PolicyTables {
         })
     };
     PolicyTables {
-        source: policy.source().to_string(),
-        general: policy.source() == Source::General,
+        source: policy.source().text().to_owned(),
+        general: policy.source() == Source::GENERAL,
         bands: Locality::ALL.iter().flat_map(bands).collect(),
     }
 }

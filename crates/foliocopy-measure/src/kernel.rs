@@ -277,7 +277,7 @@ fn tables(text: &str) -> PolicyTables {
         };
         let up_to = limit.strip_prefix("up to ").and_then(|limit| limit.strip_suffix(" bytes")?.parse().ok());
         tables.bands.push(PolicyBand { locality: locality.to_owned(), up_to, step: step.to_owned() });
-        tables.general |= source == Source::General.text();
+        tables.general |= source == Source::GENERAL.text();
         if tables.source.is_empty() {
             tables.source = source.to_owned();
         }
@@ -369,7 +369,7 @@ mod tests {
             ]
         );
         assert_eq!((tables.source.as_str(), tables.general), ("measured on such a CPU", false));
-        let general = format!("temporal, any length: movq ({})\n", Source::General.text());
+        let general = format!("temporal, any length: movq ({})\n", Source::GENERAL.text());
         assert!(super::tables(&general).general);
     }
 

@@ -22,7 +22,7 @@ fn surveys() -> Vec<PathBuf> {
 fn shares(samples: &Samples, cpu: Cpu) -> Result<(String, Vec<Share>), String> {
     let [process, kernel] =
         [Registers::Vector, Registers::GeneralPurpose].map(|registers| Policy::new(cpu, registers));
-    Ok((process.source().to_string(), judge(samples, &process, &kernel)?))
+    Ok((process.source().text().to_owned(), judge(samples, &process, &kernel)?))
 }
 
 #[test]

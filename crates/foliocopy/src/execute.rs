@@ -8,7 +8,7 @@ use crate::chunks::Yield;
 use crate::extable::{Fault, Recovery};
 use crate::page::PAGE_SIZE;
 use crate::primitive::Primitive;
-use crate::probe::{self, GLANCE_PREFETCHES};
+use crate::probe;
 use crate::step::Step;
 
 #[cfg(not(foliocopy_kernel))]
@@ -16,6 +16,12 @@ mod function;
 
 #[cfg(not(foliocopy_kernel))]
 pub(crate) use function::{Function, before_next, function};
+
+/// A kernel makes no indirect calls.
+#[cfg(foliocopy_kernel)]
+pub(crate) type Function = ();
+#[cfg(foliocopy_kernel)]
+pub(crate) const fn function(_: Step) {}
 
 /// Where a copy writes, where it reads, and how many bytes.
 #[derive(Clone, Copy)]
@@ -80,14 +86,14 @@ unsafe fn one<const MC: bool>(step: Step, range: Range) -> Result<(), Fault> {
     // SAFETY: this function's contract is that of all.
     unsafe {
         match step {
-            Step::Copy { by, distance } => run::<MC>(by, distance, range, 0),
+            Step::Copy { by, distance } => run::<MC>(by, distance, range),
             Step::TimeFirstPage { first, rest, burst } => {
                 let copy_first = |range| copy_before::<MC>(first, PAGE_LOOP_DISTANCE, range, ptr::null());
                 by_first_page::<MC>(first, rest, burst, copy_first, range)
             }
             Step::Glance { near, far, distance } => match probe::glance::<MC>(range.src, range.bytes) {
-                true => run::<MC>(far, distance, range, GLANCE_PREFETCHES),
-                false => run::<MC>(near, 0, range, 0),
+                true => run::<MC>(far, distance, range),
+                false => run::<MC>(near, 0, range),
             },
         }
     }
@@ -133,29 +139,22 @@ pub(crate) unsafe fn settle<const MC: bool>(step: Step, src: *const u8, bytes: u
     if in_memory { step.far() } else { step.near() }
 }
 
-/// Copies by one primitive, and fences if its stores need it. The first `prefetched` bytes of the source are prefetched
-/// already.
+/// Copies by one primitive, and fences if its stores need it.
 ///
 /// # Safety
 ///
 /// As [`copy`]; the range is not empty.
 #[inline]
-unsafe fn run<const MC: bool>(
-    by: Primitive,
-    distance: u32,
-    range: Range,
-    prefetched: usize,
-) -> Result<(), Fault> {
+unsafe fn run<const MC: bool>(by: Primitive, distance: u32, range: Range) -> Result<(), Fault> {
     if !by.is_non_temporal() {
         // SAFETY: this function's contract.
         return unsafe { copy_before::<MC>(by, distance, range, ptr::null()) };
     }
     let distance = range.bytes.min(distance as usize);
-    let seen = distance.min(prefetched);
     // SAFETY: this function's contract, and of the source a part.
     let copied = unsafe {
         // The loop would prefetch these lines too late.
-        probe::prefetch(range.src.add(seen), distance - seen);
+        probe::prefetch(range.src, distance);
         copy_before::<MC>(by, distance as u32, range, ptr::null())
     };
     arch::store_fence();
@@ -177,7 +176,7 @@ unsafe fn by_first_page<const MC: bool>(
 ) -> Result<(), Fault> {
     let Some(times) = probe::page_times(first) else {
         // SAFETY: this function's contract.
-        return unsafe { run::<MC>(rest, 0, range, 0) };
+        return unsafe { run::<MC>(rest, 0, range) };
     };
     let (page, left) = range.split(PAGE_SIZE);
     let start = probe::now();
@@ -194,7 +193,7 @@ unsafe fn by_first_page<const MC: bool>(
         if cycles > times.near_up_to {
             probe::prefetch(left.src, left.bytes.min(burst as usize));
         }
-        run::<MC>(rest, 0, left, 0)
+        run::<MC>(rest, 0, left)
     }
 }
 

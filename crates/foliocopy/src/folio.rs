@@ -310,7 +310,7 @@ impl fmt::Display for McExplanation {
         if self.page_by_page {
             formatter.write_str("page by page, ")?;
         }
-        write!(formatter, "{} ({}); ", self.step, self.source)?;
+        write!(formatter, "{} ({}); ", self.step, self.source.text())?;
         formatter.write_str(match (self.recovers, self.is_machine_check_safe()) {
             (_, true) => "machine-check safe",
             (true, false) => "refused, since it is not machine-check safe",

@@ -1,5 +1,6 @@
 //! The policy of this process: worked out once, by the CPU under it and by what its owner says.
 
+#[cfg(not(feature = "std"))]
 use crate::cpu::Cpu;
 #[cfg(feature = "std")]
 use crate::cpu::Features;
@@ -38,7 +39,7 @@ static HOST: Once<Host> = Once::new();
 
 /// For copies in a signal handler that interrupts the thread which works out the policy, and for kernels in Rust: right on
 /// every CPU, fast on none.
-static MEANWHILE: Policy = Policy::new(Cpu::BASELINE, REGISTERS);
+static MEANWHILE: Policy = Policy::baseline(REGISTERS);
 
 /// What this build may use: without `std` it may be a kernel.
 const REGISTERS: Registers =

@@ -5,12 +5,11 @@ use core::fmt;
 
 use crate::cpu::{Cpu, Features};
 use crate::error::{CopyError, RowError, RowProblem};
-#[cfg(not(foliocopy_kernel))]
 use crate::execute::{Function, function};
 use crate::locality::Locality;
 use crate::page::PAGE_SIZE;
 use crate::primitive::Primitive;
-use crate::step::{Band, Limit, MOST_BANDS, Row, Step};
+use crate::step::{Band, Bands, Limit, MOST_BANDS, Row, Step};
 use crate::tuning::{self, Registers};
 
 /// A band of a policy: its limit in bytes, its step, and the function that runs it in a process.
@@ -18,53 +17,26 @@ use crate::tuning::{self, Registers};
 pub(crate) struct Settled {
     pub(crate) up_to: usize,
     pub(crate) step: Step,
-    #[cfg(not(foliocopy_kernel))]
     pub(crate) function: Function,
-}
-
-impl Settled {
-    const fn new(up_to: usize, step: Step) -> Self {
-        Self {
-            up_to,
-            step,
-            #[cfg(not(foliocopy_kernel))]
-            function: function(step),
-        }
-    }
 }
 
 /// Where a policy's table comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Source {
-    /// It was measured, on the CPU that the text names: one like this, or the newest of its vendor.
-    Measured(&'static str),
-    /// The general rule: the CPU was never measured, or a row for it can't be followed.
-    General,
-    /// A profile of this CPU.
-    Profile,
-    /// The program's own row.
-    Row,
-    /// One primitive, asked for by name.
-    Forced,
-}
+pub struct Source(&'static str);
 
 impl Source {
-    /// In a few words.
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::Measured(text) => text,
-            Self::General => "the general rule",
-            Self::Profile => "a profile of this CPU",
-            Self::Row => "a row of the program's own",
-            Self::Forced => "asked for by name",
-        }
-    }
-}
+    /// The general rule: the CPU was never measured, or a row for it can't be followed.
+    pub const GENERAL: Self = Self("the general rule");
+    /// A profile of this CPU.
+    pub const PROFILE: Self = Self("a profile of this CPU");
+    /// The program's own row.
+    pub const ROW: Self = Self("a row of the program's own");
+    /// One primitive, asked for by name.
+    pub const FORCED: Self = Self("asked for by name");
 
-impl fmt::Display for Source {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.text())
+    /// In a few words. A row that was measured names the CPU: one like this, or the newest of its vendor.
+    pub const fn text(self) -> &'static str {
+        self.0
     }
 }
 
@@ -91,15 +63,12 @@ pub struct Policy {
 
 impl Policy {
     /// The policy for `cpu`: the row of its microarchitecture, or the general rule.
-    pub const fn new(cpu: Cpu, registers: Registers) -> Self {
-        let (mut rows, name) = tuning::measured(&cpu, registers);
-        while let [row, others @ ..] = rows {
-            if validate(&cpu, registers, row).is_ok() {
-                return Self::of(cpu, registers, Source::Measured(name), row);
-            }
-            rows = others;
+    pub fn new(cpu: Cpu, registers: Registers) -> Self {
+        let (rows, name) = tuning::measured(&cpu, registers);
+        match rows.iter().find(|row| validate(&cpu, registers, row).is_ok()) {
+            Some(row) => Self::of(cpu, registers, Source(name), row),
+            None => Self::of(cpu, registers, Source::GENERAL, &tuning::general(&cpu, registers)),
         }
-        Self::of(cpu, registers, Source::General, &tuning::general(&cpu, registers))
     }
 
     /// The policy for `cpu` that copies as `row` says.
@@ -107,11 +76,51 @@ impl Policy {
     /// # Errors
     ///
     /// [`RowError`] where the row is not one that the CPU could follow: see there.
-    pub const fn with_row(cpu: Cpu, registers: Registers, row: &Row) -> Result<Self, RowError> {
-        match validate(&cpu, registers, row) {
-            Ok(()) => Ok(Self::of(cpu, registers, Source::Row, row)),
-            Err(error) => Err(error),
+    pub fn with_row(cpu: Cpu, registers: Registers, row: &Row) -> Result<Self, RowError> {
+        validate(&cpu, registers, row)?;
+        Ok(Self::of(cpu, registers, Source::ROW, row))
+    }
+
+    /// The policy for the same CPU and registers that uses `primitive` for everything.
+    ///
+    /// # Errors
+    ///
+    /// [`CopyError::Unavailable`] where the CPU can't run it.
+    pub fn forcing(&self, primitive: Primitive) -> Result<Self, CopyError> {
+        self.available(primitive)?;
+        Ok(Self::always(self.cpu, self.registers, Source::FORCED, Step::copy(primitive)))
+    }
+
+    /// The policy for a row that is valid.
+    fn of(cpu: Cpu, registers: Registers, source: Source, row: &Row) -> Self {
+        let mut policy = Self::always(cpu, registers, source, Step::copy(Primitive::Portable));
+        for locality in Locality::ALL {
+            policy.put(*locality, row.bands(*locality));
         }
+        policy
+    }
+
+    /// The policy that is right on every CPU, and fast on none.
+    pub(crate) const fn baseline(registers: Registers) -> Self {
+        let by = if Primitive::Movq.is_built() { Primitive::Movq } else { Primitive::Portable };
+        Self::always(Cpu::BASELINE, registers, Source::GENERAL, Step::copy(by))
+    }
+
+    /// The policy for a step that every CPU like this can follow, at every length.
+    const fn always(cpu: Cpu, registers: Registers, source: Source, step: Step) -> Self {
+        let admitted = if cpu.is_host() { Ok(()) } else { Err(CopyError::ForeignCpu) };
+        let band = Settled { up_to: usize::MAX, step, function: function(step) };
+        // INVARIANT: the limit is the greatest, and the caller answers for the step.
+        Self { cpu, registers, source, admitted, tables: [[band; MOST_BANDS]; 3] }
+    }
+
+    /// Puts valid bands in the place of a table.
+    fn put(&mut self, locality: Locality, bands: &Bands) {
+        let cpu = self.cpu;
+        let settled =
+            |Band { up_to, step }| Settled { up_to: up_to.bytes(&cpu), step, function: function(step) };
+        // INVARIANT: the bands were validated, so the last is unlimited.
+        self.tables[locality as usize] = bands.padded().map(settled);
     }
 
     /// Puts a table in the place of its own for one locality.
@@ -121,34 +130,10 @@ impl Policy {
     /// [`RowError`] where the CPU could not follow it. Nothing is changed then.
     #[cfg(foliocopy_kernel)]
     #[inline(never)]
-    pub(crate) fn replace(&mut self, locality: Locality, bands: &[Band]) -> Result<(), RowError> {
-        validate_bands(&self.cpu, self.registers, locality, bands)?;
-        self.tables[locality as usize] = settle(bands, &self.cpu);
+    pub(crate) fn replace(&mut self, locality: Locality, bands: &Bands) -> Result<(), RowError> {
+        validate_bands(&self.cpu, self.registers, locality, bands.as_slice())?;
+        self.put(locality, bands);
         Ok(())
-    }
-
-    /// The policy for the same CPU and registers that uses `primitive` for everything.
-    ///
-    /// # Errors
-    ///
-    /// [`CopyError::Unavailable`] where the CPU can't run it.
-    pub const fn forcing(&self, primitive: Primitive) -> Result<Self, CopyError> {
-        match self.available(primitive) {
-            Ok(()) => Ok(Self::of(self.cpu, self.registers, Source::Forced, &Row::always(primitive))),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The policy for a row that is valid.
-    const fn of(cpu: Cpu, registers: Registers, source: Source, row: &Row) -> Self {
-        let admitted = if cpu.is_host() { Ok(()) } else { Err(CopyError::ForeignCpu) };
-        let tables = [
-            settle(row.temporal.as_slice(), &cpu),
-            settle(row.non_temporal.as_slice(), &cpu),
-            settle(row.auto.as_slice(), &cpu),
-        ];
-        // INVARIANT: the row was validated.
-        Self { cpu, registers, source, admitted, tables }
     }
 
     /// The same table, from elsewhere.
@@ -223,7 +208,7 @@ impl Policy {
         }
     }
 
-    const fn available(&self, primitive: Primitive) -> Result<(), CopyError> {
+    fn available(&self, primitive: Primitive) -> Result<(), CopyError> {
         match primitive.is_available(&self.cpu) {
             true => Ok(()),
             false => Err(CopyError::Unavailable { primitive, missing: primitive.missing(&self.cpu) }),
@@ -239,102 +224,73 @@ impl Policy {
     /// How `bytes` bytes are copied, and why, to be printed.
     pub fn explain(&self, locality: Locality, bytes: usize) -> impl fmt::Display + use<> {
         let (step, source) = (self.step(locality, bytes), self.source);
-        fmt::from_fn(move |formatter| write!(formatter, "{step} ({source})"))
+        fmt::from_fn(move |formatter| write!(formatter, "{step} ({})", source.text()))
     }
-}
-
-/// A table of one locality with its limits in bytes.
-const fn settle(bands: &[Band], cpu: &Cpu) -> [Settled; MOST_BANDS] {
-    let [.., last] = bands else {
-        return [Settled::new(usize::MAX, Step::copy(Primitive::Movq)); MOST_BANDS];
-    };
-    let mut table = [Settled::new(usize::MAX, last.step); MOST_BANDS];
-    let (mut index, mut rest) = (0, bands);
-    while let [band, others @ ..] = rest {
-        if index < table.len() {
-            table[index] = Settled::new(band.up_to.bytes(cpu), band.step);
-        }
-        index += 1;
-        rest = others;
-    }
-    table
 }
 
 /// Whether a CPU could follow the row.
-const fn validate(cpu: &Cpu, registers: Registers, row: &Row) -> Result<(), RowError> {
-    let mut localities = Locality::ALL;
-    while let [locality, others @ ..] = localities {
-        if let Err(error) = validate_bands(cpu, registers, *locality, row.bands(*locality).as_slice()) {
-            return Err(error);
-        }
-        localities = others;
-    }
-    Ok(())
+fn validate(cpu: &Cpu, registers: Registers, row: &Row) -> Result<(), RowError> {
+    let mut localities = Locality::ALL.iter();
+    localities
+        .try_for_each(|locality| validate_bands(cpu, registers, *locality, row.bands(*locality).as_slice()))
 }
 
-const fn validate_bands(
+fn validate_bands(
     cpu: &Cpu,
     registers: Registers,
     locality: Locality,
     bands: &[Band],
 ) -> Result<(), RowError> {
-    let (mut band, mut before, mut rest) = (0, 0, bands);
-    while let [Band { up_to, step }, others @ ..] = rest {
-        rest = others;
-        let problem = match *up_to {
-            Limit::Unlimited if !rest.is_empty() => Some(RowProblem::Unreachable),
-            Limit::Bytes(_) | Limit::LastLevelCache if rest.is_empty() => Some(RowProblem::Limited),
+    let mut before = 0;
+    for (band, Band { up_to, step }) in bands.iter().enumerate() {
+        let is_last = band + 1 == bands.len();
+        let checked = match *up_to {
+            Limit::Unlimited if !is_last => Err(RowProblem::Unreachable),
+            Limit::Bytes(_) | Limit::LastLevelCache if is_last => Err(RowProblem::Limited),
             Limit::Bytes(bytes) if bytes == 0 || !bytes.is_multiple_of(PAGE_SIZE) => {
-                Some(RowProblem::NoPages(bytes))
+                Err(RowProblem::NoPages(bytes))
             }
-            Limit::Bytes(up_to) if up_to <= before => Some(RowProblem::NotAscending { up_to, before }),
-            _ => problem_of(cpu, registers, locality, *step),
+            Limit::Bytes(up_to) if up_to <= before => Err(RowProblem::NotAscending { up_to, before }),
+            _ => validate_step(cpu, registers, locality, *step),
         };
-        if let Some(problem) = problem {
-            return Err(RowError { locality, band, problem });
-        }
+        checked.map_err(|problem| RowError { locality, band, problem })?;
         if let Limit::Bytes(bytes) = *up_to {
             before = bytes;
         }
-        band += 1;
     }
     Ok(())
 }
 
-/// What keeps a CPU from following the step.
-const fn problem_of(cpu: &Cpu, registers: Registers, locality: Locality, step: Step) -> Option<RowProblem> {
+fn validate_step(cpu: &Cpu, registers: Registers, locality: Locality, step: Step) -> Result<(), RowProblem> {
     if step.is_probe() && !cpu.has(Features::TSC) {
-        return Some(RowProblem::NoCounter);
+        return Err(RowProblem::NoCounter);
     }
     // A primitive, how far ahead it prefetches, and whether it is to go past the cache.
     let parts = match step {
         Step::Copy { by, distance } => [(by, distance, by.is_non_temporal()); 2],
         Step::TimeFirstPage { rest, burst, .. } if burst > 64 << 10 || !burst.is_multiple_of(64) => {
-            return Some(RowProblem::Distance { primitive: rest, distance: burst });
+            return Err(RowProblem::Distance { primitive: rest, distance: burst });
         }
         Step::TimeFirstPage { first, rest, .. } => [(first, 0, false), (rest, 0, false)],
         Step::Glance { near, far, distance } => [(near, 0, false), (far, distance, true)],
     };
-    let mut rest: &[_] = &parts;
-    while let [(primitive, distance, past), others @ ..] = rest {
-        let (primitive, distance, past) = (*primitive, *distance, *past);
+    for (primitive, distance, past) in parts {
         let has_place = match locality {
             Locality::Auto => true,
             Locality::Temporal => !past,
             Locality::NonTemporal => past || matches!(primitive, Primitive::Portable),
         };
         if !registers.allow(primitive) {
-            return Some(RowProblem::Registers(primitive));
+            return Err(RowProblem::Registers(primitive));
         } else if !primitive.is_available(cpu) {
-            return Some(RowProblem::Unavailable { primitive, missing: primitive.missing(cpu) });
+            return Err(RowProblem::Unavailable { primitive, missing: primitive.missing(cpu) });
         } else if !primitive.prefetches(distance) {
-            return Some(RowProblem::Distance { primitive, distance });
+            return Err(RowProblem::Distance { primitive, distance });
         } else if primitive.is_non_temporal() != past || !has_place {
-            return Some(RowProblem::Cache(primitive));
+            return Err(RowProblem::Cache(primitive));
         }
-        rest = others;
     }
-    None
+    Ok(())
 }
 
 #[cfg(test)]

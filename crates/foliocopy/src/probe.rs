@@ -10,7 +10,7 @@ mod counter;
 
 #[cfg(foliocopy_kernel)]
 pub(crate) use counter::cycles;
-pub(crate) use counter::{GLANCE_PREFETCHES, glance, glance_at, now, page_times, prefetch};
+pub(crate) use counter::{glance, glance_at, now, page_times, prefetch};
 
 use crate::cpu::{Cpu, Features};
 

@@ -314,7 +314,7 @@ impl Policy {
         let registers = self.registers();
         let table = if registers == Registers::Vector { "process" } else { "kernel" };
         match Self::with_row(*self.cpu(), registers, profile.row(registers)) {
-            Ok(policy) => Ok(policy.with_source(Source::Profile)),
+            Ok(policy) => Ok(policy.with_source(Source::PROFILE)),
             Err(error) => Err(Refusal::Row { table, error }.into()),
         }
     }

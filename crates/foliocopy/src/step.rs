@@ -100,19 +100,19 @@ impl fmt::Display for Step {
 pub enum Limit {
     /// At this length, in bytes: a positive multiple of 4096.
     Bytes(usize),
-    /// At the size of the last-level cache. Where that is unknown the band is left out.
+    /// At the size of the last-level cache, and nowhere where that is unknown.
     LastLevelCache,
     /// Nowhere.
     Unlimited,
 }
 
 impl Limit {
-    /// The limit on one CPU, in bytes; 0 where that is unknown.
+    /// The limit on one CPU, in bytes.
     pub(crate) const fn bytes(self, cpu: &Cpu) -> usize {
         match self {
             Self::Bytes(bytes) => bytes,
-            Self::LastLevelCache => cpu.caches().l3 / PAGE_SIZE * PAGE_SIZE,
-            Self::Unlimited => usize::MAX,
+            Self::LastLevelCache if cpu.caches().l3 != 0 => cpu.caches().l3 / PAGE_SIZE * PAGE_SIZE,
+            Self::LastLevelCache | Self::Unlimited => usize::MAX,
         }
     }
 }
@@ -180,6 +180,11 @@ impl Bands {
     /// One step for every length.
     pub const fn always(step: Step) -> Self {
         Self { bands: [Band::rest(step); MOST_BANDS], count: 1 }
+    }
+
+    /// The bands, and the last one again in every other place.
+    pub(crate) const fn padded(&self) -> [Band; MOST_BANDS] {
+        self.bands
     }
 
     /// The bands, shortest first.

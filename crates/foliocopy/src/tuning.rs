@@ -61,7 +61,7 @@ struct Measured {
 /// rule has to do.
 ///
 /// A newer CPU than those here gets its vendor's newest rows. All of them rest on a fast `rep movsb`.
-pub(crate) const fn measured(cpu: &Cpu, registers: Registers) -> (&'static [Row], &'static str) {
+pub(crate) fn measured(cpu: &Cpu, registers: Registers) -> (&'static [Row], &'static str) {
     let measured = match (cpu.vendor(), cpu.microarchitecture()) {
         _ if !cpu.has(Features::ROW.union(Features::ERMS)) => return (&[], ""),
         (_, Microarchitecture::Zen3) => &zen3::MEASURED,

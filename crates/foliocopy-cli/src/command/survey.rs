@@ -78,7 +78,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let process = Policy::new(ready.settings.cpu, Registers::Vector);
     let kernel = Policy::new(ready.settings.kernel, Registers::GeneralPurpose);
     let judged = survey::judge(&samples, &process, &kernel).map_err(anyhow::Error::msg)?;
-    printer.result(&shares::table(&[(&process.source().to_string(), &judged)]))?;
+    printer.result(&shares::table(&[(process.source().text(), &judged)]))?;
     if !to_standard_error {
         printer.aside(&format!(
             "\nwritten to {file}\nSend it to those who keep the tables (CONTRIBUTING.md), and the next version knows this CPU.\n\

@@ -81,7 +81,7 @@ struct Judge<'a> {
 ///
 /// A policy has a step of which there are no samples.
 pub fn judge(samples: &Samples, process: &Policy, kernel: &Policy) -> Result<Vec<Share>, String> {
-    let less = if process.source() == foliocopy::Source::General { LENIENCE } else { 0.0 };
+    let less = if process.source() == foliocopy::Source::GENERAL { LENIENCE } else { 0.0 };
     let mut judge = Judge { samples, process, kernel, less, shares: Vec::new() };
     judge.short()?;
     judge.cold()?;

@@ -7,7 +7,7 @@ use core::ptr;
 use super::{Range, by_first_page, one, run};
 use crate::arch::{self, Loop, Work};
 use crate::primitive::Primitive;
-use crate::probe::{self, GLANCE_PREFETCHES};
+use crate::probe;
 use crate::step::Step;
 
 /// Copies `bytes` bytes, a positive multiple of a page, from the second address to the first, by the step for which it
@@ -117,8 +117,8 @@ unsafe extern "C" fn glance(dst: *mut u8, src: *const u8, bytes: usize, step: &S
 #[inline(never)]
 unsafe extern "C" fn far(dst: *mut u8, src: *const u8, bytes: usize, step: &Step) -> c_int {
     if let Step::Copy { by, distance } = step.far() {
-        // SAFETY: a `Function`'s contract; a glance has prefetched. Only a machine-check-safe copy can fail.
-        let _ = unsafe { run::<false>(by, distance, Range { dst, src, bytes }, GLANCE_PREFETCHES) };
+        // SAFETY: a `Function`'s contract; only a machine-check-safe copy can fail.
+        let _ = unsafe { run::<false>(by, distance, Range { dst, src, bytes }) };
     }
     0
 }

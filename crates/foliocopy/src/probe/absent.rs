@@ -3,8 +3,6 @@
 use super::PageTimes;
 use crate::primitive::Primitive;
 
-pub(crate) const GLANCE_PREFETCHES: usize = 0;
-
 pub(super) fn is_usable() -> bool {
     false
 }

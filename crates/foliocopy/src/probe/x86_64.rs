@@ -10,7 +10,7 @@ use crate::once::Once;
 use crate::page::{PAGE_SIZE, Page};
 use crate::primitive::Primitive;
 
-pub(crate) use arch::{GLANCE_PREFETCHES, prefetch, time_stamp as now};
+pub(crate) use arch::{prefetch, time_stamp as now};
 
 /// Above this, in cycles, a reading of the counter is not an instruction but an exit to a hypervisor.
 const INTERCEPTED: u32 = 500;
@@ -58,8 +58,7 @@ const fn glances_for(bytes: usize) -> usize {
     }
 }
 
-/// Whether the source is in memory, by glances at words of it that agree. The first one prefetches its first
-/// [`GLANCE_PREFETCHES`] bytes.
+/// Whether the source is in memory, by glances at words of it that agree. The first 2 KiB are prefetched meanwhile.
 ///
 /// # Safety
 ///

@@ -7,7 +7,7 @@ use crate::primitive::Primitive::{self, Avx2, Avx2Nt, Movnti, RepMovsb};
 use crate::step::{Band, Bands, Limit, Row, Step};
 
 /// The row of the general rule.
-pub(crate) const fn general(cpu: &Cpu, registers: Registers) -> Row {
+pub(crate) fn general(cpu: &Cpu, registers: Registers) -> Row {
     if cpu.is_aarch64() {
         return aarch64(cpu, registers);
     }
@@ -25,7 +25,7 @@ pub(crate) const fn general(cpu: &Cpu, registers: Registers) -> Row {
     }
     // A page in the L1 gains by vectors. Intel's `rep movsb` is as fast where it is good at short copies.
     let short = match cpu.vendor() {
-        Vendor::Amd | Vendor::Hygon if has_vectors => Band::up_to(16 * KIB, Step::copy(Avx2)),
+        Vendor::Amd | Vendor::Hygon if has_vectors => Band::up_to(12 * KIB, Step::copy(Avx2)),
         Vendor::Intel if has_vectors && !cpu.has(Features::FSRM) => Band::up_to(4 * KIB, Step::copy(Avx2)),
         _ => Band::up_to(4 * KIB, through),
     };
@@ -33,27 +33,27 @@ pub(crate) const fn general(cpu: &Cpu, registers: Registers) -> Row {
         true => (Bands::always(Step::copy(Avx2Nt)), Step::copy(Avx2Nt)),
         false => (without_vectors.non_temporal, Step::Copy { by: Movnti, distance: 2048 }),
     };
-    let auto = match cpu.caches().l3 {
-        // A kernel's engine knows no caches.
-        _ if !glances && matches!(registers, Registers::GeneralPurpose) => {
-            Bands::of(&[short, Band::rest(through)])
-        }
+    let temporal = Bands::of(&[short, Band::rest(through)]);
+    let auto = match registers {
         _ if glances => Bands::of(&[
             short,
             Band::up_to(64 * KIB - PAGE, through),
             Band::rest(Step::Glance { near: long, far: Avx2Nt, distance: 0 }),
         ]),
-        0 => Bands::of(&[short, Band::rest(through)]),
+        // A kernel's engine knows no caches.
+        Registers::GeneralPurpose => temporal,
         // String instructions avoid the read for ownership there, or nothing is known of them, or of the source. So only
         // copies that cannot be in the cache go past it.
-        _ => Bands::of(&[short, Band { up_to: Limit::LastLevelCache, step: through }, Band::rest(far)]),
+        Registers::Vector => {
+            Bands::of(&[short, Band { up_to: Limit::LastLevelCache, step: through }, Band::rest(far)])
+        }
     };
-    Row { temporal: Bands::of(&[short, Band::rest(through)]), non_temporal: past, auto }
+    Row { temporal, non_temporal: past, auto }
 }
 
 /// The row of an aarch64 CPU, by length alone: its counter may be too slow to time a load. Only copies that cannot be in the
 /// cache go past it. MOPS is slow on some cores (Arm erratum 4043997), so only a profile names it.
-const fn aarch64(cpu: &Cpu, registers: Registers) -> Row {
+fn aarch64(cpu: &Cpu, registers: Registers) -> Row {
     if !matches!(registers, Registers::Vector) || !cpu.has(Features::ASIMD) {
         return Row::always(Primitive::Portable);
     }
@@ -61,16 +61,13 @@ const fn aarch64(cpu: &Cpu, registers: Registers) -> Row {
     Row {
         temporal: Bands::always(through),
         non_temporal: Bands::always(past),
-        auto: match cpu.caches().l3 {
-            0 => Bands::always(through),
-            _ => Bands::of(&[Band { up_to: Limit::LastLevelCache, step: through }, Band::rest(past)]),
-        },
+        auto: Bands::of(&[Band { up_to: Limit::LastLevelCache, step: through }, Band::rest(past)]),
     }
 }
 
 /// The fast string instruction, by the order of `clear_pages()` and `copy_user_generic()` in Linux. FSRM never
 /// decides: it speaks of short copies. No family before Zen 3 has a fast `rep movsb`, whatever it shows.
-const fn strings(cpu: &Cpu) -> Primitive {
+fn strings(cpu: &Cpu) -> Primitive {
     let old = matches!(cpu.vendor(), Vendor::Amd) && cpu.family() < 0x19;
     if cpu.has(Features::ERMS) && !old {
         Primitive::RepMovsb

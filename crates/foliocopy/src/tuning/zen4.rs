@@ -9,13 +9,13 @@ const AHEAD: u32 = 1024;
 pub(super) static MEASURED: Measured = Measured {
     name: "measured on Zen 4",
     process: &[Row {
-        temporal: Bands::of(&[Band::up_to(16 * KIB, Step::copy(Avx2)), Band::rest(Step::copy(RepMovsb))]),
+        temporal: Bands::of(&[Band::up_to(12 * KIB, Step::copy(Avx2)), Band::rest(Step::copy(RepMovsb))]),
         non_temporal: Bands::of(&[
             Band::up_to(MIB - PAGE, Step::copy(Avx2Nt)),
             Band::rest(Step::Copy { by: Avx2Nt, distance: AHEAD }),
         ]),
         auto: Bands::of(&[
-            Band::up_to(16 * KIB, Step::copy(Avx2)),
+            Band::up_to(12 * KIB, Step::copy(Avx2)),
             Band::up_to(64 * KIB - PAGE, Step::copy(RepMovsb)),
             Band::up_to(MIB - PAGE, Step::Glance { near: RepMovsb, far: Avx2Nt, distance: 0 }),
             Band::rest(Step::Glance { near: RepMovsb, far: Avx2Nt, distance: AHEAD }),

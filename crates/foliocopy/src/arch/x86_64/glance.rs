@@ -4,11 +4,8 @@ use core::arch::asm;
 
 use crate::extable::{Recovery, may_fault};
 
-/// How much of a source a glance prefetches, in bytes: while it waits for memory, that has nothing else to do.
-pub(crate) const PREFETCHES: usize = 2048;
-
 /// Loads a word, and answers the cycles of the time-stamp counter until it had arrived; nothing where the load faulted.
-/// Prefetches the first [`PREFETCHES`] bytes from `start` on meanwhile.
+/// Prefetches the first 2 KiB from `start` on meanwhile: memory has nothing else to do.
 ///
 /// No fence waits for the load, since a short copy would pay for it. Dependent instructions fill the scheduler instead, so
 /// the second RDTSC cannot issue before the load completes. Whoever calibrates sees whether that works on his CPU. No store is
