@@ -204,18 +204,6 @@ unsafe fn copy_alike<const MC: bool>(
     if bytes == 0 {
         return None;
     }
-    #[cfg(not(foliocopy_kernel))]
-    if let (false, Some(copy)) = (MC, execute::before_next(by, distance)) {
-        let mut rest = pairs;
-        while let [pair, others @ ..] = rest {
-            // The last one's own source again, where nothing comes after.
-            let next = others.first().or(after).unwrap_or(pair).src;
-            // SAFETY: a pair of the batch; the next source is as long as this one.
-            unsafe { copy(pair.dst.cast(), pair.src.cast(), bytes, next.cast()) };
-            rest = others;
-        }
-        return None;
-    }
     let distance = distance.min(bytes.min(u32::MAX as usize) as u32);
     for (index, pair) in pairs.iter().enumerate() {
         let next = pairs.get(index + 1).or(after).map_or(ptr::null(), |next| next.src.cast());

@@ -15,7 +15,7 @@ use crate::step::Step;
 mod function;
 
 #[cfg(not(foliocopy_kernel))]
-pub(crate) use function::{Function, before_next, function};
+pub(crate) use function::{Function, function};
 
 /// A kernel makes no indirect calls.
 #[cfg(foliocopy_kernel)]

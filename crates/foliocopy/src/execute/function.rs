@@ -18,16 +18,9 @@ use crate::step::Step;
 /// As [`super::copy`].
 pub(crate) type Function = unsafe extern "C" fn(*mut u8, *const u8, usize, &Step) -> c_int;
 
-/// Copies without a fence, and prefetches the start of the range that is copied next.
-///
-/// # Safety
-///
-/// As [`super::copy_before`].
-pub(crate) type BeforeNext = unsafe extern "C" fn(*mut u8, *const u8, usize, next: *const u8) -> c_int;
-
 /// The instance of a function for a primitive that goes through the cache.
 macro_rules! by_temporal {
-    ($by:expr, $function:ident, $prefetches:literal, else $other:expr) => {
+    ($by:expr, $function:ident, $prefetches:literal) => {
         match $by {
             Primitive::RepMovsb => $function::<{ Primitive::RepMovsb as usize }, $prefetches>,
             Primitive::RepMovsq => $function::<{ Primitive::RepMovsq as usize }, $prefetches>,
@@ -39,7 +32,7 @@ macro_rules! by_temporal {
             #[cfg(target_arch = "aarch64")]
             Primitive::Mops => $function::<{ Primitive::Mops as usize }, $prefetches>,
             Primitive::Portable => $function::<{ Primitive::Portable as usize }, $prefetches>,
-            _ => $other,
+            _ => any,
         }
     };
 }
@@ -47,19 +40,11 @@ macro_rules! by_temporal {
 /// The function of a step.
 pub(crate) const fn function(step: Step) -> Function {
     match step {
-        Step::Copy { by, distance: 0 } => by_temporal!(by, through_the_cache, false, else any),
-        Step::Copy { by, .. } => by_temporal!(by, through_the_cache, true, else any),
-        Step::TimeFirstPage { first, .. } => by_temporal!(first, first_page, true, else any),
+        Step::Copy { by, distance: 0 } => by_temporal!(by, through_the_cache, false),
+        Step::Copy { by, .. } => by_temporal!(by, through_the_cache, true),
+        Step::TimeFirstPage { first, .. } => by_temporal!(first, first_page, true),
         Step::Glance { .. } => glance,
     }
-}
-
-/// The loop that copies ranges through the cache while it prefetches the next one.
-pub(crate) const fn before_next(by: Primitive, distance: u32) -> Option<BeforeNext> {
-    if distance == 0 {
-        return Some(by_temporal!(by, one_before, false, else return None));
-    }
-    Some(by_temporal!(by, one_before, true, else return None))
 }
 
 #[inline(always)]
@@ -72,19 +57,6 @@ unsafe extern "C" fn through_the_cache<const BY: usize, const PREFETCHES: bool>(
     let which = Loop { by: Primitive::ALL[BY], prefetches: PREFETCHES };
     // SAFETY: a `Function`'s contract is the loop's.
     unsafe { arch::run::<false>(which, Work { dst, src, bytes, prefetch: 0, recovery: ptr::null_mut() }) };
-    0
-}
-
-unsafe extern "C" fn one_before<const BY: usize, const PREFETCHES: bool>(
-    dst: *mut u8,
-    src: *const u8,
-    bytes: usize,
-    next: *const u8,
-) -> c_int {
-    let which = Loop { by: Primitive::ALL[BY], prefetches: PREFETCHES };
-    let prefetch = next.addr().wrapping_sub(src.addr()) as isize;
-    // SAFETY: a `BeforeNext`'s contract is the loop's.
-    unsafe { arch::run::<false>(which, Work { dst, src, bytes, prefetch, recovery: ptr::null_mut() }) };
     0
 }
 
