@@ -146,6 +146,35 @@ fn with_the_archive() {
     check(&program);
 }
 
+/// The programs in examples/, built as their first lines say and by a stricter compiler, and run.
+#[test]
+fn the_examples_run() {
+    let example = |name: &str| {
+        let program = PREFIX.join(format!("example-{name}"));
+        run(Command::new(tool("cc"))
+            .args(WARNINGS)
+            .args(["-std=c11", "-Wstrict-prototypes"])
+            .arg(source(&format!("examples/{name}.c")))
+            .args(pkg_config(&["--cflags", "--libs"]))
+            .arg("-o")
+            .arg(&program));
+        program
+    };
+    let copied = run(&mut start(&example("copy")));
+    assert!(copied.contains("512 pages were copied twice, by: ") && copied.contains("the file was cut: "));
+    let policy = example("own_policy");
+    let told = run(part(&policy, "tsc").arg("row"));
+    assert!(told.contains("without ") && told.contains("tsc"), "{told}");
+    let unknown = output(&mut part(&policy, "nonsense"));
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("erms"), "the known names are told");
+    let handled = run(&mut start(&example("own_handler")));
+    assert!(
+        handled.starts_with("the copy answered -") && handled.contains("our own handler saw "),
+        "{handled}"
+    );
+}
+
 /// Its handler would otherwise be gone, and the next signal would call what is no longer there.
 #[test]
 fn a_closed_library_stays() {

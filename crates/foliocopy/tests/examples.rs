@@ -141,6 +141,30 @@ fn a_snapshot_says_what_is_wrong() {
 }
 
 #[test]
+fn every_way_to_copy_is_right() {
+    let (out, _) = run(&mut example("copy"), 0);
+    for what in ["copy_pages: 512 pages", "past the cache: ", "copy_folios: 16 ", "copy_pages_parallel: "] {
+        assert!(out.contains(what), "{out}");
+    }
+    assert!(out.contains("  64 KiB: ") && out.contains("2048 KiB: "), "{out}");
+}
+
+#[test]
+fn a_programs_own_table_is_followed() {
+    let (out, _) = run(&mut example("own_policy"), 0);
+    assert!(out.contains("up to 256 KiB: ") && out.contains("longer: "), "{out}");
+    assert!(out.ends_with("2 MiB were copied by it\n"), "{out}");
+}
+
+#[test]
+fn a_programs_own_handler_sees_the_fault() {
+    let (out, _) = run(&mut example("own_handler"), 0);
+    assert!(out.starts_with("page 1 is lost: beyond the end of the mapping"), "{out}");
+    let (_, faults) = out.split_once("our own handler saw ").unwrap_or_else(|| panic!("{out}"));
+    assert!(!faults.starts_with("0 "), "{out}");
+}
+
+#[test]
 fn a_checksum_is_that_of_sha256sum() {
     let folder = tempfile::tempdir().unwrap();
     let files: Vec<PathBuf> = [0, 1, PAGE - 1, PAGE, PAGE + 1, 131_071, 131_072, 400_000]
