@@ -2,6 +2,7 @@
 
 mod clean_root;
 mod debian;
+mod man3;
 mod tree;
 
 use std::path::{Path, PathBuf};
@@ -108,6 +109,11 @@ fn build(shell: &Shell) -> Result<Built> {
     shell.create_dir(&completions)?;
     let program = target.join("foliocopy");
     cmd!(shell, "{program} man --output {man}").run()?;
+    let header = shell.read_file("crates/foliocopy-capi/include/foliocopy.h")?;
+    let example = shell.read_file("crates/foliocopy-capi/examples/copy.c")?;
+    for (name, page) in man3::pages(&header, &example, env!("CARGO_PKG_VERSION")) {
+        shell.write_file(man.join(name), page)?;
+    }
     for (name, of) in [("foliocopy.bash", "bash"), ("_foliocopy", "zsh"), ("foliocopy.fish", "fish")] {
         let script = cmd!(shell, "{program} completions {of}").read()?;
         shell.write_file(completions.join(name), script + "\n")?;

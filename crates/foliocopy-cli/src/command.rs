@@ -24,31 +24,31 @@ use clap::Subcommand;
 /// What the program can do.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Copy real memory with every contender, cache-cold and cache-hot, and show who is faster
+    /// Find out which copy is fastest on this machine: the kernel's, the RFC's or foliocopy's
     Bench(Box<bench::Args>),
-    /// Time move_pages(2) between NUMA nodes for folios of several sizes, or stress it
+    /// Find out how fast this kernel moves pages between NUMA nodes, and what foliocopy gains there
     Migrate(migrate::Args),
-    /// Check every primitive of this CPU, and that copies stop at bad memory; exit code 1 where one is wrong
+    /// Check that copies on this CPU are right, and that they survive bad memory
     Selftest(selftest::Args),
-    /// Show this CPU, its primitives, what the policy picks and why, and the NUMA topology
+    /// Show how foliocopy copies on this machine, and why
     Info(info::Args),
-    /// The kernel modules: have the running kernel copy by foliocopy
+    /// Have the running kernel copy by foliocopy: check, measure, patch, undo
     Kernel(kernel::Args),
-    /// Compare results with older ones, cell by cell; exit code 1 where something became slower
+    /// Find out what became faster or slower between two results
     Compare(compare::Args),
-    /// Show results as one HTML page, as SVG charts or as a mail
+    /// Make a page, charts or a mail of results
     Report(report::Args),
-    /// Measure a published table again and show both figures
+    /// Check the RFC's published figures on this machine
     Reproduce(reproduce::Args),
-    /// Measure the limits of this machine's memory and where each primitive stands against them
+    /// Find out how fast copies can be at most on this machine's memory
     Roofline(roofline::Args),
-    /// Measure every way to copy on this CPU, for those who keep its table
+    /// Measure every way to copy on this CPU, so that the next version has a table for it
     Survey(survey::Args),
-    /// Find the table by which copies are fastest on this CPU, and write it as a profile
+    /// Make programs copy by a table that was measured on this very CPU
     Tune(tune::Args),
-    /// Print the completions for a shell
+    /// Complete the words of foliocopy in a shell
     Completions(completions::Args),
-    /// Write the manual pages
+    /// Write the manual pages of all commands
     Man(man::Args),
 }
 

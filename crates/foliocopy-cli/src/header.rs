@@ -6,11 +6,13 @@ use foliocopy::{Locality, PAGE_SIZE};
 use foliocopy_measure::result::{Environment, Parameters, PolicyBand, PolicyTables};
 use foliocopy_measure::size::Size;
 
+use crate::wrap::{COLUMNS, paragraph, wrap};
+
 /// The environment as lines of `name: value`.
 pub(crate) fn environment(environment: &Environment) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
-        let _ = writeln!(text, "{:<12}{value}", format!("{name}:"));
+        wrap(&mut text, &format!("{:<12}", format!("{name}:")), &value, COLUMNS);
     };
     let cpu = &environment.cpu;
     line("CPU", cpu_name(environment));
@@ -88,18 +90,17 @@ pub(crate) fn parameters(parameters: &Parameters) -> String {
     let mut text = String::from("contenders:\n");
     let width = parameters.contenders.iter().map(|contender| contender.name.len()).max().unwrap_or(0);
     for contender in &parameters.contenders {
-        let _ = writeln!(text, "  {:<width$}  {}", contender.name, contender.description);
+        wrap(&mut text, &format!("  {:<width$}  ", contender.name), &contender.description, COLUMNS);
     }
     let cpu = parameters.cpu.map_or("any CPU".to_owned(), |cpu| format!("CPU {cpu}"));
-    let _ = writeln!(
-        text,
+    let how = format!(
         "{} memory, on {cpu}, {} {} through the caches before each cold run, seed {}",
         parameters.memory,
         Size(parameters.evict_bytes),
         parameters.evict.done(),
         parameters.seed
     );
-    text
+    text + &paragraph(&how)
 }
 
 /// A policy's tables, a line a band, of all localities or of one.
@@ -117,7 +118,7 @@ pub(crate) fn tables(tables: &PolicyTables, only: Option<Locality>) -> String {
                 None if index == 0 => "all".to_owned(),
                 None => format!("{} and up", Size(from)),
             };
-            let _ = writeln!(text, "  {locality:<12} {sizes:<12} {}", band.step);
+            wrap(&mut text, &format!("  {locality:<12} {sizes:<14} "), &band.step, COLUMNS);
             from = band.up_to.map_or(from, |up_to| up_to + PAGE_SIZE as u64);
         }
     }
@@ -135,6 +136,7 @@ mod tests {
             locality: locality.into(),
             up_to,
             step: step.into(),
+            ..PolicyBand::default()
         };
         let all = PolicyTables {
             bands: vec![
@@ -145,9 +147,9 @@ mod tests {
             ],
             ..PolicyTables::default()
         };
-        let auto = "  auto         4K           avx2\n               8K to 60K    rep_movsb\n               64K and up   avx2_nt\n";
+        let auto = "  auto         4K             avx2\n               8K to 60K      rep_movsb\n               64K and up     avx2_nt\n";
         assert_eq!(tables(&all, Some(Locality::Auto)), auto);
-        assert_eq!(tables(&all, None), format!("  temporal     all          rep_movsb\n{auto}"));
+        assert_eq!(tables(&all, None), format!("  temporal     all            rep_movsb\n{auto}"));
     }
 
     #[test]
@@ -177,11 +179,13 @@ mod tests {
             ..Environment::default()
         };
         let text = environment(&known);
+        assert!(text.lines().all(|line| line.len() <= COLUMNS), "{text}");
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         for expected in [
             "AMD EPYC 7713, Zen 3 (family 0x19 model 0x1 stepping 1), microcode 0xa0011d5, 2 CPUs",
             "rep_good avx2 (masked: erms) (the kernel: without fsrm)",
             "L3 32M",
-            "node 2:     no CPUs, 8192 MiB, 4096 MiB free",
+            "node 2: no CPUs, 8192 MiB, 4096 MiB free",
             "governor performance, THP unknown, numa_balancing off, load 0.50, TSC not usable",
         ] {
             assert!(text.contains(expected), "{text}");

@@ -2,9 +2,11 @@
 
 mod budget;
 mod command;
+mod conclusion;
 mod exit;
 mod export;
 mod header;
+mod help;
 mod interrupt;
 mod mask;
 mod output_file;
@@ -19,6 +21,7 @@ mod row_source;
 mod selftest;
 mod shares;
 mod table;
+mod wrap;
 
 use std::env;
 use std::ffi::OsString;
@@ -33,7 +36,7 @@ use crate::exit::Exit;
 pub(crate) const PROGRAM: &str =
     concat!("foliocopy ", env!("CARGO_PKG_VERSION"), " (", env!("FOLIOCOPY_BUILD"), ")");
 
-/// Copies memory in pages and folios, as fast as this CPU allows, and measures it
+/// Find the fastest way to copy memory pages on this machine, and have programs and the kernel copy that way
 #[derive(Parser)]
 #[command(name = "foliocopy", version, propagate_version = true)]
 struct Cli {
@@ -46,11 +49,11 @@ fn program() -> clap::Command {
     Cli::command()
 }
 
-/// What holds for every command where it is parsed.
-fn throughout(command: clap::Command) -> clap::Command {
-    let help = match command.get_after_help() {
-        Some(own) => format!("{own}\n\n{}", exit::help()),
-        None => exit::help(),
+/// What holds for every command where it is parsed. `path` is what is typed before its subcommands, such as `kernel patch`.
+fn throughout(command: clap::Command, path: &str) -> clap::Command {
+    let below = match command.get_after_help() {
+        Some(own) => format!("{own}\n\n{}", help::below(path)),
+        None => help::below(path),
     };
     // A negative number, size or duration is refused as a value, by what its option takes, and not as an option that
     // nobody knows.
@@ -59,11 +62,14 @@ fn throughout(command: clap::Command) -> clap::Command {
         _ if arg.get_action().takes_values() => arg.allow_negative_numbers(true),
         _ => arg,
     };
-    command.after_help(help).mut_args(number).mut_subcommands(throughout)
+    command.after_help(below).mut_args(number).mut_subcommands(|sub| {
+        let path = format!("{path} {}", sub.get_name());
+        throughout(sub, path.trim_start())
+    })
 }
 
 fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    Cli::from_arg_matches(&throughout(program()).try_get_matches_from(arguments)?)
+    Cli::from_arg_matches(&throughout(program(), "").try_get_matches_from(arguments)?)
 }
 
 /// What clap says of arguments, those that steer terminals or forge lines being shown as what they are.

@@ -1,9 +1,9 @@
 //! What probes decided, in the lines under a table.
 
-use std::fmt::Write as _;
-
 use foliocopy_measure::result::{Cell, Probed, Results};
 use foliocopy_measure::size::Size;
+
+use crate::wrap::paragraph;
 
 /// The share of the copies that each contender's probe sent past the cache, length by length. Nothing where none has a probe.
 pub(crate) fn text(results: &Results) -> String {
@@ -26,9 +26,10 @@ pub(crate) fn text(results: &Results) -> String {
                 format!("{} {percent:.0} %", Size(cell.folio_bytes))
             })
             .collect();
-        let _ = writeln!(text, "{contender} sent past the cache, {state_of_cache}: {}", shares.join(", "));
+        let line = format!("{contender} sent past the cache, {state_of_cache}: {}", shares.join(", "));
+        text += &paragraph(&line);
     }
-    if text.is_empty() { text } else { text + "\n" }
+    if text.is_empty() { text } else { format!("\n{text}") }
 }
 
 /// What the caches held, and from where to where.
@@ -59,7 +60,7 @@ mod tests {
             ..like.clone()
         };
         results.cells = vec![cell(65536, 197), cell(1 << 20, 200)];
-        let expected = format!("foliocopy sent past the cache, {}: 64K 98 %, 1M 100 %\n\n", state(&like));
+        let expected = format!("\nfoliocopy sent past the cache, {}: 64K 98 %, 1M 100 %\n", state(&like));
         assert_eq!(text(&results), expected);
     }
 }

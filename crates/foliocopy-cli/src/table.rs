@@ -1,5 +1,6 @@
-//! Cells as tables for people: a row a folio size, a column a contender; where the terminal is too narrow for that,
-//! a row a cell.
+//! Cells as tables for people: a row a folio size, a column a contender.
+//!
+//! Where a table is wider than the terminal, the deviation goes first. Then contenders go to further tables.
 
 use std::collections::HashMap;
 
@@ -8,29 +9,77 @@ use foliocopy_measure::result::{Cache, Cell, Evict, Results, Situation};
 use foliocopy_measure::size::Size;
 use foliocopy_measure::verdict::{Rule, Standing};
 
-/// Of what confidence the intervals in brackets are.
-const FAMILY: &str = "99 % for all cells together";
+use crate::wrap::{COLUMNS, paragraph};
 
-/// The tables of all cells, those that differ in folio and contender alone in one, each under its heading. At most
-/// `width` columns wide where one is given and that is possible.
+/// The tables of all cells, each under its heading, in lines of at most `width` columns where that is possible.
 pub(crate) fn tables(results: &Results, width: Option<u16>) -> String {
     let mut text = String::new();
     let rule = Rule::of(results);
+    let width = width.map_or(COLUMNS, usize::from);
+    let mut deviations = false;
     for (situation, cells) in groups(results) {
-        let mut table = by_contender(results, rule, &cells);
-        if width.is_some_and(|width| columns(&table) > usize::from(width)) {
-            table = by_cell(results, rule, &cells);
+        let (tables, with_deviation) = fitting(results, rule, &cells, width);
+        deviations |= with_deviation;
+        text += &format!("{}\n", heading(results, &situation));
+        for table in tables {
+            text += &format!("{}\n\n", trimmed(&table));
         }
-        text += &format!("{}\n{}\n\n", heading(results, &situation), trimmed(&table));
     }
-    match results.environment.emulated || results.tests() == 0 {
-        true => text.trim_end().to_owned() + "\n",
-        false => format!("{}\n{}\n", text.trim_end(), rule.legend()),
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    if results.environment.emulated {
+        return text;
     }
+    let throughput = if deviations { "mean ± standard deviation" } else { "mean" };
+    let mut legend = format!("\nEach cell: GB/s ({throughput})");
+    if results.tests() > 0 {
+        let baseline = &results.parameters.baseline;
+        legend += &format!(
+            ", and below it the speed-up over {baseline} with its interval at 99 % for all cells together: {}.",
+            rule.legend()
+        );
+    } else {
+        legend.push('.');
+    }
+    text + "\n" + &paragraph(&legend)
+}
+
+/// The cells in as few tables as fit, and whether these have the deviation.
+fn fitting(results: &Results, rule: Rule, cells: &[&Cell], width: usize) -> (Vec<Table>, bool) {
+    let mut contenders: Vec<&str> = Vec::new();
+    for cell in cells {
+        if !contenders.contains(&cell.contender.as_str()) {
+            contenders.push(&cell.contender);
+        }
+    }
+    for deviation in [true, false] {
+        let table = by_contender(results, rule, cells, &contenders, deviation);
+        if columns(&table) <= width {
+            return (vec![table], deviation);
+        }
+    }
+    // Twins that survive bad memory stand together in the further tables.
+    let (plain, safe): (Vec<&str>, Vec<&str>) = contenders.iter().partition(|name| !name.ends_with("-mc"));
+    let baseline = &results.parameters.baseline;
+    let others: Vec<&str> = plain.into_iter().chain(safe).filter(|name| name != baseline).collect();
+    let has_baseline = others.len() < contenders.len();
+    for count in 2..=others.len() {
+        let mut groups: Vec<Vec<&str>> =
+            others.chunks(others.len().div_ceil(count)).map(<[_]>::to_vec).collect();
+        if has_baseline {
+            groups[0].insert(0, baseline);
+        }
+        let tables: Vec<Table> =
+            groups.iter().map(|group| by_contender(results, rule, cells, group, false)).collect();
+        if count == others.len() || tables.iter().all(|table| columns(table) <= width) {
+            return (tables, false);
+        }
+    }
+    (vec![by_contender(results, rule, cells, &contenders, false)], false)
 }
 
 /// The table without the blanks at the ends of its lines, which stand before the escape that ends a colour.
-fn trimmed(table: &Table) -> String {
+pub(crate) fn trimmed(table: &Table) -> String {
     let trim = |line: &str| {
         let is_escape = |end: &str| end.ends_with('m') && end.len() <= "\u{1b}[39m".len();
         let end = line.rfind('\u{1b}').filter(|start| is_escape(&line[*start..])).unwrap_or(line.len());
@@ -39,14 +88,10 @@ fn trimmed(table: &Table) -> String {
     table.lines().map(|line| trim(&line)).collect::<Vec<_>>().join("\n")
 }
 
-/// How wide a table is, without the escapes that colour it.
+/// How wide a table is, without the escapes that colour it and the blanks at its end.
 fn columns(table: &Table) -> usize {
-    anstream::adapter::strip_str(&table.to_string())
-        .to_string()
-        .lines()
-        .map(|line| line.chars().count())
-        .max()
-        .unwrap_or(0)
+    let plain = anstream::adapter::strip_str(&table.to_string()).to_string();
+    plain.lines().map(|line| line.trim_end().chars().count()).max().unwrap_or(0)
 }
 
 /// Cells that differ in folio and contender alone, in the order in which they were measured.
@@ -64,7 +109,7 @@ fn groups(results: &Results) -> Vec<(Situation<'_>, Vec<&Cell>)> {
     groups
 }
 
-/// Such as `cold, node 0 to 1, then=read: GB/s (mean ± standard deviation) and speed-up over per-page [99 % for all cells together]`.
+/// Such as `cold, node 0 to 1, then=read`.
 fn heading(results: &Results, situation: &Situation<'_>) -> String {
     let mut parts: Vec<String> = situation.cache.iter().map(ToString::to_string).collect();
     if results.parameters.evict == Evict::Write && situation.cache.is_some_and(|cache| cache != Cache::Hot) {
@@ -74,24 +119,21 @@ fn heading(results: &Results, situation: &Situation<'_>) -> String {
         parts.push(format!("node {src} to {dst}"));
     }
     parts.extend(situation.dimensions.iter().map(|(name, value)| format!("{name}={value}")));
-    let measure = if results.environment.emulated {
-        "every copy was right (no speeds: the CPU is emulated)".to_owned()
-    } else {
-        format!("GB/s (mean ± standard deviation), speed-up over {} [{FAMILY}]", results.parameters.baseline)
-    };
-    match parts.is_empty() {
-        true => measure,
-        false => format!("{}: {measure}", parts.join(", ")),
+    if results.environment.emulated {
+        parts.push("every copy was right (no speeds: the CPU is emulated)".to_owned());
     }
+    if parts.is_empty() { "all runs".to_owned() } else { parts.join(", ") }
 }
 
-fn by_contender(results: &Results, rule: Rule, cells: &[&Cell]) -> Table {
-    let mut contenders: Vec<&str> = Vec::new();
+fn by_contender(
+    results: &Results,
+    rule: Rule,
+    cells: &[&Cell],
+    contenders: &[&str],
+    deviation: bool,
+) -> Table {
     let mut folios: Vec<u64> = Vec::new();
     for cell in cells {
-        if !contenders.contains(&cell.contender.as_str()) {
-            contenders.push(&cell.contender);
-        }
         if !folios.contains(&cell.folio_bytes) {
             folios.push(cell.folio_bytes);
         }
@@ -101,7 +143,7 @@ fn by_contender(results: &Results, rule: Rule, cells: &[&Cell]) -> Table {
         let mut row = vec![Field::new(Size(folio))];
         row.extend(contenders.iter().map(|contender| {
             let cell = cells.iter().find(|cell| cell.contender == *contender && cell.folio_bytes == folio);
-            cell.map_or_else(|| Field::new(""), |cell| field(results, rule, cell))
+            cell.map_or_else(|| Field::new(""), |cell| field(results, rule, cell, deviation))
         }));
         table.add_row(row);
     }
@@ -110,55 +152,38 @@ fn by_contender(results: &Results, rule: Rule, cells: &[&Cell]) -> Table {
 }
 
 /// Throughput above, speed-up below.
-fn field(results: &Results, rule: Rule, cell: &Cell) -> Field {
+fn field(results: &Results, rule: Rule, cell: &Cell, deviation: bool) -> Field {
+    let throughput = throughput(results, cell, deviation);
     match speed_up(results, rule, cell) {
-        Some((text, standing)) => {
-            paint(Field::new(format!("{}\n{text}", throughput(results, cell))), standing)
-        }
-        None => Field::new(throughput(results, cell)),
+        Some((text, standing)) => paint(Field::new(format!("{throughput}\n{text}")), standing),
+        None => Field::new(throughput),
     }
 }
 
-fn by_cell(results: &Results, rule: Rule, cells: &[&Cell]) -> Table {
-    let mut table = empty_table(["folio", "contender", "GB/s", "speed-up"]);
-    let mut last = None;
-    for cell in cells {
-        let folio = (last != Some(cell.folio_bytes)).then(|| Size(cell.folio_bytes).to_string());
-        last = Some(cell.folio_bytes);
-        let speed_up = match speed_up(results, rule, cell) {
-            Some((text, standing)) => paint(Field::new(text), standing),
-            None => Field::new(""),
-        };
-        table.add_row([
-            Field::new(folio.unwrap_or_default()),
-            Field::new(&cell.contender),
-            Field::new(throughput(results, cell)),
-            speed_up,
-        ]);
-    }
-    align_right(&mut table, 0);
-    table
-}
-
-fn empty_table<'a>(header: impl IntoIterator<Item = &'a str>) -> Table {
+/// A table without lines, and with its columns two blanks apart.
+pub(crate) fn empty_table<'a>(header: impl IntoIterator<Item = &'a str>) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     // The caller prints through anstream, which takes the colours away where they aren't wanted.
     table.enforce_styling();
     table.set_header(header.into_iter().map(|name| Field::new(name).add_attribute(Attribute::Bold)));
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
     table
 }
 
-fn align_right(table: &mut Table, column: usize) {
+pub(crate) fn align_right(table: &mut Table, column: usize) {
     if let Some(column) = table.column_mut(column) {
         column.set_cell_alignment(CellAlignment::Right);
     }
 }
 
-fn throughput(results: &Results, cell: &Cell) -> String {
-    match results.environment.emulated {
-        true => "right".to_owned(),
-        false => format!("{:.2} ± {:.2}", cell.mean_gbps, cell.stdev_gbps),
+fn throughput(results: &Results, cell: &Cell, deviation: bool) -> String {
+    match (results.environment.emulated, deviation) {
+        (true, _) => "right".to_owned(),
+        (false, true) => format!("{:.2} ± {:.2}", cell.mean_gbps, cell.stdev_gbps),
+        (false, false) => format!("{:.2}", cell.mean_gbps),
     }
 }
 
@@ -193,26 +218,46 @@ mod tests {
     fn a_row_a_folio_and_a_column_a_contender() {
         let text = plain(&sample(), None);
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
-        assert_eq!(
-            lines[0],
-            "cold, node 0 to 0: GB/s (mean ± standard deviation), speed-up over per-page [99 % for all cells together]"
-        );
+        assert_eq!(lines[0], "cold, node 0 to 0");
         let row = lines.iter().find(|line| line.starts_with("64K")).unwrap();
         assert_eq!(
             row.split_whitespace().collect::<Vec<_>>(),
             ["64K", "12.00", "±", "2.74", "9.60", "±", "2.19"]
         );
         assert!(text.contains("0.80 [0.80, 0.80] ▼") && text.contains("1.25 [1.25, 1.25] ▲"), "{text}");
+        assert!(text.contains("the speed-up over\nper-page"), "{text}");
+    }
+
+    /// Five contenders, as `foliocopy bench` has them.
+    fn five() -> Results {
+        let mut results = sample();
+        for name in ["per-page-mc", "rfc", "rfc-mc"] {
+            let twins: Vec<Cell> =
+                results.cells.iter().filter(|cell| cell.contender == "foliocopy").cloned().collect();
+            results.cells.extend(twins.into_iter().map(|cell| Cell { contender: name.into(), ..cell }));
+        }
+        results.rate();
+        results
     }
 
     #[test]
-    fn a_narrow_terminal_gets_a_row_a_cell() {
-        let text = plain(&sample(), Some(40));
-        let row = text.lines().find(|line| line.contains("foliocopy")).unwrap();
-        assert_eq!(
-            row.split_whitespace().collect::<Vec<_>>(),
-            ["foliocopy", "9.60", "±", "2.19", "0.80", "[0.80,", "0.80]", "▼"]
-        );
+    fn no_line_is_wider_than_the_terminal() {
+        let results = five();
+        let (wide, usual, narrow) =
+            (plain(&results, Some(200)), plain(&results, Some(80)), plain(&results, Some(40)));
+        let widest = |text: &str| text.lines().map(|line| line.chars().count()).max().unwrap();
+        assert!(wide.contains("12.00 ± 2.74"), "{wide}");
+        assert!(widest(&usual) <= 80 && !usual.contains('±'), "{usual}");
+        let tables = |text: &str| text.lines().filter(|line| line.starts_with("folio")).count();
+        assert_eq!((tables(&wide), tables(&usual)), (2, 4), "{usual}");
+        assert!(tables(&narrow) > 4, "{narrow}");
+        let heads: Vec<Vec<&str>> = usual
+            .lines()
+            .filter(|line| line.starts_with("folio"))
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        assert_eq!(heads[0], ["folio", "per-page", "foliocopy", "rfc"]);
+        assert_eq!(heads[1], ["folio", "per-page-mc", "rfc-mc"]);
     }
 
     #[test]

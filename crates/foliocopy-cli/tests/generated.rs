@@ -78,15 +78,19 @@ fn every_subcommand_has_a_page_that_is_sound() {
         fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     pages.sort();
     for name in subcommands() {
-        let page = directory.path().join(format!("foliocopy-{name}.1"));
+        let section = if ["kernel", "migrate"].contains(&name.as_str()) { 8 } else { 1 };
+        let page = directory.path().join(format!("foliocopy-{name}.{section}"));
         let text = fs::read_to_string(&page).unwrap_or_else(|_| panic!("no page for {name}"));
-        assert!(text.contains(".SH NAME") && text.contains(".SH SYNOPSIS"), "{name}");
+        for title in ["NAME", "SYNOPSIS", "EXAMPLES", "\"SEE ALSO\""] {
+            assert!(text.contains(&format!(".SH {title}\n")), "{name}: {title}");
+        }
         assert!(text.contains(".SH \"EXIT STATUS\"\n.TP\n\\fB0\\fR\nit did what was asked\n"), "{name}");
         let source = format!("\" \" \"foliocopy {}\" ", env!("CARGO_PKG_VERSION"));
         assert!(text.contains(&source), "{name}: {text}");
     }
     let main = fs::read_to_string(directory.path().join("foliocopy.1")).unwrap();
-    assert!(main.contains("foliocopy\\-compare(1)"));
+    assert!(main.contains("foliocopy\\-compare(1)") && main.contains("foliocopy\\-kernel(8)"), "{main}");
+    assert!(main.contains(".SH ENVIRONMENT") && main.contains(".SH FILES"), "{main}");
     // A page that exists is not overwritten.
     foliocopy().args(["man", "--output"]).arg(directory.path()).assert().code(2);
     foliocopy().args(["man", "--force", "--output"]).arg(directory.path()).assert().success();

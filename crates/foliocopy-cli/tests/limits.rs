@@ -110,16 +110,30 @@ fn the_rfc_is_reproduced_row_by_row() {
         .stdout
         .clone();
     let output = String::from_utf8(output).unwrap();
-    for reported in ["15.63 ± 0.55", "41.60 ± 0.04", "13.07 ± 0.03", "11.59 ± 0.18", "0.61x"] {
+    let markdown = fs::read_to_string(&markdown).unwrap();
+    for (reported, deviation) in [
+        ("15.63", " ± 0.55"),
+        ("41.60", " ± 0.04"),
+        ("13.07", " ± 0.03"),
+        ("11.59", " ± 0.18"),
+        ("0.61", "x"),
+    ] {
         assert!(output.contains(reported), "{reported}");
-        assert!(fs::read_to_string(&markdown).unwrap().contains(reported), "{reported}");
+        assert!(markdown.contains(&format!("{reported}{deviation}")), "{reported}");
+    }
+    assert!(output.lines().all(|line| line.chars().count() <= 80), "{output}");
+    for text in [&output, &markdown] {
+        assert!(
+            text.contains("Zen 5 (RFC)") && text.contains("Zen 3 (RFC)") && text.contains("(here)"),
+            "{text}"
+        );
     }
     // Every machine has one node with memory, so the hot table can be run anywhere.
     let hot =
         output.split("cache-hot (1G total), folio_copy").nth(1).unwrap().split("move_pages").next().unwrap();
-    let rows = hot.lines().filter(|line| line.trim_start().starts_with("DRAM0->DRAM0"));
-    let rows: Vec<_> = rows.collect();
-    assert_eq!(rows.len(), 6);
+    assert!(hot.contains("\nDRAM0->DRAM0\n"), "{hot}");
+    let rows: Vec<_> = hot.lines().filter(|line| line.contains('[')).collect();
+    assert_eq!(rows.len(), 6, "{hot}");
     assert!(rows.iter().all(|row| row.matches('[').count() == 2 && !row.contains("not here")), "{hot}");
     // And what can't be says why.
     assert!(output.contains("one node: there is no second node") || output.contains("needs the module"));

@@ -45,7 +45,7 @@ const PARALLEL: &str = "foliocopy:threads:";
 const MOST_THREADS: usize = 64;
 
 /// The fastest stream of this machine.
-const LIMIT: &str = "limit";
+pub const LIMIT: &str = "limit";
 
 /// How steps are written.
 const STEPS: &str = "PRIMITIVE@DISTANCE, first:FIRST:REST@BURST, glance:NEAR:FAR@DISTANCE";

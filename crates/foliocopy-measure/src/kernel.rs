@@ -276,7 +276,8 @@ fn tables(text: &str) -> PolicyTables {
             None => (step, ""),
         };
         let up_to = limit.strip_prefix("up to ").and_then(|limit| limit.strip_suffix(" bytes")?.parse().ok());
-        tables.bands.push(PolicyBand { locality: locality.to_owned(), up_to, step: step.to_owned() });
+        let (locality, step) = (locality.to_owned(), step.to_owned());
+        tables.bands.push(PolicyBand { locality, up_to, step, ..PolicyBand::default() });
         tables.general |= source == Source::GENERAL.text();
         if tables.source.is_empty() {
             tables.source = source.to_owned();
@@ -359,6 +360,7 @@ mod tests {
             locality: locality.into(),
             up_to,
             step: step.into(),
+            ..PolicyBand::default()
         };
         assert_eq!(
             tables.bands,

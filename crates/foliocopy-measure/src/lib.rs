@@ -5,6 +5,7 @@ pub mod activity;
 pub mod affinity;
 pub mod bench;
 mod cgroup;
+pub mod choice;
 pub mod compare;
 pub mod contender;
 pub mod environment;

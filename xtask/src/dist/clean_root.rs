@@ -33,6 +33,10 @@ pub(super) fn test(shell: &Shell, dist: &Dist) -> Result<()> {
         page.contains("SYNOPSIS") && page.contains("lkml"),
         "`man foliocopy-report` shows no page: {page}"
     );
+    for page in ["3 foliocopy", "3 foliocopy_copy_mc", "8 foliocopy-kernel-patch"] {
+        let text = root.read(&format!("man -P cat --warnings {page} 2>&1"))?;
+        ensure!(text.contains("SYNOPSIS") && !text.contains("warning"), "`man {page}` shows no page: {text}");
+    }
     let completions = "/usr/share/bash-completion/completions/foliocopy";
     let completes = root.read(&format!("bash -c 'source {completions} && complete -p foliocopy'"))?;
     ensure!(completes.contains("_foliocopy"), "bash does not complete foliocopy: {completes}");

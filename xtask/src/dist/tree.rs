@@ -32,7 +32,9 @@ impl Tree {
             "include/foliocopy.h",
         )?;
         for page in shell.read_dir(&built.man)? {
-            self.install(shell, "644", &page, &format!("share/man/man1/{}", file_name(&page)))?;
+            let name = file_name(&page);
+            let section = name.rsplit('.').next().unwrap_or_default();
+            self.install(shell, "644", &page, &format!("share/man/man{section}/{name}"))?;
         }
         cmd!(shell, "gzip --no-name --best --recursive").arg(self.prefix.join("share/man")).quiet().run()?;
         for (from, to) in [

@@ -35,7 +35,7 @@ use crate::percent;
 use crate::percent_of_limit::Limits;
 use crate::printer::{self, Printer};
 use crate::progress::Progress;
-use crate::{header, probes, table};
+use crate::{conclusion, header, probes, table};
 use nodes::NodeChoice;
 use preset::Preset;
 
@@ -317,6 +317,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     results.warnings = before.iter().chain(&after).map(ToString::to_string).collect();
 
     let saved = exports.write(results);
+    let verdict = Verdict::of(results, judged);
+    printer.result(&conclusion::text(results, verdict.as_slice()))?;
     printer.result(&match args.against {
         Some(_) => against::table(results),
         None => table::tables(results, printer.width()),
@@ -324,8 +326,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     if args.against.is_none() {
         printer.aside(&probes::text(results))?;
     }
-    let verdict = Verdict::of(results, judged);
-    printer.result(&verdict_text(results, verdict.as_ref()))?;
+    printer.result(&conclusion::open_questions(verdict.as_slice()))?;
     printer.warn(&after)?;
     if let Some(limits) = &limits {
         printer.result(&format!("\n{}", limits.table(results)))?;
@@ -350,8 +351,11 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
 
 /// What comes after the verdict.
 const HOW_TO_GO_ON: &str = "
-`foliocopy bench --export-json FILE` keeps the samples, `foliocopy report FILE -o FILE.html` draws them,
-`foliocopy info` says what is chosen here and why, `foliocopy bench --help` what else can be measured.
+To go on:
+  foliocopy bench --export-json FILE    keep the samples
+  foliocopy report FILE -o FILE.html    draw them
+  foliocopy info                        what is chosen here, and why
+  foliocopy bench --help                what else can be measured
 ";
 
 /// What is run.
@@ -389,17 +393,6 @@ impl Work {
             Self::Bench(plan) => plan.run(observer)?,
             Self::Gate(gate) => gate.run(observer)?,
         })
-    }
-}
-
-/// The verdict, with what it leaves open.
-fn verdict_text(results: &Results, verdict: Option<&Verdict<'_>>) -> String {
-    match verdict {
-        Some(verdict) => verdict.text(),
-        None if results.environment.emulated => {
-            "no verdict: the CPU is emulated, so only that every copy was right is shown\n".to_owned()
-        }
-        None => "no verdict: nobody to judge\n".to_owned(),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::printer;
 /// What `foliocopy compare` takes.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Old results, then new ones of the same bench on the same CPU
+    /// The old results, then the new ones: of the same bench, on the same CPU
     #[arg(value_name = "FILE", num_args = 2, value_names = ["OLD", "NEW"], required_unless_present_all = ["old", "new"],
         conflicts_with_all = ["old", "new"])]
     files: Vec<PathBuf>,
@@ -46,7 +46,7 @@ pub(crate) struct Bounds {
     /// The smallest difference that counts, in percent: a cell is faster or slower where its whole interval lies beyond
     #[arg(long, value_name = "PERCENT", default_value = "2", value_parser = percent::parse)]
     pub(crate) threshold: f64,
-    /// What of old and new to hold against each other [default: speedup where all have one baseline, else throughput]
+    /// The figure that is compared [default: speedup where all have one baseline, else throughput]
     #[arg(long, value_enum)]
     by: Option<By>,
 }

@@ -16,6 +16,7 @@ use crate::header;
 use crate::mask::MaskArg;
 use crate::printer;
 use crate::profile::Standing;
+use crate::wrap::paragraph;
 
 /// What `foliocopy info` takes.
 #[derive(clap::Args)]
@@ -139,10 +140,10 @@ fn text(info: &Info) -> String {
         let _ = writeln!(text, "Left aside: {problem}");
     }
     if let Some(advice) = info.advice {
-        let _ = writeln!(text, "No measured table fits this CPU. {advice}");
+        text += &paragraph(&format!("No measured table fits this CPU. {advice}"));
     }
     if cfg!(target_arch = "aarch64") {
-        text += AARCH64;
+        text += &paragraph(AARCH64);
     }
     text
 }
@@ -150,13 +151,13 @@ fn text(info: &Info) -> String {
 fn primitives(primitives: &[PrimitiveInfo]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["primitive", "here", "registers", "destination", "machine-check-safe"]);
+    table.set_header(["primitive", "here", "registers", "destination", "mc-safe"]);
     for primitive in primitives {
         table.add_row([
             primitive.name.to_owned(),
             primitive.availability(),
-            if primitive.kernel { "general-purpose" } else { "vector" }.to_owned(),
-            if primitive.non_temporal { "past the cache" } else { "through the cache" }.to_owned(),
+            if primitive.kernel { "general" } else { "vector" }.to_owned(),
+            if primitive.non_temporal { "past the cache" } else { "in the cache" }.to_owned(),
             if primitive.machine_check_safe { "yes" } else { "no" }.to_owned(),
         ]);
     }

@@ -22,17 +22,17 @@ pub(crate) struct Args {
 /// What there is to do with them.
 #[derive(Subcommand)]
 enum Command {
-    /// Show the module, how it copies and what it has copied, or what is missing to have it
+    /// Show whether the module is loaded, how it copies and what it has copied, or what is missing
     Status,
     /// Load foliocopy.ko: it benchmarks and tests itself, and changes nothing about how the kernel copies
     Load(load::LoadArgs),
-    /// Unload it
+    /// Unload foliocopy.ko
     Unload,
-    /// Have the kernel copy real folios with its own functions, with ours and with each primitive, and show who is faster
+    /// Find out which copy is fastest inside this kernel: its own, foliocopy's or a bare primitive
     Bench(Box<bench::Args>),
-    /// Have the module test every primitive, plain and machine-check safe, with real faults; exit code 1 where one is wrong
+    /// Check inside this kernel that every copy is right and survives real faults
     Selftest,
-    /// Make the running kernel's folio_copy() and folio_mc_copy() ours, by livepatch, or its own again
+    /// Replace the running kernel's folio_copy() and folio_mc_copy() by foliocopy's, and put them back
     Patch(patch::Args),
 }
 

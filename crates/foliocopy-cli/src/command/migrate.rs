@@ -29,7 +29,7 @@ use crate::export::ExportArgs;
 use crate::interrupt::Interrupt;
 use crate::printer::{self, Printer};
 use crate::progress::Progress;
-use crate::{header, table};
+use crate::{conclusion, header, table};
 
 /// How long it takes at most unless told otherwise.
 const TIME: Duration = Duration::from_secs(180);
@@ -173,9 +173,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     results.warnings = before.iter().chain(&after).map(ToString::to_string).collect();
 
     let saved = exports.write(&results);
-    printer.result(&table::tables(&results, printer.width()))?;
     let verdict = Verdict::of(&results, Method::Foliocopy.name());
-    printer.result(&verdict_line(&results, verdict.as_ref()))?;
+    printer.result(&what_came_of_it(&results, verdict.as_slice()))?;
+    printer.result(&table::tables(&results, printer.width()))?;
+    printer.result(&conclusion::open_questions(verdict.as_slice()))?;
     printer.warn(&after)?;
     saved?;
     Ok(match (results.complete, verdict) {
@@ -354,12 +355,13 @@ fn about_outcome(outcome: &Outcome) -> Vec<Warning> {
     warnings
 }
 
-fn verdict_line(results: &Results, verdict: Option<&Verdict<'_>>) -> String {
-    let checked = "every byte and every page's node were right after each move";
-    match verdict {
-        Some(verdict) => format!("{}{checked}\n", verdict.text()),
-        None if results.environment.emulated => format!("{checked}; no verdict: the CPU is emulated\n"),
-        None => format!("{checked}\n"),
+/// That all was checked, and the verdict.
+fn what_came_of_it(results: &Results, verdict: &[Verdict<'_>]) -> String {
+    let checked = "every byte and every page's node were right after each move\n";
+    // Without the livepatch there is but one method, and nobody to judge.
+    match verdict.is_empty() && !results.environment.emulated {
+        true => format!("{checked}\n"),
+        false => checked.to_owned() + &conclusion::text(results, verdict),
     }
 }
 
@@ -413,8 +415,11 @@ mod tests {
             cell.samples_gbps.truncate(4);
         }
         results.rate();
-        let text = verdict_line(&results, Verdict::of(&results, Method::Foliocopy.name()).as_ref());
+        let verdict = Verdict::of(&results, Method::Foliocopy.name());
+        assert!(
+            what_came_of_it(&results, verdict.as_slice()).contains("were right after each move\nfoliocopy: ")
+        );
+        let text = conclusion::open_questions(verdict.as_slice());
         assert_eq!(text.lines().filter(|line| line.starts_with("undecided: ")).count(), 2, "{text}");
-        assert!(text.ends_with("were right after each move\n"), "{text}");
     }
 }

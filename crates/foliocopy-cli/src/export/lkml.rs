@@ -5,15 +5,22 @@ use std::collections::HashMap;
 use std::fmt::Write;
 
 use anyhow::{Result, bail};
+use foliocopy_measure::choice::choices;
 use foliocopy_measure::result::{Cache, Cell, Environment, Origin, Results, Situation};
 use foliocopy_measure::size::Size;
 use foliocopy_measure::statistics::Interval;
 use foliocopy_measure::verdict::{Rule, Verdict};
 
+use crate::conclusion;
 use crate::report::method;
+use crate::wrap;
 
 /// The widest line: what survives quoting in a mail.
 const COLUMNS: usize = 72;
+
+fn wrap(text: &mut String, bullet: &str, paragraph: &str) {
+    wrap::wrap(text, bullet, paragraph, COLUMNS);
+}
 
 /// The tables of all `results`, one machine after the other. Emulated ones are refused.
 pub(crate) fn mail(results: &[Results]) -> Result<String> {
@@ -28,8 +35,8 @@ pub(crate) fn mail(results: &[Results]) -> Result<String> {
             text.push('\n');
         }
         setup(&mut text, results);
-        tables(&mut text, results);
         verdict(&mut text, results);
+        tables(&mut text, results);
         text.push('\n');
         wrap(&mut text, "", &method::paragraph(results));
     }
@@ -87,6 +94,15 @@ fn verdict(text: &mut String, results: &Results) {
         for line in verdict.text().lines() {
             wrap(text, "", line);
         }
+        wrap(text, "", &conclusion::advice(results, &verdict));
+    }
+    let choices = choices(results);
+    if conclusion::is_of_copies(results) && choices.iter().any(|choice| choice.cell.is_some()) {
+        let _ = writeln!(text);
+        wrap(text, "", &format!("{}:", conclusion::heading(results)));
+        let _ = write!(text, "{}", anstream::adapter::strip_str(&conclusion::table(&choices)));
+        text.truncate(text.trim_end().len());
+        text.push('\n');
     }
 }
 
@@ -197,46 +213,10 @@ fn memory_name(environment: &Environment, node: Option<u32>) -> String {
     if memory_only { format!("MEM{id}") } else { format!("DRAM{id}") }
 }
 
-/// `paragraph` in lines of at most [`COLUMNS`], the first after `bullet` and the others indented as far.
-/// A word that is wider than a line stands alone.
-fn wrap(text: &mut String, bullet: &str, paragraph: &str) {
-    let indent = " ".repeat(bullet.chars().count());
-    let mut line = bullet.to_owned();
-    let mut empty = true;
-    // A path may be longer than a line, and has no better place to be broken.
-    let room = COLUMNS - indent.len();
-    let pieces = paragraph.split_whitespace().flat_map(|word| {
-        let letters: Vec<char> = word.chars().collect();
-        letters.chunks(room).map(String::from_iter).collect::<Vec<_>>()
-    });
-    for word in pieces {
-        if !empty && line.chars().count() + 1 + word.chars().count() > COLUMNS {
-            let _ = writeln!(text, "{line}");
-            line = indent.clone();
-            empty = true;
-        }
-        if !empty {
-            line.push(' ');
-        }
-        line.push_str(&word);
-        empty = false;
-    }
-    let _ = writeln!(text, "{line}");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::path::Path;
-
-    #[test]
-    fn what_is_longer_than_a_line_is_broken() {
-        let mut text = String::new();
-        wrap(&mut text, "  - ", &format!("a {} b", "/ü".repeat(90)));
-        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
-        assert_eq!(text.matches('ü').count(), 90);
-        assert_eq!(text.lines().last(), Some("    ".to_owned() + &"/ü".repeat(22) + " b").as_deref());
-    }
 
     fn fixture() -> Results {
         let text = include_bytes!("../../tests/fixtures/schema-1.json");

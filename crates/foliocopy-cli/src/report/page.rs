@@ -8,6 +8,7 @@ use super::figures::Figures;
 use super::method;
 use super::panel::{Machine, is_roofline};
 use super::tables;
+use crate::conclusion;
 
 /// The report of `machines` (at least one) as one HTML document that refers to nothing outside itself.
 pub(crate) fn page(machines: &[Machine<'_>]) -> String {
@@ -142,8 +143,12 @@ fn card(machine: &Machine<'_>, named: bool) -> Markup {
             @if results.environment.emulated {
                 p { "This CPU is emulated: what its copies take says nothing about any machine, so no speed is shown. The " (results.cells.len()) " cells were measured and checked." }
             } @else if !verdicts.is_empty() {
-                @for verdict in &verdicts { (judged(verdict, verdicts.len() > 1)) }
+                @for verdict in &verdicts {
+                    (judged(verdict, verdicts.len() > 1))
+                    p { (code(&conclusion::advice(results, verdict))) }
+                }
                 @if named { p.soft { "On " (environment::cpu(results)) "." } }
+                @if conclusion::is_of_copies(results) { (tables::choices(results)) }
             } @else if is_roofline(results) {
                 p { "These are the limits of this machine's memory, and the primitives against the fastest copy." }
             } @else {

@@ -1,5 +1,6 @@
 //! The figures as tables.
 
+use foliocopy_measure::choice;
 use foliocopy_measure::result::{Cell, Results};
 use foliocopy_measure::size::Size;
 use foliocopy_measure::verdict::{Rule, Standing};
@@ -7,6 +8,7 @@ use maud::{Markup, html};
 
 use super::bars::interval;
 use super::panel::Panel;
+use crate::conclusion;
 
 /// Cells beyond this many are left to the JSON: a browser on a phone would give up on the page.
 const MOST_ROWS: usize = 4000;
@@ -23,7 +25,41 @@ pub(super) fn throughput(panel: &Panel<'_>) -> Markup {
     })
 }
 
-/// Speed-ups with their intervals, likewise.
+/// Which contender to take: a row a folio size, a column a state of the cache. Nothing where nothing is decided.
+pub(super) fn choices(results: &Results) -> Markup {
+    let choices = choice::choices(results);
+    let (columns, several) = conclusion::columns(&choices);
+    if choices.iter().all(|choice| choice.cell.is_none()) {
+        return html! {};
+    }
+    scrolling(
+        &conclusion::heading(results),
+        html! {
+            table {
+                caption { (conclusion::heading(results)) }
+                thead { tr {
+                    th scope="col" { "folio" }
+                    @for of in &columns { th.text scope="col" { (conclusion::column_name(of, several)) } }
+                } }
+                tbody {
+                    @for bytes in conclusion::sizes(&choices) {
+                        tr {
+                            th scope="row" { (Size(bytes)) }
+                            @for of in &columns {
+                                td.text { @match conclusion::find(&choices, of, bytes) {
+                                    Some(choice) => { (conclusion::field(choice)) }
+                                    None => { "–" }
+                                } }
+                            }
+                        }
+                    }
+                }
+            }
+        },
+    )
+}
+
+/// Speed-ups with their intervals: a row a folio size, a column a contender.
 pub(super) fn speed_up(panel: &Panel<'_>) -> Markup {
     let baseline = &panel.machine.results.parameters.baseline;
     let contenders: Vec<&str> = panel.contenders().into_iter().filter(|name| name != baseline).collect();

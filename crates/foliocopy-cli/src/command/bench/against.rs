@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use comfy_table::{CellAlignment, Table, presets};
 use foliocopy_measure::bench::{Case, Plan, Until};
 use foliocopy_measure::contender::Contender;
 use foliocopy_measure::gate::{API, Alternation, Api, Gate, How, INTERFACES, NEW, OLD, Side};
@@ -16,6 +15,8 @@ use foliocopy_measure::text::shown;
 use foliocopy_measure::verdict::Rule;
 
 use crate::command::this_program;
+use crate::table::{align_right, empty_table, trimmed};
+use crate::wrap::paragraph;
 
 /// How wide an interval may be unless told otherwise: a cell that is slower by 5 % is found by it.
 pub(super) const WIDTH: f64 = 0.03;
@@ -203,19 +204,10 @@ pub(super) fn table(results: &Results) -> String {
         return "every copy was right (no speeds: the CPU is emulated)\n".to_owned();
     }
     let rule = Rule::of(results);
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.set_header([
-        "interface",
-        "cache",
-        "folio",
-        "nodes",
-        "old GB/s",
-        "new GB/s",
-        "new/old",
-        "",
-        "rounds",
-    ]);
+    let mut table = empty_table(["interface", "cache", "folio", "nodes", "old", "new", "new/old", "rounds"]);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 1));
+    }
     for (situation, cells) in results.situations() {
         let find = |name: &str| cells.iter().find(|cell: &&&Cell| cell.contender == name);
         let (Some(old), Some(new)) = (find(OLD), find(NEW)) else { continue };
@@ -228,19 +220,19 @@ pub(super) fn table(results: &Results) -> String {
             nodes.map_or_else(String::new, |(src, dst)| format!("{src}->{dst}")),
             format!("{:.2}", old.median_gbps),
             format!("{:.2}", new.median_gbps),
-            format!("{:.3}", ratio.corrected()),
-            standing.mark().trim().to_owned(),
+            format!("{:.3}{}", ratio.corrected(), standing.mark()),
             new.samples_gbps.len().to_string(),
         ]);
     }
-    for index in [2, 4, 5, 8] {
-        if let Some(column) = table.column_mut(index) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
+    for index in [2, 4, 5, 7] {
+        align_right(&mut table, index);
     }
     format!(
-        "{}\n\nnew/old: median ratio of speeds within a round [99 % for all cells together]\n{}\n",
-        table.trim_fmt(),
-        rule.legend()
+        "{}\n\n{}",
+        trimmed(&table),
+        paragraph(&format!(
+            "old and new: median GB/s. new/old: median ratio within a round [99 % for all cells together]: {}.",
+            rule.legend()
+        ))
     )
 }

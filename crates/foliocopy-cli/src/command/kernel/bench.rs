@@ -25,7 +25,7 @@ use crate::export::ExportArgs;
 use crate::interrupt::Interrupt;
 use crate::printer::{self, Printer};
 use crate::progress::Progress;
-use crate::{header, table};
+use crate::{conclusion, header, table};
 
 /// The folios that are measured unless told otherwise.
 const FOLIOS: [u64; 6] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 2 << 20];
@@ -172,9 +172,10 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     results.warnings = before.iter().chain(&after).map(ToString::to_string).collect();
 
     let saved = exports.write(&results);
-    printer.result(&table::tables(&results, printer.width()))?;
     let verdicts = Verdict::all(&results);
-    printer.result(&verdict_text(&verdicts))?;
+    printer.result(&conclusion::text(&results, &verdicts))?;
+    printer.result(&table::tables(&results, printer.width()))?;
+    printer.result(&conclusion::open_questions(&verdicts))?;
     printer.warn(&after)?;
     saved?;
     Ok(match (results.complete, verdicts.iter().all(Verdict::is_good)) {
@@ -183,14 +184,6 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         (true, true) => Exit::Good,
     }
     .into())
-}
-
-/// The verdicts, with what they leave open by cell.
-fn verdict_text(verdicts: &[Verdict<'_>]) -> String {
-    match verdicts {
-        [] => "no verdict: the CPU is emulated, so only that every copy was right is shown\n".to_owned(),
-        verdicts => verdicts.iter().map(Verdict::text).collect(),
-    }
 }
 
 fn folios(args: &Args) -> Result<Vec<u64>> {
@@ -316,12 +309,13 @@ mod tests {
             cell.seconds = Some(2.0);
         }
         results.rate();
-        let text = verdict_text(&Verdict::all(&results));
+        let text = conclusion::open_questions(&Verdict::all(&results));
         for state in ["cold", "hot"] {
             let line = text.lines().find(|line| line.starts_with(&format!("undecided: {state} 64K 0->0 ")));
             assert!(line.is_some_and(|line| line.contains(" s) would tell")), "{text}");
         }
         results.environment.emulated = true;
-        assert!(verdict_text(&Verdict::all(&results)).starts_with("no verdict: the CPU is emulated"));
+        let text = conclusion::text(&results, &Verdict::all(&results));
+        assert!(text.starts_with("no verdict: the CPU is emulated"), "{text}");
     }
 }

@@ -2,14 +2,17 @@
 
 use std::fmt::Write;
 
-use comfy_table::{CellAlignment, Table as Drawn, TableComponent, presets};
+use comfy_table::CellAlignment;
 use foliocopy_measure::result::{Cell, Results};
 use foliocopy_measure::size::Size;
 use foliocopy_measure::statistics::{CONFIDENCE, Interval, median_interval};
+use foliocopy_measure::text::harmless;
 
 use super::rfc::{Function, Memory, Row, TABLES, Table};
 use super::{Measured, Nodes, obstacle, pair};
 use crate::export::markdown::plain;
+use crate::table::{empty_table, trimmed};
+use crate::wrap::paragraph;
 
 /// What every reader has to know before the first figure.
 const PREFACE: &str = "\
@@ -28,17 +31,18 @@ struct Shown {
     here: Result<[String; 4], String>,
 }
 
-const HEADER: [&str; 9] = [
-    "direction",
-    "folio",
-    "RFC before",
-    "RFC after",
-    "RFC speed-up",
-    "here before",
-    "here after",
-    "here speed-up",
-    "foliocopy",
-];
+/// Whose figures a table holds against each other: the RFC's CPU, and this one.
+fn cpus(table: &Table, measured: &Measured) -> [String; 2] {
+    let here = measured.0.first().map(|(_, results)| {
+        let cpu = &results.environment.cpu;
+        cpu.microarchitecture.clone().unwrap_or_else(|| cpu.model_name.clone())
+    });
+    let rfc = if table.zen3 { "Zen 3" } else { "Zen 5" };
+    [format!("{rfc} (RFC)"), here.map_or("here".to_owned(), |name| format!("{} (here)", harmless(&name)))]
+}
+
+/// What stands above the columns of figures, under the CPUs.
+const FIGURES: [&str; 7] = ["before", "after", "speed-up", "before", "after", "speed-up", "foliocopy"];
 
 /// The rows of `table` as fields, and the reasons that some of them refer to by number.
 fn numbered(table: &Table, measured: &Measured, nodes: &Nodes) -> (Vec<Vec<String>>, Vec<String>) {
@@ -51,7 +55,7 @@ fn numbered(table: &Table, measured: &Measured, nodes: &Nodes) -> (Vec<Vec<Strin
                 reasons.push(reason);
                 reasons.len() - 1
             });
-            [format!("not here ({})", number + 1), String::new(), String::new(), String::new()]
+            [String::new(), String::new(), format!("not here ({})", number + 1), String::new()]
         });
         fields.push([row.direction, row.folio].into_iter().chain(row.reported).chain(here).collect());
     }
@@ -59,24 +63,44 @@ fn numbered(table: &Table, measured: &Measured, nodes: &Nodes) -> (Vec<Vec<Strin
     (fields, reasons.collect())
 }
 
-/// The tables for a terminal.
+/// The tables for a terminal, without the deviations, which would not fit.
 pub(super) fn text(measured: &Measured, nodes: &Nodes) -> String {
     let mut text = String::new();
     for table in &TABLES {
         let (rows, reasons) = numbered(table, measured, nodes);
-        let mut drawn = Drawn::new();
-        drawn.load_preset(presets::UTF8_HORIZONTAL_ONLY).remove_style(TableComponent::HorizontalLines);
-        drawn.remove_style(TableComponent::MiddleIntersections).set_header(HEADER).add_rows(rows);
-        for column in drawn.column_iter_mut().skip(1) {
-            column.set_cell_alignment(CellAlignment::Right);
+        let mut drawn = empty_table(["folio"].into_iter().chain(FIGURES));
+        for column in drawn.column_iter_mut() {
+            column.set_padding((0, 1)).set_cell_alignment(CellAlignment::Right);
         }
-        let _ = writeln!(text, "{}\n{}", table.title, drawn.trim_fmt());
+        let plain = |field: &String| match field.split_once(" ± ") {
+            Some((mean, _)) => mean.to_owned(),
+            None => field.replace('x', ""),
+        };
+        drawn.add_rows(rows.iter().map(|row| row[1..].iter().map(plain).collect::<Vec<_>>()));
+        let drawn = anstream::adapter::strip_str(&trimmed(&drawn)).to_string();
+        let mut lines = drawn.lines();
+        let _ = writeln!(text, "{}\n", table.title);
+        let head = lines.next().unwrap_or_default();
+        let [rfc, here] = cpus(table, measured);
+        let at = head.match_indices(FIGURES[0]).map(|(at, _)| at).collect::<Vec<_>>();
+        if let [first, second] = at[..] {
+            let _ = writeln!(text, "{:first$}{rfc:<width$}{here}", "", width = second - first);
+        }
+        let _ = writeln!(text, "{head}");
+        let mut direction = None;
+        for (row, line) in rows.iter().zip(lines) {
+            if direction != Some(&row[0]) {
+                direction = Some(&row[0]);
+                let _ = writeln!(text, "{}", row[0]);
+            }
+            let _ = writeln!(text, "{}", line.trim_end());
+        }
         for reason in reasons {
-            let _ = writeln!(text, "{reason}");
+            text += &paragraph(&reason);
         }
         text.push('\n');
     }
-    text + PREFACE + "\n" + &completeness(measured)
+    text + &paragraph(PREFACE) + &completeness(measured)
 }
 
 /// The tables as Markdown, with what they were measured on.
@@ -86,7 +110,13 @@ pub(super) fn markdown(measured: &Measured, nodes: &Nodes) -> String {
     for table in &TABLES {
         let (rows, reasons) = numbered(table, measured, nodes);
         let _ = writeln!(text, "## {}\n", table.title);
-        let _ = writeln!(text, "| {} |", HEADER.join(" | "));
+        let [rfc, here] = cpus(table, measured).map(|name| plain(&name));
+        let heads = FIGURES.iter().enumerate().map(|(index, figure)| match index {
+            0..3 => format!("{rfc}: {figure}"),
+            _ => format!("{here}: {figure}"),
+        });
+        let heads: Vec<String> = ["direction", "folio"].map(str::to_owned).into_iter().chain(heads).collect();
+        let _ = writeln!(text, "| {} |", heads.join(" | "));
         let _ = writeln!(text, "|---|--:|--:|--:|--:|--:|--:|--:|--:|");
         for row in rows {
             let _ = writeln!(text, "| {} |", row.join(" | "));
