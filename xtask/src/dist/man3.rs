@@ -63,7 +63,24 @@ fn escaped(text: &str) -> String {
 
 fn paragraphs(page: &mut String, text: &str) {
     for paragraph in text.split("\n\n") {
-        let _ = writeln!(page, ".PP\n{}", escaped(paragraph));
+        // Nothing stands between a heading and its first paragraph.
+        let after_heading = page.trim_end().rsplit('\n').next().is_some_and(|line| line.starts_with(".S"));
+        let _ = writeln!(page, "{}{}", if after_heading { "" } else { ".PP\n" }, escaped(paragraph));
+    }
+}
+
+/// The errors, which the header has in two columns, as a list.
+fn errors(page: &mut String, text: &str) {
+    for line in text.lines() {
+        let (line, _) = line.split_once('}').unwrap_or((line, ""));
+        match line.trim_start().split_once(' ').filter(|(name, _)| name.starts_with("-E")) {
+            Some((name, what)) => {
+                let _ = writeln!(page, ".TP\n.B {}\n{}", escaped(name), escaped(what.trim()));
+            }
+            None => {
+                let _ = writeln!(page, "{}", escaped(line.trim()));
+            }
+        }
     }
 }
 
@@ -113,12 +130,11 @@ fn overview(header: &str, declarations: &[Declaration<'_>], example: &str, versi
         ".PP\nCompile and link with $(pkg\\-config \\-\\-cflags \\-\\-libs foliocopy).\n.SH DESCRIPTION\n";
     let first = header.split("\n */").next().unwrap_or_default();
     let first = uncommented(first.trim_start_matches("/*\n"));
+    let first =
+        first.replace(" SPDX-License-Identifier: MIT OR Apache-2.0. Made of the sources by cbindgen.", "");
     for paragraph in first.split("\n\n") {
-        // The errors stand as a table.
         match paragraph.trim_start().starts_with('-') {
-            true => {
-                let _ = writeln!(page, ".PP\n.nf\n{}\n.fi", escaped(paragraph));
-            }
+            true => errors(&mut page, paragraph),
             false => paragraphs(&mut page, paragraph),
         }
     }
