@@ -1,27 +1,40 @@
-//! Copies pages and folios as fast as the CPU under it allows, and survives poisoned memory in copies of pages and of bytes.
+//! Copies pages and folios as fast as this CPU can, and survives poisoned memory in copies of pages and of bytes.
 //!
-//! # Copy pages
+//! | you want to | start here |
+//! |---|---|
+//! | [copy fast](#copy-fast) | [`copy_pages`], [`copy_folios`], [`CopyOptions`] |
+//! | [survive bad memory](#survive-bad-memory) | [`copy_mc_pages`](fn.copy_mc_pages.html), [`copy_mc_bytes`](fn.copy_mc_bytes.html), [`sigbus`](sigbus/index.html) |
+//! | [decide how it copies](#decide-how-it-copies) | [`Policy`], [`Row`], the feature `profile` |
+//! | [build a kernel on it](#in-a-kernel) | [`folio`] |
 //!
-//! [`copy_pages`] picks the instruction by CPU, length and the place of the source:
+//! The folder `examples/` has whole programs: `copy`, `own_policy`, `own_handler`, `checksum` and `snapshot`.
+//!
+//! # Copy fast
+//!
+//! [`copy_pages`] picks the instruction by CPU, by length, and by where the source is:
 //!
 //! ```
-//! use foliocopy::{Page, copy_pages};
+//! use foliocopy::{CopyOptions, Locality, Page, copy_pages};
 //!
 //! let source = vec![Page::filled(0xa5); 64];
 //! let mut destination = vec![Page::zeroed(); 64];
 //! copy_pages(&mut destination, &source)?;
+//!
+//! // Nobody reads the destination soon: leave the cache to others.
+//! CopyOptions::new().locality(Locality::NonTemporal).copy_pages(&mut destination, &source)?;
 //! assert!(source == destination);
 //! # Ok::<(), foliocopy::CopyError>(())
 //! ```
 //!
-//! [`copy_pages_raw`] takes pointers, [`copy_folios`] many scattered ranges, and
-//! [`copy_pages_parallel`](fn.copy_pages_parallel.html) several threads.
-//! [`Page::from_bytes`] turns aligned bytes into pages.
+//! [`copy_folios`] copies many scattered ranges as one piece of work. [`copy_pages_parallel`](fn.copy_pages_parallel.html)
+//! copies one very large range by several threads. [`copy_pages_raw`] takes pointers, and [`Page::from_bytes`] makes pages of
+//! aligned bytes.
 //!
 //! # Survive bad memory
 //!
-//! [`copy_mc_pages`](fn.copy_mc_pages.html) answers with an error where memory is poisoned, or where a file was cut short
-//! under its mapping. Memory that may fault, or that others write, is a [`PageRange`], never a reference:
+//! The kernel poisons a page whose memory went bad, and kills the process that reads it. A mapped file that somebody cuts short
+//! kills its reader too. These copies return an error instead. Memory that may fault is a [`PageRange`] or a
+//! [`ByteRange`](struct.ByteRange.html), never a reference:
 //!
 //! ```
 //! # #[cfg(feature = "std")] {
@@ -41,36 +54,45 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`copy_mc_bytes`](fn.copy_mc_bytes.html) takes bytes of any address and length, and
-//! [`read_mc`](fn.read_mc.html) an integer by one access.
-//! [`copy_mc_pages_skipping`](fn.copy_mc_pages_skipping.html) goes on behind lost pages.
-//! [`sigbus`](sigbus/index.html) says how faults are caught.
+//! [`copy_mc_bytes`](fn.copy_mc_bytes.html) takes bytes of any address and length, and [`read_mc`](fn.read_mc.html) an integer
+//! by one access. [`copy_mc_pages_skipping`](fn.copy_mc_pages_skipping.html) goes on behind lost pages.
+//! [`sigbus`](sigbus/index.html) says how faults are caught, and what a program does that has a handler of its own.
 //!
-//! # Say more about a copy
+//! # Decide how it copies
 //!
-//! [`CopyOptions`] names the [`Locality`] of the destination, the [`Policy`], the [`Primitive`], and what happens between
-//! chunks:
+//! [`Policy::host`] is the policy of this process: a table for each [`Locality`], which names the instruction for each length.
+//! It explains itself:
 //!
 //! ```
-//! use foliocopy::{CopyOptions, Locality, Page};
+//! use foliocopy::{Locality, Policy};
 //!
-//! # let source = vec![Page::filled(7); 16];
-//! # let mut destination = vec![Page::zeroed(); 16];
-//! // Nobody reads the destination soon: leave the cache to others.
-//! CopyOptions::new().locality(Locality::NonTemporal).copy_pages(&mut destination, &source)?;
-//! # Ok::<(), foliocopy::CopyError>(())
+//! let policy = Policy::host();
+//! println!("{}", policy.explain(Locality::Auto, 2 << 20));
+//! for (up_to, step) in policy.bands(Locality::Auto) {
+//!     println!("up to {up_to} bytes: {step}");
+//! }
 //! ```
 //!
-//! [`Policy::host`] is the policy of this process. It shows its tables ([`Policy::bands`]) and explains its choices
-//! ([`Policy::explain`]).
+//! The program `foliocopy` measures. `foliocopy bench` shows what there is to gain, and `foliocopy tune` writes a profile of the
+//! CPU. With the feature `profile` every process follows it. A program that knows better brings a table of its own
+//! ([`Policy::with_row`]) and names it in [`CopyOptions::policy`].
+//!
+//! # In a kernel
+//!
+//! The module [`folio`] has Linux's functions over a [`folio::Platform`]. Without `std` the crate needs neither an operating
+//! system nor a dependency, and its policy keeps to [general-purpose registers](Registers::GeneralPurpose):
+//!
+//! ```
+//! use foliocopy::{Cpu, Locality, Policy, Registers};
+//!
+//! let policy = Policy::new(Cpu::detect(), Registers::GeneralPurpose);
+//! println!("{}", policy.explain(Locality::Temporal, 4096));
+//! ```
 //!
 //! # Features
 //!
 //! - `std`, on by default: threads, the environment variables, and on Linux the copies that survive SIGBUS.
-//! - `profile`: [`Policy::host`] follows what `foliocopy tune` has measured of this CPU.
-//!
-//! Without `std` the crate needs neither an operating system nor a dependency. The module [`folio`] has the functions of a
-//! kernel.
+//! - `profile`: [`Policy::host`] follows the profile that `foliocopy tune` wrote.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
