@@ -16,12 +16,12 @@ use crate::wrap::paragraph;
 
 /// What every reader has to know before the first figure.
 const PREFACE: &str = "\
-The RFC timed functions of the kernel in a module. Here the same instructions run in a process: `folio_copy` before \
-is `per-page` and after is `rfc`, `folio_mc_copy` before is `per-page-mc` and after is `rfc-mc`; what the kernel does \
-around them is not in the figures (`foliocopy kernel bench` measures it). GB/s are mean ± standard deviation, a copied \
-byte counted once. Our speed-ups are the median over rounds of the ratio within a round, with its 95 % interval. The \
-last column is what `foliocopy` gives in the same rounds, against the same baseline. Where a table's nodes are \
-missing, rows `node N->N` have its folio sizes within one node, which the RFC does not have.";
+The RFC timed functions of the kernel in a module. Here the same instructions run in a process. `folio_copy`: \
+before is `per-page`, after is `rfc`. `folio_mc_copy`: before is `per-page-mc`, after is `rfc-mc`. What the \
+kernel does around the copy is not in these figures: `foliocopy kernel bench` measures it. Before and after are \
+GB/s; a copied byte counts once. A speed-up here is the median over the rounds of the ratio within a round, with \
+its 95 % interval. The column `foliocopy` has its speed-up over the same baseline, in the same rounds. Rows \
+`node N->N` stand in for nodes that this machine lacks.";
 
 /// One shown row: the RFC's cells, then ours or why not.
 struct Shown {
