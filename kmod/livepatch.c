@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Makes the running kernel's folio_copy() and folio_mc_copy() ours, by livepatch.
+ * Replaces the running kernel's folio_copy() and folio_mc_copy() by foliocopy's, as a livepatch.
  *
  * What the replacements promise is what mm/util.c promises: docs/KERNEL.md has the table.
  */
