@@ -1,11 +1,11 @@
-//! Who else was busy: CPU time of others between two moments, from /proc/stat.
+//! CPU time that others used between two moments, from /proc/stat.
 
 use std::fs;
 
 /// CPU time in clock ticks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Ticks {
-    /// Of every process.
+    /// All processes.
     busy: u64,
     /// Taken by the hypervisor for others.
     stolen: u64,
@@ -20,12 +20,12 @@ pub struct Activity {
     own: u64,
 }
 
-/// What the machine did besides us, as shares of all its CPU time.
+/// CPU time that others used, as shares of the CPU time of all CPUs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shares {
     /// Other processes.
     pub others: f64,
-    /// Time that the hypervisor gave to somebody else.
+    /// The hypervisor gave this time to other guests.
     pub stolen: f64,
 }
 
@@ -35,7 +35,7 @@ impl Activity {
         Some(Self { system: system()?, own: own()? })
     }
 
-    /// What happened since. `None` where nothing can be told yet.
+    /// The activity since then. `None` where /proc does not tell yet.
     pub fn shares(&self) -> Option<Shares> {
         let (system, own) = (system()?, own()?);
         shares(self.system, system, own.checked_sub(self.own)?)
@@ -61,8 +61,8 @@ fn parse_system(stat: &str) -> Option<Ticks> {
     Some(Ticks { busy, stolen, total: busy + idle + iowait + stolen })
 }
 
-/// utime, stime, cutime and cstime: of this process and of those that it waited for, the fields 14 to 17 (proc_pid_stat(5)), counted
-/// behind the command's name.
+/// utime, stime, cutime and cstime of this process and of the processes that it waited for: fields 14 to 17
+/// (proc_pid_stat(5)), counted behind the command's name.
 fn own() -> Option<u64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);

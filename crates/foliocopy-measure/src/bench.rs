@@ -22,14 +22,14 @@ use layout::Layout;
 use run::CaseRun;
 use sampler::Sampler;
 
-/// What is to be measured, and how.
+/// The plan of a measurement.
 #[derive(Debug)]
 pub struct Plan {
-    /// Who takes part.
+    /// The contenders.
     pub contenders: Vec<Contender>,
-    /// In which situations, in turn.
+    /// The situations, which take turns.
     pub cases: Vec<Case>,
-    /// Who takes part in each case, by their places in `contenders`; everybody in all where this is empty.
+    /// The contenders of each case, by their places in `contenders`. All of them in every case where this is empty.
     pub lineups: Vec<Vec<usize>>,
     /// At most so many rounds of each case.
     pub rounds: u32,
@@ -73,19 +73,19 @@ impl Until {
     }
 }
 
-/// Somebody who watches, and may end it.
+/// An observer of a measurement, which may end it.
 pub trait Observer {
     /// The `index`th case has its turn, not for the last time.
     fn case(&mut self, index: usize, case: &Case);
 
-    /// So much of the whole is done, between 0 and 1.
+    /// The part that is done, between 0 and 1.
     fn progress(&mut self, done: f64);
 
     /// Whether to stop here.
     fn interrupted(&self) -> bool;
 }
 
-/// What was measured.
+/// The cells that were measured.
 #[derive(Debug)]
 pub struct Outcome {
     /// The cells, without ratios.
@@ -110,7 +110,7 @@ pub enum BenchError {
     TooLarge {
         /// The case, as it is printed.
         case: String,
-        /// What kind of memory.
+        /// The kind of memory.
         what: String,
         /// Bytes needed.
         needed: u64,
@@ -126,16 +126,16 @@ pub enum BenchError {
         contender: String,
         /// The case, as it is printed.
         case: String,
-        /// Where in the folio.
+        /// The offset in the folio.
         offset: usize,
-        /// What is there.
+        /// The byte that is there.
         found: u8,
-        /// What should be there.
+        /// The byte that should be there.
         expected: u8,
     },
 }
 
-/// What the pool of huge pages holds.
+/// The size of the pool of huge pages.
 const HUGETLB: &str = "reserved huge pages";
 
 impl Plan {
@@ -173,7 +173,7 @@ impl Plan {
         })
     }
 
-    /// Who takes part in the `index`th case.
+    /// The contenders of the `index`th case.
     fn lineup(&self, index: usize) -> impl Iterator<Item = &Contender> {
         let lineup = self.lineups.get(index);
         let contenders = self.contenders.iter().enumerate();
@@ -204,7 +204,7 @@ pub(crate) struct Bench<'a> {
     plan: &'a Plan,
     eviction: EvictionBuffer,
     runs: Vec<CaseRun<'a>>,
-    /// The last visit's memory, kept until the next one has its own, so that it is not the same again.
+    /// The memory of the last visit. It is kept until the next visit has memory of its own, so that the two differ.
     kept: Vec<Layout>,
 }
 
@@ -246,7 +246,7 @@ impl<'a> Bench<'a> {
         Ok(visit)
     }
 
-    /// What was measured, of cases in order.
+    /// The cells of cases in order.
     pub(crate) fn into_cells(self) -> Vec<Cell> {
         self.runs.into_iter().flat_map(CaseRun::into_cells).collect()
     }
@@ -362,7 +362,7 @@ mod tests {
         }
     }
 
-    /// What a probe decides is known of every copy by a step that has one, and of no other.
+    /// Every copy by a step with a probe has a decision of the probe. No other copy has one.
     #[test]
     fn a_probe_is_asked_what_it_decides() {
         if !Policy::host().cpu().has(Features::TSC | Features::ERMS) {
@@ -374,7 +374,7 @@ mod tests {
         let outcome = run(&plan(&["per-page", probe, "movnti@0"], caches.map(case).to_vec()));
         for cell in outcome.cells {
             match (cell.probed, cell.contender == probe) {
-                // 64 folios a round, or the same again, in three rounds of their own.
+                // 64 folios a round, or one folio 64 times, in three rounds of their own.
                 (Some(probed), true) => {
                     assert_eq!(probed.copies, 3 * 64);
                     assert!(probed.past_cache <= probed.copies);

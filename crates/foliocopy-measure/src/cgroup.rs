@@ -1,4 +1,4 @@
-//! The cgroups that this process is in: what each, up to the root, leaves it.
+//! The limits of the cgroups that this process is in.
 //!
 //! Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst. A limit holds for all that lies below it, so the
 //! smallest counts. Both versions may be mounted at once, each with other controllers.
@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What this process needs besides what it measures: its own code, its samples.
+/// Memory of this process beside the buffers: its code and its samples.
 const OWN: u64 = 16 << 20;
 
 /// A cgroup that the process is in, itself or by a parent, in one of the two versions.
@@ -85,8 +85,7 @@ pub(crate) fn cpu_quota(root: &Path) -> Option<f64> {
     groups(root, "cpu").iter().filter_map(Group::cpus).reduce(f64::min)
 }
 
-/// The groups of the process that may limit what `controller` controls, of the machine whose /proc and /sys lie below
-/// `root`.
+/// The groups of the process that may limit `controller`'s resource, on the machine whose /proc and /sys lie below `root`.
 fn groups(root: &Path, controller: &str) -> Vec<Group> {
     let text = |file: &str| fs::read_to_string(root.join(file)).unwrap_or_default();
     let (own, mounts) = (text("proc/self/cgroup"), text("proc/self/mountinfo"));
@@ -94,7 +93,7 @@ fn groups(root: &Path, controller: &str) -> Vec<Group> {
     for mount in mounts.lines().filter_map(Mount::parse).filter(|mount| mount.has(controller)) {
         let Some(path) = own.lines().find_map(|line| mount.path_of(line, controller)) else { continue };
         let top = root.join(mount.point.trim_start_matches('/'));
-        // A path outside of what is mounted here can't be seen; its parents that are mounted can.
+        // A path outside of the mounted hierarchy cannot be seen. Its parents that are mounted can.
         let below = match path.strip_prefix(mount.root.trim_end_matches('/')) {
             Some(below) if below.is_empty() || below.starts_with('/') => below.trim_matches('/'),
             _ => "",
@@ -104,7 +103,7 @@ fn groups(root: &Path, controller: &str) -> Vec<Group> {
         groups.extend(folders.map(|folder| Group { folder: folder.to_owned() }));
     }
     if groups.is_empty() {
-        // Without /proc: where everybody mounts them.
+        // Without /proc: the usual place.
         let usual = ["sys/fs/cgroup".to_owned(), format!("sys/fs/cgroup/{controller}")];
         groups.extend(usual.map(|folder| Group { folder: root.join(folder) }));
     }
@@ -113,9 +112,9 @@ fn groups(root: &Path, controller: &str) -> Vec<Group> {
 
 /// A hierarchy of cgroups that is mounted: a line of /proc/self/mountinfo (proc_pid_mountinfo(5)).
 struct Mount {
-    /// The cgroup that is the root of what is mounted.
+    /// The cgroup at the root of the mounted hierarchy.
     root: String,
-    /// Where.
+    /// The mount point.
     point: String,
     /// The controllers of version 1. `None` of version 2, which has all that version 1 has not.
     controllers: Option<String>,

@@ -1,4 +1,4 @@
-//! Which contender to take in each situation of a run, and the instruction that it copies by.
+//! Chooses the contender to take in each situation of a run, and names its instruction.
 
 use foliocopy::Step;
 
@@ -6,7 +6,7 @@ use crate::contender::{LIMIT, StepName, step_name};
 use crate::result::{Cache, Cell, Results, Situation};
 use crate::verdict::{Rule, Standing};
 
-/// What to take in one situation.
+/// The choice in one situation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice<'a> {
     /// The situation.
@@ -18,10 +18,10 @@ pub struct Choice<'a> {
     pub instruction: Option<String>,
 }
 
-/// What to take in each situation that has a baseline, in the order of the measurement.
+/// The choice in each situation that has a baseline, in the order of the measurement.
 ///
-/// The fastest of those that are faster than the baseline by the verdict's rule. Of several that are as fast, within the
-/// smallest difference that counts, the first that was named. The baseline where nobody is faster.
+/// A contender counts where it is faster than the baseline by the verdict's rule. The fastest is chosen. Where several tie,
+/// within the smallest difference that counts, the first that was named is. Where none is faster, the baseline is.
 pub fn choices(results: &Results) -> Vec<Choice<'_>> {
     if results.environment.emulated {
         return vec![];
@@ -71,7 +71,7 @@ fn choice<'a>(
     Some(Choice { situation, cell, instruction: cell.and_then(|cell| instruction(results, cell)) })
 }
 
-/// By what a contender copies folios of this size, in this state of the cache.
+/// The instruction by which a contender copies folios of this size, in this state of the cache.
 fn instruction(results: &Results, cell: &Cell) -> Option<String> {
     let locality = match cell.contender.as_str() {
         "foliocopy" | "foliocopy-mc" => "auto",
@@ -89,7 +89,7 @@ fn instruction(results: &Results, cell: &Cell) -> Option<String> {
     let StepName(step) = band.name.parse().ok()?;
     let name = match (cell.cache, step) {
         (Some(Cache::Cold), _) => step_name(step.far()),
-        // Which of the two depends on whether both folios fit the L1.
+        // The first where both folios fit the L1.
         (Some(Cache::Hot), Step::TimeFirstPage { first, rest, .. }) => format!("{first} or {rest}"),
         (Some(Cache::Hot), _) => step_name(step.near()),
         (Some(Cache::Mixed) | None, _) => step_name(step),

@@ -1,8 +1,9 @@
-//! Measurements against older ones: what differs between the machines, and cell by cell what became of the speed.
+//! Compares measurements with older ones, cell by cell, and tells how the machines differ.
 //!
-//! Two runs of the same program differ by more than their rounds do: each has memory, a layout of its code and a host of its own.
-//! How much, only several runs of each tell. So a run is one observation here, and the ratio's interval is read from the order of
-//! the runs ([`crate::unpaired`]). Fewer runs than that takes are given what two runs may differ by.
+//! Two runs of one program differ by more than their rounds do: each has memory, a layout of its code and an hour of the
+//! host of its own. Only several runs of each tell by how much. So a run is one observation here, and the interval of the
+//! ratio is read from the order of the runs ([`crate::unpaired`]). Where there are fewer runs, a fixed difference between
+//! runs is allowed for.
 
 mod differences;
 
@@ -17,7 +18,7 @@ use crate::verdict::{Rule, Standing};
 
 pub use differences::{Difference, differences};
 
-/// What of a cell is held against its predecessor.
+/// The figure of a cell that is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measure {
     /// Its GB/s. Nothing cancels between two runs: a host that has become slower shows as a slower cell.
@@ -36,8 +37,8 @@ impl Measure {
         }
     }
 
-    /// How much two runs of the same program may differ by, where no runs tell: 0.1 is a tenth. Measured on shared machines:
-    /// docs/reading-the-numbers.md.
+    /// The difference between two runs of one program that is allowed for, where the runs do not tell: 0.1 is a tenth.
+    /// Measured on shared machines: docs/reading-the-numbers.md.
     pub fn between_runs(self) -> f64 {
         match self {
             Self::SpeedUp => 0.1,
@@ -49,15 +50,15 @@ impl Measure {
 /// One cell then and now.
 #[derive(Clone, Debug)]
 pub struct Pair<'a> {
-    /// It in the first new measurement.
+    /// The cell of the first new measurement.
     pub cell: &'a Cell,
     /// The median of the old runs' figures.
     pub old: f64,
     /// The median of the new runs' figures.
     pub new: f64,
-    /// New by old, with its interval at 99 % for all cells together, in which is what differs between runs.
+    /// New by old, with its interval at 99 % for all cells together. The difference between runs is part of the interval.
     pub ratio: Interval,
-    /// Where it stands.
+    /// Faster, slower, neither or undecided.
     pub standing: Standing,
     /// About how many runs of each decide whether it is slower. `None` where it is decided, or where no number would do.
     pub runs_to_decide: Option<usize>,
@@ -66,7 +67,7 @@ pub struct Pair<'a> {
 /// Old measurements and new ones, cell by cell.
 #[derive(Clone, Debug)]
 pub struct Comparison<'a> {
-    /// What was held against what.
+    /// The figure that was compared.
     pub measure: Measure,
     /// The cells that all have, in the order of the first new measurement.
     pub pairs: Vec<Pair<'a>>,
@@ -74,15 +75,14 @@ pub struct Comparison<'a> {
     pub only_old: Vec<&'a Cell>,
     /// Cells that the old ones lack.
     pub only_new: Vec<&'a Cell>,
-    /// How many runs of each an interval takes that knows what differs between runs. With fewer,
-    /// [`Measure::between_runs`] stands for that.
+    /// The number of runs of each that an interval takes. With fewer, [`Measure::between_runs`] is allowed for.
     pub runs_needed: usize,
     /// The smallest difference that counts.
     pub minimal_effect: f64,
 }
 
 impl<'a> Comparison<'a> {
-    /// Compares all cells of the same contender in the same situation, of one run each at the least.
+    /// Compares all cells that agree in contender and situation, of one run each at least.
     pub fn of(old: &[&'a Results], new: &[&'a Results], measure: Measure, minimal_effect: f64) -> Self {
         let runs = |all: &[&'a Results]| -> Vec<Run<'a>> {
             all.iter().map(|results| Run::of(results, measure)).collect()
@@ -124,7 +124,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// The pairs that stand so.
+    /// The pairs that are faster, slower, neither or undecided.
     pub fn standing(&self, standing: Standing) -> impl Iterator<Item = &Pair<'a>> {
         self.pairs.iter().filter(move |pair| pair.standing == standing)
     }
@@ -197,17 +197,17 @@ impl Judge {
     }
 }
 
-/// What makes two cells the same cell.
+/// The fields in which two comparable cells agree.
 type Key<'a> = (Option<Cache>, u64, Option<u32>, Option<u32>, &'a BTreeMap<String, String>, &'a str);
 
 fn key(cell: &Cell) -> Key<'_> {
     (cell.cache, cell.folio_bytes, cell.src_node, cell.dst_node, &cell.dimensions, &cell.contender)
 }
 
-/// What is compared of one run.
+/// The figure of one run.
 struct Run<'a>(BTreeMap<Key<'a>, Figure<'a>>);
 
-/// One cell, with the one that its speed-up refers to where that is what is compared.
+/// A cell. Where speed-ups are compared, the cell of its baseline too.
 #[derive(Clone, Copy)]
 struct Figure<'a> {
     /// In the order of the run.
@@ -217,8 +217,7 @@ struct Figure<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Of every cell what `measure` asks for. Cells without it (a speed-up without a baseline, and the baseline's own) are
-    /// left out.
+    /// The figure of every cell. Cells without it are left out: a speed-up without a baseline, and the baseline's own.
     fn of(results: &'a Results, measure: Measure) -> Self {
         let name = results.parameters.baseline.as_str();
         let baselines: BTreeMap<Key<'_>, &Cell> = results
@@ -269,7 +268,7 @@ mod tests {
         Comparison::of(&[old], &[new], measure, 0.02)
     }
 
-    /// How many are faster, the same, slower and undecided.
+    /// The numbers of cells that are faster, equal, slower and undecided.
     fn standings(comparison: &Comparison<'_>) -> [usize; 4] {
         [Standing::Faster, Standing::Even, Standing::Slower, Standing::Undecided]
             .map(|standing| comparison.standing(standing).count())
@@ -320,7 +319,7 @@ mod tests {
 
     #[test]
     fn several_runs_of_each_find_what_one_cannot() {
-        // Runs of the same thing differ by up to 1 %.
+        // Runs of one program differ by up to 1 %.
         let runs = |factor: f64| -> Vec<Results> {
             (0..7).map(|run| scaled("foliocopy", factor * (1.0 + 0.0015 * f64::from(run * 5 % 7)))).collect()
         };

@@ -1,7 +1,7 @@
-//! Who copies: the kernel's ways, the RFC's, ours, any primitive, and any function with memcpy's signature.
+//! Contenders: the kernel's copies, the RFC's, foliocopy's, any primitive, and any function with memcpy's signature.
 //!
-//! Everybody is called through a pointer to a function, so that nobody is inlined into the measuring loop and a peer from a
-//! shared object stands beside us on the same footing.
+//! Each is called through a pointer to a function. So none is inlined into the measuring loop, and a function of a shared
+//! object pays no more than foliocopy does.
 
 mod error;
 mod function;
@@ -21,10 +21,10 @@ pub use function::CopyFunction;
 use function::{BYTES_MC, HOST, HOST_MC, Job, PAGES_MC, POLICY, PRIMITIVE, PRIMITIVE_MC};
 pub use step::{StepName, step_name};
 
-/// What the kernel does today, and what every ratio refers to.
+/// The kernel's copy of today, to which every ratio refers.
 pub const BASELINE: &str = "per-page";
 
-/// Who takes part unless told otherwise.
+/// The contenders of a bench without options.
 pub const DEFAULT: [&str; 5] = [BASELINE, "per-page-mc", "rfc", "rfc-mc", "foliocopy"];
 
 /// Names that aren't primitives, beyond [`DEFAULT`].
@@ -50,7 +50,7 @@ pub const LIMIT: &str = "limit";
 /// How steps are written.
 const STEPS: &str = "PRIMITIVE@DISTANCE, first:FIRST:REST@BURST, glance:NEAR:FAR@DISTANCE";
 
-/// One who copies.
+/// A contender.
 #[derive(Debug)]
 pub struct Contender {
     name: String,
@@ -74,11 +74,11 @@ impl Contender {
         format!("{PARALLEL}{threads}")
     }
 
-    /// The one called `name`, on the CPU of [`Policy::host`].
+    /// The contender called `name`, on the CPU of [`Policy::host`].
     ///
     /// # Errors
     ///
-    /// Where nobody is called that, or this CPU or library lacks what it needs.
+    /// The name is unknown, or this CPU or library lacks what the contender needs.
     pub fn named(name: &str) -> Result<Self, ContenderError> {
         if let Some((alias, function)) = name.split_once('=') {
             return Self::loaded(alias, function);
@@ -94,7 +94,7 @@ impl Contender {
             }
             "per-page-mc" => match copy_mc_to_kernel(&kernel) {
                 Mc::Safe(by) => (primitive(PAGES_MC, by), format!("copy_mc_to_kernel: {by} page by page")),
-                // As copy_mc_to_kernel() falls back to it: without exception-table entries.
+                // The fallback of copy_mc_to_kernel(), without exception-table entries.
                 Mc::Memcpy(by) => {
                     (Copier::bare(by, true), format!("copy_mc_to_kernel: memcpy ({by}) page by page"))
                 }
@@ -201,12 +201,12 @@ impl Contender {
         }
     }
 
-    /// copy_pages by a policy that has but one step, under the step's name ([`step_name`]): what the step costs in a table, with
-    /// its probe and the way to it.
+    /// copy_pages by a policy that has one step alone, under the step's name ([`step_name`]). It costs as much as the step
+    /// in a table, probe included.
     ///
     /// # Errors
     ///
-    /// Where this CPU can't run the step.
+    /// This CPU can't run the step.
     pub fn of_step(step: Step) -> Result<Self, ContenderError> {
         // Only the table for `auto` takes every step.
         let other = Bands::always(Step::copy(Primitive::Portable));
@@ -251,7 +251,7 @@ impl Contender {
         !matches!(self.kind, Kind::Limit(_))
     }
 
-    /// As the schema keeps it.
+    /// The contender as the schema keeps it.
     pub fn describe(&self) -> result::Contender {
         result::Contender {
             name: self.name.clone(),
@@ -265,7 +265,7 @@ impl Contender {
     }
 }
 
-/// Of which each contender changes what it is about.
+/// The arguments that contenders share.
 fn job() -> Job {
     Job {
         primitive: Primitive::Portable,

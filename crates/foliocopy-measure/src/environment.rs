@@ -1,4 +1,4 @@
-//! Finds out what a measurement is taken on.
+//! Detects the machine and the environment of a measurement.
 
 use std::fs;
 use std::path::Path;
@@ -25,7 +25,7 @@ const EMULATOR: &str = "TCGTCGTCGTCG";
 /// [`CopyError::Environment`] where copies are refused: an environment variable or a profile can't be followed, and
 /// `FOLIOCOPY_STRICT=1` is set.
 pub fn detect() -> Result<Environment, CopyError> {
-    // No page, so that nothing is copied but what can be said against it is.
+    // No page: nothing is copied, and every reason to refuse a copy is told.
     copy_pages(&mut [], &[])?;
     let (policy, report) = (Policy::host(), Policy::host_report());
     let topology = Topology::detect();
@@ -113,7 +113,7 @@ pub fn described(identity: &CpuIdentity) -> Cpu {
     )
 }
 
-/// The CPU of results as the kernel on it saw it: [`described`], less what that kernel did without.
+/// The CPU of results as the kernel saw it: [`described`], less the features that the kernel does without.
 pub fn described_kernel(identity: &CpuIdentity) -> Cpu {
     let lacks = identity.kernel_lacks.iter().filter_map(|name| name.parse().ok());
     described(identity).without(lacks.fold(Features::NONE, Features::union))

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::memory::{Mapping, MemoryError, MemoryKind};
 use crate::result::Evict;
 
-/// What the RFC's benchmark streams through the L3 before each cold copy.
+/// Bytes that the RFC's benchmark streams through the L3 before each cold copy.
 pub const RFC_BYTES: u64 = 128 << 20;
 
 /// How often memory is read until it is in the cache. A last-level cache that a stream has just gone through doesn't keep what
@@ -53,7 +53,7 @@ impl EvictionBuffer {
         let mut mapping = Mapping::new(MemoryKind::Thp, bytes, 1, None)?;
         mapping.as_mut_slice().fill(0x5a);
         let buffer = Self { mapping, how };
-        // What filling left dirty would be written back at the expense of the first copy.
+        // Lines that filling left dirty would be written back at the expense of the first copy.
         buffer.evict();
         Ok(buffer)
     }

@@ -30,7 +30,7 @@ pub const NEW: &str = "new";
 /// The dimension that tells which interface copied.
 pub const API: &str = "api";
 
-/// The interfaces that can be held against each other, those of the C library first.
+/// The interfaces that can be compared, those of the C library first.
 pub const INTERFACES: [&str; 7] = [
     "c:copy_pages",
     "c:copy_folios",
@@ -41,12 +41,12 @@ pub const INTERFACES: [&str; 7] = [
     "rust:copy_mc_folios",
 ];
 
-/// What is to be held against each other.
+/// The gate's plan.
 #[derive(Debug)]
 pub struct Gate {
     /// Plain copies of two libraries, whose contenders are [`OLD`] and [`NEW`].
     pub libraries: Option<Plan>,
-    /// What runs in processes of its own.
+    /// Interfaces that run in processes of their own.
     pub alternations: Vec<Alternation>,
     /// About so long for all together.
     pub time: Duration,
@@ -66,7 +66,7 @@ pub enum GateError {
     Start {
         /// The program.
         program: PathBuf,
-        /// What the system said.
+        /// The system's message.
         source: io::Error,
     },
     /// It refused.
@@ -90,7 +90,7 @@ pub enum GateError {
     Missing {
         /// The program.
         program: PathBuf,
-        /// Who is missing.
+        /// The missing library or program.
         contender: String,
     },
 }

@@ -1,4 +1,4 @@
-//! Files that somebody names to be read. Only what can be a file is read, and only so much of it.
+//! Reads files that a user names: regular files alone, and only up to a limit.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};

@@ -14,14 +14,14 @@ use crate::bench::{Case, Observer, Outcome};
 use crate::result::{Cache, Cell, Contender, PolicyBand, PolicyTables};
 use crate::text::harmless_lines;
 
-/// Where the module's files are, once debugfs is mounted and the module loaded.
+/// The folder of the module's files, once debugfs is mounted and the module is loaded.
 pub const DEBUGFS: &str = "/sys/kernel/debug/foliocopy";
 
 /// The contender that ratios refer to: the kernel's own.
 pub const BASELINE: &str = "folio_copy";
 
-/// Who takes part unless told otherwise: the kernel's two, ours, and the four corners of page by page or in one piece,
-/// `rep movsq` or `rep movsb`, which tell apart what batching and what the instruction is worth.
+/// The contenders of a bench without options: the kernel's two, foliocopy's two, and four corners: page by page or in one
+/// piece, `rep movsq` or `rep movsb`. The corners tell the effect of batching from that of the instruction.
 pub const DEFAULT: [&str; 8] = [
     BASELINE,
     "folio_mc_copy",
@@ -36,7 +36,7 @@ pub const DEFAULT: [&str; 8] = [
 /// The largest folio the kernel's page allocator gives: order 10.
 pub const LARGEST_FOLIO: u64 = 4096 << 10;
 
-/// What a contender does.
+/// The description of a contender.
 pub fn describe(name: &str) -> Contender {
     let description = match name {
         "folio_copy" => "this kernel's folio_copy()".to_owned(),
@@ -57,7 +57,7 @@ pub fn describe(name: &str) -> Contender {
     Contender { name: name.to_owned(), description, loaded: None }
 }
 
-/// What is to be measured.
+/// The plan of a bench in the kernel.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// By name, as the module knows them.
@@ -70,7 +70,7 @@ pub struct Plan {
     pub time: Duration,
     /// Streamed through the caches before each cold sample.
     pub evict_bytes: u64,
-    /// Of what is shuffled.
+    /// The seed of every shuffle.
     pub seed: u64,
 }
 
@@ -82,11 +82,11 @@ pub enum KernelBenchError {
     Io {
         /// The file.
         file: PathBuf,
-        /// What the system said.
+        /// The system's message.
         #[source]
         source: io::Error,
     },
-    /// Somebody else measures.
+    /// Another process measures.
     #[error("the module serves one bench at a time, and one is running")]
     Busy,
     /// The module refused, or gave up.
@@ -97,7 +97,7 @@ pub enum KernelBenchError {
         /// The case, as it is printed.
         case: String,
     },
-    /// It said something else than samples.
+    /// The answer has no samples.
     #[error("the module's answer can't be read: {answer:?}")]
     Answer {
         /// The answer.
@@ -120,7 +120,7 @@ impl Plan {
         let mut cells = Vec::new();
         for (index, case) in self.cases.iter().enumerate() {
             observer.case(index, case);
-            // What an earlier case left over goes to the later ones.
+            // Time that an earlier case left over goes to the later ones.
             let left = self.time.saturating_sub(started.elapsed());
             let until = Instant::now().checked_add(left / (self.cases.len() - index) as u32);
             let mut samples = vec![Vec::new(); self.contenders.len()];
@@ -245,7 +245,7 @@ impl Plan {
     }
 }
 
-/// What the module has to say of a request that it refused.
+/// The module's reason for refusing a request.
 fn reason(file: &mut File) -> Option<String> {
     let mut answer = String::new();
     file.read_to_string(&mut answer).ok()?;

@@ -63,7 +63,7 @@ mod x86_64 {
         unsafe { _rdtsc() }
     }
 
-    /// Cycles that `work` takes, fenced on both sides so that nothing moves across (Intel SDM volume 2, RDTSC).
+    /// Cycles that `work` takes. Fences on both sides keep other instructions out (Intel SDM volume 2, RDTSC).
     fn cycles_of(work: impl FnOnce()) -> u64 {
         let mut auxiliary = 0;
         // SAFETY: SSE2 is part of x86-64; as for `now`.

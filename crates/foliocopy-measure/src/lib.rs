@@ -1,5 +1,5 @@
-//! What the measurements of foliocopy share: the environment they were taken in, the statistics, and the
-//! result schema that the bench, the kernel bench, `compare` and `report` all speak.
+//! The parts that all measurements of foliocopy share: the environment, the statistics, and the result schema of the bench,
+//! the kernel's bench, `compare` and `report`.
 
 pub mod activity;
 pub mod affinity;

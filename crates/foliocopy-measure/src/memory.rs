@@ -87,11 +87,11 @@ pub enum MemoryError {
     /// mmap(2) or memfd_create(2) failed.
     #[error("can't map {} of {kind} memory", Size(*bytes as u64))]
     Map {
-        /// What was asked for.
+        /// Bytes that were asked for.
         kind: MemoryKind,
         /// Bytes asked for.
         bytes: usize,
-        /// What the system said.
+        /// The system's message.
         #[source]
         source: io::Error,
     },
@@ -102,7 +102,7 @@ pub enum MemoryError {
     Bind {
         /// The node asked for.
         node: u32,
-        /// What the system said.
+        /// The system's message.
         #[source]
         source: io::Error,
     },

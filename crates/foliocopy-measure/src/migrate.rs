@@ -27,7 +27,7 @@ pub use page_flags::Layout;
 pub use stress::{Stress, Stressed};
 pub use switches::smallest_thp;
 
-/// What to measure.
+/// The plan of a measurement.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Bytes of a folio, in turn.
@@ -36,7 +36,7 @@ pub struct Plan {
     pub total_bytes: u64,
     /// Source and destination nodes, in turn.
     pub pairs: Vec<(u32, u32)>,
-    /// Who copies: one method is measured as it is, two are compared.
+    /// The methods: one is measured as it is, two are compared.
     pub methods: Vec<Method>,
     /// Rounds at most.
     pub rounds: u32,
@@ -46,12 +46,12 @@ pub struct Plan {
     pub seed: u64,
 }
 
-/// What was measured.
+/// The outcome of a measurement.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// A cell for each method, folio size and pair that was measured.
     pub cells: Vec<Cell>,
-    /// What memory was like, by folio size.
+    /// The folios in which memory lay, by folio size.
     pub layouts: Vec<(u64, Layout)>,
     /// Pages that the kernel did not move, with the reason that it gave, such as `node 0 to 1, 64K: 3 pages: EBUSY`.
     pub refused: Vec<String>,
@@ -59,10 +59,10 @@ pub struct Outcome {
     pub complete: bool,
 }
 
-/// Why migration could not be measured, or what it did wrong.
+/// Why migration could not be measured, or how it failed.
 #[derive(Debug, Error)]
 pub enum MigrateError {
-    /// A byte is not what was written before the move. The worst that can be.
+    /// A byte is not the one that was written before the move.
     #[error(
         "after a move from node {src} to {dst} by {method}, byte {offset} of memory in folios of {} is {found:#04x} instead of {expected:#04x}",
         Size(*folio_bytes)
@@ -72,15 +72,15 @@ pub enum MigrateError {
         src: u32,
         /// Node it went to.
         dst: u32,
-        /// Who copied.
+        /// The method.
         method: &'static str,
         /// Size of the folios.
         folio_bytes: u64,
-        /// Where, from the start of the memory.
+        /// The offset from the start of the memory.
         offset: usize,
-        /// What is there.
+        /// The byte that is there.
         found: u8,
-        /// What should be.
+        /// The byte that should be there.
         expected: u8,
     },
     /// move_pages(2) says that a page is where it is not.
@@ -90,7 +90,7 @@ pub enum MigrateError {
     Misplaced {
         /// Node it went to.
         dst: u32,
-        /// Who copied.
+        /// The method.
         method: &'static str,
         /// How many.
         pages: usize,
@@ -98,9 +98,9 @@ pub enum MigrateError {
     /// A system call failed.
     #[error("{what}")]
     System {
-        /// What was tried.
+        /// The system call.
         what: String,
-        /// What the system said.
+        /// The system's message.
         #[source]
         source: std::io::Error,
     },

@@ -21,7 +21,7 @@ pub use parameters::{Contender, Evict, Parameters};
 /// The version of the schema that this program writes. Older ones are still read.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// Where the copies ran.
+/// The place of the copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
@@ -38,9 +38,9 @@ pub struct Results {
     pub schema_version: u32,
     /// The program and its version, such as `foliocopy 0.1.0`.
     pub program: String,
-    /// What was run, such as `bench` or `migrate`.
+    /// The command, such as `bench` or `migrate`.
     pub command: String,
-    /// Where the copies ran.
+    /// The place of the copies.
     pub origin: Origin,
     /// When it began, in UTC, as RFC 3339 has it.
     pub started: String,
@@ -48,11 +48,11 @@ pub struct Results {
     pub elapsed_seconds: f64,
     /// False if it was interrupted: the cells hold what was measured until then.
     pub complete: bool,
-    /// What it was measured on.
+    /// The machine and the environment.
     pub environment: Environment,
-    /// What was asked for.
+    /// The parameters.
     pub parameters: Parameters,
-    /// What makes the result doubtful, one sentence each.
+    /// Reasons to doubt the result, one sentence each.
     #[serde(default)]
     pub warnings: Vec<String>,
     /// The figures.
@@ -74,8 +74,8 @@ impl Results {
         situations
     }
 
-    /// Leaves the cells of `contenders` and of the baseline. The intervals stay corrected for all that was measured. Answers the name
-    /// of which there is no cell, if any.
+    /// Keeps the cells of `contenders` and of the baseline. The intervals stay corrected for all cells that were measured.
+    /// Answers a name that has no cell, if there is one.
     pub fn retain_contenders<'a>(&mut self, contenders: &'a [String]) -> Result<(), &'a str> {
         for contender in contenders {
             if !self.cells.iter().any(|cell| cell.contender == *contender) {
@@ -87,7 +87,7 @@ impl Results {
         Ok(())
     }
 
-    /// How many cells are held against a baseline: what intervals are corrected for.
+    /// The number of cells that are compared with a baseline: intervals are corrected for it.
     pub fn tests(&self) -> usize {
         let baseline = &self.parameters.baseline;
         let situations = self.situations();

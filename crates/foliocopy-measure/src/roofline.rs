@@ -27,10 +27,10 @@ pub const COPY_LIMIT: &str = "copy limit";
 /// The shortest timed stretch: long against the clock's resolution and short against a scheduler's tick.
 const STRETCH: Duration = Duration::from_millis(4);
 
-/// What is to be measured.
+/// The plan of a roofline.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Whose loops run.
+    /// The CPU of the loops.
     pub cpu: Cpu,
     /// The working sets, by name, in bytes of source and destination together and of one thread.
     pub levels: Vec<Level>,
@@ -40,14 +40,14 @@ pub struct Plan {
     pub cpus: Vec<u32>,
     /// Rounds of each level and number of threads.
     pub rounds: u32,
-    /// Seed of what is shuffled.
+    /// The seed of every shuffle.
     pub seed: u64,
 }
 
 /// One working set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Level {
-    /// Where it lies: `L1`, `L2`, `L3` or `memory`.
+    /// The level: `L1`, `L2`, `L3` or `memory`.
     pub name: String,
     /// Bytes of one thread's buffers when one thread runs. A shared cache is divided among more.
     pub bytes: usize,
@@ -117,7 +117,7 @@ pub fn measure(plan: &Plan, mut progress: impl FnMut(f64) -> bool) -> Result<(Ve
     Ok((cells, true))
 }
 
-/// The cells of one level and number of threads: what the machine can do, then the primitives.
+/// The cells of one level and number of threads: the limits, then the primitives.
 fn stage_cells(
     level: &Level,
     threads: usize,

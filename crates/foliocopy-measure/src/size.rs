@@ -1,4 +1,4 @@
-//! Sizes as people write them. Sizes are binary here: `4K`, `4KiB` and `4096` are the same number.
+//! Sizes as people write them. Sizes are binary: `4K`, `4KiB` and `4096` are one number.
 
 use std::fmt;
 use std::str::FromStr;

@@ -89,15 +89,15 @@ const HOT_RUN_BYTES: u64 = 4 << 20;
 /// The longest hot copy.
 const LONGEST_HOT: u64 = 4 << 20;
 
-/// The longest copy of which the first page may tell how the rest is copied.
+/// The longest copy whose rest may depend on its first page.
 const LONGEST_FIRST_PAGE: u64 = 32 << 10;
 
 /// How the measurement is made.
 #[derive(Debug)]
 pub struct Settings {
-    /// The CPU, less what a mask hides.
+    /// The CPU, less the masked features.
     pub cpu: Cpu,
-    /// The CPU as the running kernel sees it, less what a mask hides.
+    /// The CPU as the running kernel sees it, less the masked features.
     pub kernel: Cpu,
     /// How much is measured.
     pub scope: Scope,
@@ -124,7 +124,7 @@ pub enum SurveyError {
     /// A step can't run here.
     #[error(transparent)]
     Contender(#[from] ContenderError),
-    /// Somebody ended it.
+    /// The user ended it.
     #[error("interrupted")]
     Interrupted,
 }
@@ -145,7 +145,7 @@ impl Settings {
         cases
     }
 
-    /// As results keep them.
+    /// The survey as results keep it.
     pub fn parameters(&self, cpu: u32) -> Parameters {
         Parameters {
             baseline: BASELINE.to_owned(),
@@ -216,7 +216,7 @@ struct Survey<'a> {
 }
 
 impl Survey<'_> {
-    /// Who takes part in the first pass: every copy that could be the best in that state, and what is built in.
+    /// The contenders of the first pass: every copy that could be the best in that state, and the built-in steps.
     fn first(&self, case: &Case) -> Vec<Step> {
         let Settings { cpu, kernel, scope, .. } = self.settings;
         let mut lineup = steps::built_in(cpu, kernel, case.folio_bytes);
@@ -231,7 +231,7 @@ impl Survey<'_> {
         lineup
     }
 
-    /// Who takes part in the second: what is built in, the best, and probes made of them.
+    /// The contenders of the second pass: the built-in steps, the best, and probes made of them.
     fn second(&self, case: &Case, samples: &Samples) -> Vec<Step> {
         let Settings { cpu, kernel, scope, .. } = self.settings;
         let bytes = case.folio_bytes;
@@ -343,7 +343,7 @@ fn rounded(gbps: f64) -> f64 {
     (gbps * scale).round() / scale
 }
 
-/// The copies of those that count, fastest first.
+/// The copies that count, fastest first.
 fn ranked(samples: &Samples, at: (State, u64), counts: impl Fn(Step) -> bool) -> Vec<Step> {
     let speed = |step: Step| {
         let ratios = samples.to_baseline(Rounds::All, at, step)?;

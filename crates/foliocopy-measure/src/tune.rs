@@ -1,4 +1,4 @@
-//! What a survey's samples say of a CPU: the rows of a profile, what they gain, and on what that rests.
+//! Decides by the samples of a survey: the rows of a profile, their gain, and the evidence.
 
 use std::collections::BTreeMap;
 
@@ -14,15 +14,15 @@ use crate::survey::{Choice, Samples, Share, State, choose, judge};
 pub struct Tuned {
     /// How a process copies best.
     pub process: Row,
-    /// How a kernel does, in general-purpose registers.
+    /// The row of a kernel, in general-purpose registers.
     pub kernel: Row,
     /// By how much the process's row is faster than the one built in, where they differ.
     pub gains: Vec<Gain>,
-    /// On what the decisions rest, where they differ or more rounds would tell.
+    /// The evidence, where the rows differ or more rounds would tell.
     pub evidence: Vec<Evidence>,
     /// What more rounds would tell.
     pub undecided: Vec<Undecided>,
-    /// The shares of the best that what is built in has.
+    /// The shares of the best that the built-in rows reach.
     pub built_in: Vec<Share>,
     /// Those of the rows.
     pub tuned: Vec<Share>,
@@ -31,7 +31,7 @@ pub struct Tuned {
 /// A decision that is open: another step may be faster than the chosen one, and may be not.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Undecided {
-    /// Which, such as `process.auto`.
+    /// The table, such as `process.auto`.
     pub decision: String,
     /// Bytes of the copy.
     pub bytes: u64,
@@ -39,7 +39,7 @@ pub struct Undecided {
     pub chosen: String,
     /// The name of the other.
     pub rival: String,
-    /// How many times as many rounds would tell, as far as these can foresee it.
+    /// How many times as many rounds would tell: an estimate.
     pub times: f64,
 }
 
@@ -59,10 +59,10 @@ impl Undecided {
 /// Why the samples say nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum TuneError {
-    /// Something that a table has was not measured.
+    /// A step of a table has no samples.
     #[error("the survey lacks something, so measure anew: {0}")]
     Missing(String),
-    /// A row came out that the CPU can't follow.
+    /// The CPU can't follow the row that was found.
     #[error("a row can't be followed: {0}")]
     Row(#[from] RowError),
 }

@@ -1,5 +1,5 @@
-//! Taking turns: whatever is to be measured is visited again and again, some rounds at a time, until nothing needs more of them or
-//! the time is over. So each has rounds from all of the run, and what drifts meets them all.
+//! Taking turns: cases are visited again and again, some rounds at a time, until none needs more rounds or the time is
+//! over. So each case has rounds from all of the run, and drift meets all cases alike.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ pub(crate) enum Visit {
     Interrupted,
 }
 
-/// One of those that take turns.
+/// A case that takes turns.
 #[derive(Clone, Copy, Default)]
 struct Turn {
     visited: bool,

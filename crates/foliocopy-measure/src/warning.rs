@@ -1,4 +1,4 @@
-//! What makes a result doubtful, with what to do about it.
+//! Reasons to doubt a result, each with what to do about it.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ const DISTURBING_SHARE: f64 = 0.05;
 /// A cold source whose lines come faster than this many times the hot ones is not cold.
 const COLD_FACTOR: f64 = 2.0;
 
-/// What the owner of a CPU that was never measured can do.
+/// Advice for the owner of a CPU that was never measured.
 pub const UNMEASURED_ADVICE: &str = "`foliocopy tune` writes a profile of it in a minute. `foliocopy survey` measures all that a \
      table can have: send its file, and the next version knows the CPU (CONTRIBUTING.md).";
 
@@ -117,7 +117,7 @@ pub enum Warning {
 }
 
 impl Warning {
-    /// What there is to doubt about the machine before anything is measured.
+    /// Reasons to doubt the machine, before anything is measured.
     pub fn about_environment(environment: &Environment, counter: TimeStampCounter) -> Vec<Self> {
         let mut warnings = Vec::new();
         if environment.emulated {
@@ -164,7 +164,7 @@ impl Warning {
         warnings
     }
 
-    /// What the cells themselves give away.
+    /// Reasons to doubt that the cells give away.
     pub fn about_cells(results: &Results, kind: MemoryKind) -> Vec<Self> {
         use crate::result::{Cache, Cell};
         use crate::statistics::{median, rounds_needed};

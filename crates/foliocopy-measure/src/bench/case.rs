@@ -10,13 +10,14 @@ use crate::result::{Cache, Situation};
 /// Bytes of the range that the contender `limit` copies.
 pub(super) const LIMIT_BYTES: usize = 32 << 20;
 
-/// Above this, old buffers go before new ones come: what is larger than this takes in most of memory's places anyway.
+/// From this size on old buffers are freed before new ones are made: so large a buffer covers most places of the memory
+/// anyway.
 const KEPT_BYTES: u64 = 128 << 20;
 
-/// A situation: what is copied, from where to where, in which state of the cache.
+/// A situation: a state of the cache, a folio size, and the nodes of source and destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Case {
-    /// What the caches hold before each run.
+    /// The state of the cache before each run.
     pub cache: Cache,
     /// Bytes of a folio: a multiple of 4096.
     pub folio_bytes: u64,
@@ -24,21 +25,21 @@ pub struct Case {
     pub total_bytes: u64,
     /// Nodes of source and destination; the caller's own where none are given.
     pub nodes: Option<(u32, u32)>,
-    /// What is timed besides the copy.
+    /// The work that is timed with the copy.
     pub then: Option<Then>,
-    /// Who works at once.
+    /// The threads that copy at once.
     pub crew: Crew,
-    /// Whether the folios of a run lie scattered over four times as much memory, as what migration copies does.
+    /// Whether the folios of a run lie scattered over four times as much memory, as those of a migration do.
     pub scattered: bool,
 }
 
-/// Over how many times its own memory a scattered run is spread.
+/// A scattered run is spread over so many times its own memory.
 const SCATTER: usize = 4;
 
 /// Bytes that a scattered hot run copies again and again: 512 base pages.
 const SCATTERED_HOT_BYTES: u64 = 2 << 20;
 
-/// What is timed besides the copy.
+/// Work that is timed with a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
     /// One read of the destination.
@@ -50,7 +51,7 @@ pub enum Then {
     },
 }
 
-/// Who works at once.
+/// The threads that copy at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crew {
     /// One thread.
@@ -75,7 +76,7 @@ impl Case {
         (self.total_bytes / self.folio_bytes).max(1) as usize
     }
 
-    /// Folios that a pass copies: one where the same is copied again and again.
+    /// Folios that a pass copies: one, where a folio is copied again and again.
     pub(super) fn folios_a_pass(&self) -> usize {
         match (self.cache, self.scattered) {
             (Cache::Hot, false) => 1,
@@ -103,7 +104,7 @@ impl Case {
             .saturating_mul(self.crew.threads() as u64)
     }
 
-    /// Whether the old buffers stay until the new are laid out, so that they are not the same again.
+    /// Whether the old buffers stay until the new ones are laid out, so that the two differ.
     pub(super) fn keeps_old_layout(&self) -> bool {
         self.side_bytes() <= KEPT_BYTES
     }
@@ -127,7 +128,7 @@ impl Case {
             || self.cache == Cache::Cold && self.crew == Crew::One && self.then.is_none()
     }
 
-    /// What tells it from other cases besides cache, folio and nodes.
+    /// The dimensions of its cells beside cache, folio and nodes.
     pub fn dimensions(&self) -> BTreeMap<String, String> {
         let crew = match self.crew {
             Crew::One => None,

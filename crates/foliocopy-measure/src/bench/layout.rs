@@ -38,7 +38,7 @@ impl Layout {
     pub(super) fn new(case: &Case, kind: MemoryKind, rng: &mut Rng) -> Result<Self, MemoryError> {
         let folio_bytes = case.folio_bytes as usize;
         let bytes = case.slots() * folio_bytes;
-        // As the kernel's folios are: naturally aligned.
+        // Naturally aligned, as the kernel's folios are.
         let align = folio_bytes.next_power_of_two();
         let mut src = Mapping::new(kind, bytes, align, case.nodes.map(|(src, _)| src))?;
         let dst = Mapping::new(kind, bytes, align, case.nodes.map(|(_, dst)| dst))?;
@@ -157,8 +157,8 @@ impl Layout {
         self.dst.as_mut_slice().fill(0);
     }
 
-    /// The first byte in which a destination folio differs from its source: its offset in the folio, what is there
-    /// and what should be.
+    /// The first byte in which a destination folio differs from its source: its offset in the folio, the byte that is
+    /// there, and the byte that should be there.
     pub(super) fn first_wrong_byte(&self) -> Option<(usize, u8, u8)> {
         (0..self.pairs.len()).find_map(|index| {
             let (found, expected) = (self.destination(index), self.source(index));
@@ -190,7 +190,7 @@ impl Layout {
         self.pairs.len() * self.folio_bytes
     }
 
-    /// What the system really gave.
+    /// The memory that the system gave.
     pub(super) fn given(&self) -> MemoryGiven {
         let (src, dst) = (self.src.given(), self.dst.given());
         MemoryGiven {
@@ -206,7 +206,7 @@ impl Layout {
     }
 }
 
-/// Fills with words of which no two pages have the same (Steele, Lea and Flood's SplitMix64).
+/// Fills with words that differ between any two pages (Steele, Lea and Flood's SplitMix64).
 pub(super) fn fill(memory: &mut [u8], seed: u64) {
     let mut state = seed;
     for word in memory.chunks_exact_mut(8) {

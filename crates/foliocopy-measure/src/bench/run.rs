@@ -15,7 +15,7 @@ use crate::turns::Visit;
 pub(super) struct CaseRun<'a> {
     pub(super) case: &'a Case,
     contenders: Vec<&'a Contender>,
-    /// Of each contender.
+    /// Samples of each contender.
     series: Vec<Series>,
     given: MemoryGiven,
     nodes: (Option<u32>, Option<u32>),
@@ -123,7 +123,7 @@ impl<'a> CaseRun<'a> {
 /// One contender's samples, one a round.
 #[derive(Default)]
 struct Series {
-    /// Of each of those of which the fastest counts, mostly one.
+    /// Samples of each copier. Mostly there is one; of several the fastest counts.
     copies: Vec<Vec<f64>>,
     with_read: Vec<f64>,
     victim_before: Vec<f64>,
@@ -163,7 +163,7 @@ impl Series {
         }
     }
 
-    /// The cells of one contender, of which `like` has all but the figures.
+    /// The cells of one contender. `like` has their situation.
     fn into_cells(self, like: &Cell) -> Vec<Cell> {
         let cell = |samples: Vec<f64>, dimension: Option<(&str, &str)>| {
             let mut cell = like.clone().with_samples(samples);

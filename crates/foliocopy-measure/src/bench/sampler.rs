@@ -17,16 +17,16 @@ use crate::latency;
 use crate::memory::{Mapping, MemoryError, MemoryKind};
 use crate::result::{Cache, MemoryGiven, Probed};
 
-/// The most folios in a row that are all hot or all cold, where the cache is mixed; a quarter of the folios if that is less, or
-/// a few large ones would all be hot in one round and all cold in the next.
+/// The most folios in a row that are all hot or all cold, where the cache is mixed. It is a quarter of the folios where
+/// that is less: otherwise a few large folios would all be hot in one round and all cold in the next.
 const LONGEST_BURST: usize = 64;
 
 /// A probe is asked as often about a folio that is copied again and again, in a round.
 const PROBED_REPEATS: usize = 64;
 
-/// What one contender did in one round.
+/// The times of one contender in one round.
 pub(super) struct Sample {
-    /// The copies alone: of each of those of which the fastest counts, mostly one.
+    /// The copies alone, by each copier. Mostly there is one; of several the fastest counts.
     pub(super) copy_gbps: Vec<f64>,
     /// The copies and one read of the destination.
     pub(super) with_read_gbps: Option<f64>,
@@ -43,12 +43,12 @@ pub(super) struct Sampler<'a> {
     eviction: &'a EvictionBuffer,
     /// One for each copier.
     layouts: Vec<Layout>,
-    /// Which folios are hot where the cache is mixed.
+    /// Folios that are hot, where the cache is mixed.
     hot: Vec<bool>,
     victim: Option<Mapping>,
     /// Source and destination of the contender `limit`.
     stream: Option<(Mapping, Mapping)>,
-    /// A page that each contender copies before it is timed, so that its code is in the cache as a caller's is.
+    /// A page that each contender copies before it is timed, so that its code is in the cache.
     scratch: Mapping,
 }
 
@@ -87,7 +87,7 @@ impl<'a> Sampler<'a> {
         })
     }
 
-    /// The memory, for whoever keeps it.
+    /// The memory, to be kept until the next is laid out.
     pub(super) fn into_layouts(self) -> Vec<Layout> {
         self.layouts
     }
@@ -98,7 +98,7 @@ impl<'a> Sampler<'a> {
         choose_hot(&mut self.hot, rng);
     }
 
-    /// What the system really gave.
+    /// The memory that the system gave.
     pub(super) fn given(&self) -> MemoryGiven {
         let mut given = self.layouts[0].given();
         self.layouts[1..].iter().for_each(|layout| super::add(&mut given, &layout.given()));
@@ -169,8 +169,8 @@ impl<'a> Sampler<'a> {
         }
     }
 
-    /// What the probe of `contender` decides of the copies of a run, which are made and not timed. `None` where it has no probe, or
-    /// one for all of the copies.
+    /// The decisions of `contender`'s probe about the copies of a run. The copies are made and not timed. `None` where it
+    /// has no probe, or one probe for all of the copies.
     pub(super) fn probe(&mut self, contender: &Contender) -> Option<Probed> {
         let Kind::Folios(copier) = contender.kind() else { return None };
         let (policy, locality) = copier.decides_by()?;
@@ -210,7 +210,7 @@ impl<'a> Sampler<'a> {
                 .map(|(index, layout)| {
                     let barrier = &barrier;
                     scope.spawn(move || {
-                        // Where it may not, it runs wherever the scheduler puts it.
+                        // A thread that cannot be pinned runs wherever the scheduler puts it.
                         let _ = affinity::pin(cpus[index % cpus.len()]);
                         if case.cache != Cache::Hot {
                             layout.flush(|_| true);
@@ -285,20 +285,21 @@ fn choose_hot(folios: &mut [bool], rng: &mut Rng) {
     }
 }
 
-/// Brings the folios into the state of the cache that the case asks for, on evicted caches, and says how often they
-/// are to be copied.
+/// Brings the folios into the state of the cache that the case asks for. The caches are evicted before. Answers how many
+/// times the folios are to be copied.
 fn prepare(layout: &mut Layout, case: &Case, copier: &Copier, hot: &[bool]) -> usize {
     match case.cache {
         Cache::Cold => 1,
         Cache::Mixed => {
             layout.warm(|index| hot[index]);
-            // Whoever reads a folio prefetches the start of the next: a fifth of the lines of cold pages came back that way.
+            // A reader of a folio prefetches the start of the next one: a fifth of the lines of cold pages came back that
+            // way.
             layout.flush(|index| !hot[index]);
             1
         }
         Cache::Hot => {
             layout.warm(|_| true);
-            // Once untimed, so that the first copy finds what every further one finds.
+            // One untimed pass, so that the first copy finds the caches as every further one does.
             layout.copy(copier, 1);
             case.passes()
         }

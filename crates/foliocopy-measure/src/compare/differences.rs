@@ -1,4 +1,4 @@
-//! What differs between the machines and the parameters of two measurements.
+//! Finds differences between the machines and the parameters of two measurements.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,16 +6,16 @@ use std::fmt;
 use crate::result::{Environment, Results};
 use crate::size::Size;
 
-/// Something that is not the same in two measurements.
+/// A difference between two measurements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// What differs, such as `microcode`.
+    /// The name of the field, such as `microcode`.
     pub what: &'static str,
-    /// It in the old measurement.
+    /// The value in the old measurement.
     pub old: String,
-    /// It in the new one.
+    /// The value in the new one.
     pub new: String,
-    /// Whether figures across it answer no question, so that a comparison needs to be forced.
+    /// Whether a comparison across it has to be forced, since it answers no question.
     pub forbids: bool,
 }
 
@@ -27,10 +27,10 @@ impl fmt::Display for Difference {
     }
 }
 
-/// What differs between the CPUs, the parameters and the environments of two measurements.
+/// The differences between the CPUs, the parameters and the environments of two measurements.
 ///
-/// Another CPU, other parameters or an emulator forbid a comparison: the ratio would be that of two questions. What
-/// a comparison is made for (microcode, kernel, governor) is told and allowed.
+/// Another CPU, other parameters or an emulator forbid a comparison: the ratio would be that of two questions. Other
+/// microcode, kernels and governors are told and allowed, since comparisons are made for them.
 pub fn differences(old: &Results, new: &Results) -> Vec<Difference> {
     let mut found = Vec::new();
     let mut look = |forbids: bool, what: &'static str, tell: &dyn Fn(&Results) -> String| {

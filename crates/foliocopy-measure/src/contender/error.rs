@@ -10,7 +10,7 @@ use super::{DEFAULT, FURTHER, STEPS};
 /// Why a contender can't take part.
 #[derive(Debug, Error)]
 pub enum ContenderError {
-    /// Nobody is called that.
+    /// The name is unknown.
     #[error(
         "unknown contender `{0}`; known are {known}, foliocopy:threads:N (1 to 64), a primitive ({primitives}), page:PRIMITIVE, \
          a step of a policy's table ({STEPS}), and NAME=LIBRARY.so:SYMBOL",
@@ -18,12 +18,12 @@ pub enum ContenderError {
         primitives = primitive_names()
     )]
     Unknown(String),
-    /// This CPU, or what the mask left of it, can't run the primitive.
+    /// This CPU, less what is masked, can't run the primitive.
     #[error("contender `{name}` can't run here")]
     Unavailable {
         /// The contender.
         name: String,
-        /// What is missing.
+        /// The missing feature.
         source: CopyError,
     },
     /// No vector loop to find the limit with.
@@ -43,7 +43,7 @@ pub enum ContenderError {
     Library {
         /// The contender.
         name: String,
-        /// What the loader said.
+        /// The loader's message.
         source: libloading::Error,
     },
     /// This build can't load anything.
@@ -57,7 +57,7 @@ pub enum ContenderError {
     NoFile {
         /// The contender.
         name: String,
-        /// What the system said.
+        /// The system's message.
         source: io::Error,
     },
     /// The library lacks the symbol.
@@ -67,7 +67,7 @@ pub enum ContenderError {
         name: String,
         /// The symbol.
         symbol: String,
-        /// What the loader said.
+        /// The loader's message.
         source: libloading::Error,
     },
     /// No table could have the step.

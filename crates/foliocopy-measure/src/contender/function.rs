@@ -14,12 +14,12 @@ use foliocopy::{
 pub type CopyFunction =
     unsafe extern "C" fn(dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void;
 
-/// The signature of `foliocopy_copy_mc_pages()`, of which the last argument, where the error goes, may be null.
+/// The signature of `foliocopy_copy_mc_pages()`. The last argument, for the error, may be null.
 pub(super) type McFunction =
     unsafe extern "C" fn(dst: *mut c_void, src: *const c_void, nr_pages: usize, error: *mut c_void) -> c_int;
 
-/// The signature of `foliocopy_copy_folios()`, of which the last argument, where the failed pair goes, may be null. Its pairs are
-/// laid out as [`FolioPair`] is.
+/// The signature of `foliocopy_copy_folios()`. The last argument, for the failed pair, may be null. Its pairs are laid out
+/// as [`FolioPair`] is.
 pub(super) type CFolios =
     unsafe extern "C" fn(pairs: *const FolioPair, nr_pairs: usize, failed_pair: *mut usize) -> c_int;
 
@@ -33,7 +33,7 @@ const _: () = {
 /// The engine's own function of a step.
 type StepFunction = unsafe extern "C" fn(*mut u8, *const u8, usize, &Step) -> c_int;
 
-/// What one of our functions goes by.
+/// The arguments of one of foliocopy's functions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Job {
     pub(super) primitive: Primitive,
@@ -168,14 +168,14 @@ unsafe fn copy(options: CopyOptions, dst: *mut u8, src: *const u8, bytes: usize)
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Copier(Call);
 
-/// What a function returns is not looked at.
+/// The returned value is ignored.
 #[derive(Clone, Copy, Debug)]
 enum Call {
-    /// It counts bytes, as memcpy(3) does.
+    /// A function that counts bytes, as memcpy(3) does.
     Bytes(CopyFunction),
-    /// It counts pages, as `foliocopy_copy_pages()` does. Scattered folios go to the other at once.
+    /// A function that counts pages, as `foliocopy_copy_pages()` does. Scattered folios go to the second one at once.
     Pages(CopyFunction, Option<CFolios>),
-    /// It counts pages, as `foliocopy_copy_mc_pages()` does.
+    /// A function that counts pages, as `foliocopy_copy_mc_pages()` does.
     McPages(McFunction),
     /// The bare step, over so many bytes at once.
     Step { function: StepFunction, step: Step, piece: usize },

@@ -17,7 +17,7 @@ pub fn step_name(step: Step) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepName(pub Step);
 
-/// That a text is no name of a step.
+/// The text is no name of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoStep;
 

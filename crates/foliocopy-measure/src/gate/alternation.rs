@@ -13,8 +13,8 @@ use crate::memory::MemoryKind;
 use crate::result::{self, Cache, Cell, Evict, Results};
 use crate::turns::Visit;
 
-/// Rounds of a short run. A run's figure is the median of them. Of cold ones few: what drifts between two runs is worse than their
-/// noise, and an eviction takes long. Hot ones take less time than the start of the process.
+/// Rounds of a short run. The figure of a run is their median. Cold runs have few: drift between two runs is worse than
+/// their noise, and an eviction takes long. Hot runs take less time than the start of the process.
 fn run_rounds(cache: Cache) -> u32 {
     match cache {
         Cache::Hot => 25,
@@ -25,12 +25,12 @@ fn run_rounds(cache: Cache) -> u32 {
 /// Rounds of a visit at most, of two short runs each.
 const VISIT_ROUNDS: usize = 4;
 
-/// What one build measures with.
+/// The program of one build, and its arguments.
 #[derive(Clone, Debug)]
 pub struct Side {
     /// The program that measures: the build's own, or this one with the build's library.
     pub program: PathBuf,
-    /// What it is told besides the case.
+    /// Arguments beside the case.
     pub arguments: Vec<OsString>,
 }
 
@@ -48,14 +48,14 @@ pub struct Api {
 pub struct Alternation {
     /// The case.
     pub(super) case: Case,
-    /// What every run measures at once.
+    /// The cases that every run measures.
     pub(super) apis: Vec<Api>,
     /// Old and new.
     sides: [Side; 2],
     how: How,
     /// Draws the order.
     rng: Rng,
-    /// Of each interface the cells of old and new; nothing before the first round.
+    /// The cells of old and new, for each interface. Nothing before the first round.
     measured: Vec<[Cell; 2]>,
     spent: Duration,
 }
@@ -74,7 +74,7 @@ pub struct How {
 }
 
 impl Alternation {
-    /// Of the old build and the new one.
+    /// The old build and the new one.
     pub fn new(case: Case, apis: Vec<Api>, sides: [Side; 2], how: How, seed: u64) -> Self {
         Self {
             case,
@@ -202,6 +202,6 @@ impl Alternation {
 fn find(results: &Results, contender: &str) -> Option<Cell> {
     let cell = results.cells.iter().find(|cell| cell.contender == contender)?;
     let samples_gbps = vec![cell.median_gbps];
-    // Of one short run neither says anything.
+    // A single short run tells neither.
     Some(Cell { samples_gbps, latency_cycles: Vec::new(), probed: None, ..cell.clone() })
 }

@@ -10,13 +10,13 @@ use crate::topology::{memory_of_the_system, parse_list};
 /// Memory that can be had now without swapping.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Available {
-    /// Bytes of pages of any size: what the kernel estimates, within the limits of all cgroups.
+    /// Bytes of pages of any size: the kernel's estimate, within the limits of all cgroups.
     pub bytes: u64,
     /// Whether a cgroup has less than the machine.
     pub limited_by_cgroup: bool,
     /// Bytes in the pool of reserved huge pages of 2 MiB.
     pub hugetlb_bytes: u64,
-    /// Bytes on each online node: what is free, and what only caches files.
+    /// Bytes on each online node: free memory, and memory that only caches files.
     pub node_bytes: Vec<(u32, u64)>,
 }
 

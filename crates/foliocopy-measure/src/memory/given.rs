@@ -1,4 +1,4 @@
-//! What the system really gave, from /proc/self/smaps.
+//! Memory that the system gave, from /proc/self/smaps.
 
 use std::fs;
 

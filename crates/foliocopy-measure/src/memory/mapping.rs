@@ -67,7 +67,7 @@ impl Mapping {
         }
     }
 
-    /// Bytes mapped: what was asked for, rounded up to whole huge pages.
+    /// Mapped bytes: those that were asked for, rounded up to whole huge pages.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -94,7 +94,7 @@ impl Mapping {
         unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.bytes) }
     }
 
-    /// What the system really gave.
+    /// The memory that the system gave.
     pub fn given(&self) -> MemoryGiven {
         let nodes = placement::nodes_of_pages(self.start, self.bytes);
         MemoryGiven {

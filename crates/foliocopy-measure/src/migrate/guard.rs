@@ -50,7 +50,7 @@ impl Guard {
         fs::write(file, value)
     }
 
-    /// Puts everything back. The error names what could not be.
+    /// Puts everything back. The error names the settings that could not be.
     pub fn restore(&mut self) -> io::Result<()> {
         match self.running.take() {
             Some(mut running) => running.end(),
@@ -109,7 +109,7 @@ impl Running {
     }
 }
 
-/// What the guard answers to a change.
+/// The guard's answer to a change.
 const NOTED: &str = "noted";
 
 /// One setting.
@@ -135,7 +135,7 @@ impl Change {
         fields.next().is_none().then_some(change)
     }
 
-    /// Puts it back, unless somebody else has changed it since.
+    /// Puts the setting back, unless another process has changed it since.
     fn undo(&self) -> io::Result<()> {
         if chosen(&fs::read_to_string(&self.file)?) != self.after {
             return Ok(());
@@ -169,7 +169,7 @@ pub fn serve(changes: impl BufRead, mut answers: impl Write) -> io::Result<()> {
             ));
         };
         noted.push(change);
-        // Whoever told may be gone already: what is noted is put back all the same.
+        // The other end may be gone already: every setting that is noted is put back all the same.
         let _ = writeln!(answers, "{NOTED}").and_then(|()| answers.flush());
     }
     let mut failed = false;

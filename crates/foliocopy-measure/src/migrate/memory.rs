@@ -34,13 +34,13 @@ pub(super) struct FolioMemory {
 pub(super) struct Moved {
     /// How long the call took.
     pub(super) took: Duration,
-    /// What it moved.
+    /// The moved pages.
     pub(super) bytes: usize,
     /// Base pages that it did not move, by the error it gave for their folio.
     pub(super) refused: BTreeMap<i32, usize>,
 }
 
-/// A byte that is not what it should be.
+/// A wrong byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct WrongByte {
     pub(super) offset: usize,
@@ -117,7 +117,7 @@ impl FolioMemory {
         )
     }
 
-    /// In which folios it lies.
+    /// The folios in which it lies.
     pub(super) fn layout(&self) -> Layout {
         Layout::of(self.start.as_ptr() as usize, self.bytes, self.folio_bytes)
     }
@@ -180,7 +180,7 @@ impl Drop for FolioMemory {
     }
 }
 
-/// What a word holds: different in every word of any two pages, and for every seed.
+/// The contents of a word, which differ between any two pages and between seeds.
 fn pattern(seed: u64, index: usize) -> u64 {
     // The golden ratio's multiplier of Knuth's hashing spreads neighbouring indices over all bytes.
     (index as u64 ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15)

@@ -1,4 +1,4 @@
-//! Who copies the pages that the kernel moves.
+//! The ways in which the kernel copies the pages that it moves.
 
 use std::fs;
 use std::path::Path;
@@ -21,7 +21,8 @@ pub enum Method {
 }
 
 impl Method {
-    /// Those that can be compared: the stock way first, as the baseline, and ours where the livepatch is loaded.
+    /// The methods that can be compared: the stock one first, as the baseline, and foliocopy's where the livepatch is
+    /// loaded.
     pub fn of_this_kernel() -> Vec<Self> {
         if Path::new(PARAMETER).exists() { vec![Self::Stock, Self::Foliocopy] } else { vec![Self::Kernel] }
     }
@@ -34,7 +35,7 @@ impl Method {
         }
     }
 
-    /// What it does, in a few words.
+    /// The method in a few words.
     pub fn description(self) -> &'static str {
         match self {
             Self::Kernel => "the running kernel's folio_mc_copy(), as it is",

@@ -15,7 +15,7 @@ const FRAME: u64 = (1 << 55) - 1;
 const KPF_COMPOUND_HEAD: u64 = 1 << 15;
 const KPF_COMPOUND_TAIL: u64 = 1 << 16;
 
-/// In which folios memory lies.
+/// The folios in which memory lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// Counted.

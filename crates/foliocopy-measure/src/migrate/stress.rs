@@ -12,24 +12,24 @@ use super::memory::FolioMemory;
 use super::switches::Switches;
 use crate::memory::base_page;
 
-/// What to do.
+/// The plan of a stress test.
 #[derive(Clone, Debug)]
 pub struct Stress {
     /// Bytes of a folio, in turn.
     pub folios: Vec<u64>,
     /// Bytes of memory.
     pub total_bytes: u64,
-    /// Nodes, between each two of which it moves in turn.
+    /// Nodes. The memory moves between each two of them in turn.
     pub pairs: Vec<(u32, u32)>,
     /// Threads that write and check.
     pub threads: usize,
     /// For how long.
     pub time: Duration,
-    /// Of everything that is random.
+    /// The seed.
     pub seed: u64,
 }
 
-/// What came of it.
+/// The outcome of a stress test.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stressed {
     /// Calls of move_pages(2).
@@ -42,7 +42,7 @@ pub struct Stressed {
     pub checked_pages: u64,
     /// Pages that were wrong.
     pub wrong_pages: u64,
-    /// Where the first was, as folio size and offset.
+    /// The place of the first wrong byte: folio size and offset.
     pub first_wrong: Option<(u64, usize)>,
     /// False where it was interrupted.
     pub complete: bool,
@@ -158,7 +158,7 @@ impl Stripe {
         }
     }
 
-    /// The words of a page, and what they should hold in a generation.
+    /// The words of a page, and the words that they should be in a generation.
     fn words(&self, index: usize, generation: u64) -> impl Iterator<Item = (usize, *mut u64, u64)> + use<> {
         let page = self.pages[index];
         let address = self.start + page * base_page();

@@ -14,7 +14,7 @@ pub fn smallest_thp() -> u64 {
     4 * base_page() as u64
 }
 
-/// Where they are.
+/// The folder of the switches.
 const ROOT: &str = "/sys/kernel/mm/transparent_hugepage";
 
 /// All of them on this machine.
@@ -89,7 +89,7 @@ impl Switches {
     }
 }
 
-/// What a switch means, the global one consulted where it says so.
+/// The meaning of a switch. It may refer to the global one.
 fn effective(text: &str, root: &Path) -> Option<Mode> {
     let mode = |text: &str| match text.split_once('[')?.1.split_once(']')?.0 {
         "always" => Some(Mode::Always),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::size::Size;
 use crate::statistics::{self, CONFIDENCE, Interval, median_interval};
 
-/// What the caches held before each run.
+/// The state of the cache before each run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cache {
@@ -30,7 +30,7 @@ impl fmt::Display for Cache {
     }
 }
 
-/// What the system really gave when memory was asked for.
+/// The memory that the system gave.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MemoryGiven {
     /// Bytes of source and destination together.
@@ -74,7 +74,7 @@ impl Ratio {
 /// One contender in one situation, with a sample a round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
-    /// What the caches held. `None` where that isn't controlled, as in `move_pages(2)`.
+    /// The state of the cache. `None` where it is not controlled, as in `move_pages(2)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<Cache>,
     /// Bytes of one folio.
@@ -85,10 +85,10 @@ pub struct Cell {
     /// NUMA node of the destination.
     #[serde(default)]
     pub dst_node: Option<u32>,
-    /// What else tells this situation from others, such as `then: read`, `threads: 2` or `method: move_pages`.
+    /// Further dimensions of this situation, such as `then: read`, `threads: 2` or `method: move_pages`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub dimensions: BTreeMap<String, String>,
-    /// Who copied.
+    /// The contender.
     pub contender: String,
     /// Decimal GB/s, a copied byte counted once, in the order of the rounds.
     pub samples_gbps: Vec<f64>,
@@ -107,15 +107,15 @@ pub struct Cell {
     /// How long its situation was measured, all contenders together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
-    /// What the memory really was.
+    /// The memory that the system gave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryGiven>,
-    /// What the policy's probe decided, where it has one.
+    /// The decisions of the policy's probe, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probed: Option<Probed>,
 }
 
-/// What a probe decided, in rounds of its own.
+/// Decisions of a probe, in rounds of their own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probed {
     /// How many copies were asked about.
@@ -124,7 +124,7 @@ pub struct Probed {
     pub past_cache: u64,
 }
 
-/// What the cells of one comparison have in common: everything but the contender.
+/// The fields of a cell without the contender. Cells of one situation are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Situation<'a> {
     /// As in [`Cell`].
@@ -140,7 +140,7 @@ pub struct Situation<'a> {
 }
 
 impl<'a> Situation<'a> {
-    /// What situations have in common whose figures make one mean: all but folio and nodes.
+    /// The situation without folio and nodes. Situations that agree in it share a geometric mean.
     pub fn kind(self) -> Situation<'a> {
         Situation { folio_bytes: 0, src_node: None, dst_node: None, ..self }
     }
@@ -168,7 +168,7 @@ impl fmt::Display for Situation<'_> {
 }
 
 impl Cell {
-    /// A cell with its statistics; the situation is filled in by whoever knows it.
+    /// A cell with its statistics. The caller fills in the situation.
     ///
     /// # Panics
     ///

@@ -1,4 +1,4 @@
-//! What a measurement was taken on, as the schema keeps it. Whatever a machine doesn't tell is absent.
+//! The environment of a measurement, as the schema keeps it. A field that a machine does not tell is absent.
 
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +28,7 @@ pub struct Environment {
     pub load_average: Option<[f64; 3]>,
     /// The CPUs' worth of time that its tightest cgroup gives the process. `None` where none has a quota.
     pub cpu_quota: Option<f64>,
-    /// What every Linux has mounted and this process does not see: `/proc`, `/sys`.
+    /// File systems that every Linux has mounted and this process does not see: `/proc`, `/sys`.
     pub unmounted: Vec<String>,
     /// Frequency of the time-stamp counter. `None` where the counter is missing, trapped or not invariant.
     pub tsc_hz: Option<u64>,
@@ -40,7 +40,7 @@ pub struct Environment {
     pub left_aside: Vec<String>,
 }
 
-/// The CPU, by what tells one from another.
+/// The identity of a CPU.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CpuIdentity {
@@ -58,11 +58,11 @@ pub struct CpuIdentity {
     pub microarchitecture: Option<String>,
     /// Microcode revision as the kernel prints it, such as `0xa0011d5`.
     pub microcode: Option<String>,
-    /// Those features that matter to a copy, after the mask, by the kernel's names in lower case.
+    /// Features that matter to a copy, after the mask, by the kernel's names in lower case.
     pub features: Vec<String>,
-    /// What `--mask` or `FOLIOCOPY_MASK` took away.
+    /// Features that `--mask` or `FOLIOCOPY_MASK` took away.
     pub masked: Vec<String>,
-    /// Features by which the kernel copies that CPUID has and the kernel does without, as after `clearcpuid=`.
+    /// Features that CPUID has and the kernel does without, as after `clearcpuid=`.
     pub kernel_lacks: Vec<String>,
     /// Features by which the kernel copies that CPUID lacks and the kernel believes in.
     pub kernel_adds: Vec<String>,
@@ -120,11 +120,11 @@ pub struct Node {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PolicyTables {
-    /// Where they come from, such as `measured on Zen 4`.
+    /// The source of the tables, such as `measured on Zen 4`.
     pub source: String,
     /// Whether they are the general rule, for a CPU that was never measured.
     pub general: bool,
-    /// Their lines: the shortest copies of a locality first.
+    /// The bands: the shortest copies of a locality first.
     pub bands: Vec<PolicyBand>,
 }
 
@@ -136,7 +136,7 @@ pub struct PolicyBand {
     pub locality: String,
     /// Bytes of the longest copy that is made so. `None` of the last line, which has no limit.
     pub up_to: Option<u64>,
-    /// What is done, in words.
+    /// The step, in words.
     pub step: String,
     /// The name of the step, such as `glance:rep_movsb:avx2_nt@0`. Empty where the file does not have it.
     #[serde(skip_serializing_if = "String::is_empty")]

@@ -23,7 +23,7 @@ pub enum ReadError {
     Io {
         /// The file.
         file: PathBuf,
-        /// What the system said.
+        /// The system's message.
         #[source]
         source: io::Error,
     },
@@ -32,7 +32,7 @@ pub enum ReadError {
     Truncated {
         /// The file.
         file: PathBuf,
-        /// Where it ends.
+        /// The place of the end.
         line: usize,
     },
     /// It isn't JSON, or it is JSON of somebody else.
@@ -43,10 +43,10 @@ pub enum ReadError {
     NotOurs {
         /// The file.
         file: PathBuf,
-        /// What is missing or wrong.
+        /// The missing or wrong field.
         reason: String,
     },
-    /// It comes from a later program.
+    /// The file comes from a later program.
     #[error(
         "`{}` has schema version {version}, and this program reads up to {SCHEMA_VERSION}: use a newer foliocopy",
         shown(file)
@@ -57,7 +57,7 @@ pub enum ReadError {
         /// Its version.
         version: u64,
     },
-    /// It holds nothing.
+    /// The file is empty.
     #[error("`{}` holds no cells: the run that wrote it measured nothing", shown(file))]
     Empty {
         /// The file.

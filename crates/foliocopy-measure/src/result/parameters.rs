@@ -1,4 +1,4 @@
-//! What a measurement was asked to do.
+//! The parameters of a measurement.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,19 +7,19 @@ use serde::{Deserialize, Serialize};
 
 use super::Cache;
 
-/// A contender and what stands behind its name.
+/// A contender and its description.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contender {
     /// The name that cells carry.
     pub name: String,
-    /// What it does on this CPU, in a few words.
+    /// The contender in a few words, on this CPU.
     pub description: String,
     /// `LIBRARY:SYMBOL` of a function that was loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loaded: Option<String>,
 }
 
-/// What an eviction leaves in the caches.
+/// The lines that an eviction leaves in the caches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Evict {
@@ -31,7 +31,7 @@ pub enum Evict {
 }
 
 impl Evict {
-    /// What is done to the buffer, as a participle.
+    /// The participle of the eviction's verb.
     pub const fn done(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -56,9 +56,9 @@ impl fmt::Display for Evict {
 pub struct Parameters {
     /// The contender that ratios refer to.
     pub baseline: String,
-    /// Everyone who took part, the baseline included.
+    /// All contenders, the baseline included.
     pub contenders: Vec<Contender>,
-    /// What the caches held, in turn.
+    /// The states of the cache, in turn.
     pub cache: Vec<Cache>,
     /// Bytes of a folio, in turn.
     pub folio_bytes: Vec<u64>,
@@ -89,7 +89,7 @@ pub struct Parameters {
     pub minimal_effect: Option<f64>,
     /// `--preset`, where one was named.
     pub preset: Option<String>,
-    /// What else was asked for and belongs to one command alone, such as `then: read`.
+    /// Parameters of one command alone, such as `then: read`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub other: BTreeMap<String, String>,
 }

@@ -23,7 +23,7 @@ pub(super) enum Width {
     /// 64 bytes.
     #[cfg(target_arch = "x86_64")]
     Avx512,
-    /// What the compiler makes of a loop over 64-bit words.
+    /// The loop over 64-bit words as the compiler makes it.
     #[cfg(not(target_arch = "x86_64"))]
     Words,
 }
@@ -40,7 +40,7 @@ pub(super) enum Loop {
 }
 
 impl Loop {
-    /// Those that `cpu` can run.
+    /// The loops that `cpu` can run.
     pub(super) fn available(cpu: &Cpu) -> Vec<Self> {
         let widths = Width::available(cpu);
         let streams: &[fn(Width) -> Self] = &[

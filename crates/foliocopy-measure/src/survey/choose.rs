@@ -10,39 +10,39 @@ use super::samples::{Rounds, Samples, State, interval, least_rounds};
 use super::steps::{allows, is_past, is_through};
 use crate::statistics::{CONFIDENCE, Interval, geometric_mean_interval, median};
 
-/// What a change of step that is not built in has to gain: a hundredth.
+/// The least gain of a change from a built-in step: a hundredth.
 const CHANGE: f64 = 0.01;
 
-/// What keeps a candidate that is no faster for sure from taking the place of another.
+/// A candidate that is no faster for sure does not replace another: this cost keeps it from that.
 const UNSURE: f64 = 0.003;
 
 /// More than any speed makes up for: a broken rule.
 const BROKEN: f64 = 10.0;
 
-/// What was chosen for one length.
+/// The choice for one length.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Choice {
     /// The table.
     pub locality: Locality,
     /// Bytes of the copy.
     pub bytes: u64,
-    /// What is built in.
+    /// The built-in step.
     pub built_in: Step,
-    /// What was chosen.
+    /// The chosen step.
     pub chosen: Step,
-    /// How fast the chosen is, as a ratio to what is built in: the mean over the states of the cache that count.
+    /// The speed of the chosen step as a ratio to the built-in one: the mean over the states of the cache that count.
     pub gain: Interval,
-    /// Who may be faster than the chosen, and may be not: more rounds would tell.
+    /// The step that may be faster than the chosen one, or may be not: more rounds would tell.
     pub undecided: Option<Rival>,
 }
 
-/// Who may be faster than the chosen.
+/// A step that may be faster than the chosen one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rival {
-    /// What it does.
+    /// The step.
     pub step: Step,
-    /// How many times as many rounds would tell whether it is faster than what is built in, as far as these can foresee it: an
-    /// interval is half as wide after four times as many.
+    /// How many times as many rounds would tell whether it is faster than the built-in step. An estimate: an interval is
+    /// half as wide after four times as many.
     pub times: f64,
 }
 
@@ -185,7 +185,7 @@ impl Chooser<'_> {
         Some(Candidate { step, cost: cost + broken, gain, may_be_faster, times })
     }
 
-    /// Whether the step may stand in that table at that length.
+    /// Whether the step may be in that table at that length.
     fn has_place(&self, locality: Locality, bytes: u64, step: Step) -> bool {
         let fits = match locality {
             Locality::Temporal => is_through(step),
@@ -199,7 +199,7 @@ impl Chooser<'_> {
         fits && !times_a_page && is_available && allows(self.built_in.registers(), step)
     }
 
-    /// How many of the rules it breaks by which tables are judged; of what is built in, for sure.
+    /// The number of rules that it breaks. A built-in step breaks one only for sure.
     fn broken_rules(&self, locality: Locality, bytes: u64, step: Step, is_built_in: bool) -> usize {
         if locality == Locality::NonTemporal {
             return 0;
@@ -256,7 +256,7 @@ impl Chooser<'_> {
             }
             begin = end.saturating_add(PAGE_SIZE);
         }
-        // Nothing was measured: what is built in.
+        // Nothing was measured: the built-in table.
         let bands = if chosen.is_empty() { built_in } else { bands };
         let band = |(up_to, step): &(usize, Step)| match *up_to {
             usize::MAX => Band::rest(*step),

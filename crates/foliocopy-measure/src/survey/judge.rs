@@ -8,10 +8,11 @@ use super::steps::{is_past, is_through};
 use crate::contender::step_name;
 use crate::statistics::{CONFIDENCE, Interval, geometric_mean_interval, median};
 
-/// What is as long or shorter may be hot or cold: nothing can tell before it is copied.
+/// A copy of this length or less may be hot or cold: nothing tells which before it is copied.
 pub(super) const SHORT: u64 = 16 << 10;
 
-/// A copy past the cache, or any from [`SHORT`] on, with one read of the destination, has to keep so much of the kernel's speed.
+/// A copy past the cache, or any from [`SHORT`] on, keeps at least this share of the kernel's speed with one read of the
+/// destination.
 pub(super) const KEPT_WITH_READ: f64 = 0.97;
 
 /// A short cold copy has to keep so much of the kernel's speed.
@@ -49,7 +50,7 @@ pub struct Share {
     pub best: String,
     /// The share.
     pub share: Interval,
-    /// What it has to reach.
+    /// The least share that counts as good.
     pub bound: f64,
 }
 
@@ -70,7 +71,7 @@ struct Judge<'a> {
     samples: &'a Samples,
     process: &'a Policy,
     kernel: &'a Policy,
-    /// By how much each bound is lower.
+    /// The difference by which each bound is lower.
     less: f64,
     shares: Vec<Share>,
 }
@@ -98,7 +99,7 @@ impl Judge<'_> {
         self.less > 0.0
     }
 
-    /// The share of `step` of the best of those that count; of the best through the cache, where nobody does.
+    /// The share of `step` of the best of those that count. Where none counts, of the best through the cache.
     fn share(
         &self,
         at: (State, u64),
@@ -243,7 +244,7 @@ impl Judge<'_> {
     }
 }
 
-/// Whether the copy and one read of the destination together keep their speed. What was not measured does.
+/// Whether the copy and one read of the destination together keep their speed. A copy without samples does.
 pub(super) fn keeps_with_read(samples: &Samples, bytes: u64, step: Step) -> bool {
     let ratios = samples.to_baseline(Rounds::Even, (State::Read, bytes), step);
     ratios.and_then(|ratios| median(&ratios)).is_none_or(|kept| kept >= KEPT_WITH_READ)

@@ -9,12 +9,12 @@ use crate::contender::{BASELINE, StepName, step_name};
 use crate::result::{Cache, Cell};
 use crate::statistics::{Interval, median, median_interval, paired_ratios};
 
-/// What the caches hold, and what is timed.
+/// The state of the caches, and the work that is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
-    /// Nothing of source and destination.
+    /// Neither source nor destination is in a cache.
     Cold,
-    /// Nothing of them, and the destination is read once after the copy.
+    /// Neither is in a cache, and the destination is read once after the copy.
     Read,
     /// Both.
     Hot,
@@ -48,9 +48,9 @@ const PAGE_DISTANCE: u32 = 512;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rounds {
     All,
-    /// Those in which the best is chosen.
+    /// The rounds in which the best is chosen.
     Even,
-    /// Those in which others are compared with the best.
+    /// The rounds in which others are compared with the best.
     Odd,
 }
 
@@ -66,14 +66,14 @@ impl Rounds {
     }
 }
 
-/// Samples in GB/s by the step's name: those at one place of any two steps come from one round.
+/// Samples in GB/s by the step's name. Samples at one place of any two steps come from one round.
 type Steps = BTreeMap<String, Vec<f64>>;
 
 /// Samples, by state and length.
 #[derive(Debug, Default)]
 pub struct Samples {
     cells: BTreeMap<(State, u64), Steps>,
-    /// Those of the first pass, in which every copy took part.
+    /// Samples of the first pass, with every copy.
     first: BTreeMap<(State, u64), Steps>,
 }
 
@@ -181,7 +181,7 @@ pub(super) fn interval(ratios: &[f64], confidence: f64) -> Option<Interval> {
     })
 }
 
-/// Those of a step. A probe that was not measured counts as what it comes to in that state, without what it costs.
+/// The samples of a step. A probe without samples counts as the copy that it becomes in that state, without its own cost.
 fn of_step(steps: &Steps, state: State, step: Step) -> Option<&Vec<f64>> {
     let settled = match (step, state) {
         (Step::TimeFirstPage { first: by, .. }, State::Hot) => {

@@ -14,7 +14,7 @@ pub(super) fn copies(cpu: &Cpu, brief: bool) -> Vec<Step> {
         by.prefetches(distance) && !(brief && by.is_non_temporal() && ![0, 1024, 4096].contains(&distance))
     };
     let available = Primitive::ALL.iter().copied().filter(|by| by.is_available(cpu));
-    // Where there are loops of ours, the compiler's says nothing new.
+    // Where foliocopy has loops of its own, the compiler's says nothing new.
     let ours = available.filter(|by| {
         *by != Primitive::Portable || !(Primitive::Movq.is_built() || Primitive::LdpStp.is_built())
     });
@@ -45,8 +45,8 @@ pub(super) fn probes(nears: &[Primitive], fars: &[Step]) -> Vec<Step> {
         .collect()
 }
 
-/// What is built in for such a length: of the CPU's row, and of the general rule, in a process and, where there is a module, in
-/// a kernel.
+/// The built-in steps for such a length: of the CPU's row and of the general rule, in a process and, where there is a
+/// module, in a kernel.
 pub(super) fn built_in(cpu: &Cpu, kernel: &Cpu, bytes: u64) -> Vec<Step> {
     let module = (!kernel.is_aarch64()).then_some((kernel, Registers::GeneralPurpose));
     let policies = [(cpu, Registers::Vector)].into_iter().chain(module).flat_map(|(cpu, registers)| {
@@ -74,7 +74,7 @@ pub(super) fn allows(registers: Registers, step: Step) -> bool {
     registers == Registers::Vector || one.is_kernel() && other.is_kernel()
 }
 
-/// Whether nothing that it does goes past the cache.
+/// Whether it copies through the cache alone.
 pub(super) fn is_through(step: Step) -> bool {
     !step.primitives().iter().any(|by| by.is_non_temporal())
 }
