@@ -228,8 +228,8 @@ const SHORT: usize = 16 * PAGE_SIZE;
 #[inline(always)]
 fn admit(dst: *mut u8, src: *const u8, bytes: usize) -> Result<Plan, CopyError> {
     check_pair(dst.addr(), src.addr(), bytes)?;
-    let standing = if bytes < SHORT { sigbus::ensure_short() } else { sigbus::ensure() };
-    standing.map_err(CopyError::Unsupported)?;
+    let handler = if bytes < SHORT { sigbus::ensure_short() } else { sigbus::ensure() };
+    handler.map_err(CopyError::Unsupported)?;
     Plan::ready()
 }
 

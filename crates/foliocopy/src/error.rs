@@ -120,6 +120,8 @@ pub enum Unsupported {
     Primitive(Primitive),
     /// Somebody has put another handler of SIGBUS in the place of ours.
     HandlerReplaced,
+    /// Somebody has put another handler of SIGSEGV in the place of that of `sigbus::catch_sigsegv`.
+    SegvHandlerReplaced,
     /// The kernel refused to install the handler, with this errno.
     Sigaction(i32),
 }
@@ -132,6 +134,9 @@ impl fmt::Display for Unsupported {
             Self::Primitive(primitive) => write!(formatter, "{primitive} has no machine-check-safe variant"),
             Self::HandlerReplaced => {
                 formatter.write_str("another handler of SIGBUS was installed in the place of ours")
+            }
+            Self::SegvHandlerReplaced => {
+                formatter.write_str("another handler of SIGSEGV was installed in the place of ours")
             }
             Self::Sigaction(errno) => write!(formatter, "sigaction failed with errno {errno}"),
         }

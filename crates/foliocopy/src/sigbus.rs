@@ -50,7 +50,7 @@
 //! # SIGSEGV
 //!
 //! An address without memory, or without the right to access it, raises SIGSEGV. That is a bug in nearly every program, and is
-//! left to it. [`catch_sigsegv`] is for the others.
+//! left to it. [`catch_sigsegv`] is for the others. Its handler forwards, and copies ask for it, by the rules of SIGBUS.
 //!
 //! # Shared objects
 //!

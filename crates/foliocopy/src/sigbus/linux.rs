@@ -3,13 +3,11 @@
 mod chain;
 mod frame;
 mod handler;
+mod installed_handler;
 mod mask;
 mod previous;
-mod sigsegv;
-mod standing;
 mod table;
 
 pub use handler::try_handle;
-pub use sigsegv::catch_sigsegv;
-pub(crate) use standing::{ensure, ensure_short, suspect};
-pub use standing::{handled_by_caller, install, is_installed};
+pub use installed_handler::{catch_sigsegv, handled_by_caller, install, is_installed};
+pub(crate) use installed_handler::{ensure, ensure_short, suspect};

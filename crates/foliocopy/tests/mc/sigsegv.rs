@@ -6,7 +6,9 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::{mem, ptr};
 
-use foliocopy::{Cause, CopyMcError, PAGE_SIZE, Side, copy_mc, copy_mc_pages, sigbus};
+use foliocopy::{
+    Cause, CopyError, CopyMcError, PAGE_SIZE, Side, Unsupported, copy_mc, copy_mc_pages, sigbus,
+};
 
 use crate::memory::{Region, system_page, unit};
 
@@ -55,6 +57,17 @@ fn an_overflow_of_the_stack_is_told_as_ever() {
     run("overflow", Some(libc::SIGABRT));
 }
 
+/// By others who take its place: copies are refused then, where a fault would have killed.
+#[test]
+fn a_replaced_handler_is_noticed() {
+    run("replaced", None);
+}
+
+#[test]
+fn a_handler_of_others_may_call_ours() {
+    run("called by others", None);
+}
+
 /// Not a test of its own: what the others run.
 #[test]
 fn scenario() {
@@ -72,17 +85,29 @@ fn scenario() {
             unsafe { ptr::read_volatile(protected(libc::PROT_NONE).start().cast::<u8>().add(bad_page())) };
         }
         "handler" => {
-            // SAFETY: zeros are a valid action, and the handler has the signature of SA_SIGINFO.
-            unsafe {
-                let mut action: libc::sigaction = mem::zeroed();
-                action.sa_sigaction = count as *const () as usize;
-                assert_eq!(libc::sigaction(libc::SIGSEGV, &action, ptr::null_mut()), 0);
-            }
+            act(count as *const (), 0);
             check_answers();
             assert_eq!(CALLS.load(SeqCst), 0);
             // SAFETY: a signal that is no fault.
             unsafe { libc::raise(libc::SIGSEGV) };
             assert_eq!(CALLS.load(SeqCst), 1);
+        }
+        "replaced" => {
+            check_answers();
+            assert!(sigbus::is_installed());
+            act(ptr::without_provenance(libc::SIG_DFL), 0);
+            assert!(!sigbus::is_installed());
+            let replaced = Unsupported::SegvHandlerReplaced;
+            let answer = copy_mc_pages(Region::new(4).destination(), protected(libc::PROT_NONE).source());
+            assert_eq!(answer, Err(CopyMcError::Refused(CopyError::Unsupported(replaced))));
+            assert_eq!((sigbus::install(), sigbus::catch_sigsegv()), (Err(replaced), Err(replaced)));
+        }
+        "called by others" => {
+            sigbus::catch_sigsegv().unwrap();
+            act(ask as *const (), libc::SA_SIGINFO);
+            // SAFETY: nobody replaces our handler of SIGBUS, and the other one of SIGSEGV calls ours.
+            unsafe { sigbus::handled_by_caller() };
+            check_answers();
         }
         "overflow" => {
             check_answers();
@@ -97,6 +122,22 @@ static CALLS: AtomicUsize = AtomicUsize::new(0);
 
 extern "C" fn count(_: i32) {
     CALLS.fetch_add(1, SeqCst);
+}
+
+extern "C" fn ask(signal: i32, info: *const libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: what the kernel gave to this handler.
+    assert!(unsafe { sigbus::try_handle(signal, info, context) });
+}
+
+/// Puts a handler of SIGSEGV in place, whatever stood there.
+fn act(handler: *const (), flags: i32) {
+    // SAFETY: zeros are a valid action, and the handler has the signature that the flags say.
+    unsafe {
+        let mut action: libc::sigaction = mem::zeroed();
+        action.sa_sigaction = handler.addr();
+        action.sa_flags = flags;
+        assert_eq!(libc::sigaction(libc::SIGSEGV, &action, ptr::null_mut()), 0);
+    }
 }
 
 #[expect(unconditional_recursion, reason = "that is the point")]

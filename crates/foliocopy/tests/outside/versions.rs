@@ -53,4 +53,6 @@ scenarios! {
     /// It took the place of the first and knows nothing of it; the second forwards to it.
     a_stranger_between
     a_stranger_in_front
+    /// Each catches SIGSEGV too, behind or before the other.
+    both_catch_sigsegv
 }

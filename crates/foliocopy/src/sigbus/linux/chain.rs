@@ -9,7 +9,7 @@ use core::ffi::{c_int, c_void};
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use super::handler::handle;
+use super::handler::{Handler, handle};
 use super::previous::wait_for;
 
 /// How many bytes of code and of text all handlers of this crate start with.
@@ -21,48 +21,62 @@ const UNKNOWN: usize = libc::SIG_ERR;
 /// How many copies of this crate are looked through.
 const LONGEST: usize = 64;
 
-/// The address of the handler before ours. Other copies of this crate read it.
-static BEFORE: AtomicUsize = AtomicUsize::new(UNKNOWN);
+/// The process's handler of a signal, and the place where it keeps the address of the handler before it. Other versions of
+/// this crate recognise it, so its first 32 bytes never change: a jump over the text that follows, the text, and the
+/// distance from there to that place.
+macro_rules! entry {
+    ($entry:ident, $before:ident, $text:literal) => {
+        static $before: AtomicUsize = AtomicUsize::new(UNKNOWN);
 
-/// The process's handler. Other versions of this crate recognise it, so its first 32 bytes never change: a jump over
-/// the text that follows, the text, and the distance from there to [`BEFORE`].
-#[unsafe(naked)]
-pub(super) extern "C" fn entry(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    #[cfg(target_arch = "x86_64")]
-    naked_asm!(
-        "endbr64",
-        ".byte 0xeb, 26, 0x90, 0x90",
-        ".ascii \"foliocopy SIGBUS\"",
-        ".quad {before} - .",
-        "jmp {handle}",
-        before = sym BEFORE,
-        handle = sym handle,
-    );
-    // `bti c`, by the number that every assembler knows.
-    #[cfg(target_arch = "aarch64")]
-    naked_asm!(
-        "hint 34",
-        "b . + 28",
-        ".ascii \"foliocopy SIGBUS\"",
-        ".quad {before} - .",
-        "b {handle}",
-        before = sym BEFORE,
-        handle = sym handle,
-    );
+        #[unsafe(naked)]
+        extern "C" fn $entry(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+            #[cfg(target_arch = "x86_64")]
+            naked_asm!(
+                "endbr64",
+                ".byte 0xeb, 26, 0x90, 0x90",
+                concat!(".ascii \"", $text, "\""),
+                ".quad {before} - .",
+                "jmp {handle}",
+                before = sym $before,
+                handle = sym handle,
+            );
+            // `bti c`, by the number that every assembler knows.
+            #[cfg(target_arch = "aarch64")]
+            naked_asm!(
+                "hint 34",
+                "b . + 28",
+                concat!(".ascii \"", $text, "\""),
+                ".quad {before} - .",
+                "b {handle}",
+                before = sym $before,
+                handle = sym handle,
+            );
+        }
+    };
+}
+
+entry!(on_sigbus, BEFORE_SIGBUS, "foliocopy SIGBUS");
+entry!(on_sigsegv, BEFORE_SIGSEGV, "foliocopySIGSEGV");
+
+/// Our handler of a signal.
+pub(super) fn entry(signal: c_int) -> Handler {
+    if signal == libc::SIGSEGV { on_sigsegv } else { on_sigbus }
 }
 
 /// Keeps the handler before ours for the others.
-pub(super) fn remember(handler: libc::sighandler_t) {
-    BEFORE.store(handler, Ordering::Release);
+pub(super) fn remember(signal: c_int, handler: libc::sighandler_t) {
+    let before = if signal == libc::SIGSEGV { &BEFORE_SIGSEGV } else { &BEFORE_SIGBUS };
+    before.store(handler, Ordering::Release);
 }
 
 /// Whether a fault that is given to this handler comes to ours.
-pub(super) fn leads_to_ours(mut handler: libc::sighandler_t) -> bool {
+pub(super) fn leads_to_ours(signal: c_int, mut handler: libc::sighandler_t) -> bool {
+    let ours = entry(signal) as *const ();
     for _ in 0..LONGEST {
-        if handler == entry as *const () as usize {
+        if handler == ours.addr() {
             return true;
         }
-        match before(handler) {
+        match before(handler, ours) {
             Some(before) => handler = before,
             None => return false,
         }
@@ -71,20 +85,19 @@ pub(super) fn leads_to_ours(mut handler: libc::sighandler_t) -> bool {
 }
 
 /// The handler before this one, if this one is of another copy of this crate.
-fn before(handler: libc::sighandler_t) -> Option<libc::sighandler_t> {
+fn before(handler: libc::sighandler_t, ours: *const ()) -> Option<libc::sighandler_t> {
     let distance_at = handler.checked_add(HEADER)?;
     if !is_readable(handler) || !is_readable(distance_at) {
         return None;
     }
-    let ours = (entry as *const ()).cast::<[u8; HEADER]>();
     let theirs = ptr::with_exposed_provenance::<[u8; HEADER]>(handler);
     // SAFETY: the kernel has just read the first and the last word at `handler`, so the pages that hold the bytes are
-    // readable. Any bytes are a valid array.
-    if unsafe { theirs.read_volatile() != ours.read_volatile() } {
+    // readable. `ours` is an entry, which starts with as many bytes. Any bytes are a valid array.
+    if unsafe { theirs.read_volatile() != ours.cast::<[u8; HEADER]>().read_volatile() } {
         return None;
     }
-    // SAFETY: only `entry` starts with these bytes, so behind them stands the distance to the `BEFORE` of that copy. It is
-    // an `AtomicUsize` in every version, and mapped as long as the handler stands.
+    // SAFETY: only an entry starts with these bytes, so behind them stands the distance to the place where that copy keeps the
+    // handler before it. It is an `AtomicUsize` in every version, and mapped as long as the handler stands.
     let before = unsafe {
         let distance = ptr::with_exposed_provenance::<isize>(distance_at).read_unaligned();
         &*ptr::with_exposed_provenance::<AtomicUsize>(distance_at.wrapping_add_signed(distance))

@@ -1,9 +1,10 @@
 //! Is this signal a fault of a copy? If so, the copy goes on at its landing pad.
 
 use core::ffi::{c_int, c_void};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::frame::Frame;
-use super::{previous, sigsegv, table};
+use super::{previous, table};
 use crate::extable::{Recovery, Signal};
 use crate::memory_error::{SEGV_ACCERR, SEGV_MAPERR, UNTAGGED, granule_bytes};
 
@@ -11,10 +12,16 @@ use crate::memory_error::{SEGV_ACCERR, SEGV_MAPERR, UNTAGGED, granule_bytes};
 const PAGE_FAULT: u32 = 14;
 const MACHINE_CHECK: u32 = 18;
 
+/// A handler with `SA_SIGINFO`.
+pub(super) type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
+
+/// Set once a program asks for SIGSEGV of copies to be errors.
+pub(super) static CATCHES_SIGSEGV: AtomicBool = AtomicBool::new(false);
+
 /// Resumes the copy that was interrupted, if the signal is a fault of one.
 ///
-/// For programs whose own handler of SIGBUS stands, or of SIGSEGV where that is caught too: it calls this with its three arguments, and returns
-/// if the answer is `true`. They must say so with [`handled_by_caller`](super::handled_by_caller).
+/// For programs whose own handler of SIGBUS stands, or of SIGSEGV where that is caught too: it calls this with its three
+/// arguments, and returns if the answer is `true`. They must say so with [`handled_by_caller`](super::handled_by_caller).
 /// Async-signal-safe; `false` means that nothing was changed.
 ///
 /// # Safety
@@ -33,7 +40,9 @@ pub unsafe fn try_handle(signal: c_int, info: *const libc::siginfo_t, context: *
     };
     let is_fault = match signal.number {
         libc::SIGBUS => matches!(signal.code, libc::BUS_MCEERR_AR | libc::BUS_ADRERR | libc::BUS_OBJERR),
-        libc::SIGSEGV => sigsegv::is_caught() && matches!(signal.code, SEGV_MAPERR | SEGV_ACCERR),
+        libc::SIGSEGV => {
+            CATCHES_SIGSEGV.load(Ordering::Relaxed) && matches!(signal.code, SEGV_MAPERR | SEGV_ACCERR)
+        }
         _ => false,
     };
     if !is_fault {

@@ -92,6 +92,14 @@ fn main() {
                 assert!(!this::sigbus::is_installed() && !next::sigbus::is_installed());
             }
         }
+        "both_catch_sigsegv" => {
+            this::survives_sigsegv();
+            next::survives_sigsegv();
+            this::survives_sigsegv();
+            assert!(this::sigbus::is_installed() && next::sigbus::is_installed());
+            this::survives();
+            next::survives();
+        }
         other => panic!("no scenario {other}"),
     }
     println!("<end>");

@@ -49,6 +49,24 @@ macro_rules! version {
                 }
             }
 
+            /// Copies pages of which one may not be accessed, which makes an error of SIGSEGV.
+            pub fn survives_sigsegv() {
+                sigbus::catch_sigsegv().unwrap();
+                let (source, destination) = (super::map(false), super::map(false));
+                // SAFETY: a page of the mapping. Nobody holds a reference to it.
+                let protected = unsafe {
+                    libc::mprotect(source.add(super::BAD_PAGE * PAGE_SIZE).cast(), PAGE_SIZE, libc::PROT_NONE)
+                };
+                assert_eq!(protected, 0);
+                // SAFETY: mapped memory of ours; of the source a page raises SIGSEGV.
+                match unsafe { copy_mc_pages_raw(destination.cast(), source.cast(), super::NR_PAGES) } {
+                    Err(CopyMcError::Memory(error)) => {
+                        assert_eq!((error.page_index, error.cause), (super::BAD_PAGE, Cause::NotAllowed));
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+
             /// Puts the handler in place.
             pub fn install() -> Result<(), Unsupported> {
                 sigbus::install()

@@ -1,11 +1,12 @@
 //! Puts the handler in place, and checks that it still stands, without a system call in every copy.
 
-use core::ffi::{c_int, c_void};
+use core::ffi::c_int;
 use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::OnceLock;
 
+use super::handler::CATCHES_SIGSEGV;
 use super::mask::Mask;
 use super::{chain, previous};
 use crate::error::Unsupported;
@@ -31,30 +32,72 @@ static LAST_SECOND: AtomicU64 = AtomicU64::new(0);
 ///
 /// [`Unsupported::HandlerReplaced`] where somebody has replaced it since: it is never put in place a
 /// second time, since the other's handler may well forward to ours, and the two would call each other for
-/// ever. [`Unsupported::Sigaction`] where the kernel refused.
+/// ever. [`Unsupported::SegvHandlerReplaced`] for that of [`catch_sigsegv`]. [`Unsupported::Sigaction`] where the
+/// kernel refused.
 pub fn install() -> Result<(), Unsupported> {
     match HANDLED_BY_CALLER.load(Ordering::Relaxed) {
         true => Ok(()),
-        false => look(),
+        false => install_or_check(),
     }
 }
 
-/// Whether a fault comes to our handler now: it stands, or those of other copies of this crate do and forward to it. This
-/// takes one system call, more than a short copy does. So not every copy asks: see docs/tuning-notes.md, "Zen 5".
+/// Turns SIGSEGV of the copies that follow into errors too: [`Cause::NotMapped`](crate::Cause::NotMapped) and
+/// [`Cause::NotAllowed`](crate::Cause::NotAllowed). Off unless it is called; it stays for the life of the process.
+///
+/// It is for ranges of which some parts may lack their access rights while they are copied, and of which the addresses stay
+/// reserved: `mprotect(2)` with `PROT_NONE`, never `munmap(2)`. Such a range may be handed to every machine-check-safe copy.
+///
+/// It is not for addresses of which nothing is known. Another thread may map something of its own into a hole before the copy
+/// gets there, an allocator above all. Then the copy succeeds, and reads or overwrites what belongs to others.
+///
+/// A fault that is not a copy's goes to the handler that stood before, as for SIGBUS: so an overflow of the stack is told as
+/// ever. Copies ask whether this handler stands as often as they ask for that of SIGBUS.
+///
+/// # Errors
+///
+/// [`Unsupported::SegvHandlerReplaced`] where somebody has replaced it since an earlier call. [`Unsupported::Sigaction`] where
+/// the kernel refuses, and [`Unsupported::Platform`] where SIGBUS is not caught either.
+pub fn catch_sigsegv() -> Result<(), Unsupported> {
+    static INSTALLED: OnceLock<Result<(), Unsupported>> = OnceLock::new();
+    (*INSTALLED.get_or_init(|| install_for(libc::SIGSEGV)))?;
+    CATCHES_SIGSEGV.store(true, Ordering::Relaxed);
+    match HANDLED_BY_CALLER.load(Ordering::Relaxed) || receives(libc::SIGSEGV) {
+        true => Ok(()),
+        false => Err(Unsupported::SegvHandlerReplaced),
+    }
+}
+
+/// Whether faults come to our handlers now: ours stand, or those of other copies of this crate do and forward to them. This
+/// takes a system call, more than a short copy does, and two after [`catch_sigsegv`]. So not every copy asks: see
+/// docs/tuning-notes.md, "Zen 5".
 pub fn is_installed() -> bool {
-    let stands = current(libc::SIGBUS).is_ok_and(|action| chain::leads_to_ours(action.sa_sigaction));
-    if !stands {
-        suspect();
-    }
-    stands
+    check().is_ok()
 }
 
-/// Declares that this process's own handler of SIGBUS calls [`try_handle`](super::try_handle):
-/// machine-check-safe copies then neither put ours in place nor ask whether it stands.
+/// Answers whose handler is missing.
+fn check() -> Result<(), Unsupported> {
+    let missing = if !receives(libc::SIGBUS) {
+        Unsupported::HandlerReplaced
+    } else if CATCHES_SIGSEGV.load(Ordering::Relaxed) && !receives(libc::SIGSEGV) {
+        Unsupported::SegvHandlerReplaced
+    } else {
+        return Ok(());
+    };
+    suspect();
+    Err(missing)
+}
+
+/// Whether this signal comes to our handler.
+fn receives(signal: c_int) -> bool {
+    current(signal).is_ok_and(|action| chain::leads_to_ours(signal, action.sa_sigaction))
+}
+
+/// Declares that this process's own handler of SIGBUS calls [`try_handle`](super::try_handle), and that of SIGSEGV too if it
+/// has replaced ours: machine-check-safe copies then neither put ours of SIGBUS in place nor ask whether any stands.
 ///
 /// # Safety
 ///
-/// That handler stands from now on, for as long as copies are made. Otherwise a fault kills the process.
+/// Such handlers stand from now on, for as long as copies are made. Otherwise a fault kills the process.
 pub unsafe fn handled_by_caller() {
     HANDLED_BY_CALLER.store(true, Ordering::Relaxed);
 }
@@ -81,7 +124,7 @@ fn ensure_since(last_seen: &AtomicU64, clock: impl Fn() -> u64) -> Result<(), Un
         WARY_COPIES_LEFT.load(Ordering::Relaxed) == 0 && last_seen.load(Ordering::Relaxed) == clock();
     match trusted {
         true => Ok(()),
-        false => look(),
+        false => install_or_check(),
     }
 }
 
@@ -93,12 +136,10 @@ pub(crate) fn suspect() {
 
 /// Puts the handler in place if that was never tried, and asks whether it stands if it was.
 #[cold]
-fn look() -> Result<(), Unsupported> {
+fn install_or_check() -> Result<(), Unsupported> {
     static INSTALLED: OnceLock<Result<(), Unsupported>> = OnceLock::new();
-    (*INSTALLED.get_or_init(put_in_place))?;
-    if !is_installed() {
-        return Err(Unsupported::HandlerReplaced);
-    }
+    (*INSTALLED.get_or_init(|| install_for(libc::SIGBUS)))?;
+    check()?;
     LAST_SEEN.store(tick(), Ordering::Relaxed);
     LAST_SECOND.store(second(), Ordering::Relaxed);
     let _ = WARY_COPIES_LEFT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
@@ -122,23 +163,16 @@ fn second() -> u64 {
     unsafe { libc::time(ptr::null_mut()) as u64 }
 }
 
-fn put_in_place() -> Result<(), Unsupported> {
-    // The others look at this one, and forward to us only once we forward in turn.
-    put_in_place_of(libc::SIGBUS, chain::entry).map(chain::remember)
-}
-
-/// A handler with `SA_SIGINFO`.
-pub(super) type Handler = extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
-
-/// Puts our handler of a signal in place, once the action before it is remembered. Answers the handler before it.
-pub(super) fn put_in_place_of(signal: c_int, handler: Handler) -> Result<libc::sighandler_t, Unsupported> {
+/// Puts our handler of a signal in place, once the action before it is remembered.
+fn install_for(signal: c_int) -> Result<(), Unsupported> {
     let restart = restarts_system_calls(&current(signal)?);
     // A signal that comes before the action is remembered waits for that: on this thread it would wait for ever.
     let mask = Mask::ALL.block();
-    let before = replace(signal, handler, restart);
-    let result = before.map(|before| {
+    let result = replace(signal, restart).map(|before| {
+        let handler = before.sa_sigaction;
         previous::remember(signal, before);
-        before.sa_sigaction
+        // Other copies of this crate look at this one, and forward to us only once we forward in turn.
+        chain::remember(signal, handler);
     });
     mask.block();
     result
@@ -151,14 +185,14 @@ fn restarts_system_calls(action: &libc::sigaction) -> bool {
 }
 
 /// Puts our action in place, and returns the one that it replaced.
-fn replace(signal: c_int, handler: Handler, restart: bool) -> Result<libc::sigaction, Unsupported> {
+fn replace(signal: c_int, restart: bool) -> Result<libc::sigaction, Unsupported> {
     let restart = if restart { libc::SA_RESTART } else { 0 };
     let mut before = MaybeUninit::uninit();
     // SAFETY: zeros are a valid action. The handler has the signature of `SA_SIGINFO`, and is async-signal-safe. The kernel
     // writes the action before if it succeeds.
     unsafe {
         let mut ours: libc::sigaction = MaybeUninit::zeroed().assume_init();
-        ours.sa_sigaction = handler as *const () as libc::sighandler_t;
+        ours.sa_sigaction = chain::entry(signal) as *const () as libc::sighandler_t;
         ours.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | restart;
         Mask::ALL.store(&mut ours.sa_mask);
         match libc::sigaction(signal, &ours, before.as_mut_ptr()) {
