@@ -74,6 +74,14 @@ enum foliocopy_cause {
    * Anything else.
    */
   FOLIOCOPY_CAUSE_OTHER = 2,
+  /**
+   * No memory is mapped. Only where foliocopy_catch_sigsegv was called.
+   */
+  FOLIOCOPY_CAUSE_NOT_MAPPED = 3,
+  /**
+   * The mapping forbids the access. Only where foliocopy_catch_sigsegv was called.
+   */
+  FOLIOCOPY_CAUSE_NOT_ALLOWED = 4,
 };
 
 /**
@@ -431,13 +439,26 @@ int foliocopy_copy_mc_pages_skipping_locality(void *dst,
 int foliocopy_sigbus_install(void);
 
 /**
- * Whether a fault comes to our handler now: it stands, or those of other copies of foliocopy do and forward to it.
+ * Turns SIGSEGV of the machine-check-safe copies that follow into -EFAULT too, with the cause
+ * FOLIOCOPY_CAUSE_NOT_MAPPED or FOLIOCOPY_CAUSE_NOT_ALLOWED, for the life of the process. Off unless it is called.
+ *
+ * It is for ranges whose addresses stay reserved while mprotect() takes access rights away. It is not for addresses
+ * that may be unmapped: into a hole another thread may map memory of its own, and the copy then reads or overwrites
+ * that. Signals that are not ours go to the action that stood before. -EOPNOTSUPP where somebody has replaced the
+ * handler since; copies answer that too.
+ */
+int foliocopy_catch_sigsegv(void);
+
+/**
+ * Whether faults come to our handlers now: they stand, or those of other copies of foliocopy do and forward to them.
+ * The handler of SIGSEGV counts after foliocopy_catch_sigsegv.
  */
 bool foliocopy_sigbus_is_installed(void);
 
 /**
  * For programs whose runtime owns SIGBUS: declares that their handler calls foliocopy_sigbus_try_handle,
- * from now on and for as long as pages are copied. Ours is neither put in place nor asked for then.
+ * from now on and for as long as pages are copied. Ours is neither put in place nor asked for then. It speaks
+ * for SIGSEGV too, where foliocopy_catch_sigsegv was called.
  *
  * # Safety
  *
@@ -446,7 +467,7 @@ bool foliocopy_sigbus_is_installed(void);
 void foliocopy_sigbus_handled_by_caller(void);
 
 /**
- * Called from a handler of SIGBUS (SA_SIGINFO) with its three arguments: whether the signal is a fault of
+ * Called from a handler of SIGBUS or SIGSEGV (SA_SIGINFO) with its three arguments: whether the signal is a fault of
  * a copy of ours, which then goes on when the handler returns. Otherwise nothing was changed.
  * Async-signal-safe. info is the handler's siginfo_t, a type that strict C doesn't have.
  *
@@ -454,7 +475,9 @@ void foliocopy_sigbus_handled_by_caller(void);
  *
  * The arguments are what the kernel gave the handler.
  */
-bool foliocopy_sigbus_try_handle(int signal, const void *info, void *context);
+bool foliocopy_sigbus_try_handle(int signal,
+                                 const void *info,
+                                 void *context);
 
 #ifdef __cplusplus
 }  // extern "C"

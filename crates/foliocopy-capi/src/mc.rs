@@ -19,6 +19,10 @@ pub enum Cause {
     BeyondEnd = 1,
     /// Anything else.
     Other = 2,
+    /// No memory is mapped. Only where foliocopy_catch_sigsegv was called.
+    NotMapped = 3,
+    /// The mapping forbids the access. Only where foliocopy_catch_sigsegv was called.
+    NotAllowed = 4,
 }
 
 /// One of the two ranges of a copy.
@@ -70,6 +74,8 @@ impl From<foliocopy::MemoryError> for MemoryError {
             cause: match error.cause {
                 foliocopy::Cause::HardwareMemoryError => Cause::HardwareMemoryError,
                 foliocopy::Cause::BeyondEnd => Cause::BeyondEnd,
+                foliocopy::Cause::NotMapped => Cause::NotMapped,
+                foliocopy::Cause::NotAllowed => Cause::NotAllowed,
                 _ => Cause::Other,
             },
             side: match error.side {

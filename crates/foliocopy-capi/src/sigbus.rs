@@ -1,4 +1,4 @@
-//! The handler of SIGBUS.
+//! The handler of SIGBUS, and that of SIGSEGV where a program asks for it.
 
 use core::ffi::{c_int, c_void};
 
@@ -14,14 +14,28 @@ pub extern "C" fn foliocopy_sigbus_install() -> c_int {
     status(sigbus::install().map_err(Failure::from))
 }
 
-/// Whether a fault comes to our handler now: it stands, or those of other copies of foliocopy do and forward to it.
+/// Turns SIGSEGV of the machine-check-safe copies that follow into -EFAULT too, with the cause
+/// FOLIOCOPY_CAUSE_NOT_MAPPED or FOLIOCOPY_CAUSE_NOT_ALLOWED, for the life of the process. Off unless it is called.
+///
+/// It is for ranges whose addresses stay reserved while mprotect() takes access rights away. It is not for addresses
+/// that may be unmapped: into a hole another thread may map memory of its own, and the copy then reads or overwrites
+/// that. Signals that are not ours go to the action that stood before. -EOPNOTSUPP where somebody has replaced the
+/// handler since; copies answer that too.
+#[unsafe(no_mangle)]
+pub extern "C" fn foliocopy_catch_sigsegv() -> c_int {
+    status(sigbus::catch_sigsegv().map_err(Failure::from))
+}
+
+/// Whether faults come to our handlers now: they stand, or those of other copies of foliocopy do and forward to them.
+/// The handler of SIGSEGV counts after foliocopy_catch_sigsegv.
 #[unsafe(no_mangle)]
 pub extern "C" fn foliocopy_sigbus_is_installed() -> bool {
     sigbus::is_installed()
 }
 
 /// For programs whose runtime owns SIGBUS: declares that their handler calls foliocopy_sigbus_try_handle,
-/// from now on and for as long as pages are copied. Ours is neither put in place nor asked for then.
+/// from now on and for as long as pages are copied. Ours is neither put in place nor asked for then. It speaks
+/// for SIGSEGV too, where foliocopy_catch_sigsegv was called.
 ///
 /// # Safety
 ///
@@ -32,7 +46,7 @@ pub unsafe extern "C" fn foliocopy_sigbus_handled_by_caller() {
     unsafe { sigbus::handled_by_caller() };
 }
 
-/// Called from a handler of SIGBUS (SA_SIGINFO) with its three arguments: whether the signal is a fault of
+/// Called from a handler of SIGBUS or SIGSEGV (SA_SIGINFO) with its three arguments: whether the signal is a fault of
 /// a copy of ours, which then goes on when the handler returns. Otherwise nothing was changed.
 /// Async-signal-safe. info is the handler's siginfo_t, a type that strict C doesn't have.
 ///

@@ -121,8 +121,11 @@ fn compile(name: &str, how: &[String]) -> PathBuf {
 
 /// Runs every part of the program.
 fn check(program: &Path) {
-    for part in ["copies", "parallel", "refusals", "bytes", "faults", "batches", "own", "masked", "too-late"]
-    {
+    let parts = [
+        "copies", "parallel", "refusals", "bytes", "faults", "batches", "sigsegv", "own", "masked",
+        "too-late",
+    ];
+    for part in parts {
         run(start(program).arg(part));
     }
 }

@@ -315,6 +315,33 @@ static void faults(void)
 	REFUSED(foliocopy_sigbus_install(), EOPNOTSUPP, "another handler of SIGBUS");
 }
 
+/* Pages without access are errors once the process asks for that. */
+static void sigsegv(void)
+{
+	unsigned char *src = pages(1), *dst = pages(101);
+	struct foliocopy_memory_error error;
+	CHECK(foliocopy_catch_sigsegv() == 0);
+	CHECK(foliocopy_copy_mc_pages(dst, src, PAGES, &error) == 0);
+	CHECK(mprotect(src + 5 * PAGE, PAGE, PROT_NONE) == 0);
+	REFUSED(foliocopy_copy_mc_pages(dst, src, PAGES, &error), EFAULT, "page 5 of the source");
+	CHECK(error.cause == FOLIOCOPY_CAUSE_NOT_ALLOWED && error.bytes_copied == 5 * PAGE);
+	REFUSED(foliocopy_copy_mc(dst, src + 5 * PAGE - 3, 8, &error), EFAULT, "page 1 of the source");
+	CHECK(error.cause == FOLIOCOPY_CAUSE_NOT_ALLOWED && error.bytes_copied == 3);
+	CHECK(mprotect(dst + 4 * PAGE, PAGE, PROT_READ) == 0);
+	REFUSED(foliocopy_copy_mc_pages(dst, src, PAGES, &error), EFAULT, "page 4 of the destination");
+	CHECK(error.cause == FOLIOCOPY_CAUSE_NOT_ALLOWED && error.side == FOLIOCOPY_SIDE_DESTINATION);
+	CHECK(munmap(src + 2 * PAGE, PAGE) == 0);
+	REFUSED(foliocopy_copy_mc_pages(dst, src, PAGES, &error), EFAULT, "page 2 of the source");
+	CHECK(error.cause == FOLIOCOPY_CAUSE_NOT_MAPPED);
+	CHECK(foliocopy_sigbus_is_installed());
+
+	/* That of SIGBUS still stands. */
+	CHECK(signal(SIGSEGV, SIG_DFL) != SIG_ERR);
+	CHECK(!foliocopy_sigbus_is_installed());
+	REFUSED(foliocopy_copy_mc_pages(dst, src, PAGES, &error), EOPNOTSUPP, "another handler of SIGSEGV");
+	REFUSED(foliocopy_catch_sigsegv(), EOPNOTSUPP, "another handler of SIGSEGV");
+}
+
 static volatile sig_atomic_t others;
 
 static void own_handler(int signal, siginfo_t *info, void *context)
@@ -480,6 +507,8 @@ int main(int count, char **arguments)
 		faults();
 	else if (strcmp(part, "batches") == 0)
 		batches();
+	else if (strcmp(part, "sigsegv") == 0)
+		sigsegv();
 	else if (strcmp(part, "own") == 0)
 		own();
 	else if (strcmp(part, "host") == 0)
