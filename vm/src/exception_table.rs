@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use anyhow::{Context, Result, ensure};
@@ -13,6 +14,12 @@ use crate::guest::Guest;
 /// Bytes of an entry: three numbers of 32 bits, the first of which is the instruction's distance from itself.
 const ENTRY: usize = 12;
 
+/// The byte of an entry that holds its type.
+const KIND: usize = 8;
+
+/// `EX_TYPE_DEFAULT_MCE_SAFE` and `EX_TYPE_FAULT_MCE_SAFE` (arch/x86/include/asm/extable_fixup_types.h).
+const MCE_SAFE: [u8; 2] = [14, 15];
+
 /// The instructions of a loaded module's entries; `file` is what it was loaded from.
 pub fn of_module(guest: &Guest, name: &str, file: &str) -> Result<Vec<u64>> {
     let start = guest.read(format!("/sys/module/{name}/sections/__ex_table"))?;
@@ -20,21 +27,35 @@ pub fn of_module(guest: &Guest, name: &str, file: &str) -> Result<Vec<u64>> {
     let contents = fs::read(file).with_context(|| format!("cannot read {file}"))?;
     let section =
         object::File::parse(&*contents)?.section_by_name("__ex_table").map(|section| section.size());
-    instructions(start, section.with_context(|| format!("{file} has no exception table"))? as usize)
+    let bytes = section.with_context(|| format!("{file} has no exception table"))? as usize;
+    Ok(entries(start, bytes)?.into_iter().map(|(instruction, _)| instruction).collect())
 }
 
-/// The instructions of the kernel's own entries in the function of that name.
+/// The instructions of the kernel's own entries in the function of that name that survive a machine check.
 pub fn of_function(guest: &Guest, name: &str) -> Result<Vec<u64>> {
     let symbols = guest.read("/proc/kallsyms")?;
-    let function = symbol(&symbols, name)?;
-    let mut after: Vec<u64> = addresses(&symbols).map(|(address, _)| address).collect();
-    after.retain(|address| *address > function);
-    let end = after.into_iter().min().unwrap_or(u64::MAX);
+    let function = extent(&symbols, name)?;
     let (start, stop) = (symbol(&symbols, "__start___ex_table")?, symbol(&symbols, "__stop___ex_table")?);
-    let mut found = instructions(start, (stop - start) as usize)?;
-    found.retain(|instruction| (function..end).contains(instruction));
+    let mut found = entries(start, (stop - start) as usize)?;
+    found.retain(|(instruction, kind)| function.contains(instruction) && MCE_SAFE.contains(kind));
+    let found: Vec<u64> = found.into_iter().map(|(instruction, _)| instruction).collect();
     ensure!(!found.is_empty(), "{name}() has no entry in the kernel's exception table");
     Ok(found)
+}
+
+/// The machine code of the kernel's own function of that name, as it runs.
+pub fn code_of_function(guest: &Guest, name: &str) -> Result<Vec<u8>> {
+    let function = extent(&guest.read("/proc/kallsyms")?, name)?;
+    let mut code = vec![0; usize::try_from(function.end - function.start)?];
+    read_kernel(function.start, &mut code)?;
+    Ok(code)
+}
+
+/// Where a function lies: up to the next symbol.
+fn extent(symbols: &str, name: &str) -> Result<Range<u64>> {
+    let start = symbol(symbols, name)?;
+    let after = addresses(symbols).map(|(address, _)| address).filter(|address| *address > start);
+    Ok(start..after.min().context("the kernel ends with a function")?)
 }
 
 /// Where the kernel has all memory mapped: `page_offset_base`, which is another at each boot.
@@ -45,15 +66,16 @@ pub fn direct_map(guest: &Guest) -> Result<u64> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-fn instructions(start: u64, bytes: usize) -> Result<Vec<u64>> {
+/// The instructions of a table and the types of their entries.
+fn entries(start: u64, bytes: usize) -> Result<Vec<(u64, u8)>> {
     let mut table = vec![0; bytes];
     read_kernel(start, &mut table)?;
-    let instruction = |(index, entry): (usize, &[u8; ENTRY])| {
+    let read = |(index, entry): (usize, &[u8; ENTRY])| {
         let distance = i32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
-        (start + (index * ENTRY) as u64).wrapping_add_signed(distance.into())
+        ((start + (index * ENTRY) as u64).wrapping_add_signed(distance.into()), entry[KIND])
     };
     let (entries, []) = table.as_chunks() else { anyhow::bail!("{bytes} bytes are no exception table") };
-    Ok(entries.iter().enumerate().map(instruction).collect())
+    Ok(entries.iter().enumerate().map(read).collect())
 }
 
 /// Reads the kernel's memory.

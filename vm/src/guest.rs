@@ -44,17 +44,22 @@ impl Guest {
         fs::write(path, text).with_context(|| format!("cannot write {text:?} to {}", path.display()))
     }
 
-    /// What the kernel logs while `action` runs.
-    pub fn log_of(&self, action: impl FnOnce() -> Result<()>) -> Result<String> {
+    /// What the kernel logs from now on: a record a read, and an error where there is none yet.
+    pub fn log_from_now(&self) -> Result<fs::File> {
         let mut log = fs::OpenOptions::new()
             .read(true)
             .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
             .open("/dev/kmsg")?;
         log.seek(SeekFrom::End(0))?;
+        Ok(log)
+    }
+
+    /// What the kernel logs while `action` runs.
+    pub fn log_of(&self, action: impl FnOnce() -> Result<()>) -> Result<String> {
+        let mut log = self.log_from_now()?;
         action()?;
         let mut lines = String::new();
         let mut record = [0; 8192];
-        // A record a read, until there is none.
         while let Ok(bytes) = log.read(&mut record) {
             lines.push_str(&String::from_utf8_lossy(&record[..bytes]));
         }

@@ -83,6 +83,22 @@ impl Memory {
         self.pages
     }
 
+    /// Whether a page has the bytes that it was filled with.
+    pub fn has_its_bytes(&self, page: usize) -> bool {
+        // SAFETY: mapped by `map`, and written by nobody else.
+        let bytes = unsafe { std::slice::from_raw_parts(self.page(page), PAGE) };
+        bytes.iter().all(|byte| *byte == Self::value(page))
+    }
+
+    /// Gives the frame of a page back to the kernel.
+    pub fn give_back(&self, page: usize) -> Result<()> {
+        // SAFETY: a page of ours, to which nobody holds a reference.
+        match unsafe { libc::madvise(self.page(page).cast(), PAGE, libc::MADV_DONTNEED) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()).context("MADV_DONTNEED"),
+        }
+    }
+
     /// The frame number of a page; `None` where none is mapped, as after poison was found in it.
     pub fn frame(&self, page: usize) -> Result<Option<u64>> {
         let mut entry = [0; 8];

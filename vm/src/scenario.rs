@@ -14,6 +14,7 @@ mod process;
 mod program;
 mod selftest;
 mod snapshot;
+mod upstream;
 
 use std::time::Duration;
 
@@ -75,9 +76,13 @@ pub const ALL: &[&Scenario] = &[
 /// Every scenario of user space on aarch64, for which there is no module.
 pub const AARCH64: &[&Scenario] = &[&aarch64::AARCH64];
 
+/// Every scenario of a kernel with the patch series for Linux, which has no module of ours.
+pub const UPSTREAM: [&Scenario; 4] =
+    [&upstream::ERMS, &upstream::REP_GOOD, &upstream::NEITHER, &upstream::RECOVERY];
+
 /// The scenario of that name.
 pub fn find(name: &str) -> Option<&'static Scenario> {
-    ALL.iter().chain(AARCH64).copied().find(|scenario| scenario.name == name)
+    ALL.iter().chain(AARCH64).chain(&UPSTREAM).copied().find(|scenario| scenario.name == name)
 }
 
 #[cfg(test)]
@@ -86,7 +91,7 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_fit_a_kernel_command_line() {
-        let all: Vec<_> = ALL.iter().chain(AARCH64).collect();
+        let all: Vec<_> = ALL.iter().chain(AARCH64).chain(&UPSTREAM).collect();
         for (index, scenario) in all.iter().enumerate() {
             assert!(scenario.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'));
             assert!(all[..index].iter().all(|earlier| earlier.name != scenario.name), "{}", scenario.name);

@@ -13,6 +13,8 @@ use xshell::{Shell, cmd};
 pub(crate) enum Need {
     /// A program, by any of these names, and the Debian package that has it.
     Program(&'static [&'static str], &'static str),
+    /// A header for the C compiler, and the Debian package that has it.
+    Header(&'static str, &'static str),
     /// Fonts, without which a browser shows no text.
     Fonts,
     /// A subcommand of cargo's, and rustup's component that has it.
@@ -64,6 +66,11 @@ impl Need {
     pub(crate) fn is_met(self, shell: &Shell) -> bool {
         match self {
             Need::Program(names, _) => names.iter().any(|name| is_on_path(name)),
+            Need::Header(name, _) => {
+                let include = format!("#include <{name}>\n");
+                let compiled = cmd!(shell, "cc -E -o /dev/null -").stdin(include);
+                compiled.quiet().ignore_stderr().run().is_ok()
+            }
             Need::Fonts => has_files(Path::new("/usr/share/fonts/truetype")),
             Need::Cargo(name, _) => {
                 let version = cmd!(shell, "cargo {name} --version");
@@ -88,7 +95,7 @@ impl Need {
 
     fn source(self) -> Source {
         match self {
-            Need::Program(_, package) => Source::Apt(package),
+            Need::Program(_, package) | Need::Header(_, package) => Source::Apt(package),
             Need::Fonts => Source::Apt("fonts-dejavu-core"),
             Need::Cargo(_, component) => Source::Rustup(vec!["component", "add", component]),
             Need::Target(triple) => Source::Rustup(vec!["target", "add", triple]),
@@ -108,6 +115,7 @@ impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Need::Program(names, _) => f.write_str(names[0])?,
+            Need::Header(name, _) => f.write_str(name)?,
             Need::Fonts => f.write_str("fonts")?,
             Need::Cargo(name, _) => write!(f, "cargo {name}")?,
             Need::Target(triple) => write!(f, "Rust's libraries for {triple}")?,
@@ -197,6 +205,8 @@ mod tests {
             missing.to_string(),
             "needs foliocopy-has-no-such-program (apt-get install no-such-package)"
         );
+        let header = Need::Header("foliocopy-has-no-such-header.h", "no-such-package");
+        assert!(!header.is_met(&shell) && Need::Header("stdio.h", "libc6-dev").is_met(&shell));
         let miri = Need::Toolchain("nightly", &["miri", "rust-src"]);
         assert_eq!(
             miri.to_string(),

@@ -2,9 +2,10 @@
 //!
 //! It applies without fuzz, checkpatch has nothing to say, every step compiles for x86-64, the last one for three
 //! architectures; where pages are copied one by one the machine code is what it was; and the new assembly copies
-//! and stops at faults as it should, in a process of this machine.
+//! and stops at faults as it should, in a process of this machine. `boot` builds whole kernels with it and boots them.
 
 mod architecture;
+mod boot;
 mod disassembly;
 mod source;
 
@@ -16,7 +17,7 @@ use xshell::{Shell, cmd};
 
 use crate::need::{self, Need};
 use crate::vm::archive::Archive;
-use architecture::{ARCHITECTURES, Architecture};
+use architecture::{ARCHITECTURES, Architecture, NEEDS_OF_ARCHITECTURES};
 use source::Source;
 
 /// Where the series lies.
@@ -26,38 +27,57 @@ const SERIES: &str = "kmod/upstream";
 const SUITE: &str = "trixie-backports";
 const PACKAGE: &str = "linux-source-7.3";
 
-/// What the kernel's configuration is built with.
+/// What the kernel is built with.
 const NEEDS: &[Need] = &[
+    need::APT,
     need::MAKE,
     Need::Program(&["flex"], "flex"),
     Need::Program(&["bison"], "bison"),
     Need::Program(&["bc"], "bc"),
+    Need::Program(&["patch"], "patch"),
+    Need::Header("libelf.h", "libelf-dev"),
+    Need::Header("openssl/opensslv.h", "libssl-dev"),
 ];
 
 /// What `cargo xtask upstream` takes.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
 
-pub(crate) fn run(shell: &Shell, _args: Args) -> Result<()> {
-    need::demand(shell, NEEDS)?;
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Build that Linux with the series, twice, and boot it under QEMU: an hour of two cores, 6 GB
+    Boot(boot::Args),
+}
+
+pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
+    let more = if args.command.is_some() { boot::NEEDS } else { NEEDS_OF_ARCHITECTURES };
+    need::demand(shell, &[NEEDS, more].concat())?;
     let here = fs::canonicalize(shell.current_dir())?;
     let cache = here.join(".cache/upstream");
     fs::create_dir_all(&cache)?;
-    for architecture in ARCHITECTURES {
-        architecture.ensure_compiler(shell)?;
-    }
     let archive = Archive::of_suites(shell, &cache, &[SUITE])?;
     archive.refresh(shell)?;
     let patches = patches(shell)?;
 
     let source = Source::fetch(shell, &archive, PACKAGE, &cache)?;
     eprintln!("{PACKAGE} {}", source.version);
+    match args.command {
+        Some(Command::Boot(args)) => boot::run(shell, &source.with_series(shell, &patches)?, &args),
+        None => compile(shell, &source, &patches),
+    }
+}
+
+/// Applies the series, and compiles what it touches.
+fn compile(shell: &Shell, source: &Source, patches: &[PathBuf]) -> Result<()> {
     eprintln!("compiling it as it is, for {}", names());
-    let before = compile_all(shell, &source)?;
+    let before = compile_all(shell, source)?;
 
     let [x86_64, ..] = ARCHITECTURES;
-    let patched = source.patch(shell)?;
-    for patch in &patches {
+    let patched = source.patch()?;
+    for patch in patches {
         eprintln!("{}", patch.file_name().unwrap_or_default().display());
         patched.apply(shell, patch)?;
         patched.checkpatch(shell, patch)?;

@@ -25,6 +25,7 @@ use crate::test;
 use archive::Archive;
 use initramfs::Initramfs;
 use kernel::Kernel;
+use module::Module;
 use qemu::{Boot, Event};
 
 /// How much of a console is shown when a scenario failed.
@@ -102,6 +103,20 @@ pub(crate) fn test(shell: &Shell, notes: &mut Vec<String>) -> Result<()> {
     Bench::prepare(shell, SERIES)?.pass(scenario::ALL, notes)
 }
 
+/// Scenarios on a kernel that was built with the patch series. `build` tells it from others of its release.
+pub(crate) fn test_upstream(
+    shell: &Shell,
+    kernel: &Kernel,
+    build: &str,
+    scenarios: &[&Scenario],
+) -> Result<()> {
+    let runs =
+        fs::canonicalize(shell.current_dir())?.join("target/vm").join(format!("{}-{build}", kernel.release));
+    fs::create_dir_all(&runs)?;
+    let modules = module::build_tests(shell, kernel, &runs)?;
+    Bench::pack(shell, kernel, &modules, runs)?.pass(scenarios, &mut Vec::new())
+}
+
 /// Every scenario of aarch64.
 pub(crate) fn test_aarch64(shell: &Shell, notes: &mut Vec<String>) -> Result<()> {
     Bench::prepare_aarch64(shell)?.pass(scenario::AARCH64, notes)
@@ -109,9 +124,9 @@ pub(crate) fn test_aarch64(shell: &Shell, notes: &mut Vec<String>) -> Result<()>
 
 /// The scenario of that name, or an error that lists the names there are.
 fn named(name: &str) -> Result<&'static Scenario> {
-    scenario::find(name).with_context(|| {
-        let names: Vec<_> =
-            scenario::ALL.iter().chain(scenario::AARCH64).map(|scenario| scenario.name).collect();
+    let all = || scenario::ALL.iter().chain(scenario::AARCH64).copied();
+    all().find(|scenario| scenario.name == name).with_context(|| {
+        let names: Vec<_> = all().map(|scenario| scenario.name).collect();
         format!("there is no scenario `{name}`; there are: {}", names.join(", "))
     })
 }
@@ -127,6 +142,13 @@ impl Bench {
 
         let runs = here.join("target/vm").join(&kernel.release);
         fs::create_dir_all(&runs)?;
+        let modules = module::build(shell, &kernel, &runs)?;
+        Self::pack(shell, &kernel, &modules, runs)
+    }
+
+    /// Builds the programs, and packs them with the modules.
+    fn pack(shell: &Shell, kernel: &Kernel, modules: &[Module], runs: PathBuf) -> Result<Self> {
+        let cache = shell.current_dir().join(kernel::CACHE);
         let initramfs = runs.join("initramfs.cpio");
         let programs = static_programs(shell, PC, &["foliocopy-vm", "foliocopy-cli", "foliocopy"])?;
         let mut packing = Initramfs::create(&initramfs)?;
@@ -135,7 +157,7 @@ impl Bench {
         for example in ["snapshot", "checksum"] {
             packing.program(&format!("bin/{example}"), &programs.join("examples").join(example))?;
         }
-        for module in module::build(shell, &kernel, &runs)? {
+        for module in modules {
             packing.program(&format!("lib/{}.ko", module.name), &module.file)?;
         }
         let root = cache.join("busybox");
@@ -144,7 +166,7 @@ impl Bench {
         }
         packing.program("bin/busybox", &root.join("bin/busybox"))?;
         packing.finish()?;
-        Ok(Self { image: kernel.image(), release: kernel.release, initramfs, runs })
+        Ok(Self { image: kernel.image(), release: kernel.release.clone(), initramfs, runs })
     }
 
     /// Fetches the kernel for aarch64, builds the programs and the engine's tests for it and packs them.

@@ -11,7 +11,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use super::{Ending, Scenario};
 use crate::guest::{Guest, Module};
 use crate::machine::{MEMORY_ONLY_NODE, Machine};
-use crate::memory::{Memory, PAGE};
+use crate::memory::Memory;
 
 /// The program, as users have it.
 const PROGRAM: &str = "/bin/foliocopy";
@@ -261,7 +261,7 @@ fn once_a_folio(guest: &Guest, folio_pages: usize, src: u32, dst: u32) -> Result
 }
 
 /// Moves 2 MiB of folios (64 of them at most) from one node to another; how many they were.
-fn once(guest: &Guest, folio_pages: usize, src: u32, dst: u32) -> Result<u64> {
+pub(super) fn once(guest: &Guest, folio_pages: usize, src: u32, dst: u32) -> Result<u64> {
     let switches = "/sys/kernel/mm/transparent_hugepage";
     for kibibytes in [64, 256, 2048] {
         let chosen = if kibibytes == 4 * folio_pages { "madvise" } else { "never" };
@@ -276,9 +276,7 @@ fn once(guest: &Guest, folio_pages: usize, src: u32, dst: u32) -> Result<u64> {
     }
     for page in 0..pages {
         ensure!(memory.node(page)? == node, "page {page} is on node {}", memory.node(page)?);
-        // SAFETY: mapped by `Memory`, and written by nobody meanwhile.
-        let bytes = unsafe { std::slice::from_raw_parts(memory.page(page), PAGE) };
-        ensure!(bytes.iter().all(|byte| *byte == Memory::value(page)), "page {page} has wrong bytes");
+        ensure!(memory.has_its_bytes(page), "page {page} has wrong bytes");
     }
     memory.unmap();
     guest.write(format!("{switches}/hugepages-64kB/enabled"), "never")?;
@@ -286,7 +284,7 @@ fn once(guest: &Guest, folio_pages: usize, src: u32, dst: u32) -> Result<u64> {
 }
 
 /// Keeps the kernel from moving pages by itself, which would be counted too.
-fn only_ours_moves(guest: &Guest) -> Result<()> {
+pub(super) fn only_ours_moves(guest: &Guest) -> Result<()> {
     guest.write("/proc/sys/kernel/numa_balancing", "0")?;
     guest.write("/proc/sys/vm/compaction_proactiveness", "0")
 }

@@ -1,9 +1,8 @@
 //! A real machine check in the middle of a migration: in the kernel as it is, in its method compiled into the livepatch,
 //! and in ours.
 
-use std::fs;
+use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -70,7 +69,7 @@ fn run(guest: &Guest) -> Result<()> {
 
 /// Keeps the kernel's worker of memory failures waiting until a move is over: it runs on the CPU that took the machine check,
 /// and what it finds there depends on whether the folio is still isolated for migration or back in place.
-fn before_the_worker(guest: &Guest) -> Result<()> {
+pub(super) fn before_the_worker(guest: &Guest) -> Result<()> {
     // A thread of real time keeps the worker out, except for two ways in which the kernel lends such as the worker 50 ms of
     // each second: throttling, and since Linux 6.12 a deadline server for fair tasks (`fair_server_init()`,
     // kernel/sched/fair.c), whose second ends at any time of ours.
@@ -95,7 +94,7 @@ fn same(method: &str, accounts: &[String], unpatched: &[String]) -> Result<()> {
 }
 
 /// What happens to each folio, in words.
-fn accounts(guest: &Guest, instructions: &[u64]) -> Result<Vec<String>> {
+pub(super) fn accounts(guest: &Guest, instructions: &[u64]) -> Result<Vec<String>> {
     let account = |(pages, bad): &(usize, usize)| {
         poisoned_move(guest, *pages, *bad, instructions).with_context(|| format!("{pages} pages"))
     };
@@ -109,7 +108,7 @@ fn poisoned_move(guest: &Guest, pages: usize, bad: usize, instructions: &[u64]) 
     let frame = memory.frame(bad)?.context("the page is not mapped")?;
     ensure!(frame == first + bad as u64, "the memory is not one folio");
     ensure!(memory.node(bad)? == 0, "the folio does not start on node 0");
-    let mut log = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg")?;
+    let mut log = guest.log_from_now()?;
     let physical = frame * PAGE as u64 + LINE as u64;
     Poison::at(guest, physical, instructions.to_vec())?.spread(guest)?;
 
@@ -159,19 +158,24 @@ fn fate(memory: &Memory, bad: usize, frame: u64) -> Result<String> {
     })
 }
 
-/// What memory_failure() says of a frame, without its number, until it has dealt with every report. It works in a queue.
-fn account(log: &mut fs::File, frame: u64, reports: u64) -> Result<String> {
-    let start = format!("Memory failure: {frame:#x}: ");
-    let mut lines = Vec::new();
+/// What memory_failure() says of a frame, without its number, until it has dealt with every report. It works in a queue. No
+/// other frame may be reported.
+pub(super) fn account(log: &mut File, frame: u64, reports: u64) -> Result<String> {
+    const START: &str = "Memory failure: ";
+    let frame = format!("{frame:#x}: ");
+    let (mut lines, mut others) = (Vec::new(), Vec::new());
     let mut record = [0; 8192];
     let mut dealt_with = 0;
     wait(Duration::from_secs(60), || {
-        // One record a read; an error where there is none yet.
         while let Ok(bytes) = log.read(&mut record) {
             let text = String::from_utf8_lossy(&record[..bytes]);
-            if let Some((_, line)) = text.lines().next().unwrap_or_default().split_once(&start) {
-                dealt_with += u64::from(line.starts_with("recovery action for "));
-                lines.push(format!("`{line}`"));
+            let Some((_, line)) = text.lines().next().unwrap_or_default().split_once(START) else { continue };
+            match line.strip_prefix(&frame) {
+                Some(line) => {
+                    dealt_with += u64::from(line.starts_with("recovery action for "));
+                    lines.push(format!("`{line}`"));
+                }
+                None => others.push(line.to_owned()),
             }
         }
         Ok(dealt_with >= reports)
@@ -181,5 +185,6 @@ fn account(log: &mut fs::File, frame: u64, reports: u64) -> Result<String> {
         dealt_with == reports,
         "memory_failure() dealt with {dealt_with} reports, and {reports} were made: {lines:?}"
     );
+    ensure!(others.is_empty(), "other frames were reported: {others:?}");
     Ok(lines.join(", "))
 }

@@ -1,13 +1,18 @@
 //! The architectures that the series is compiled for, and what it may change on each.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use xshell::{Shell, cmd};
 
 use super::disassembly::{Objects, Sameness, differences};
 use super::source::Source;
+use crate::need::Need;
 
 /// What is compiled: whatever includes the headers that the series touches and copies pages.
 const OBJECTS: &[&str] = &["mm/util.o", "mm/migrate.o", "mm/khugepaged.o", "mm/memory.o"];
+
+/// What they are compiled with.
+pub(crate) const NEEDS_OF_ARCHITECTURES: &[Need] =
+    &[Need::Program(&["gcc"], "gcc"), Need::Program(&["aarch64-linux-gnu-gcc"], "gcc-aarch64-linux-gnu")];
 
 /// One of Linux's architectures.
 pub(crate) struct Architecture {
@@ -66,16 +71,6 @@ pub(crate) const ARCHITECTURES: [Architecture; 3] = [
 ];
 
 impl Architecture {
-    /// Checks that its compiler is there.
-    pub(crate) fn ensure_compiler(&self, shell: &Shell) -> Result<()> {
-        let cross = self.cross;
-        cmd!(shell, "{cross}gcc --version").quiet().ignore_stdout().run().with_context(|| {
-            let package =
-                if cross.is_empty() { "gcc".into() } else { format!("gcc-{}", cross.trim_end_matches('-')) };
-            format!("compiling for {} needs {cross}gcc: install {package}", self.name)
-        })
-    }
-
     /// Compiles what the series touches.
     pub(crate) fn compile(&self, shell: &Shell, source: &Source) -> Result<()> {
         let Self { arch, cross, defconfig, targets, .. } = self;
@@ -100,9 +95,7 @@ impl Architecture {
                 ensure!(set, "this kernel can't be configured with CONFIG_{option}");
             }
         }
-        make(&["prepare"]).context(
-            "cannot prepare the kernel's tree: this needs make, flex, bison, bc, libelf-dev and libssl-dev",
-        )?;
+        make(&["prepare"])?;
         make(&[OBJECTS, targets].concat())?;
         Ok(())
     }

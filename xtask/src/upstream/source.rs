@@ -14,9 +14,12 @@ pub(crate) struct Source {
     pub(crate) version: String,
     tree: PathBuf,
     outputs: PathBuf,
-    /// Exists while the tree is not as the archive has it.
-    dirty: PathBuf,
+    /// Exists while the tree is as the archive has it.
+    pristine: PathBuf,
 }
+
+/// Parts of the source of which nothing is compiled. Kconfig reads every folder all the same.
+const UNNEEDED: [&str; 4] = ["drivers/gpu", "drivers/media", "drivers/net", "sound"];
 
 impl Source {
     /// Fetches a `linux-source` package, or takes it from the cache.
@@ -26,10 +29,10 @@ impl Source {
         let source = Self {
             tree: folder.join(package),
             outputs: folder.join("output"),
-            dirty: folder.join("dirty"),
+            pristine: folder.join("pristine"),
             version,
         };
-        if source.tree.exists() && !source.dirty.exists() {
+        if source.pristine.exists() {
             return Ok(source);
         }
         eprintln!("fetching {package} {} (170 MB)", source.version);
@@ -37,18 +40,46 @@ impl Source {
             fs::remove_dir_all(&folder)?;
         }
         fs::create_dir_all(&source.outputs)?;
-        fs::write(&source.dirty, "being unpacked")?;
         archive.unpack(shell, &[package.to_owned()], &folder)?;
         let tarball = folder.join("usr/src").join(format!("{package}.tar.xz"));
-        // Kconfig reads every folder, but of drivers and the like nothing is compiled.
-        let unneeded =
-            ["drivers", "sound", "net", "fs"].map(|part| format!("--exclude={package}/{part}/**.c"));
+        let unneeded = UNNEEDED
+            .iter()
+            .flat_map(|part| ["c", "h"].map(|ending| format!("--exclude={package}/{part}/**.{ending}")));
         cmd!(shell, "tar -xf {tarball} -C {folder} --exclude={package}/Documentation/*/* {unneeded...}")
             .quiet()
             .run()?;
         fs::remove_file(tarball)?;
-        fs::remove_file(&source.dirty)?;
+        fs::write(&source.pristine, "")?;
         Ok(source)
+    }
+
+    /// A copy of the tree with a series applied, kept as long as the series stays what it is.
+    pub(crate) fn with_series(&self, shell: &Shell, patches: &[PathBuf]) -> Result<Self> {
+        let named = |name: &str| self.outputs.with_file_name(name);
+        let series = named("patched");
+        let patched = Self {
+            version: self.version.clone(),
+            tree: named("linux-patched"),
+            outputs: named("output-patched"),
+            pristine: series,
+        };
+        let wanted = patches.iter().map(fs::read_to_string).collect::<std::io::Result<String>>()?;
+        if fs::read_to_string(&patched.pristine).is_ok_and(|applied| applied == wanted) {
+            return Ok(patched);
+        }
+        for folder in [&patched.tree, &patched.outputs] {
+            if folder.exists() {
+                fs::remove_dir_all(folder)?;
+            }
+        }
+        let (from, to) = (&self.tree, &patched.tree);
+        // patch(1) replaces files, so the links of the others stay.
+        cmd!(shell, "cp -al {from} {to}").quiet().run()?;
+        let applying = patched.patch()?;
+        patches.iter().try_for_each(|patch| applying.apply(shell, patch))?;
+        fs::create_dir_all(&patched.outputs)?;
+        fs::write(&patched.pristine, wanted)?;
+        Ok(patched)
     }
 
     /// Where it lies.
@@ -62,18 +93,16 @@ impl Source {
     }
 
     /// Starts to patch the tree.
-    pub(crate) fn patch(&self, shell: &Shell) -> Result<Patched<'_>> {
-        cmd!(shell, "patch --version")
-            .quiet()
-            .ignore_stdout()
-            .run()
-            .context("this needs patch: install it")?;
-        fs::write(&self.dirty, "patched")?;
+    pub(crate) fn patch(&self) -> Result<Patched<'_>> {
+        // A run that is cut short leaves the tree patched, and the next one fetches a new one.
+        if self.pristine.exists() {
+            fs::remove_file(&self.pristine)?;
+        }
         Ok(Patched { source: self, applied: Vec::new().into() })
     }
 }
 
-/// A source tree with some of the series applied. Where it is not restored the next run fetches a new one.
+/// A source tree with some of the series applied.
 pub(crate) struct Patched<'a> {
     source: &'a Source,
     applied: std::cell::RefCell<Vec<PathBuf>>,
@@ -109,6 +138,6 @@ impl Patched<'_> {
         while let Some(patch) = self.applied.borrow_mut().pop() {
             cmd!(shell, "patch -d {tree} -p1 -R --fuzz=0 -i {patch}").quiet().ignore_stdout().run()?;
         }
-        Ok(fs::remove_file(&self.source.dirty)?)
+        Ok(fs::write(&self.source.pristine, "")?)
     }
 }

@@ -7,6 +7,8 @@ const COMPLAINTS: &[&str] = &[
     "BUG:",
     "kernel BUG at",
     "WARNING: CPU:",
+    // The same since Linux 6.18: `WARNING: FILE:LINE at FUNCTION, CPU#1: PROCESS/PID`.
+    ", CPU#",
     "WARNING: possible",
     "general protection fault",
     "unable to handle",

@@ -32,9 +32,16 @@ enum Tools {
     OfThisMachine,
     /// Those of the suite that the kernel is from, in a root of their own, in which it is unpacked too.
     Chroot(Chroot),
+    /// This machine's compiler, which built the kernel too.
+    Source,
 }
 
 impl Kernel {
+    /// One that was built from source, in this folder.
+    pub(crate) fn built(release: String, output: PathBuf) -> Self {
+        Self { release, root: output, tools: Tools::Source }
+    }
+
     /// Fetches the newest kernel of a series (`6.12`), or takes it from the cache: from the suites that this machine
     /// installs from, or else from [`chroot::BACKPORTS`].
     pub(crate) fn fetch(shell: &Shell, series: &str, cache: &Path) -> Result<Self> {
@@ -163,6 +170,9 @@ impl Kernel {
 
     /// The image that QEMU boots.
     pub(crate) fn image(&self) -> PathBuf {
+        if let Tools::Source = self.tools {
+            return self.root.join("arch/x86/boot/bzImage");
+        }
         let boot = self.root.join("boot").join(format!("vmlinuz-{}", self.release));
         if boot.exists() {
             boot
@@ -172,6 +182,9 @@ impl Kernel {
     }
 
     fn headers(&self) -> PathBuf {
+        if let Tools::Source = self.tools {
+            return self.root.clone();
+        }
         self.root.join("usr/src").join(format!("linux-headers-{}", self.release))
     }
 
@@ -187,7 +200,7 @@ impl Kernel {
         let symbols =
             |folder: &Path| symbols_of.map_or(PathBuf::new(), |of| folder.join(of).join("Module.symvers"));
         let output = match &self.tools {
-            Tools::OfThisMachine => {
+            Tools::OfThisMachine | Tools::Source => {
                 let (module, headers) = (folder.join(module), self.headers());
                 let mut path = OsString::from(self.root.join("usr/bin"));
                 path.push(":");

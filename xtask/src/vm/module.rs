@@ -51,18 +51,36 @@ pub(crate) fn build(shell: &Shell, kernel: &Kernel, folder: &Path) -> Result<Vec
     copy_file(&package.join("foliocopy.h"), &machine_check.join("foliocopy.h"), |contents| contents)?;
     make(shell, kernel, folder, "machine_check", Some("kmod"))?;
 
-    let contract = folder.join("contract");
-    copy(shell, Path::new("vm/contract"), &contract, |_, contents| contents)?;
-    make(shell, kernel, folder, "contract", None)?;
-
+    let contract = contract(shell, kernel, folder)?;
     Ok(vec![
         Module { name: "foliocopy", file: foliocopy.join("foliocopy.ko") },
         Module { name: "foliocopy-hosted", file: hosted.join("foliocopy.ko") },
         Module { name: "foliocopy-plain-type", file: plain.join("foliocopy.ko") },
         Module { name: "foliocopy_machine_check", file: machine_check.join("foliocopy_machine_check.ko") },
         Module { name: "foliocopy_livepatch", file: foliocopy.join("foliocopy_livepatch.ko") },
-        Module { name: "foliocopy_contract", file: contract.join("foliocopy_contract.ko") },
+        contract,
     ])
+}
+
+/// Builds what tests the kernel's own functions, for a kernel that needs no module of ours.
+pub(crate) fn build_tests(shell: &Shell, kernel: &Kernel, folder: &Path) -> Result<Vec<Module>> {
+    let machine_check = folder.join("machine_check");
+    copy(shell, Path::new("vm/machine_check"), &machine_check, |_, contents| of_kernel(&contents))?;
+    make(shell, kernel, folder, "machine_check", None)?;
+    let file = machine_check.join("foliocopy_machine_check.ko");
+    Ok(vec![Module { name: "foliocopy_machine_check", file }, contract(shell, kernel, folder)?])
+}
+
+fn contract(shell: &Shell, kernel: &Kernel, folder: &Path) -> Result<Module> {
+    let contract = folder.join("contract");
+    copy(shell, Path::new("vm/contract"), &contract, |_, contents| contents)?;
+    make(shell, kernel, folder, "contract", None)?;
+    Ok(Module { name: "foliocopy_contract", file: contract.join("foliocopy_contract.ko") })
+}
+
+/// The test of machine checks with the kernel's function in the place of ours.
+fn of_kernel(source: &str) -> String {
+    source.replace("foliocopy_folio_mc_copy", "folio_mc_copy").replace("#include \"foliocopy.h\"\n", "")
 }
 
 /// The assembly with the plain type in its exception table, and nowhere else.
