@@ -8,7 +8,8 @@
  *
  *	contenders=LIST   folio_copy, folio_mc_copy (this kernel's), foliocopy, foliocopy-mc (ours), a primitive
  *	                  (one piece), page:PRIMITIVE (page by page, yielding between as mm/util.c does); -mc after a
- *	                  primitive takes its machine-check-safe variant. At most 16, separated by commas
+ *	                  primitive takes its machine-check-safe variant; batch:N (ours, lists of N folios). At most 16,
+ *	                  separated by commas
  *	order=N           of the folios, 0 to 10
  *	folios=N          pairs of folios, copied in shuffled order; default 1
  *	passes=N          times each pair is copied a sample; default 1
@@ -43,6 +44,7 @@
 enum kind {
 	STOCK,
 	OURS,
+	BATCH,
 	BULK,
 	PAGE_BY_PAGE,
 };
@@ -52,6 +54,8 @@ struct contender {
 	enum kind kind;
 	bool safe;
 	s32 primitive;
+	/* How many folios a list has. */
+	unsigned int batch;
 };
 
 struct benchmark {
@@ -75,6 +79,9 @@ struct benchmark {
 	struct folio **src;
 	struct folio **dst;
 	unsigned int *sequence;
+	/* As many as there are folios; a batch of N uses each Nth. */
+	struct list_head *src_lists;
+	struct list_head *dst_lists;
 	void *evict;
 
 	char *output;
@@ -99,6 +106,27 @@ static void __printf(2, 3) say(struct benchmark *bench, const char *format, ...)
 #define refuse(bench, error, format, ...) \
 	({ say(bench, "{\"error\":\"" format "\"}\n", ##__VA_ARGS__); error; })
 
+static int parse_number(struct benchmark *bench, const char *key, const char *value, u64 least, u64 most, u64 *number)
+{
+	u64 given;
+
+	if (kstrtou64(value, 0, &given) || given < least || given > most)
+		return refuse(bench, -EINVAL, "%s is not a number from %llu to %llu", key, least, most);
+	*number = given;
+	return 0;
+}
+
+static int parse_count(struct benchmark *bench, const char *key, const char *value, u64 least, u64 most,
+		       unsigned int *count)
+{
+	u64 number;
+	int error = parse_number(bench, key, value, least, most, &number);
+
+	if (!error)
+		*count = number;
+	return error;
+}
+
 static int parse_contender(struct benchmark *bench, const char *name)
 {
 	struct contender *one = &bench->contenders[bench->nr_contenders];
@@ -120,6 +148,11 @@ static int parse_contender(struct benchmark *bench, const char *name)
 		one->kind = OURS;
 		one->safe = !strcmp(name, "foliocopy-mc");
 		return 0;
+	}
+	if (!strncmp(name, "batch:", 6)) {
+		one->kind = BATCH;
+		one->safe = true;
+		return parse_count(bench, "batch", name + 6, 1, MAX_FOLIOS, &one->batch);
 	}
 	one->kind = BULK;
 	if (!strncmp(primitive, "page:", 5)) {
@@ -143,27 +176,6 @@ static int parse_contender(struct benchmark *bench, const char *name)
 		return refuse(bench, -EINVAL, "no contender %s on this CPU", shown);
 	}
 	return 0;
-}
-
-static int parse_number(struct benchmark *bench, const char *key, const char *value, u64 least, u64 most, u64 *number)
-{
-	u64 given;
-
-	if (kstrtou64(value, 0, &given) || given < least || given > most)
-		return refuse(bench, -EINVAL, "%s is not a number from %llu to %llu", key, least, most);
-	*number = given;
-	return 0;
-}
-
-static int parse_count(struct benchmark *bench, const char *key, const char *value, u64 least, u64 most,
-		       unsigned int *count)
-{
-	u64 number;
-	int error = parse_number(bench, key, value, least, most, &number);
-
-	if (!error)
-		*count = number;
-	return error;
 }
 
 static int parse_node(struct benchmark *bench, const char *key, const char *value, int *nid)
@@ -249,7 +261,9 @@ static int allocate(struct benchmark *bench)
 	bench->src = kvcalloc(bench->nr_folios, sizeof(*bench->src), GFP_KERNEL);
 	bench->dst = kvcalloc(bench->nr_folios, sizeof(*bench->dst), GFP_KERNEL);
 	bench->sequence = kvcalloc(bench->nr_folios, sizeof(*bench->sequence), GFP_KERNEL);
-	if (!bench->src || !bench->dst || !bench->sequence)
+	bench->src_lists = kvcalloc(bench->nr_folios, sizeof(*bench->src_lists), GFP_KERNEL);
+	bench->dst_lists = kvcalloc(bench->nr_folios, sizeof(*bench->dst_lists), GFP_KERNEL);
+	if (!bench->src || !bench->dst || !bench->sequence || !bench->src_lists || !bench->dst_lists)
 		return refuse(bench, -ENOMEM, "no memory for the list of folios");
 	if (bench->evict_bytes) {
 		bench->evict = vmalloc(bench->evict_bytes);
@@ -282,9 +296,12 @@ static void release(struct benchmark *bench)
 	kvfree(bench->src);
 	kvfree(bench->dst);
 	kvfree(bench->sequence);
+	kvfree(bench->src_lists);
+	kvfree(bench->dst_lists);
 	vfree(bench->evict);
 	bench->src = bench->dst = NULL;
 	bench->sequence = NULL;
+	bench->src_lists = bench->dst_lists = NULL;
 	bench->evict = NULL;
 }
 
@@ -336,6 +353,8 @@ static int copy(const struct contender *one, struct folio *dst, struct folio *sr
 		return 0;
 	case PAGE_BY_PAGE:
 		return copy_page_by_page(one, dst, src);
+	case BATCH:
+		break;
 	}
 	return -EINVAL;
 }
@@ -350,37 +369,6 @@ static void shuffle(struct benchmark *bench, unsigned int *sequence, unsigned in
 
 		swap(sequence[i - 1], sequence[other]);
 	}
-}
-
-/* Each contender's copies are compared once, before anything is timed. */
-static int verify(struct benchmark *bench)
-{
-	unsigned int contender, i;
-	size_t word;
-
-	for (i = 0; i < bench->nr_folios; i++) {
-		u64 *words = folio_address(bench->src[i]);
-
-		for (word = 0; word < folio_size(bench->src[i]) / sizeof(u64); word++)
-			words[word] = ((u64)i << 40 | word) * 0x9e3779b97f4a7c15ULL;
-		if (is_interrupted())
-			return -EINTR;
-	}
-	for (contender = 0; contender < bench->nr_contenders; contender++) {
-		for (i = 0; i < bench->nr_folios; i++) {
-			struct folio *dst = bench->dst[i], *src = bench->src[i];
-			int error;
-
-			memset(folio_address(dst), 0xcc, folio_size(dst));
-			error = copy(&bench->contenders[contender], dst, src);
-			if (error || memcmp(folio_address(dst), folio_address(src), folio_size(src)))
-				return refuse(bench, -EIO, "%s copied wrongly (%d)",
-					      bench->contenders[contender].name, error);
-			if (is_interrupted())
-				return -EINTR;
-		}
-	}
-	return 0;
 }
 
 /*
@@ -404,6 +392,23 @@ static void evict(struct benchmark *bench)
 	}
 }
 
+/* Links the folios to the lists of a batch, in the order in which they are copied. */
+static void link_folios(struct benchmark *bench, const struct contender *one)
+{
+	unsigned int i;
+
+	for (i = 0; one->kind == BATCH && i < bench->nr_folios; i++) {
+		unsigned int list = i - i % one->batch;
+
+		if (i == list) {
+			INIT_LIST_HEAD(&bench->src_lists[list]);
+			INIT_LIST_HEAD(&bench->dst_lists[list]);
+		}
+		list_add_tail(&bench->src[bench->sequence[i]]->lru, &bench->src_lists[list]);
+		list_add_tail(&bench->dst[bench->sequence[i]]->lru, &bench->dst_lists[list]);
+	}
+}
+
 static int copy_all(struct benchmark *bench, const struct contender *one, unsigned int passes)
 {
 	/* After each 32 MiB, a power of two of folios. */
@@ -411,9 +416,13 @@ static int copy_all(struct benchmark *bench, const struct contender *one, unsign
 
 	while (passes--) {
 		for (i = 0; i < bench->nr_folios; i++) {
-			unsigned int at = bench->sequence[i];
-			int error = copy(one, bench->dst[at], bench->src[at]);
+			unsigned int at = bench->sequence[i], copied;
+			int error = 0;
 
+			if (one->kind != BATCH)
+				error = copy(one, bench->dst[at], bench->src[at]);
+			else if (i % one->batch == 0)
+				error = foliocopy_folios_mc_copy(&bench->dst_lists[i], &bench->src_lists[i], &copied);
 			if (error)
 				return error;
 			if ((i & turn) == turn && is_interrupted())
@@ -421,6 +430,42 @@ static int copy_all(struct benchmark *bench, const struct contender *one, unsign
 		}
 		if (is_interrupted())
 			return -EINTR;
+	}
+	return 0;
+}
+
+/* Each contender's copies are compared once, before anything is timed. */
+static int verify(struct benchmark *bench)
+{
+	unsigned int contender, i;
+	size_t word;
+
+	for (i = 0; i < bench->nr_folios; i++) {
+		u64 *words = folio_address(bench->src[i]);
+
+		for (word = 0; word < folio_size(bench->src[i]) / sizeof(u64); word++)
+			words[word] = ((u64)i << 40 | word) * 0x9e3779b97f4a7c15ULL;
+		if (is_interrupted())
+			return -EINTR;
+	}
+	for (contender = 0; contender < bench->nr_contenders; contender++) {
+		const struct contender *one = &bench->contenders[contender];
+		int error;
+
+		for (i = 0; i < bench->nr_folios; i++)
+			memset(folio_address(bench->dst[i]), 0xcc, folio_size(bench->dst[i]));
+		link_folios(bench, one);
+		error = copy_all(bench, one, 1);
+		if (error == -EINTR)
+			return error;
+		for (i = 0; i < bench->nr_folios; i++) {
+			struct folio *dst = bench->dst[i], *src = bench->src[i];
+
+			if (error || memcmp(folio_address(dst), folio_address(src), folio_size(src)))
+				return refuse(bench, -EIO, "%s copied wrongly (%d)", one->name, error);
+			if (is_interrupted())
+				return -EINTR;
+		}
 	}
 	return 0;
 }
@@ -440,6 +485,7 @@ static int run_round(struct benchmark *bench)
 		int cpu, error = 0;
 
 		shuffle(bench, bench->sequence, bench->nr_folios);
+		link_folios(bench, one);
 		/* The caller pins itself; this keeps a sample on one CPU if it did not. */
 		migrate_disable();
 		cpu = smp_processor_id();

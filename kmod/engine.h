@@ -101,6 +101,15 @@ enum foliocopy_result foliocopy_engine_copy_mc_highpages(const struct foliocopy_
 							 u64 from_pfn, u64 nr_pages, u32 *primitive);
 
 /*
+ * A folio of a batch: its stores are ordered before later ones by the end of the batch alone. next_pfn is where the next
+ * source starts, FOLIOCOPY_NO_NEXT where there is none or a shorter one.
+ */
+#define FOLIOCOPY_NO_NEXT	U64_MAX
+enum foliocopy_result foliocopy_engine_copy_mc_in_batch(const struct foliocopy_method *method, u64 to_pfn,
+							u64 from_pfn, u64 nr_pages, u64 next_pfn, u32 *primitive);
+void foliocopy_engine_end_batch(void);
+
+/*
  * The primitives themselves: multiples of 64 bytes between 64-byte-aligned ranges, as one piece, fenced where the
  * stores need it. The safe one returns the bytes that were not copied, counted from the end; *trap is then 14 (#PF) or
  * 18 (#MC).
@@ -114,6 +123,7 @@ enum foliocopy_test_style {
 	FOLIOCOPY_TEST_MAPPED,
 	FOLIOCOPY_TEST_HIGHMEM,
 	FOLIOCOPY_TEST_ARCH_COPY_HIGHPAGE,
+	FOLIOCOPY_TEST_BATCH,
 };
 
 struct foliocopy_test {

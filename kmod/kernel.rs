@@ -4,6 +4,7 @@
 //! A kernel build compiles the whole engine as one crate with this module in it, so that nothing that was
 //! compiled for a process gets in, and whatever no function here reaches is left out.
 
+mod batch;
 mod selftest;
 mod table;
 

@@ -200,16 +200,19 @@ static int test_pages(struct selftest *test, void *src, void *dst)
 	return 0;
 }
 
-/* Kernels of another kind: memory mapped a page at a time, and architectures with a copy_highpage() of their own. */
+/*
+ * Kernels of another kind: memory mapped a page at a time, and architectures with a copy_highpage() of their own. And a batch
+ * of folios of one page.
+ */
 static void test_page_by_page(struct selftest *test, void *src, void *dst)
 {
-	static const char * const names[] = { "mapped", "HIGHMEM", "arch copy_highpage" };
+	static const char * const names[] = { "mapped", "HIGHMEM", "arch copy_highpage", "batch" };
 	unsigned long nr_pages = 16, good;
 	u32 style;
 
-	for (style = FOLIOCOPY_TEST_HIGHMEM; style <= FOLIOCOPY_TEST_ARCH_COPY_HIGHPAGE; style++) {
+	for (style = FOLIOCOPY_TEST_HIGHMEM; style <= FOLIOCOPY_TEST_BATCH; style++) {
 		struct foliocopy_test at = { .dst = dst, .nr_pages = nr_pages, .chunk_bytes = SIZE_MAX };
-		bool highmem = style == FOLIOCOPY_TEST_HIGHMEM;
+		bool own = style == FOLIOCOPY_TEST_ARCH_COPY_HIGHPAGE;
 
 		at.src = src + LARGEST_BYTES - nr_pages * PAGE_SIZE;
 		fill(test, at.src, nr_pages * PAGE_SIZE);
@@ -217,8 +220,9 @@ static void test_page_by_page(struct selftest *test, void *src, void *dst)
 		foliocopy_engine_test(test->primitive, style, false, &at);
 		check(test, !memcmp(dst, at.src, nr_pages * PAGE_SIZE) &&
 		      is_filled(dst + nr_pages * PAGE_SIZE, CANARY, PAGE_SIZE), "%s: wrong contents", names[style]);
-		check(test, at.yields == nr_pages - 1 && at.mapped == (highmem ? 2 * nr_pages : 0) &&
-		      at.by_architecture == (highmem ? 0 : nr_pages) && at.metadata == (highmem ? nr_pages : 0),
+		check(test, at.yields == (style == FOLIOCOPY_TEST_BATCH ? 0 : nr_pages - 1) &&
+		      at.mapped == (style == FOLIOCOPY_TEST_HIGHMEM ? 2 * nr_pages : 0) &&
+		      at.by_architecture == (own ? nr_pages : 0) && at.metadata == (own ? 0 : nr_pages),
 		      "%s: %llu yields, %llu mapped, %llu by the architecture, %llu metadata", names[style],
 		      at.yields, at.mapped, at.by_architecture, at.metadata);
 		for (good = 0; good < nr_pages; good++) {

@@ -5,6 +5,7 @@
 use core::cell::Cell;
 use core::ffi::c_void;
 
+use super::batch::{copy_in_batch, foliocopy_engine_end_batch};
 use super::{frame, policy, result};
 use crate::cpu::Features;
 use crate::folio::{self, PageFrame, Platform};
@@ -138,7 +139,8 @@ unsafe impl Platform for OwnCopy<'_> {
 
 /// Copies the source of the test to its destination by the folio layer: plainly, or up to a fault.
 ///
-/// `style` is `enum foliocopy_test_style`: 0 all memory mapped, 1 HIGHMEM, 2 a `copy_highpage()` of the architecture.
+/// `style` is `enum foliocopy_test_style`: 0 all memory mapped, 1 HIGHMEM, 2 a `copy_highpage()` of the architecture, 3 a
+/// batch of folios of one page each, of which there are only machine-check-safe copies.
 ///
 /// # Safety
 ///
@@ -156,6 +158,7 @@ unsafe extern "C" fn foliocopy_engine_test(
         match style {
             1 => run(&Mapping::<true> { policy, test }, test.nr_pages, machine_check_safe),
             2 => run(&OwnCopy(Mapping { policy, test }), test.nr_pages, machine_check_safe),
+            3 => run_batch(&Mapping::<false> { policy, test }, test.nr_pages),
             _ => run(&Mapping::<false> { policy, test }, test.nr_pages, machine_check_safe),
         }
     }
@@ -171,6 +174,21 @@ unsafe fn run(platform: &impl Platform, nr_pages: u64, machine_check_safe: bool)
         folio::copy_highpages(platform, to, from, nr_pages);
     }
     0
+}
+
+unsafe fn run_batch(platform: &impl Platform, nr_pages: u64) -> u32 {
+    let (to, from) = (frame(FIRST_OF_DESTINATION), frame(0));
+    let mut copied = Ok(());
+    for index in 0..nr_pages {
+        let next = (index + 1 < nr_pages).then_some(from.nth(index + 1));
+        // SAFETY: this function's contract.
+        copied = unsafe { copy_in_batch(platform, to.nth(index), from.nth(index), 1, next) };
+        if copied.is_err() {
+            break;
+        }
+    }
+    foliocopy_engine_end_batch();
+    result(copied)
 }
 
 /// Whether this CPU has what a glance takes.

@@ -48,13 +48,21 @@ pub fn describe(name: &str) -> Contender {
                 Some(primitive) => (primitive, ", machine-check safe"),
                 None => (primitive, ""),
             };
-            match primitive.strip_prefix("page:") {
-                Some(primitive) => format!("{primitive}, page by page{safe}"),
-                None => format!("{primitive}, a folio in one piece{safe}"),
+            match (primitive.strip_prefix("page:"), batch(name)) {
+                (_, Some(folios)) => {
+                    format!("foliocopy_folios_mc_copy(): lists of {folios} folios, machine-check safe")
+                }
+                (Some(primitive), None) => format!("{primitive}, page by page{safe}"),
+                (None, None) => format!("{primitive}, a folio in one piece{safe}"),
             }
         }
     };
     Contender { name: name.to_owned(), description, loaded: None }
+}
+
+/// How many folios a list of that contender has; `None` for those that copy folio by folio.
+fn batch(contender: &str) -> Option<u64> {
+    contender.strip_prefix("batch:")?.parse().ok()
 }
 
 /// The plan of a bench in the kernel.
@@ -224,11 +232,15 @@ impl Plan {
         )
     }
 
-    /// The line that asks for a case: cold, as many folios as it takes; hot, one folio again and again.
+    /// The line that asks for a case: cold, as many folios as it takes; hot, one folio again and again, or as many as the
+    /// longest list.
     fn request(&self, case: &Case) -> String {
         let copies = (case.total_bytes / case.folio_bytes).max(1);
         let (folios, passes, evict) = match case.cache {
-            Cache::Hot => (1, copies, 0),
+            Cache::Hot => {
+                let folios = self.contenders.iter().filter_map(|name| batch(name)).max().unwrap_or(1);
+                (folios, copies.div_ceil(folios), 0)
+            }
             Cache::Cold | Cache::Mixed => (copies, 1, self.evict_bytes),
         };
         let mut request = format!(
@@ -325,6 +337,18 @@ mod tests {
             plan().request(&case(Cache::Hot, None)),
             "contenders=folio_copy,rep_movsb order=4 folios=1 passes=32 evict=0 rounds=3 seed=7"
         );
+    }
+
+    #[test]
+    fn a_hot_case_has_the_folios_of_the_longest_list() {
+        let contenders = vec!["foliocopy-mc".into(), "batch:8".into(), "batch:16".into()];
+        let plan = Plan { contenders, ..plan() };
+        assert_eq!(
+            plan.request(&case(Cache::Hot, None)),
+            "contenders=foliocopy-mc,batch:8,batch:16 order=4 folios=16 passes=2 evict=0 rounds=3 seed=7"
+        );
+        let described = describe("batch:8").description;
+        assert_eq!(described, "foliocopy_folios_mc_copy(): lists of 8 folios, machine-check safe");
     }
 
     const ROUND: &str = "\

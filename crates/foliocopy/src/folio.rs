@@ -12,6 +12,8 @@ use crate::extable::Fault;
 use crate::locality::Locality;
 use crate::page::{PAGE_SHIFT, PAGE_SIZE, Page};
 use crate::policy::{Policy, Source};
+#[cfg(foliocopy_kernel)]
+use crate::primitive::Primitive;
 use crate::step::Step;
 
 /// A frame of memory, the size of a page: what `struct page` is in the kernel.
@@ -354,6 +356,23 @@ fn machine_check_safe(step: Step) -> Result<Step, McError> {
     }
 }
 
+/// The primitive and the prefetch distance of a machine-check-safe copy that is one piece, without a probe or a yield.
+#[cfg(foliocopy_kernel)]
+#[inline]
+pub(crate) fn in_one_piece<P: Platform>(
+    platform: &P,
+    to: PageFrame,
+    nr_pages: u64,
+) -> Option<(Primitive, u32)> {
+    let whole = P::RECOVERS_FROM_MACHINE_CHECKS && !page_by_page::<P>() && nr_pages != 0;
+    match step(platform, to, nr_pages) {
+        Step::Copy { by, distance } if whole && bytes(nr_pages) <= platform.chunk_bytes() => {
+            by.is_machine_check_safe().then_some((by, distance))
+        }
+        _ => None,
+    }
+}
+
 /// # Safety
 ///
 /// `src` and `dst` are what the platform maps for `nr_pages` pages; with `MC` it
@@ -380,7 +399,7 @@ fn copy_metadata<P: Platform>(platform: &P, to: PageFrame, from: PageFrame, nr_p
 
 /// What follows a machine-check-safe copy: the metadata of all pages, or the report of the first bad one.
 #[inline]
-fn finish_mc<P: Platform>(
+pub(crate) fn finish_mc<P: Platform>(
     platform: &P,
     to: PageFrame,
     from: PageFrame,

@@ -69,7 +69,12 @@ impl Foliocopy {
 
     /// Copies a folio that is bad from a byte on, which starts a line.
     fn copy_poisoned(&self, guest: &Guest, order: u32, bad: usize) -> Result<Copied> {
-        let folio = guest.load("foliocopy_machine_check", &format!("order={order}"))?;
+        self.copy(guest, &format!("order={order}"), bad)
+    }
+
+    /// The same by what the parameters of the test's module say.
+    fn copy(&self, guest: &Guest, parameters: &str, bad: usize) -> Result<Copied> {
+        let folio = guest.load("foliocopy_machine_check", parameters)?;
         let parameter = |name| format!("/sys/module/foliocopy_machine_check/parameters/{name}");
         let physical: u64 = guest.read(parameter("physical"))?.parse()?;
         Poison::at(guest, physical + bad as u64, self.instructions.clone())?.spread(guest)?;
@@ -99,6 +104,17 @@ fn recovered(guest: &Guest) -> Result<()> {
             let copied = foliocopy.copy_poisoned(guest, *order, bad)?;
             is_stopped_at(bad, 1, copied)
                 .with_context(|| format!("{primitive}, order {order}, byte {bad}"))?;
+        }
+    }
+
+    // A batch stops at its second folio, and what is behind the bad line stays as it was. Past the cache too.
+    for primitive in ["rep_movsb", "movnti"] {
+        guest.write(parameter("primitive_temporal"), primitive)?;
+        for (order, page, byte) in LINES {
+            let bad = page * PAGE + byte;
+            let copied = foliocopy.copy(guest, &format!("order={order} batch=1"), bad)?;
+            is_stopped_at(bad, 1, copied)
+                .with_context(|| format!("a batch by {primitive}, order {order}, byte {bad}"))?;
         }
     }
 

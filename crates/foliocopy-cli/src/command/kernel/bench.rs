@@ -49,6 +49,9 @@ pub(crate) struct Args {
     /// one piece, page:PRIMITIVE for page by page, -mc after it for the machine-check-safe variant
     #[arg(long = "contender", value_name = "NAME")]
     contenders: Vec<String>,
+    /// Add contenders that copy lists of so many folios, as migration has them: one fence for all, the next folio prefetched
+    #[arg(long = "batch", value_name = "FOLIOS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1 << 18))]
+    batches: Vec<u32>,
     /// What the caches hold before each sample
     #[arg(long, value_enum, default_value = "both")]
     cache: CacheChoice,
@@ -207,14 +210,15 @@ fn folios(args: &Args) -> Result<Vec<u64>> {
 /// Everybody, each once, and no more than the module takes. Whether it knows them, it says itself.
 fn contenders(args: &Args) -> Result<Vec<String>> {
     let mut contenders: Vec<String> = DEFAULT.map(str::to_owned).to_vec();
-    for name in &args.contenders {
+    let batches = args.batches.iter().map(|folios| format!("batch:{folios}"));
+    for name in args.contenders.iter().cloned().chain(batches) {
         ensure!(
             !name.is_empty()
                 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_:-".contains(&byte)),
             "`{name}` is no contender: write a primitive such as movnti, page:movnti or movnti-mc"
         );
-        if !contenders.contains(name) {
-            contenders.push(name.clone());
+        if !contenders.contains(&name) {
+            contenders.push(name);
         }
     }
     ensure!(
