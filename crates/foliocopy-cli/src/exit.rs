@@ -11,6 +11,10 @@ pub(crate) enum Exit {
     Negative = 1,
     /// Bad input or usage, or something that this machine can't run. As clap itself exits.
     CannotRun = 2,
+    /// A status: it is not there. As init scripts say that something does not run.
+    Absent = 3,
+    /// A status: it is coming or going.
+    Between = 4,
     /// Interrupted; what there was has been printed.
     Interrupted = 130,
 }
@@ -22,10 +26,12 @@ impl From<Exit> for ExitCode {
 }
 
 /// What each says to people.
-pub(crate) const MEANINGS: [(Exit, &str); 4] = [
+pub(crate) const MEANINGS: [(Exit, &str); 6] = [
     (Exit::Good, "it did what was asked"),
     (Exit::Negative, "the verdict is negative: something is slower than it should be, or a copy was wrong"),
     (Exit::CannotRun, "bad input or usage, or this machine can't run it"),
+    (Exit::Absent, "a status: the module is not loaded, or the kernel is not patched"),
+    (Exit::Between, "a status: the kernel is between patched and not patched"),
     (Exit::Interrupted, "interrupted; what had been measured until then was printed"),
 ];
 

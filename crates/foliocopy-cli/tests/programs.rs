@@ -76,13 +76,64 @@ fn what_the_kernel_shows_steers_nothing() {
          mkdir -p \"/sys/kernel/livepatch/$(printf 'other\\033[31m\\nforged')\" /sys/module/foliocopy/parameters
          printf 'x\\033]0;evil\\007' >/sys/module/foliocopy/version
          printf '\\033c' >/sys/module/foliocopy/parameters/nontemporal_nodes
-         $FOLIOCOPY kernel status; $FOLIOCOPY kernel patch status"
+         $FOLIOCOPY kernel status; code=0; $FOLIOCOPY kernel patch status || code=$?; test $code = 4"
     );
     let Some(output) = namespace::run(here.path(), &script) else { return };
     said(&output, 0);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("\\u{1b}[31m\\nforged") && text.contains("version x\\u{1b}"), "{text}");
     assert!(!text.chars().any(|letter| letter.is_control() && letter != '\n'), "{text:?}");
+}
+
+/// By its exit code and by its JSON. Of another livepatch it says whether both replace a function.
+#[test]
+fn a_script_can_tell_patched_from_not_patched_and_from_in_between() {
+    let here = tempfile::tempdir().unwrap();
+    let script = format!(
+        "{TRANSITION}
+         mkdir -p /sys/kernel/livepatch/other/vmlinux/folio_mc_copy,1
+         tell() {{ code=0; $FOLIOCOPY kernel patch status --json >$1.json || code=$?; echo $1 $code >&2; }}
+         tell turning-on; echo 0 >$patch/transition; tell on
+         echo 0 >$patch/enabled; tell turning-off; rm -r $patch; tell off
+         $FOLIOCOPY kernel status --json >loaded.json; echo loaded $? >&2
+         rm -r /sys/module/foliocopy
+         code=0; $FOLIOCOPY kernel status --json >absent.json || code=$?; echo absent $code >&2"
+    );
+    let Some(output) = namespace::run(here.path(), &script) else { return };
+    let said = said(&output, 0);
+    let codes: Vec<&str> = said.lines().collect();
+    assert_eq!(codes, ["turning-on 4", "on 0", "turning-off 4", "off 3", "loaded 0", "absent 3"]);
+    let told = |name: &str| -> serde_json::Value {
+        serde_json::from_slice(&fs::read(here.path().join(format!("{name}.json"))).unwrap()).unwrap()
+    };
+    for state in ["turning-on", "on", "turning-off", "off"] {
+        let told = told(state);
+        assert_eq!(told["state"], state);
+        assert_eq!(told["others"], serde_json::json!([{ "name": "other", "functions": ["folio_mc_copy"] }]));
+    }
+    assert_eq!(told("loaded")["loaded"], true);
+    let absent = told("absent");
+    assert_eq!((&absent["loaded"], &absent["livepatch"]["state"]), (&false.into(), &"off".into()));
+    assert!(absent["headers"]["installed"].is_boolean() && absent["kernel"].is_string());
+}
+
+/// The one that is loaded last wins, and what the other mended would be broken again.
+#[test]
+fn another_livepatch_of_the_same_function_is_not_undone_unasked() {
+    let here = tempfile::tempdir().unwrap();
+    let script = "mount -t tmpfs none /sys; mkdir -p /sys/kernel/livepatch/other/vmlinux/folio_copy,1
+         printf '#!/bin/sh\nexit 1\n' >modprobe; chmod +x modprobe; export PATH=$PWD:$PATH
+         code=0; $FOLIOCOPY kernel patch on || code=$?; test $code = 2
+         code=0; $FOLIOCOPY kernel patch on --on-top || code=$?; test $code = 2";
+    let Some(output) = namespace::run(here.path(), script) else { return };
+    let said = said(&output, 0);
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(
+        lines[0].contains("other (replaces folio_copy() too)") && lines[0].contains("--on-top"),
+        "{said}"
+    );
+    assert!(lines[1].starts_with("note: other livepatches are there: other (replaces"), "{said}");
+    assert!(lines[2].contains("foliocopy-dkms"), "it went on to load its own: {said}");
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub(super) const CYCLES: Scenario = Scenario {
 
 pub(super) const PROGRAM_TURNS: Scenario = Scenario {
     name: "livepatch-program",
-    proves: "`foliocopy kernel patch` turns it on and off, and leaves nothing behind when that takes too long",
+    proves: "`foliocopy kernel patch` turns it on and off, leaves nothing behind when that takes too long, and undoes nobody else's",
     machine: Machine::ERMS.in_turns(),
     limit: Duration::from_secs(180),
     ending: Ending::Verdict,
@@ -126,12 +126,22 @@ pub(super) fn wait_until_it_catches_signals(guest: &Guest, process: u32) -> Resu
 
 /// Runs `foliocopy` with these arguments; what it printed.
 pub(super) fn foliocopy(arguments: &[&str]) -> Result<String> {
+    foliocopy_ends(arguments, 0)
+}
+
+/// The same, where it ends with that exit code; what it printed and said.
+pub(super) fn foliocopy_ends(arguments: &[&str], code: i32) -> Result<String> {
     let output = Command::new(PROGRAM).args(arguments).stdin(Stdio::null()).output()?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     println!("$ foliocopy {}\n{stdout}{stderr}", arguments.join(" "));
-    ensure!(output.status.success(), "foliocopy {}: {}: {stderr}", arguments.join(" "), output.status);
-    Ok(stdout)
+    ensure!(
+        output.status.code() == Some(code),
+        "foliocopy {} ended with {}, not {code}: {stderr}",
+        arguments.join(" "),
+        output.status
+    );
+    Ok(if code == 0 { stdout } else { stdout + &stderr })
 }
 
 fn contract(guest: &Guest) -> Result<()> {
@@ -300,17 +310,17 @@ fn check_report(report: &str) -> Result<()> {
     Ok(())
 }
 
-fn program(_guest: &Guest) -> Result<()> {
+fn program(guest: &Guest) -> Result<()> {
     const ON: [&str; 5] = ["kernel", "patch", "on", "--modules", "/lib"];
     const OFF: [&str; 3] = ["kernel", "patch", "off"];
-    let status = || foliocopy(&["kernel", "patch", "status"]);
     let loaded = |name: &str| Path::new("/sys/module").join(name).exists();
-    let shows = |text: &str, expected: &str| {
+    let shows = |code: i32, expected: &str| {
+        let text = foliocopy_ends(&["kernel", "patch", "status"], code)?;
         ensure!(text.contains(expected), "the status lacks `{expected}`: {text}");
         Ok(())
     };
 
-    shows(&status()?, "livepatch:         off")?;
+    shows(3, "livepatch:         off")?;
     ensure!(foliocopy(&OFF)?.contains("not patched"), "off, and it did not say so");
     // Nobody waits long enough: everything is as it was.
     let hasty = Command::new(PROGRAM).args(ON).args(["--timeout", "1ms"]).output()?;
@@ -330,17 +340,32 @@ fn program(_guest: &Guest) -> Result<()> {
     ensure!(!loaded("foliocopy_livepatch"), "foliocopy_livepatch.ko was left behind");
 
     foliocopy(&ON)?;
-    shows(&status()?, "livepatch:         on")?;
-    shows(&status()?, "method:            foliocopy")?;
+    shows(0, "livepatch:         on")?;
+    shows(0, "method:            foliocopy")?;
     ensure!(foliocopy(&ON)?.contains("already"), "on twice, and it did not say so");
     foliocopy(&["kernel", "patch", "method", "stock"])?;
-    shows(&status()?, "method:            stock")?;
+    shows(0, "method:            stock")?;
     foliocopy(&OFF)?;
-    shows(&status()?, "livepatch:         off")?;
+    shows(3, "livepatch:         off")?;
     ensure!(!loaded("foliocopy_livepatch"), "foliocopy_livepatch.ko stayed");
     let error = Command::new(PROGRAM).args(["kernel", "patch", "method", "stock"]).status()?;
     ensure!(error.code() == Some(2), "a method was chosen without the livepatch");
-    Ok(())
+
+    let rival = guest.load("foliocopy_rival", "")?;
+    let of_rival = |name: &str| format!("/sys/kernel/livepatch/foliocopy_rival/{name}");
+    wait(Duration::from_secs(60), || Ok(guest.read(of_rival("transition"))? == "0")).context("the rival")?;
+    let refused = foliocopy_ends(&ON, 2)?;
+    ensure!(
+        refused.contains("foliocopy_rival (replaces folio_mc_copy() too)") && refused.contains("--on-top"),
+        "another livepatch is there, and it says: {refused}"
+    );
+    ensure!(!loaded("foliocopy"), "foliocopy.ko was loaded beside another livepatch");
+    foliocopy(&[&ON[..], &["--on-top"]].concat())?;
+    shows(0, "other livepatches: foliocopy_rival (replaces folio_mc_copy() too)")?;
+    foliocopy(&OFF)?;
+    guest.write(of_rival("enabled"), "0")?;
+    wait(Duration::from_secs(60), || Ok(!Path::new(&of_rival("enabled")).exists())).context("the rival")?;
+    rival.unload_within(Duration::from_secs(10))
 }
 
 fn recovery(guest: &Guest) -> Result<()> {

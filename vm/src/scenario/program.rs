@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use rustix::mount::{MountFlags, mount};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::livepatch::wait_until_it_catches_signals;
@@ -14,7 +15,7 @@ use crate::machine::Machine;
 
 pub(super) const PROGRAM: Scenario = Scenario {
     name: "program",
-    proves: "foliocopy kernel status, load, bench, selftest and unload do what they say, and say what is missing",
+    proves: "foliocopy kernel status, load, bench, selftest and unload do what they say, and say what is missing or refused",
     machine: Machine::ERMS,
     limit: Duration::from_secs(240),
     ending: Ending::Verdict,
@@ -58,7 +59,7 @@ fn says(arguments: &str, code: i32, expected: &[&str]) -> Result<()> {
 }
 
 fn run(guest: &Guest) -> Result<()> {
-    says("kernel status", 0, &["foliocopy: not loaded", "headers"])?;
+    says("kernel status", 3, &["foliocopy: not loaded", "headers", "apt install linux-headers-"])?;
     for needs_it in ["kernel bench", "kernel selftest"] {
         says(needs_it, 2, &["foliocopy.ko is not loaded", "foliocopy kernel load"])?;
     }
@@ -85,7 +86,27 @@ fn run(guest: &Guest) -> Result<()> {
     says("kernel bench", 2, &["one bench at a time"])?;
     drop(busy);
     says("kernel unload", 0, &["is unloaded"])?;
-    says("kernel unload", 0, &["is not loaded"])
+    says("kernel unload", 0, &["is not loaded"])?;
+    refused(guest)
+}
+
+/// What a kernel refuses under secure boot: it locks itself down, and it takes signed modules alone. There is no way back
+/// from either.
+fn refused(guest: &Guest) -> Result<()> {
+    const LOAD: &str = "kernel load --modules /lib";
+    demand(LOAD, 0)?;
+    mount("securityfs", "/sys/kernel/security", "securityfs", MountFlags::empty(), None)
+        .context("can't mount securityfs")?;
+    guest.write("/sys/kernel/security/lockdown", "integrity")?;
+    says("kernel bench --folio 4K --rounds 1", 2, &["locked down (integrity)", "`foliocopy migrate`"])?;
+    says("kernel status", 0, &["loaded, version 0.", "errors 0"])?;
+    demand("kernel unload", 0)?;
+    for load in [LOAD, "kernel patch on --modules /lib"] {
+        says(load, 2, &["locked down (integrity;", "mokutil --import", "docs/KERNEL.md"])?;
+    }
+    guest.write("/sys/module/module/parameters/sig_enforce", "Y")?;
+    says(LOAD, 2, &["checks signatures", "mokutil --import", "docs/KERNEL.md"])?;
+    says("kernel status", 3, &["foliocopy: not loaded"])
 }
 
 /// A bench from end to end, to a memory-only node too, and its results read back. No speed is shown of an emulated CPU.

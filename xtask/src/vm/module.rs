@@ -52,6 +52,9 @@ pub(crate) fn build(shell: &Shell, kernel: &Kernel, folder: &Path) -> Result<Vec
     make(shell, kernel, folder, "machine_check", Some("kmod"))?;
 
     let contract = contract(shell, kernel, folder)?;
+    copy(shell, Path::new("vm/rival"), &folder.join("rival"), |_, contents| contents)?;
+    make(shell, kernel, folder, "rival", None)?;
+
     Ok(vec![
         Module { name: "foliocopy", file: foliocopy.join("foliocopy.ko") },
         Module { name: "foliocopy-hosted", file: hosted.join("foliocopy.ko") },
@@ -59,6 +62,7 @@ pub(crate) fn build(shell: &Shell, kernel: &Kernel, folder: &Path) -> Result<Vec
         Module { name: "foliocopy_machine_check", file: machine_check.join("foliocopy_machine_check.ko") },
         Module { name: "foliocopy_livepatch", file: foliocopy.join("foliocopy_livepatch.ko") },
         contract,
+        Module { name: "foliocopy_rival", file: folder.join("rival/foliocopy_rival.ko") },
     ])
 }
 

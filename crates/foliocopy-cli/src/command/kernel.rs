@@ -2,6 +2,7 @@
 
 mod bench;
 mod debugfs;
+mod livepatch;
 mod load;
 mod module;
 mod patch;
@@ -22,8 +23,9 @@ pub(crate) struct Args {
 /// What there is to do with them.
 #[derive(Subcommand)]
 enum Command {
-    /// Show whether the module is loaded, how it copies and what it has copied, or what is missing
-    Status,
+    /// Show whether the module is loaded, how it copies and what it has copied, or what is missing; exit code 3 where it is
+    /// not loaded
+    Status(status::Args),
     /// Load foliocopy.ko: it benchmarks and tests itself, and changes nothing about how the kernel copies
     Load(load::LoadArgs),
     /// Unload foliocopy.ko
@@ -42,7 +44,7 @@ pub(crate) const NO_MODULE: &str = "the kernel modules are for x86-64 alone: the
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(!cfg!(target_arch = "aarch64"), NO_MODULE);
     match args.command {
-        Command::Status => status::run(),
+        Command::Status(args) => status::run(args),
         Command::Load(args) => load::load(args),
         Command::Unload => load::unload(),
         Command::Bench(args) => bench::run(*args),

@@ -17,7 +17,7 @@ use foliocopy_measure::verdict::Verdict;
 use foliocopy_measure::warning::Warning;
 use foliocopy_measure::{affinity, environment, eviction};
 
-use super::debugfs;
+use super::{debugfs, livepatch, module};
 use crate::budget;
 use crate::command::bench::nodes::{self, NodeChoice};
 use crate::exit::Exit;
@@ -117,6 +117,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     let contenders = contenders(&args)?;
     let exports = args.exports.open()?;
     let folder = debugfs::folder()?;
+    livepatch::require_own_functions()?;
     let mut environment = environment::detect()?;
     environment.tables = kernel::policy(&folder).context("can't read the module's policy")?;
     let cpu = choose_cpu(&args, &pairs, &topology)?;
@@ -150,7 +151,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     let mut progress = Progress::new(plan.cases.len(), args.quiet, interrupt);
     let outcome = plan.run(&folder, &mut progress);
     progress.finish();
-    let outcome = outcome?;
+    let outcome = outcome.map_err(module::where_locked_down)?;
     if outcome.cells.is_empty() {
         printer::note("interrupted before a round was complete: nothing to show");
         return Ok(Exit::Interrupted.into());

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use super::debugfs::{ENGINE, require_root};
+use super::livepatch::LIVEPATCH;
 use super::module;
 use crate::exit::Exit;
 use crate::printer;
@@ -26,7 +27,8 @@ pub(super) fn load(args: LoadArgs) -> Result<ExitCode> {
         ))?,
         false => printer::line(format_args!("{ENGINE} was loaded already"))?,
     }
-    super::status::run()
+    super::status::show()?;
+    Ok(Exit::Good.into())
 }
 
 pub(super) fn unload() -> Result<ExitCode> {
@@ -35,7 +37,7 @@ pub(super) fn unload() -> Result<ExitCode> {
         printer::line(format_args!("{ENGINE} is not loaded"))?;
         return Ok(Exit::Good.into());
     }
-    if module::is_loaded("foliocopy_livepatch") {
+    if module::is_loaded(LIVEPATCH) {
         bail!("the livepatch uses it: `foliocopy kernel patch off` first");
     }
     module::unload(ENGINE)?;

@@ -1,21 +1,78 @@
 //! Kernel modules: loaded from a folder, or by modprobe from where DKMS installs them.
 
 use std::ffi::CString;
+use std::fmt;
+use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use foliocopy_measure::input;
-use foliocopy_measure::text::shown;
+use foliocopy_measure::kernel::KernelBenchError;
+use foliocopy_measure::text::{harmless, shown};
 use rustix::io::Errno;
 use rustix::system::{delete_module, finit_module};
+use serde::Serialize;
 
 /// How long a module may still be in use after the last that used it is gone.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// Where DKMS keeps what it knows of our modules.
+const DKMS: &str = "/var/lib/dkms/foliocopy";
+
+/// The running kernel's release, as `uname -r` says it.
+pub(super) fn release() -> String {
+    harmless(&rustix::system::uname().release().to_string_lossy()).into_owned()
+}
+
+/// The running kernel's headers, by which modules are built.
+#[derive(Serialize)]
+pub(super) struct Headers {
+    folder: PathBuf,
+    pub(super) installed: bool,
+}
+
+impl Headers {
+    pub(super) fn detect() -> Self {
+        let folder = Path::new("/lib/modules").join(release()).join("build");
+        Self { installed: folder.exists(), folder }
+    }
+}
+
+impl fmt::Display for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (release, folder) = (release(), self.folder.display());
+        write!(f, "headers to build it for Linux {release} ({folder}): ")?;
+        match self.installed {
+            true => f.write_str("are there"),
+            false => write!(f, "are missing: install them (Debian: `apt install linux-headers-{release}`)"),
+        }
+    }
+}
+
+/// How the kernel is locked down (kernel_lockdown(7)): `integrity` or `confidentiality`. `None` where it is not.
+pub(super) fn lockdown() -> Option<String> {
+    let modes = fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
+    let (_, chosen) = modes.split_once('[')?;
+    let (mode, _) = chosen.split_once(']')?;
+    (mode != "none").then(|| harmless(mode).into_owned())
+}
+
+/// Says of an error of the bench's that it is the lock-down's, where it may be: nobody writes to debugfs then.
+pub(super) fn where_locked_down(error: KernelBenchError) -> Error {
+    let refused = matches!(&error, KernelBenchError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied);
+    match lockdown().filter(|_| refused) {
+        Some(mode) => Error::from(error).context(format!(
+            "the kernel is locked down ({mode}), where nobody may write to debugfs: this bench can't run, and \
+             `foliocopy migrate` can"
+        )),
+        None => error.into(),
+    }
+}
 
 /// Whether it is loaded.
 pub(super) fn is_loaded(name: &str) -> bool {
@@ -67,8 +124,26 @@ fn modprobe(name: &str) -> Result<()> {
     match Refused::of(&complaint) {
         Some(refused) => bail!("{complaint}: {}", refused.advice()),
         None => bail!(
-            "{complaint}: install the DKMS package (docs/KERNEL.md), or name the folder that has {name}.ko with --modules"
+            "{complaint}: {}, or name the folder that has {name}.ko with --modules",
+            not_installed(Path::new(DKMS).exists(), &Headers::detect())
         ),
+    }
+}
+
+/// What to do where no module is installed for the running kernel.
+fn not_installed(known_to_dkms: bool, headers: &Headers) -> String {
+    match (known_to_dkms, headers.installed) {
+        (true, true) => format!(
+            "DKMS has its sources and no module of this kernel: `dkms autoinstall` builds it, and says why it can't \
+             (make.log in {DKMS})"
+        ),
+        (true, false) => {
+            format!("DKMS has its sources, but could not build it: {headers}, and run `dkms autoinstall`")
+        }
+        (false, true) => "install the package foliocopy-dkms, which builds it (docs/KERNEL.md)".to_owned(),
+        (false, false) => {
+            format!("{headers}, and install the package foliocopy-dkms, which builds it (docs/KERNEL.md)")
+        }
     }
 }
 
@@ -77,6 +152,7 @@ fn modprobe(name: &str) -> Result<()> {
 enum Refused {
     Key,
     Rights,
+    Busy,
     OtherKernel,
     UnknownSymbol,
     Otherwise,
@@ -87,6 +163,7 @@ impl Refused {
         match error {
             Errno::KEYREJECTED | Errno::NOKEY | Errno::KEYEXPIRED | Errno::KEYREVOKED => Self::Key,
             Errno::PERM | Errno::ACCESS => Self::Rights,
+            Errno::BUSY => Self::Busy,
             Errno::NOEXEC => Self::OtherKernel,
             Errno::NOENT => Self::UnknownSymbol,
             _ => Self::Otherwise,
@@ -102,6 +179,7 @@ impl Refused {
             ("Key has been revoked", Self::Key),
             ("Operation not permitted", Self::Rights),
             ("Permission denied", Self::Rights),
+            ("Device or resource busy", Self::Busy),
             ("Exec format error", Self::OtherKernel),
             ("Unknown symbol", Self::UnknownSymbol),
         ];
@@ -109,22 +187,42 @@ impl Refused {
     }
 
     /// What to do about it.
-    fn advice(self) -> &'static str {
+    fn advice(self) -> String {
+        const KEY: &str = "it takes modules alone that are signed with a key it trusts: enrol the key by which DKMS signs, \
+                           `mokutil --import /var/lib/dkms/mok.pub`, confirm it at the next boot, and load again \
+                           (docs/KERNEL.md)";
         match self {
             Self::Key => {
-                "this kernel takes modules that are signed with a key it trusts (secure boot): enrol the key by which \
-                 DKMS signs, `mokutil --import /var/lib/dkms/mok.pub`, confirm it at the next boot, and load again \
-                 (docs/KERNEL.md)"
+                format!("this kernel checks signatures (secure boot, or module.sig_enforce), so {KEY}")
             }
-            Self::Rights => {
-                "this needs root, and a kernel that is not locked down: under lockdown (secure boot) the module has to be \
-                 signed (docs/KERNEL.md)"
+            Self::Rights => match (lockdown(), modules_disabled()) {
+                (Some(mode), _) => {
+                    format!("this kernel is locked down ({mode}; secure boot does that), so {KEY}")
+                }
+                (None, true) => {
+                    "this kernel takes no module until the next boot (sysctl kernel.modules_disabled is 1)"
+                        .to_owned()
+                }
+                (None, false) => "this needs root, outside of containers (CAP_SYS_MODULE)".to_owned(),
+            },
+            Self::Busy => {
+                "the kernel is busy with another livepatch or with this very module: wait until every \
+                           /sys/kernel/livepatch/*/transition is 0, and try again"
+                    .to_owned()
             }
-            Self::OtherKernel => "it was built for another kernel; dmesg says more",
-            Self::UnknownSymbol => "it refers to what this kernel does not have; dmesg says more",
-            Self::Otherwise => "dmesg says more",
+            Self::OtherKernel => {
+                "it was built for another kernel; dmesg says more. DKMS builds it for this one \
+                                  (`dkms autoinstall`)"
+                    .to_owned()
+            }
+            Self::UnknownSymbol => "it refers to what this kernel does not have; dmesg says what".to_owned(),
+            Self::Otherwise => "dmesg says more".to_owned(),
         }
     }
+}
+
+fn modules_disabled() -> bool {
+    fs::read_to_string("/proc/sys/kernel/modules_disabled").is_ok_and(|text| text.trim() == "1")
 }
 
 /// Unloads it, if it is there.
@@ -156,9 +254,23 @@ mod tests {
             assert!(Refused::by(error).advice().contains("mokutil --import"));
         }
         assert_eq!(Refused::by(Errno::PERM), Refused::Rights);
+        assert_eq!(Refused::by(Errno::BUSY), Refused::Busy);
         assert_eq!(
             Refused::of("modprobe: FATAL: Module foliocopy not found in directory /lib/modules/1"),
             None
         );
+    }
+    #[test]
+    fn a_module_that_is_not_installed_gets_the_next_step() {
+        let headers = |installed| Headers { folder: "/lib/modules/1/build".into(), installed };
+        let says = |known, installed| not_installed(known, &headers(installed));
+        assert!(says(false, true).starts_with("install the package foliocopy-dkms"));
+        assert!(
+            says(false, false).contains("linux-headers-") && says(false, false).contains("foliocopy-dkms")
+        );
+        assert!(
+            says(true, false).contains("linux-headers-") && says(true, false).ends_with("`dkms autoinstall`")
+        );
+        assert!(says(true, true).contains("make.log"));
     }
 }

@@ -11,24 +11,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Subcommand, ValueEnum};
-use foliocopy_measure::text::{harmless, harmless_lines};
+use serde::Serialize;
 
-use super::module;
+use super::debugfs::{self, Counters, ENGINE};
+use super::livepatch::{LIVEPATCH, LIVEPATCHES, Livepatch, Other, State, describe, others, tasks_behind};
+use super::{module, status};
 use crate::exit::Exit;
 use crate::interrupt::{self, Interrupt};
 use crate::printer;
 
-const ENGINE: &str = "foliocopy";
-const LIVEPATCH: &str = "foliocopy_livepatch";
-
-/// Where the kernel shows livepatches.
-const LIVEPATCHES: &str = "/sys/kernel/livepatch";
-
 /// Tasks are named from here on: most transitions are over by then.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// How many tasks are named.
-const NAMED: usize = 5;
 
 /// What `foliocopy kernel patch` takes.
 #[derive(clap::Args)]
@@ -40,11 +33,12 @@ pub(crate) struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Load the livepatch and wait until every task runs it; nothing is left of it where that fails
-    On(Transition),
+    On(On),
     /// Give every task the kernel's own functions back, and unload the livepatch
     Off(Transition),
-    /// Show whether the kernel is patched, by which method it copies, and what was copied
-    Status,
+    /// Show whether the kernel is patched, by which method it copies, and what was copied; exit code 0 where it is patched,
+    /// 3 where it is not, 4 where tasks are still switching
+    Status(StatusArgs),
     /// Choose how the patched functions copy, to compare both in one boot
     Method {
         /// Who copies
@@ -59,6 +53,22 @@ enum Method {
     Foliocopy,
     /// Page by page, as the kernel's own functions
     Stock,
+}
+
+#[derive(clap::Args)]
+struct On {
+    #[command(flatten)]
+    transition: Transition,
+    /// Patch also where another livepatch replaces one of the functions: the one that was loaded last wins
+    #[arg(long)]
+    on_top: bool,
+}
+
+#[derive(clap::Args)]
+struct StatusArgs {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(clap::Args)]
@@ -83,9 +93,9 @@ const PUT_BACK: &str = "the kernel is being put back as it was";
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     match args.command {
-        Command::On(transition) => on(&transition),
+        Command::On(args) => on(&args.transition, args.on_top),
         Command::Off(transition) => off(&transition),
-        Command::Status => status(),
+        Command::Status(args) => show(&args),
         Command::Method { method } => set_method(method),
     }
 }
@@ -98,14 +108,22 @@ enum Ended {
     Interrupted,
 }
 
-fn on(args: &Transition) -> Result<ExitCode> {
+fn on(args: &Transition, on_top: bool) -> Result<ExitCode> {
     check_machine()?;
-    if state()? == State::On {
+    if State::detect()? == State::On {
         printer::line("the kernel is patched already")?;
         return Ok(Exit::Good.into());
     }
-    let others = other_livepatches();
+    let others = others();
+    if let Some(rival) = others.iter().find(|other| !on_top && !other.functions.is_empty()) {
+        bail!(
+            "the livepatch {rival}, so ours would undo what it mends: take it off (`echo 0 > {LIVEPATCHES}/{}/enabled`), or, \
+             where it need not count, add --on-top",
+            rival.name
+        );
+    }
     if !others.is_empty() {
+        let others: Vec<String> = others.iter().map(Other::to_string).collect();
         printer::note(format_args!("note: other livepatches are there: {}", others.join(", ")));
     }
     let interrupt = Interrupt::catch()?;
@@ -145,7 +163,7 @@ fn on(args: &Transition) -> Result<ExitCode> {
 
 fn off(args: &Transition) -> Result<ExitCode> {
     check_machine()?;
-    if state()? == State::Off {
+    if State::detect()? == State::Off {
         // Its transition may be over without anybody having unloaded it.
         module::unload(LIVEPATCH)?;
         printer::line("the kernel is not patched")?;
@@ -188,30 +206,6 @@ fn check_machine() -> Result<()> {
     Ok(())
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Off,
-    TurningOn,
-    On,
-    TurningOff,
-}
-
-fn state() -> Result<State> {
-    let patch = Path::new(LIVEPATCHES).join(LIVEPATCH);
-    let read = |name: &str| match fs::read_to_string(patch.join(name)) {
-        Ok(text) => Ok(Some(text.trim() == "1")),
-        // It vanishes as a whole, at any moment of its last transition.
-        Err(_) if !patch.exists() => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("can't read {}", patch.join(name).display())),
-    };
-    Ok(match (read("enabled")?, read("transition")?) {
-        (None, _) | (_, None) => State::Off,
-        (Some(true), Some(false)) => State::On,
-        (Some(true), Some(true)) => State::TurningOn,
-        (Some(false), _) => State::TurningOff,
-    })
-}
-
 fn enable(on: bool) -> Result<()> {
     let file = Path::new(LIVEPATCHES).join(LIVEPATCH).join("enabled");
     fs::write(&file, if on { "1" } else { "0" }).with_context(|| format!("can't write {}", file.display()))
@@ -221,7 +215,7 @@ fn enable(on: bool) -> Result<()> {
 fn wait(timeout: Duration, interrupt: Option<&Interrupt>, aim: State) -> Result<Ended> {
     let started = Instant::now();
     let mut shown = String::new();
-    while state()? != aim {
+    while State::detect()? != aim {
         if interrupt.is_some_and(Interrupt::is_set) {
             return Ok(Ended::Interrupted);
         }
@@ -240,60 +234,6 @@ fn wait(timeout: Duration, interrupt: Option<&Interrupt>, aim: State) -> Result<
     Ok(Ended::Done)
 }
 
-/// A task that has not switched yet.
-struct Task {
-    id: u32,
-    name: String,
-}
-
-/// Tasks whose patch state is not the one aimed at (`/proc/PID/patch_state`: 0 unpatched, 1 patched, -1 where no
-/// transition runs).
-fn tasks_behind() -> Vec<Task> {
-    let aim = match state() {
-        Ok(State::TurningOn) => "1",
-        Ok(State::TurningOff) => "0",
-        _ => return Vec::new(),
-    };
-    let entries = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten();
-    let number = |entry: &fs::DirEntry| entry.file_name().to_str()?.parse::<u32>().ok();
-    let mut behind = Vec::new();
-    for process in entries("/proc".into()).filter(|entry| number(entry).is_some()) {
-        for thread in entries(process.path().join("task")) {
-            let read = |name: &str| fs::read_to_string(thread.path().join(name)).unwrap_or_default();
-            let patch_state = read("patch_state");
-            if let Some(id) = number(&thread)
-                && !["", "-1", aim].contains(&patch_state.trim())
-            {
-                behind.push(Task { id, name: read("comm").trim().to_owned() });
-            }
-        }
-    }
-    behind
-}
-
-/// The first of them by name, and how many there are.
-fn describe(tasks: &[Task]) -> String {
-    let named: Vec<String> =
-        tasks.iter().take(NAMED).map(|task| format!("{} ({})", harmless(&task.name), task.id)).collect();
-    match tasks.len() {
-        0 => "tasks that are just switching".to_owned(),
-        1 => format!("1 task: {}", named[0]),
-        count if count > NAMED => format!("{count} tasks, such as {}", named.join(", ")),
-        count => format!("{count} tasks: {}", named.join(", ")),
-    }
-}
-
-fn other_livepatches() -> Vec<String> {
-    let entries = fs::read_dir(LIVEPATCHES).into_iter().flatten().flatten();
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| name != LIVEPATCH).map(|name| harmless(&name).into_owned()).collect()
-}
-
-fn parameter(module: &str, name: &str) -> Option<String> {
-    let text = fs::read_to_string(format!("/sys/module/{module}/parameters/{name}")).ok()?;
-    Some(harmless(text.trim()).into_owned())
-}
-
 fn set_method(method: Method) -> Result<ExitCode> {
     ensure!(module::is_loaded(LIVEPATCH), "the kernel is not patched: `foliocopy kernel patch on` first");
     let name = method.to_possible_value().expect("no method is skipped");
@@ -302,55 +242,27 @@ fn set_method(method: Method) -> Result<ExitCode> {
     Ok(Exit::Good.into())
 }
 
-fn status() -> Result<ExitCode> {
-    if !Path::new(LIVEPATCHES).exists() {
-        printer::line("livepatch:         this kernel has no livepatching (CONFIG_LIVEPATCH)")?;
-        return Ok(Exit::Good.into());
-    }
-    let text = match state()? {
-        State::Off => "off".to_owned(),
-        State::On => "on".to_owned(),
-        State::TurningOn => format!("turning on, behind are {}", describe(&tasks_behind())),
-        State::TurningOff => format!("turning off, behind are {}", describe(&tasks_behind())),
+/// All that is told.
+#[derive(Serialize)]
+struct Status {
+    #[serde(flatten)]
+    livepatch: Livepatch,
+    /// Not there where the module is not loaded, or for others than root.
+    counters: Option<Counters>,
+}
+
+/// Prints it. The exit code says whether the kernel is patched.
+fn show(args: &StatusArgs) -> Result<ExitCode> {
+    let counters = debugfs::folder().ok().map(|folder| Counters::read(&folder)).transpose()?;
+    let told = Status { livepatch: Livepatch::detect()?, counters };
+    let text = match &told.counters {
+        _ if args.json => serde_json::to_string_pretty(&told)? + "\n",
+        Some(counters) => format!("{}{}", told.livepatch, status::described("counters", counters)),
+        None if module::is_loaded(ENGINE) => {
+            format!("{}counters:          in debugfs, which only root may read\n", told.livepatch)
+        }
+        None => told.livepatch.to_string(),
     };
-    printer::line(format_args!("livepatch:         {text}"))?;
-    let shown = [
-        ("method:", parameter(LIVEPATCH, "method")),
-        ("nontemporal nodes:", parameter(ENGINE, "nontemporal_nodes")),
-    ];
-    for (name, value) in shown {
-        if let Some(value) = value {
-            printer::line(format_args!("{name:<19}{value}"))?;
-        }
-    }
-    let others = other_livepatches();
-    if !others.is_empty() {
-        printer::line(format_args!("other livepatches: {}", others.join(", ")))?;
-    }
-    match fs::read_to_string("/sys/kernel/debug/foliocopy/counters") {
-        Ok(counters) => printer::print(format!("counters:\n{}", indented(&counters)))?,
-        Err(_) if module::is_loaded(ENGINE) => {
-            printer::line("counters:          in debugfs, which only root may read")?;
-        }
-        Err(_) => {}
-    }
-    Ok(Exit::Good.into())
-}
-
-fn indented(text: &str) -> String {
-    harmless_lines(text).lines().map(|line| format!("  {line}\n")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_few_tasks_are_named_and_many_counted() {
-        let tasks = |count: u32| (0..count).map(|id| Task { id, name: "kworker".into() }).collect::<Vec<_>>();
-        assert_eq!(describe(&tasks(1)), "1 task: kworker (0)");
-        assert_eq!(describe(&tasks(2)), "2 tasks: kworker (0), kworker (1)");
-        assert!(describe(&tasks(9)).starts_with("9 tasks, such as kworker (0), "));
-        assert_eq!(describe(&tasks(9)).matches("kworker").count(), NAMED);
-    }
+    printer::print(text)?;
+    Ok(told.livepatch.state.exit().into())
 }
