@@ -16,10 +16,15 @@ pub(crate) mod tune;
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Child, ExitCode, ExitStatus};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::interrupt::Interrupt;
 
 /// What the program can do.
 #[derive(Subcommand)]
@@ -58,6 +63,27 @@ pub(crate) fn this_program() -> Result<PathBuf> {
     // In the process that is about to become the program, this still names what it is forked from.
     fs::symlink_metadata(THIS).context("can't find this program itself: is /proc mounted?")?;
     Ok(THIS.into())
+}
+
+/// Waits for such a process, and passes an interruption on to it, once. Started in a process group of its own, it is out of the
+/// terminal's reach, and told by this alone. Answers also whether it was told.
+pub(crate) fn wait(
+    child: &mut Child,
+    interrupt: Option<&Interrupt>,
+    mut meanwhile: impl FnMut(),
+) -> Result<(ExitStatus, bool)> {
+    let mut told = false;
+    loop {
+        if let Some(status) = child.try_wait().context("can't wait for a part of the run")? {
+            return Ok((status, told));
+        }
+        if interrupt.is_some_and(Interrupt::is_set) && !told {
+            kill_process(Pid::from_child(child), Signal::INT).context("can't interrupt a part of the run")?;
+            told = true;
+        }
+        meanwhile();
+        thread::sleep(Duration::from_millis(100));
+    }
 }
 
 impl Command {

@@ -6,6 +6,7 @@ use foliocopy_measure::bench::{Case, Observer};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::interrupt::Interrupt;
+use crate::printer;
 
 /// The bar's resolution.
 const STEPS: f64 = 1000.0;
@@ -33,6 +34,16 @@ impl Progress {
     /// Says what is being done.
     pub(crate) fn message(&self, text: &str) {
         self.bar.set_message(text.to_owned());
+    }
+
+    /// Says something beside the bar.
+    pub(crate) fn line(&self, text: &str) {
+        self.around(|| printer::note(text));
+    }
+
+    /// Does something that writes, with the bar out of its way.
+    pub(crate) fn around<T>(&self, writes: impl FnOnce() -> T) -> T {
+        self.bar.suspend(writes)
     }
 
     /// Takes the bar away.

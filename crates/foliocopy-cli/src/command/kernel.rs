@@ -6,6 +6,7 @@ mod livepatch;
 mod load;
 mod module;
 mod patch;
+mod run_all;
 mod selftest;
 mod status;
 
@@ -34,6 +35,8 @@ enum Command {
     Bench(Box<bench::Args>),
     /// Check inside this kernel that every copy is right and survives real faults
     Selftest,
+    /// Status, self-test, bench and migration by both methods in one run and one file: what we ask you to send
+    RunAll(run_all::Args),
     /// Replace the running kernel's folio_copy() and folio_mc_copy() by foliocopy's, and put them back
     Patch(patch::Args),
 }
@@ -49,6 +52,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Unload => load::unload(),
         Command::Bench(args) => bench::run(*args),
         Command::Selftest => selftest::run(),
+        Command::RunAll(args) => run_all::run(args),
         Command::Patch(args) => patch::run(args),
     }
 }

@@ -10,7 +10,6 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -18,7 +17,6 @@ use clap::ValueEnum;
 use foliocopy_measure::result::{self, Cache, Results};
 use foliocopy_measure::size::Size;
 use foliocopy_measure::topology::Topology;
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::command;
 use crate::exit::Exit;
@@ -189,19 +187,8 @@ impl Bench {
         // One of an earlier run may be there still.
         let written = || fs::metadata(file).and_then(|file| file.modified()).ok();
         let before = written();
-        // Out of the terminal's reach: it is told once, by us, whoever was signalled and how.
         let mut bench = command.arg0("foliocopy").process_group(0).spawn().context("can't run the bench")?;
-        let mut told = false;
-        let status = loop {
-            if let Some(status) = bench.try_wait().context("can't wait for the bench")? {
-                break status;
-            }
-            if interrupt.is_set() && !told {
-                kill_process(Pid::from_child(&bench), Signal::INT).context("can't interrupt the bench")?;
-                told = true;
-            }
-            thread::sleep(Duration::from_millis(100));
-        };
+        let (status, told) = command::wait(&mut bench, Some(interrupt), || {})?;
         // 1 is its verdict on foliocopy, which is not what is asked here.
         match status.code() {
             Some(0 | 1 | 130) if written() != before => Ok(Some(result::read(file)?)),

@@ -1,0 +1,102 @@
+//! `foliocopy kernel run-all` where parts of it fail or are interrupted. The virtual machine's scenario `run-all` has them
+//! all succeed.
+
+use std::fs;
+use std::path::Path;
+
+use namespace::said;
+use serde_json::Value;
+
+mod namespace;
+
+/// A kernel of files, of which no module can be had: modprobe says why.
+const NO_MODULE: &str = r#"
+mount -t tmpfs none /sys
+printf '#!/bin/sh\necho "modprobe: FATAL: Module $1 not found in directory /lib/modules/1" >&2; exit 1\n' >modprobe
+chmod +x modprobe; export PATH=$PWD:$PATH
+"#;
+
+fn report(here: &Path) -> Value {
+    serde_json::from_slice(&fs::read(here.join("kernel.json")).unwrap()).unwrap()
+}
+
+fn outcomes(report: &Value) -> Vec<(&str, &str)> {
+    let parts = report["parts"].as_array().unwrap().iter();
+    parts.map(|part| (part["name"].as_str().unwrap(), part["outcome"].as_str().unwrap())).collect()
+}
+
+/// What fails is recorded by name with its reason, and what does not need it runs.
+#[test]
+fn a_part_that_fails_loses_no_other() {
+    let here = tempfile::tempdir().unwrap();
+    let script = format!("{NO_MODULE} $FOLIOCOPY kernel run-all --quick -o kernel.json");
+    let Some(output) = namespace::run(here.path(), &script) else { return };
+    let said = said(&output, 2);
+    let report = report(here.path());
+    assert_eq!(
+        outcomes(&report),
+        [
+            ("info", "done"),
+            ("status", "done"),
+            ("load", "failed"),
+            ("selftest", "failed"),
+            ("bench", "failed"),
+            ("patch", "failed"),
+            ("migrate", "failed"),
+            ("status-patched", "done"),
+        ]
+    );
+    assert_eq!((&report["complete"], &report["quick"]), (&false.into(), &true.into()));
+    let part = |name: &str| {
+        report["parts"].as_array().unwrap().iter().find(|part| part["name"] == name).unwrap().clone()
+    };
+    assert!(part("info")["result"]["environment"]["kernel"].is_string());
+    assert_eq!(part("status")["result"]["loaded"], false);
+    for (name, reason) in [
+        ("load", "Module foliocopy not found"),
+        ("selftest", "not loaded"),
+        ("patch", "CONFIG_LIVEPATCH"),
+        ("migrate", "one NUMA node"),
+    ] {
+        let of_part = part(name)["said"].to_string();
+        assert!(of_part.contains(reason), "{name}: {of_part}");
+        let line = said.lines().find(|line| line.starts_with(name)).unwrap();
+        assert!(line.contains("failed: ") && line.contains(reason), "{line}");
+    }
+    assert!(String::from_utf8(output.stdout).unwrap().contains("written to kernel.json"));
+}
+
+/// Where it is interrupted, it says by name what was not run.
+#[test]
+fn what_was_done_before_an_interruption_is_kept() {
+    let here = tempfile::tempdir().unwrap();
+    let script = format!(
+        "{NO_MODULE}
+         printf '#!/bin/sh\\ntouch asked; sleep 20\\n' >modprobe
+         $FOLIOCOPY kernel run-all --quick -o kernel.json & pid=$!
+         n=0; until test -e asked; do sleep 0.05; n=$((n+1)); test $n -lt 2400; done
+         cp kernel.json before.json; kill -INT $pid
+         code=0; wait $pid || code=$?; exit $code"
+    );
+    let Some(output) = namespace::run(here.path(), &script) else { return };
+    said(&output, 130);
+    let report = report(here.path());
+    let outcomes = outcomes(&report);
+    assert_eq!(outcomes[..3], [("info", "done"), ("status", "done"), ("load", "interrupted")]);
+    assert!(outcomes.len() == 8 && outcomes[3..].iter().all(|(_, outcome)| *outcome == "not-run"));
+    // Written after each part: a machine that had not come back would have left this.
+    let before: Value = serde_json::from_slice(&fs::read(here.path().join("before.json")).unwrap()).unwrap();
+    assert_eq!(before["parts"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_kernel_that_is_patched_is_left_alone() {
+    let here = tempfile::tempdir().unwrap();
+    let script = "mount -t tmpfs none /sys
+         patch=/sys/kernel/livepatch/foliocopy_livepatch
+         mkdir -p $patch; echo 1 >$patch/enabled; echo 0 >$patch/transition
+         $FOLIOCOPY kernel run-all --quick -o kernel.json";
+    let Some(output) = namespace::run(here.path(), script) else { return };
+    assert!(said(&output, 2).contains("`foliocopy kernel patch off` first"));
+    assert!(!here.path().join("kernel.json").exists());
+}
