@@ -171,7 +171,11 @@ impl Region {
     pub(crate) fn spoil(&mut self, index: usize, bad: Bad) {
         let page = self.page(index);
         match bad {
-            Bad::Cut => _ = map(page, 1, Some(&empty_file())),
+            Bad::Cut => {
+                let file = file();
+                map(page, 1, Some(&file));
+                file.set_len(0).unwrap();
+            }
             Bad::Poisoned => {
                 let (mapping, nr_pages) = (self.mapping, self.nr_pages);
                 let userfaultfd = self.userfaultfd.get_or_insert_with(|| {
@@ -239,13 +243,16 @@ fn map(at: *mut Page, nr_pages: usize, file: Option<&File>) -> *mut Page {
     start.cast()
 }
 
-fn empty_file() -> File {
+/// A file of one page of the system.
+fn file() -> File {
     // SAFETY: the name is terminated; the descriptor is a new one and ours.
-    unsafe {
-        let descriptor = libc::memfd_create(c"empty".as_ptr(), libc::MFD_CLOEXEC);
+    let file = unsafe {
+        let descriptor = libc::memfd_create(c"cut".as_ptr(), libc::MFD_CLOEXEC);
         assert!(descriptor >= 0, "{}", io::Error::last_os_error());
         File::from_raw_fd(descriptor)
-    }
+    };
+    file.set_len(system_page() as u64).unwrap();
+    file
 }
 
 // `include/uapi/linux/userfaultfd.h`, which libc doesn't have.
