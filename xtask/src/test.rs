@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use anyhow::{Context, Error, Result, ensure};
 use xshell::Shell;
 
 use crate::need::{self, BROWSER, CXX, FISH, MAKE, Missing, Need, PKG_CONFIG, ZSH};
+use crate::vm::emulator;
 use crate::{dist, imports, release_check, vm};
 
 /// What `cargo xtask test` takes.
@@ -230,20 +232,37 @@ fn tests(shell: &Shell, notes: &mut Vec<String>) -> Result<()> {
     command(shell, test, notes)
 }
 
-/// Tests the engine and the C library for aarch64 by QEMU's emulator of user space. Tests that start themselves anew are left
-/// to the virtual machine, and so is poison, which this emulator lacks.
+/// Tests the engine, guests' memory and the C library for aarch64 by QEMU's emulator of user space. Tests that start themselves
+/// anew are left to the virtual machine, and so is poison, which this emulator lacks.
 fn aarch64_user(shell: &Shell, notes: &mut Vec<String>) -> Result<()> {
-    for (name, test) in vm::aarch64_tests(shell)?.iter().filter(|(name, _)| name != "environment") {
-        let line =
-            format!("qemu-aarch64 {} -q --show-output --skip sigbus:: --skip sigsegv::", test.display());
-        command_with(shell, &line, &[("PROPTEST_CASES", "16")], notes).with_context(|| name.clone())?;
+    let mut tests = vm::aarch64_tests(shell)?;
+    tests.retain(|(name, _)| name != "environment");
+    let run = |emulator: &str, page_bytes: &str, notes: &mut Vec<String>| {
+        tests.iter().try_for_each(|(name, test)| {
+            let test = test.display();
+            let line = format!("{emulator} {test} -q --show-output --skip sigbus:: --skip sigsegv::");
+            let environment = [("PROPTEST_CASES", "16"), ("FOLIOCOPY_TEST_PAGE_BYTES", page_bytes)];
+            command_with(shell, &line, &environment, notes).with_context(|| name.clone())
+        })
+    };
+    let newest = emulator::USER.newest(shell)?.display().to_string();
+    run(&newest, "4096", notes)?;
+
+    // Later versions have pages as large as this machine's.
+    let own = Path::new("qemu-aarch64");
+    if emulator::version(shell, own)? < 9 {
+        let mut lacking = Vec::new();
+        run("qemu-aarch64 -p 65536", "65536", &mut lacking)?;
+        lacking.retain(|note| !notes.contains(note));
+        notes.extend(lacking.into_iter().map(|note| format!("{note} (with pages of 64 KiB)")));
+    } else {
+        notes.push(
+            "not tested: pages of 64 KiB, which QEMU's emulator of user space has up to version 8".into(),
+        );
     }
-    command_with(
-        shell,
-        "cargo test -q -p foliocopy-capi --test c",
-        &[("FOLIOCOPY_TEST_CROSS", "aarch64")],
-        notes,
-    )
+
+    let environment = [("FOLIOCOPY_TEST_CROSS", "aarch64"), ("FOLIOCOPY_TEST_EMULATOR", &newest)];
+    command_with(shell, "cargo test -q -p foliocopy-capi --test c", &environment, notes)
 }
 
 /// Runs a command line. A line of its standard output that says what was not tested goes to the notes.

@@ -4,6 +4,7 @@ pub(crate) mod archive;
 mod chroot;
 mod console;
 mod debugger;
+pub(crate) mod emulator;
 mod initramfs;
 pub(crate) mod kernel;
 mod module;
@@ -64,6 +65,8 @@ pub(crate) struct Args {
 /// What every boot of one run shares.
 struct Bench {
     release: String,
+    /// QEMU's program.
+    qemu: PathBuf,
     image: PathBuf,
     initramfs: PathBuf,
     runs: PathBuf,
@@ -166,7 +169,13 @@ impl Bench {
         }
         packing.program("bin/busybox", &root.join("bin/busybox"))?;
         packing.finish()?;
-        Ok(Self { image: kernel.image(), release: kernel.release.clone(), initramfs, runs })
+        Ok(Self {
+            qemu: "qemu-system-x86_64".into(),
+            image: kernel.image(),
+            release: kernel.release.clone(),
+            initramfs,
+            runs,
+        })
     }
 
     /// Fetches the kernel for aarch64, builds the programs and the engine's tests for it and packs them.
@@ -176,6 +185,7 @@ impl Bench {
         fs::create_dir_all(&cache)?;
         need::demand(shell, NEEDS_OF_AARCH64)?;
         let (release, image) = Kernel::fetch_aarch64(shell, &cache)?;
+        let qemu = emulator::SYSTEM.newest(shell)?;
 
         let runs = here.join("target/vm").join(&release);
         fs::create_dir_all(&runs)?;
@@ -188,11 +198,11 @@ impl Bench {
             packing.program(&format!("tests/{name}"), &test)?;
         }
         packing.finish()?;
-        Ok(Self { image, release, initramfs, runs })
+        Ok(Self { qemu, image, release, initramfs, runs })
     }
 
     fn boot<'a>(&'a self, machine: &'a Machine, scenario: &'a str) -> Boot<'a> {
-        Boot { machine, kernel: &self.image, initramfs: &self.initramfs, scenario }
+        Boot { qemu: &self.qemu, machine, kernel: &self.image, initramfs: &self.initramfs, scenario }
     }
 
     /// Runs scenarios; an error names those that failed.
@@ -331,14 +341,17 @@ fn static_programs(shell: &Shell, target: &str, packages: &[&str]) -> Result<Pat
     Ok(fs::canonicalize(shell.current_dir())?.join(BUILT).join(target).join("debug"))
 }
 
-/// Builds the tests of the engine for aarch64, and returns their names and files: the unit tests are named after the crate.
+/// Builds the tests of the engine and of `foliocopy-vm-memory` for aarch64, and returns their names and files: unit tests are
+/// named after their crate.
 pub(crate) fn aarch64_tests(shell: &Shell) -> Result<Vec<(String, PathBuf)>> {
-    const TESTS: [&str; 6] = ["batch", "environment", "mc", "parallel", "primitives", "requests"];
-    let chosen = TESTS.iter().flat_map(|test| ["--test", test]);
+    const CRATES: [&str; 2] = ["foliocopy", "foliocopy-vm-memory"];
+    const TESTS: [&str; 7] = ["batch", "environment", "guest", "mc", "parallel", "primitives", "requests"];
+    let crates = CRATES.iter().flat_map(|name| ["--package", name]);
+    let tests = TESTS.iter().flat_map(|test| ["--test", test]);
     let _static = build_statically(shell);
     let messages = cmd!(
         shell,
-        "cargo test --quiet --no-run --message-format json --target {AARCH64} --target-dir {BUILT} -p foliocopy --lib {chosen...}"
+        "cargo test --quiet --no-run --message-format json --target {AARCH64} --target-dir {BUILT} {crates...} --lib {tests...}"
     );
     let messages = messages.quiet().read()?;
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
@@ -348,7 +361,8 @@ pub(crate) fn aarch64_tests(shell: &Shell) -> Result<Vec<(String, PathBuf)>> {
             Some((name, PathBuf::from(message["executable"].as_str()?)))
         })
         .collect();
-    ensure!(built.len() == 1 + TESTS.len(), "cargo built {} tests, not {}", built.len(), 1 + TESTS.len());
+    let expected = CRATES.len() + TESTS.len();
+    ensure!(built.len() == expected, "cargo built {} tests, not {expected}", built.len());
     Ok(built)
 }
 

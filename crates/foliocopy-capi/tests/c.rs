@@ -1,7 +1,8 @@
 //! A program in C, compiled against the header as a user would: with what pkg-config says, against the
 //! shared library and the archive.
 //!
-//! With `FOLIOCOPY_TEST_CROSS=aarch64` the library and the programs are for aarch64, and QEMU runs them.
+//! With `FOLIOCOPY_TEST_CROSS=aarch64` the library and the programs are for aarch64, and QEMU runs them:
+//! `FOLIOCOPY_TEST_EMULATOR`, or the one on the path.
 
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
@@ -34,7 +35,8 @@ fn start(program: &Path) -> Command {
         return command;
     };
     // The emulator itself is a program of this machine, with libraries of its own.
-    let mut command = Command::new(format!("qemu-{architecture}"));
+    let emulator = std::env::var("FOLIOCOPY_TEST_EMULATOR").unwrap_or(format!("qemu-{architecture}"));
+    let mut command = Command::new(emulator);
     command.arg("-E").arg(format!("LD_LIBRARY_PATH={}", library().display()));
     command.arg("-L").arg(format!("/usr/{architecture}-linux-gnu")).arg(program);
     command

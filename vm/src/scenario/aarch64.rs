@@ -22,6 +22,9 @@ pub(super) const AARCH64: Scenario = Scenario {
     run,
 };
 
+/// The pages of the kernel.
+const PAGE_BYTES: usize = 16 << 10;
+
 /// Where the tests of the engine lie.
 const TESTS: &str = "/tests";
 
@@ -31,7 +34,7 @@ const ELSEWHERE: [&str; 3] =
 
 fn run(guest: &Guest) -> Result<()> {
     let bytes = rustix::param::page_size();
-    ensure!(bytes == 16 << 10, "pages have {bytes} bytes, not 16384");
+    ensure!(bytes == PAGE_BYTES, "pages have {bytes} bytes, not {PAGE_BYTES}");
     if !Cpu::detect().has(Features::MOPS) {
         guest.note("not tested: mops, which this machine's QEMU lacks (version 10 or later has it)")?;
     }
@@ -52,6 +55,7 @@ fn engine(test: &PathBuf) -> Result<()> {
         .arg("--show-output")
         .args(ELSEWHERE.iter().flat_map(|test| ["--skip", test]))
         .env("PROPTEST_CASES", "16")
+        .env("FOLIOCOPY_TEST_PAGE_BYTES", PAGE_BYTES.to_string())
         .current_dir("/tmp")
         .output()
         .with_context(|| format!("can't run {}", test.display()))?;

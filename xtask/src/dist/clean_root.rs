@@ -7,7 +7,7 @@ use xshell::{Shell, cmd};
 
 use super::{Dist, SONAME};
 use crate::vm::SERIES;
-use crate::vm::archive::Archive;
+use crate::vm::archive::{self, Archive};
 use crate::vm::kernel::{CACHE, Kernel};
 
 /// A root made by debootstrap.
@@ -95,7 +95,7 @@ pub(super) fn test_dkms(shell: &Shell) -> Result<()> {
 impl<'a> CleanRoot<'a> {
     fn make(shell: &'a Shell) -> Result<Self> {
         let cache = shell.current_dir().join(CACHE);
-        let (suite, mirror) = (suite(shell)?, Archive::of_this_machine(&cache)?.mirror(shell)?);
+        let (suite, mirror) = (archive::suite(shell)?, Archive::of_this_machine(&cache)?.mirror(shell)?);
         let path = shell.current_dir().join("target/dist/clean-root");
         shell.remove_path(&path)?;
         eprintln!("installing Debian {suite} into {}", path.display());
@@ -161,11 +161,4 @@ impl<'a> CleanRoot<'a> {
         self.run("/tmp/tree/bin/foliocopy info")?;
         self.run("test -e /tmp/tree/lib/libfoliocopy.so -a -e /tmp/tree/include/foliocopy.h -a -e /tmp/tree/share/man/man1/foliocopy.1.gz")
     }
-}
-
-/// The suite of this machine.
-fn suite(shell: &Shell) -> Result<String> {
-    let release = shell.read_file("/etc/os-release")?;
-    let suite = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
-    Ok(suite.context("/etc/os-release has no VERSION_CODENAME: the clean root is made on Debian")?.to_owned())
 }

@@ -142,6 +142,25 @@ impl Archive {
 
     /// Downloads packages and unpacks them into `root`, installing nothing.
     pub(crate) fn unpack(&self, shell: &Shell, packages: &[String], root: &Path) -> Result<()> {
+        for deb in self.download(shell, packages)? {
+            cmd!(shell, "dpkg -x {deb} {root}").quiet().run()?;
+            fs::remove_file(deb)?;
+        }
+        Ok(())
+    }
+
+    /// Downloads a package and unpacks one file of it into `root`: a large one may hold little that is needed.
+    pub(crate) fn unpack_file(&self, shell: &Shell, package: &str, file: &str, root: &Path) -> Result<()> {
+        const UNPACK: &str = r#"dpkg-deb --fsys-tarfile "$1" | tar --extract --directory "$2" "./$3""#;
+        for deb in self.download(shell, &[package.to_owned()])? {
+            cmd!(shell, "sh -c {UNPACK} sh {deb} {root} {file}").quiet().run()?;
+            fs::remove_file(deb)?;
+        }
+        Ok(())
+    }
+
+    /// Downloads packages, and answers their files.
+    fn download(&self, shell: &Shell, packages: &[String]) -> Result<Vec<PathBuf>> {
         let options = &self.options;
         let debs = self.state.join("debs");
         fs::create_dir_all(&debs)?;
@@ -160,10 +179,14 @@ impl Archive {
             packages.len(),
             debs.len()
         );
-        for deb in debs {
-            cmd!(shell, "dpkg -x {deb} {root}").quiet().run()?;
-            fs::remove_file(deb)?;
-        }
-        Ok(())
+        Ok(debs)
     }
+}
+
+/// The suite that this machine is of.
+pub(crate) fn suite(shell: &Shell) -> Result<String> {
+    let release = shell.read_file("/etc/os-release").unwrap_or_default();
+    let suite = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    let missing = || Missing("needs Debian: /etc/os-release has no VERSION_CODENAME".into());
+    Ok(suite.ok_or_else(missing)?.to_owned())
 }

@@ -14,19 +14,12 @@ use foliocopy_vm::{Architecture, Machine, Poison};
 
 use super::poison;
 
-/// The program.
-fn program(machine: &Machine) -> &'static str {
-    match machine.architecture {
-        Architecture::X86_64 => "qemu-system-x86_64",
-        Architecture::Aarch64 => "qemu-system-aarch64",
-    }
-}
-
 /// Distance to another node, as firmware states it: 10 is local. The node without CPUs is the farthest.
 const DISTANCES: [[u32; NODES]; NODES] = [[10, 20, 30], [20, 10, 30], [30, 30, 10]];
 
 /// What to boot.
 pub(crate) struct Boot<'a> {
+    pub(crate) qemu: &'a Path,
     pub(crate) machine: &'a Machine,
     pub(crate) kernel: &'a Path,
     pub(crate) initramfs: &'a Path,
@@ -36,7 +29,7 @@ pub(crate) struct Boot<'a> {
 
 impl Boot<'_> {
     fn command(&self) -> Command {
-        let mut qemu = Command::new(program(self.machine));
+        let mut qemu = Command::new(self.qemu);
         // TCG everywhere: the CPU of a scenario is then the same on every host, whatever it has and lends.
         let accelerator = if self.machine.in_turns { "tcg,thread=single" } else { "tcg,thread=multi" };
         qemu.args(["-nodefaults", "-display", "none", "-no-reboot", "-accel", accelerator]);
@@ -86,7 +79,7 @@ impl Boot<'_> {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .with_context(|| format!("cannot start {}", program(self.machine)))?;
+            .with_context(|| format!("cannot start {}", self.qemu.display()))?;
         let mut console = process.stdin.take().expect("stdin is piped");
         let (sender, lines) = channel();
         // QEMU's own complaints belong in the same record as the guest's console.
@@ -120,7 +113,7 @@ impl Boot<'_> {
     pub(crate) fn interact(&self) -> Result<()> {
         let mut command = self.command();
         command.args(["-serial", "mon:stdio", "-serial", "null"]);
-        command.status().with_context(|| format!("cannot start {}", program(self.machine)))?;
+        command.status().with_context(|| format!("cannot start {}", self.qemu.display()))?;
         Ok(())
     }
 }

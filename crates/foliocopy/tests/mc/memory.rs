@@ -48,6 +48,14 @@ pub(crate) fn system_page() -> usize {
     usize::try_from(bytes).expect("a system has pages").max(PAGE_SIZE)
 }
 
+/// Whoever has another kernel than this run these tests says how large its pages are.
+#[test]
+fn pages_are_as_large_as_is_said() {
+    if let Ok(bytes) = std::env::var("FOLIOCOPY_TEST_PAGE_BYTES") {
+        assert_eq!(system_page().to_string(), bytes);
+    }
+}
+
 /// How many pages of the crate make a page of the system.
 pub(crate) fn unit() -> usize {
     system_page() / PAGE_SIZE
