@@ -52,7 +52,8 @@ fn pattern() -> Vec<u8> {
 /// The pages that are dirty.
 fn dirty(guest: &Guest) -> Vec<usize> {
     let at = |index: &usize| {
-        let (region, address) = guest.to_region_addr(GuestAddress(FIRST.0 + (index * page()) as u64)).unwrap();
+        let (region, address) =
+            guest.to_region_addr(GuestAddress(FIRST.0 + (index * page()) as u64)).unwrap();
         region.bitmap().dirty_at(address.0 as usize)
     };
     (0..PAGES).filter(at).collect()
