@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use xshell::Shell;
 
 /// Where the engine's modules lie.
-const SOURCE: &str = "crates/foliocopy/src";
+pub(crate) const SOURCE: &str = "crates/foliocopy/src";
 
 /// Which top-level modules each one imports.
 type Imports = BTreeMap<String, BTreeSet<String>>;
@@ -59,7 +59,7 @@ fn re_exports(root: &str, modules: &BTreeSet<String>) -> BTreeMap<String, String
 }
 
 /// The code of a module: its file and those in its folder, up to where their tests begin.
-fn texts(source: &Path, module: &str) -> Result<Vec<String>> {
+pub(crate) fn texts(source: &Path, module: &str) -> Result<Vec<String>> {
     let mut files = vec![source.join(format!("{module}.rs"))];
     let mut folders = vec![source.join(module)];
     while let Some(folder) = folders.pop() {

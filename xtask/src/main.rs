@@ -2,6 +2,7 @@
 
 mod dist;
 mod imports;
+mod length;
 mod need;
 mod release_check;
 mod test;

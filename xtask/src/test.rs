@@ -14,7 +14,7 @@ use xshell::Shell;
 
 use crate::need::{self, BROWSER, CXX, FISH, MAKE, Missing, Need, PKG_CONFIG, ZSH};
 use crate::vm::emulator;
-use crate::{dist, imports, release_check, vm};
+use crate::{dist, imports, length, release_check, vm};
 
 /// What `cargo xtask test` takes.
 #[derive(clap::Args)]
@@ -80,6 +80,7 @@ const STEPS: &[Step] = &[
     Step("format", &[FMT], Run("cargo fmt --all --check")),
     Step("lints", &[CLIPPY], Run("cargo clippy -q --workspace --all-targets -- -Dwarnings")),
     Step("imports", &[], Call(imports::check)),
+    Step("length", &[], Call(length::check)),
     Step("no-std", &[CLIPPY], Run("cargo clippy -q -p foliocopy --no-default-features -- -Dwarnings")),
     Step("windows", &[Need::Target(WINDOWS)], Call(|shell, notes| elsewhere(shell, WINDOWS, notes))),
     Step("macos", &[Need::Target(MACOS)], Call(|shell, notes| elsewhere(shell, MACOS, notes))),
