@@ -36,7 +36,11 @@ pub(crate) fn check(shell: &Shell, _: &mut Vec<String>) -> Result<()> {
                 continue;
             }
             let lines = fs::read_to_string(&path)?.lines().count();
-            ensure!(lines <= MOST_OF_A_FILE, "{} has {lines} lines: {MOST_OF_A_FILE} at most", path.display());
+            ensure!(
+                lines <= MOST_OF_A_FILE,
+                "{} has {lines} lines: {MOST_OF_A_FILE} at most",
+                path.display()
+            );
         }
     }
     Ok(())

@@ -39,11 +39,20 @@ enum Question {
     Compare,
 }
 
-/// Folios of the cells that are measured, cold and hot.
-const FOLIOS: &str = "4K,64K";
+/// The four cells of a build against itself.
+const CELLS: &[&str] = &["--folio", "4K,64K", "--cache", "both"];
+
+/// The four cells where one is planted. The planted library does not know whether a copy is cold, so all are.
+const CELLS_WITH_PLANTED: &[&str] = &["--folio", "4K,16K,64K,256K", "--cache", "cold"];
+
+/// The planted cell alone, until its ratio is known well.
+const PLANTED_ALONE: &[&str] = &["--folio", "64K", "--cache", "cold", "--until-width", "1"];
 
 /// Pages of the folio of the planted cell, and how the verdict names it.
 const PLANTED: (u32, &str) = (16, "cold 64K");
+
+/// About how many turns of an empty loop take as long as the copy of that folio.
+const TURNS: f64 = 12_000.0;
 
 /// How near the planted loss comes to the one asked for.
 const TOLERANCE: f64 = 0.004;
@@ -128,7 +137,7 @@ impl Builds<'_> {
         let old = self.directory.join("old.so");
         if let Some(loss) = question.loss() {
             let folder = self.plant_to_lose(loss, &old)?;
-            return Ok(Box::new(move || self.gate(&folder.join("foliocopy"), &old)));
+            return Ok(Box::new(move || self.gate(&folder.join("foliocopy"), &old, CELLS_WITH_PLANTED)));
         }
         let new = self.release.join("foliocopy");
         Ok(match question {
@@ -137,25 +146,27 @@ impl Builds<'_> {
                 let load = Load::start(&new)?;
                 Box::new(move || {
                     let _ = &load;
-                    self.gate(&new, &old)
+                    self.gate(&new, &old, CELLS)
                 })
             }
-            _ => Box::new(move || self.gate(&new, &old)),
+            _ => Box::new(move || self.gate(&new, &old, CELLS)),
         })
     }
 
     /// A run of the gate over plain copies.
-    fn command(&self, new: &Path, old: &Path, folios: &str) -> Command {
+    fn command(&self, new: &Path, old: &Path, cells: &[&str]) -> Command {
         let mut command = Command::new(new);
-        command.args(["bench", "--quiet", "--folio", folios, "--time", self.time]);
+        command.args(["bench", "--quiet", "--time", self.time]).args(cells);
         command.args(["--interface", "c:copy_pages", "--against"]).arg(old);
         command
     }
 
     /// One run of the gate over plain copies.
-    fn gate(&self, new: &Path, old: &Path) -> Result<Answer> {
-        let output = self.command(new, old, FOLIOS).output().context("can't run the gate")?;
+    fn gate(&self, new: &Path, old: &Path, cells: &[&str]) -> Result<Answer> {
+        let output = self.command(new, old, cells).output().context("can't run the gate")?;
+        // The verdict may be broken into lines anywhere.
         let said = String::from_utf8_lossy(&output.stdout);
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
         if red(output.status, &output.stderr)? {
             let only_planted = said.contains(&format!(" in 1 of 4 cells ({} ", PLANTED.1));
             return Ok(if only_planted { Answer::Planted } else { Answer::FalseAlarm });
@@ -178,27 +189,25 @@ impl Builds<'_> {
 
     /// A folder with this program beside a library that loses `loss` of its speed in one cell.
     ///
-    /// The memory system goes on working while the library waits, so a wait of 5 % costs less than that. The wait is
-    /// corrected by what it was measured to cost.
+    /// The memory system goes on working while the loop turns, and how long a turn takes depends on the CPU. So the turns
+    /// are corrected by what they were measured to cost.
     fn plant_to_lose(&self, loss: f64, old: &Path) -> Result<PathBuf> {
-        let mut wait = loss;
-        for _ in 0..4 {
-            let folder = self.plant(wait)?;
+        let mut turns = (loss * TURNS) as u32;
+        for _ in 0..6 {
+            let folder = self.plant(turns)?;
             let measured = self.loss(&folder.join("foliocopy"), old)?;
-            println!("a wait of {:.1} % costs {:.1} %", wait * 100.0, measured * 100.0);
+            println!("{turns} turns cost {:.1} %", measured * 100.0);
             if (measured - loss).abs() <= TOLERANCE {
                 return Ok(folder);
             }
-            wait *= (loss / measured).clamp(0.5, 2.0);
+            turns = (f64::from(turns) * (loss / measured).clamp(0.5, 2.0)) as u32;
         }
-        bail!("no wait costs {:.0} % on this machine: it is too busy", loss * 100.0);
+        bail!("no number of turns costs {:.0} % on this machine: it is too busy", loss * 100.0);
     }
 
     /// What the planted cell of `new` loses, by one run of the gate with narrow intervals.
     fn loss(&self, new: &Path, old: &Path) -> Result<f64> {
-        let mut command = self.command(new, old, "64K");
-        let output =
-            command.args(["--cache", "cold", "--until-width", "1"]).output().context("can't run the gate")?;
+        let output = self.command(new, old, PLANTED_ALONE).output().context("can't run the gate")?;
         red(output.status, &output.stderr)?;
         let said = String::from_utf8_lossy(&output.stdout);
         let mut cells = said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -210,9 +219,9 @@ impl Builds<'_> {
         Ok(1.0 - ratio)
     }
 
-    /// A folder with this program beside a library that waits so long in one cell, as a part of the slower copy's time.
-    fn plant(&self, wait: f64) -> Result<PathBuf> {
-        let folder = self.directory.join(format!("planted-{wait}"));
+    /// A folder with this program beside a library that takes so many turns more in one cell.
+    fn plant(&self, turns: u32) -> Result<PathBuf> {
+        let folder = self.directory.join(format!("planted-{turns}"));
         fs::create_dir_all(&folder)?;
         fs::copy(self.release.join("foliocopy"), folder.join("foliocopy"))?;
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/verdicts/planted.c");
@@ -220,7 +229,7 @@ impl Builds<'_> {
         let status = Command::new("cc")
             .args(["-O2", "-shared", "-fPIC"])
             .arg(format!("-DLIBRARY=\"{}\"", library.display()))
-            .arg(format!("-DWAIT={wait}"))
+            .arg(format!("-DTURNS={turns}"))
             .arg(format!("-DFOLIO_PAGES={}", PLANTED.0))
             .arg("-o")
             .arg(folder.join("libfoliocopy.so"))
