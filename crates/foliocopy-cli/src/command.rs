@@ -1,4 +1,4 @@
-//! The subcommands, a file each: `Args` says what it takes, `run` does it.
+//! The subcommands, a file each: `Args` has the arguments, `run` does the work.
 
 pub(crate) mod bench;
 pub(crate) mod compare;
@@ -26,7 +26,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::interrupt::Interrupt;
 
-/// What the program can do.
+/// The commands.
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Find out which copy is fastest on this machine: the kernel's, the RFC's or foliocopy's
@@ -60,7 +60,7 @@ pub(crate) enum Command {
 /// This program, to be started once more. It is found though its file has been replaced or removed since.
 pub(crate) fn this_program() -> Result<PathBuf> {
     const THIS: &str = "/proc/self/exe";
-    // In the process that is about to become the program, this still names what it is forked from.
+    // This link names the parent until the child has become the program.
     fs::symlink_metadata(THIS).context("can't find this program itself: is /proc mounted?")?;
     Ok(THIS.into())
 }

@@ -1,4 +1,4 @@
-//! What a measurement comes to, above its tables: the verdict, what to do, and which contender to take at which size.
+//! The conclusion above the tables: the verdict, the advice, and the contender to take at each size.
 
 use foliocopy_measure::choice::{Choice, choices};
 use foliocopy_measure::gate;
@@ -9,10 +9,10 @@ use foliocopy_measure::verdict::Verdict;
 use crate::table::{align_right, empty_table, trimmed};
 use crate::wrap::paragraph;
 
-/// How many states of the cache stand beside each other.
+/// The number of states of the cache in one table.
 const BESIDE: usize = 2;
 
-/// The verdicts, what to do after each, and what to take at which size.
+/// The verdicts, each with its advice, and the table of choices.
 pub(crate) fn text(results: &Results, verdicts: &[Verdict<'_>]) -> String {
     let mut text = String::new();
     for verdict in verdicts {
@@ -33,24 +33,24 @@ pub(crate) fn text(results: &Results, verdicts: &[Verdict<'_>]) -> String {
     text
 }
 
-/// What the verdicts leave open, for below the tables.
+/// The open questions of the verdicts, for below the tables.
 pub(crate) fn open_questions(verdicts: &[Verdict<'_>]) -> String {
     let lines: String =
         verdicts.iter().flat_map(Verdict::open_questions).map(|line| paragraph(&line)).collect();
     if lines.is_empty() { lines } else { format!("\n{lines}") }
 }
 
-/// What the table of choices shows.
+/// The heading of the table of choices.
 pub(crate) fn heading(results: &Results) -> String {
     format!("What to take on this CPU, with the speed-up over {}", results.parameters.baseline)
 }
 
-/// Whether contenders of these results are ways to copy, of which one can be taken.
+/// Whether the contenders of these results are ways to copy.
 pub(crate) fn is_of_copies(results: &Results) -> bool {
     ["bench", "kernel bench"].contains(&results.command.as_str())
 }
 
-/// What to do after a verdict.
+/// The advice after a verdict.
 pub(crate) fn advice(results: &Results, verdict: &Verdict<'_>) -> String {
     let (name, cells) = (verdict.contender, verdict.cells);
     if name == gate::NEW {
@@ -82,7 +82,7 @@ pub(crate) fn advice(results: &Results, verdict: &Verdict<'_>) -> String {
     }
 }
 
-/// What tells the columns of the choices apart.
+/// The column of a choice: its situation without the size.
 fn column<'a>(choice: &Choice<'a>) -> Situation<'a> {
     Situation { folio_bytes: 0, ..choice.situation }
 }

@@ -1,11 +1,11 @@
-//! What the program's exit says.
+//! The exit codes of the program.
 
 use std::process::ExitCode;
 
 /// The ways to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// It did what was asked.
+    /// The work is done.
     Good = 0,
     /// The verdict is negative.
     Negative = 1,

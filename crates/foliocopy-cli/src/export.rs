@@ -33,7 +33,7 @@ pub(crate) struct ExportArgs {
     force: bool,
 }
 
-/// What makes a form of the results.
+/// A function that makes one form of the results.
 type Form = fn(&Results) -> Result<Vec<u8>>;
 
 /// The files, proved writable.

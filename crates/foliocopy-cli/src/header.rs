@@ -1,4 +1,4 @@
-//! What was measured on, in the lines above a table.
+//! The machine and the parameters, in the lines above a table.
 
 use std::fmt::Write;
 
@@ -85,7 +85,7 @@ fn system(environment: &Environment) -> String {
     format!("governor {governor}, THP {huge_pages}, numa_balancing {balancing}, load {load}, TSC {counter}")
 }
 
-/// What the contenders are, and how they were run.
+/// The contenders, and how they were run.
 pub(crate) fn parameters(parameters: &Parameters) -> String {
     let mut text = String::from("contenders:\n");
     let width = parameters.contenders.iter().map(|contender| contender.name.len()).max().unwrap_or(0);

@@ -1,19 +1,19 @@
-//! What `--help` and the manual pages say beyond the options of a command: examples, files, environment and exit codes.
+//! The parts of `--help` and of the manual pages beyond options: examples, files, environment and exit codes.
 
 use crate::exit;
 
-/// What there is to say of one command.
+/// The help of one command.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Help {
-    /// What for, and the command that a person would type.
+    /// Pairs of a purpose and the command for it.
     pub(crate) examples: &'static [(&'static str, &'static str)],
-    /// Files that it reads or writes, and what they are.
+    /// Files that the command reads or writes, each with its meaning.
     pub(crate) files: &'static [(&'static str, &'static str)],
     /// Whether it copies by the policy of the process, which the environment may change.
     pub(crate) copies: bool,
 }
 
-/// Files that say by what a process copies.
+/// Files that decide how a process copies.
 const PROFILES: &[(&str, &str)] = &[
     (
         "~/.config/foliocopy/profile.toml",
@@ -30,7 +30,7 @@ const MODULES: &[(&str, &str)] = &[
     ("/etc/modprobe.d/foliocopy.conf", "parameters that `foliocopy tune --emit kernel` printed"),
 ];
 
-/// Variables that say by what a process copies.
+/// Variables that decide how a process copies.
 pub(crate) const ENVIRONMENT: [(&str, &str); 4] = [
     ("FOLIOCOPY_PROFILE", "a profile in place of the usual ones; none for no profile"),
     ("FOLIOCOPY_PRIMITIVE", "the one primitive to copy by, such as rep_movsb"),
@@ -38,7 +38,7 @@ pub(crate) const ENVIRONMENT: [(&str, &str); 4] = [
     ("FOLIOCOPY_STRICT", "1 makes an error of a variable or profile that can't be followed"),
 ];
 
-/// What there is to say of the command with this path, such as `kernel patch on`.
+/// The help of the command with this path, such as `kernel patch on`.
 pub(crate) fn of(path: &str) -> Help {
     let Help { examples, files, copies } = Help::default();
     match path {
@@ -230,7 +230,7 @@ pub(crate) fn of(path: &str) -> Help {
     }
 }
 
-/// The section of the manual that the page of this path stands in: 8 for the commands of whoever runs the machine.
+/// The section of the manual for this path: 8 for commands of the machine's operator.
 pub(crate) fn section(path: &str) -> &'static str {
     match path.split(' ').next() {
         Some("kernel" | "migrate") => "8",
@@ -238,7 +238,7 @@ pub(crate) fn section(path: &str) -> &'static str {
     }
 }
 
-/// What stands below the options.
+/// The text below the options.
 pub(crate) fn below(path: &str) -> String {
     let help = of(path);
     let mut text = String::new();

@@ -26,13 +26,13 @@ const ONCE: Duration = Duration::from_millis(300);
 /// One of the signals came.
 static CAME: AtomicBool = AtomicBool::new(false);
 
-/// Started by the first who wants to know.
+/// Started by the first caller.
 static LISTENING: OnceLock<()> = OnceLock::new();
 
-/// What must not be cut short, the latest last.
+/// Work that must not be cut short, the latest last.
 static HELD: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
 
-/// Whether somebody wants us to stop.
+/// Whether the user wants the work to stop.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Interrupt(());
 
@@ -54,7 +54,7 @@ impl Interrupt {
 
 fn listen() -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    // It sleeps in read(2) until there is one.
+    // The thread sleeps in read(2) until a signal comes.
     thread::Builder::new().name("signals".into()).spawn(move || {
         let mut first = None;
         for _ in signals.forever() {
@@ -65,7 +65,7 @@ fn listen() -> io::Result<()> {
                 Some(what) if again => {
                     printer::note(format_args!("interrupted again, which is noted: {what}"))
                 }
-                // Nobody can begin to hold anything meanwhile.
+                // Nothing can begin to be held meanwhile.
                 None if again => process::exit(Exit::Interrupted as i32),
                 _ => {}
             }
@@ -74,11 +74,11 @@ fn listen() -> io::Result<()> {
     Ok(())
 }
 
-/// As long as this lives, no signal ends the program.
+/// No signal ends the program while this value lives.
 #[must_use]
 pub(crate) struct Hold(());
 
-/// Begins something that must not be cut short. `what` says what goes on, such as "a file is being written".
+/// Begins work that must not be cut short. `what` names it, such as "a file is being written".
 pub(crate) fn hold(what: &'static str) -> Hold {
     HELD.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     Hold(())
@@ -90,8 +90,8 @@ impl Drop for Hold {
     }
 }
 
-/// Makes an error of what would be a death: writing beyond the limit for files (SIGXFSZ). SIGPIPE is ignored by the
-/// standard library already.
+/// Makes an error of a write beyond the limit for files, which would kill by SIGXFSZ. The standard library ignores SIGPIPE
+/// already.
 pub(crate) fn survive_limits() -> io::Result<()> {
     // A handler and not SIG_IGN, which programs that are started would inherit.
     signal_hook::flag::register(Signal::XFSZ.as_raw(), Arc::new(AtomicBool::new(false)))?;

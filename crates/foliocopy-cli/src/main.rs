@@ -44,7 +44,7 @@ struct Cli {
     command: command::Command,
 }
 
-/// The program's definition, for what is generated from it.
+/// The program's definition, for `man` and `completions`.
 fn program() -> clap::Command {
     Cli::command()
 }
@@ -55,8 +55,7 @@ fn throughout(command: clap::Command, path: &str) -> clap::Command {
         Some(own) => format!("{own}\n\n{}", help::below(path)),
         None => help::below(path),
     };
-    // A negative number, size or duration is refused as a value, by what its option takes, and not as an option that
-    // nobody knows.
+    // A negative number, size or duration is refused as a value of its option, and not as an unknown option.
     let number = |arg: clap::Arg| match arg.get_value_names() {
         Some([name]) if ["SIZE", "DURATION"].contains(&name.as_str()) => arg.allow_hyphen_values(true),
         _ if arg.get_action().takes_values() => arg.allow_negative_numbers(true),
@@ -72,7 +71,7 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Cli, clap::Error> 
     Cli::from_arg_matches(&throughout(program(), "").try_get_matches_from(arguments)?)
 }
 
-/// What clap says of arguments, those that steer terminals or forge lines being shown as what they are.
+/// clap's message about the arguments. Arguments that steer terminals or forge lines are shown harmless.
 fn refuse(error: clap::Error) -> ! {
     let shown = env::args_os().map(|argument| harmless(&argument.to_string_lossy()).into_owned().into());
     parse(shown).err().unwrap_or(error).exit()

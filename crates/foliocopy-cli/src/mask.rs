@@ -4,7 +4,7 @@ use std::env;
 
 use foliocopy::Features;
 
-/// What a command takes to hide features.
+/// The argument that hides features.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(crate) struct MaskArg {
     /// CPU features to do without, such as erms,fsrm; row makes this a CPU that nobody has measured
@@ -13,8 +13,8 @@ pub(crate) struct MaskArg {
 }
 
 impl MaskArg {
-    /// Hides what was asked for, or else what a preset wants, besides what `FOLIOCOPY_MASK` hides: by that variable, which the
-    /// engine reads. Before anything is copied, while the program has no other thread.
+    /// Hides these features, or else those of a preset, in addition to `FOLIOCOPY_MASK`. The engine reads that variable.
+    /// This happens before the first copy, while the program has no other thread.
     pub(crate) fn apply(self, preset: Option<Features>) {
         const VARIABLE: &str = "FOLIOCOPY_MASK";
         let Some(mask) = self.mask.or(preset) else { return };

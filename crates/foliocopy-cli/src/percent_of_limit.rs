@@ -1,4 +1,4 @@
-//! What a bench's cells are of the limits that `foliocopy roofline` found.
+//! Cells of a bench as percents of the limits that `foliocopy roofline` found.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What a measurement tells people.
+//! Prints results and warnings.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -17,7 +17,7 @@ pub(crate) fn raw(content: &[u8]) -> Result<()> {
     write(io::stdout().lock(), content)
 }
 
-/// Where standard output was closed, its reader has seen enough (`foliocopy info | head`), and the work goes on.
+/// Where the reader of standard output is gone (`foliocopy info | head`), the work goes on.
 fn write(mut output: impl Write, content: &[u8]) -> Result<()> {
     match output.write_all(content).and_then(|()| output.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -35,7 +35,7 @@ pub(crate) fn note(text: impl fmt::Display) {
     let _ = writeln!(anstream::stderr(), "{text}");
 }
 
-/// Where words go: results to standard output unless an export is there, warnings to standard error.
+/// The streams: results to standard output unless an export is there, warnings to standard error.
 pub(crate) struct Printer {
     pub(crate) to_standard_error: bool,
     pub(crate) quiet: bool,
@@ -51,7 +51,7 @@ impl Printer {
         size.map(|(width, _)| width.0)
     }
 
-    /// Prints what was asked for.
+    /// Prints a result.
     pub(crate) fn result(&self, text: &str) -> Result<()> {
         match self.to_standard_error {
             true => Ok(anstream::stderr().write_all(text.as_bytes())?),
@@ -59,7 +59,7 @@ impl Printer {
         }
     }
 
-    /// Prints what explains it.
+    /// Prints an explanation of the results.
     pub(crate) fn aside(&self, text: &str) -> Result<()> {
         if self.quiet { Ok(()) } else { self.result(text) }
     }

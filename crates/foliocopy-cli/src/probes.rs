@@ -1,4 +1,4 @@
-//! What probes decided, in the lines under a table.
+//! The decisions of probes, in the lines under a table.
 
 use foliocopy_measure::result::{Cell, Probed, Results};
 use foliocopy_measure::size::Size;
@@ -32,7 +32,7 @@ pub(crate) fn text(results: &Results) -> String {
     if text.is_empty() { text } else { format!("\n{text}") }
 }
 
-/// What the caches held, and from where to where.
+/// The state of the cache, and the nodes.
 fn state(cell: &Cell) -> String {
     let nodes = cell.src_node.zip(cell.dst_node);
     let cache = cell.cache.map_or_else(String::new, |cache| cache.to_string());

@@ -1,4 +1,4 @@
-//! Profiles as people see them: where they lie, and how they stand to what is built in.
+//! Profiles as users see them: their files, and their difference to the built-in tables.
 
 use std::env;
 use std::fmt;
@@ -26,7 +26,7 @@ pub(crate) fn default_path() -> Option<PathBuf> {
     Some(folder.join("foliocopy").join("profile.toml"))
 }
 
-/// Reads a profile, and makes what it says harmless: it may be somebody else's.
+/// Reads a profile of any origin, and makes its text harmless.
 pub(crate) fn read(file: &Path) -> Result<Profile, ProfileError> {
     let mut profile = Profile::read(file)?;
     let Profile { program, measured, cpu, gains, .. } = &mut profile;
@@ -36,7 +36,7 @@ pub(crate) fn read(file: &Path) -> Result<Profile, ProfileError> {
     Ok(profile)
 }
 
-/// By how much a profile was faster than what is built in, a line for each locality and state of the cache.
+/// The gain of a profile over the built-in tables, a line for each locality and state of the cache.
 pub(crate) fn gains(gains: &[Gain]) -> String {
     let mut text = String::new();
     for kind in gains.chunk_by(|one, other| (one.locality, &one.cache) == (other.locality, &other.cache)) {
@@ -54,7 +54,7 @@ fn size(gain: &Gain) -> String {
     format!("{} {median:.2} [{low:.2}, {high:.2}]", Size(gain.bytes))
 }
 
-/// How the profile in use stands to what is built in.
+/// The difference of the profile in use to the built-in tables.
 #[derive(Serialize)]
 pub(crate) struct Standing {
     file: String,
@@ -62,14 +62,14 @@ pub(crate) struct Standing {
     agrees: bool,
     /// How the process would copy without it.
     built_in: PolicyTables,
-    /// How much faster it was than what is built in.
+    /// The gain over the built-in tables.
     gains: Vec<Gain>,
     /// The microcode with which it was measured, where this CPU runs another.
     measured_with_microcode: Option<String>,
 }
 
 impl Standing {
-    /// Of the profile in that file, which the process follows. `None` where it is gone meanwhile.
+    /// The difference of the profile in that file. `None` where the file is gone.
     pub(crate) fn of(file: &Path, policy: &Policy, microcode: Option<&str>) -> Option<Self> {
         let profile = read(file).ok()?;
         let built_in = Policy::new(*policy.cpu(), Registers::Vector);

@@ -31,7 +31,7 @@ impl Progress {
         Self { bar, cases, interrupt }
     }
 
-    /// Says what is being done.
+    /// Shows the current work.
     pub(crate) fn message(&self, text: &str) {
         self.bar.set_message(text.to_owned());
     }

@@ -8,13 +8,13 @@ mod chart;
 mod environment;
 mod figures;
 mod lines;
-mod look;
 mod matrix;
 pub(crate) mod method;
 mod page;
 mod panel;
 mod scale;
 mod strips;
+mod style;
 mod tables;
 
 pub(crate) use figures::files;

@@ -11,7 +11,7 @@ use foliocopy::{CopyMcError, CopyOptions, Fault, MemoryError, PAGE_SIZE, Primiti
 use foliocopy_measure::memory::base_page;
 use memory::Memory;
 
-/// What memory fails by, and a loop works by.
+/// Parameters of the kinds of faults and of loops.
 const LINE: usize = 64;
 
 /// Lines in a page.
@@ -25,7 +25,7 @@ fn folio_base_pages() -> usize {
     FOLIO_PAGES * PAGE_SIZE / base_page()
 }
 
-/// What the destination holds before a copy.
+/// The destination's contents before a copy.
 const UNTOUCHED: u8 = 0xee;
 
 /// Copies in lines beyond each of which a loop could go wrong: past every unrolling (a page at most) line by
@@ -37,13 +37,13 @@ fn lengths() -> impl Iterator<Item = usize> {
         .map(|lines| lines * LINE)
 }
 
-/// Where in a page a range may start.
+/// Offsets in a page at which a range may start.
 const OFFSETS: [usize; 4] = [0, LINE, PAGE_SIZE / 2 - LINE, PAGE_SIZE - LINE];
 
 /// The longest of the copies, with all that is around it, in pages.
 const ROOM: usize = 20;
 
-/// A copy that was not what it must be.
+/// A wrong copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mismatch(String);
 
@@ -199,7 +199,7 @@ impl Bench {
         self.dst.fill(0, FOLIO_PAGES * PAGE_SIZE, UNTOUCHED);
     }
 
-    /// What lies before the error is the source's.
+    /// Bytes before the error are the source's.
     fn check_prefix(&self, to: usize, from: usize, bytes: usize) -> Result<(), String> {
         match first_difference(self.dst.part(to, bytes), self.src.part(from, bytes)) {
             Some(index) => Err(format!("byte {index}, before the error, is not the source's")),
@@ -207,7 +207,7 @@ impl Bench {
         }
     }
 
-    /// What lies outside the range, or after the error, is as it was.
+    /// Bytes outside the range, or after the error, are unchanged.
     fn check_untouched(&self, start: usize, end: usize) -> Result<(), String> {
         let page = [UNTOUCHED; PAGE_SIZE];
         for chunk in self.dst.part(start, end.saturating_sub(start)).chunks(PAGE_SIZE) {

@@ -5,8 +5,8 @@ use foliocopy_measure::survey::Share;
 
 use crate::table::{align_right, empty_table, trimmed};
 
-/// A table of shares, a column for each of `policies`, which have been judged by the same samples. Policies that decide alike share
-/// a column.
+/// A table of shares, a column for each of `policies`. All were judged by the same samples. Policies that decide alike
+/// share a column.
 pub(crate) fn table(policies: &[(&str, &[Share])]) -> String {
     let mut columns: Vec<(String, &[Share])> = Vec::new();
     for (name, shares) in policies {

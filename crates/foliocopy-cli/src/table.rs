@@ -58,7 +58,7 @@ fn fitting(results: &Results, rule: Rule, cells: &[&Cell], width: usize) -> (Vec
             return (vec![table], deviation);
         }
     }
-    // Twins that survive bad memory stand together in the further tables.
+    // Twins that survive bad memory come last.
     let (plain, safe): (Vec<&str>, Vec<&str>) = contenders.iter().partition(|name| !name.ends_with("-mc"));
     let baseline = &results.parameters.baseline;
     let others: Vec<&str> = plain.into_iter().chain(safe).filter(|name| name != baseline).collect();

@@ -1,4 +1,4 @@
-//! `foliocopy bench`: copies real memory with every contender and shows who is faster.
+//! `foliocopy bench`: copies real memory with every contender, and tells which is fastest.
 
 mod against;
 pub(crate) mod nodes;
@@ -54,19 +54,19 @@ const TIME: Duration = Duration::from_secs(40);
 /// How long one takes at most that is to reach a precision.
 const PRECISE_TIME: Duration = Duration::from_secs(300);
 
-/// What `foliocopy bench` takes.
+/// Arguments of `foliocopy bench`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Add a contender: a primitive (rep_movsb, movnti, …), page:PRIMITIVE for page by page, foliocopy:temporal,
-    /// foliocopy:non_temporal, foliocopy-mc (the machine-check-safe copy), foliocopy-mc:bytes (that of any bytes), kernel:temporal, kernel:non_temporal, limit
-    /// (the fastest stream of this machine), or NAME=LIBRARY.so:SYMBOL for any function with memcpy's signature
-    /// (glibc=-:memcpy for this process's own)
+    /// foliocopy:non_temporal, foliocopy-mc (machine-check safe), foliocopy-mc:bytes (any bytes), kernel:temporal,
+    /// kernel:non_temporal, limit (the fastest stream of this machine), or NAME=LIBRARY.so:SYMBOL for any function with
+    /// memcpy's signature (glibc=-:memcpy for this process's own)
     #[arg(long = "contender", value_name = "NAME")]
     contenders: Vec<String>,
     /// Measure the contenders that are named alone, without the usual ones
     #[arg(long, requires = "contenders")]
     alone: bool,
-    /// What the caches hold before each run [default: both]
+    /// State of the caches before each run [default: both]
     #[arg(long, value_enum)]
     cache: Option<CacheChoice>,
     /// Bytes of a folio, 4K to 1G [default: 4K,16K,64K,256K,1M,2M]
@@ -76,7 +76,7 @@ pub(crate) struct Args {
     /// holds, up to 64M, or 2M with --then read; 16M hot]
     #[arg(long, value_name = "SIZE")]
     total: Option<Size>,
-    /// Rounds, in each of which every contender runs once [default: 41, within 40s]
+    /// Rounds; each contender runs once in each [default: 41, within 40s]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
     /// A budget that decides the rounds, such as 90s or 5m [default: 5m with --against or --until-width]
@@ -100,15 +100,15 @@ pub(crate) struct Args {
     /// The kind of memory: thp, anon, hugetlb or memfd
     #[arg(long, value_name = "KIND", default_value = "thp")]
     memory: MemoryKind,
-    /// What to time besides the copy: one read of the destination, or a working set of half the last-level cache
-    /// before and after a copy of other memory
+    /// Time this with the copy: one read of the destination, or a working set of half the last-level cache before and after
+    /// a copy of other memory
     #[arg(long, value_enum)]
     then: Option<ThenChoice>,
     /// Copy on N CPUs at once, each its own memory
     #[arg(long, value_name = "N", conflicts_with = "then")]
     copiers: Option<usize>,
-    /// Put copies of a folio by so many threads at once beside the others, such as 1,2; nothing is pinned then. A thread
-    /// gets 16M at least, so folios of 64M and more show what it is worth
+    /// Add copies of a folio by so many threads at once, such as 1,2; nothing is pinned then. A thread gets 16M at least,
+    /// so folios of 64M and more show its worth
     #[arg(long, value_name = "N,..", value_delimiter = ',', conflicts_with_all = ["cpu", "copiers", "scatter"],
         value_parser = clap::value_parser!(u8).range(1..=64))]
     threads: Vec<u8>,
@@ -116,9 +116,9 @@ pub(crate) struct Args {
     /// run at once, by copy_folios, the others one by one
     #[arg(long)]
     scatter: bool,
-    /// What an eviction before a cold run leaves in the caches, and how many bytes it streams through them, such as write or
-    /// write,256M: read leaves clean lines, write dirty ones, as on a busy machine
-    /// [default: read,128M, or 4 times the last-level cache if larger]
+    /// Lines that an eviction before a cold run leaves in the caches, and bytes that it streams through them, such as write
+    /// or write,256M: read leaves clean lines, write dirty ones, as on a busy machine [default: read,128M, or 4 times the
+    /// last-level cache if larger]
     #[arg(long, value_name = "KIND,SIZE")]
     evict: Option<Eviction>,
     /// Rounds after which the buffers are laid out anew, and the next case has its turn
@@ -130,9 +130,9 @@ pub(crate) struct Args {
     /// Print the table and the verdict alone
     #[arg(long, short)]
     quiet: bool,
-    /// Hold this build against an older one, in the same rounds: a library (libfoliocopy.so), a program (foliocopy), or a folder
-    /// with either or both, such as target/release. The new library is the one beside this program. Exit code 1 where something
-    /// became slower
+    /// Compare this build with an older one, in the same rounds: a library (libfoliocopy.so), a program (foliocopy), or a
+    /// folder with either or both, such as target/release. The new library is the one beside this program. Exit code 1
+    /// where a cell became slower
     #[arg(long, value_name = "OLD", help_heading = "Comparison", conflicts_with_all = ["contenders", "rounds", "preset", "then",
         "copiers", "threads", "scatter", "baseline", "roofline", "layout_rounds"])]
     against: Option<PathBuf>,
@@ -140,7 +140,8 @@ pub(crate) struct Args {
     #[arg(long = "interface", value_name = "NAME", value_parser = PossibleValuesParser::new(gate::INTERFACES),
         requires = "against", help_heading = "Comparison")]
     interfaces: Vec<String>,
-    /// Compare with older results of the same bench on this CPU, of several runs at best; exit code 1 where something became slower
+    /// Compare with older results of the same bench on this CPU, of several runs at best; exit code 1 where a cell became
+    /// slower
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Comparison")]
     baseline: Vec<PathBuf>,
     #[command(flatten, next_help_heading = "Comparison")]
@@ -349,7 +350,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     .into())
 }
 
-/// What comes after the verdict.
+/// The last lines of a bench.
 const HOW_TO_GO_ON: &str = "
 To go on:
   foliocopy bench --export-json FILE    keep the samples
@@ -358,14 +359,14 @@ To go on:
   foliocopy bench --help                what else can be measured
 ";
 
-/// What is run.
+/// A bench or a gate.
 enum Work {
     Bench(Plan),
     Gate(Gate),
 }
 
 impl Work {
-    /// What the results call it.
+    /// The command in its results.
     fn command(&self) -> &'static str {
         match self {
             Self::Bench(_) => "bench",
@@ -373,7 +374,7 @@ impl Work {
         }
     }
 
-    /// Whom the verdict is on.
+    /// The contender that the verdict is on.
     fn judged(&self) -> &'static str {
         match self {
             Self::Bench(_) => "foliocopy",

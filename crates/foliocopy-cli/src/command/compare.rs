@@ -1,4 +1,4 @@
-//! `foliocopy compare`: what became of the speed since then.
+//! `foliocopy compare`: compares results with older ones.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::exit::Exit;
 use crate::percent;
 use crate::printer;
 
-/// What `foliocopy compare` takes.
+/// Arguments of `foliocopy compare`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The old results, then the new ones: of the same bench, on the same CPU
@@ -40,7 +40,7 @@ pub(crate) struct Args {
     force: bool,
 }
 
-/// What of the comparison is asked for here and by `bench --baseline`.
+/// Arguments of a comparison, here and in `bench --baseline`.
 #[derive(clap::Args)]
 pub(crate) struct Bounds {
     /// The smallest difference that counts, in percent: a cell is faster or slower where its whole interval lies beyond
@@ -62,13 +62,13 @@ pub(crate) struct How<'a> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum By {
-    /// GB/s: what the machine gives, its drift between the runs included
+    /// GB/s of the machine, with its drift between the runs
     Throughput,
     /// The speed-up over each run's own baseline, in which the drift cancels out
     Speedup,
 }
 
-/// A run, and what it is called.
+/// A run and its name.
 pub(crate) struct Run {
     pub(crate) name: String,
     pub(crate) results: Results,
@@ -99,7 +99,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     Ok(if good { Exit::Good } else { Exit::Negative }.into())
 }
 
-/// Refuses, with the reason, what can be refused before `new` has cells: other CPUs and parameters, and emulators.
+/// Refuses, with the reason, a comparison that is known to be wrong before `new` has cells: other CPUs and parameters, and
+/// emulators.
 pub(crate) fn permit(old: &Run, new: &Run, how: &How<'_>) -> Result<()> {
     if how.force {
         return Ok(());
@@ -275,7 +276,7 @@ fn means(comparison: &Comparison<'_>, contender: Option<&str>) -> String {
     told.collect::<Vec<_>>().join(", ")
 }
 
-/// What the runs can't tell for want of others.
+/// Tells how many runs are missing for an interval.
 fn between_runs(
     output: &mut impl Write,
     comparison: &Comparison<'_>,
@@ -295,7 +296,7 @@ fn between_runs(
     )
 }
 
-/// How many runs would decide what is undecided.
+/// Tells how many runs would decide the undecided cells.
 fn undecided(output: &mut impl Write, comparison: &Comparison<'_>) -> io::Result<()> {
     const SHOWN: usize = 6;
     let open: Vec<&Pair<'_>> = comparison

@@ -1,4 +1,4 @@
-//! `foliocopy completions`: what a shell needs to complete our commands.
+//! `foliocopy completions`: scripts by which shells complete the words of foliocopy.
 
 use std::process::ExitCode;
 
@@ -8,7 +8,7 @@ use clap_complete::Shell;
 use crate::exit::Exit;
 use crate::printer;
 
-/// What `foliocopy completions` takes.
+/// Arguments of `foliocopy completions`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The shell; its completions go to standard output

@@ -1,4 +1,4 @@
-//! `foliocopy info`: what this machine is, what it can run, and what is chosen on it.
+//! `foliocopy info`: this machine, its primitives, and how foliocopy copies on it.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ use crate::printer;
 use crate::profile::Standing;
 use crate::wrap::paragraph;
 
-/// What `foliocopy info` takes.
+/// Arguments of `foliocopy info`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Print JSON
@@ -38,7 +38,7 @@ struct Info {
     kernel_tables: Option<PolicyTables>,
     /// The profile in use.
     profile: Option<Standing>,
-    /// What to do where the CPU was never measured.
+    /// Advice for a CPU that was never measured.
     advice: Option<&'static str>,
 }
 
@@ -79,7 +79,7 @@ impl PrimitiveInfo {
     }
 }
 
-/// What is known of this architecture.
+/// The state of this architecture.
 const AARCH64: &str = "\
 On aarch64 the copies and the faults were tested under emulation. Nothing was measured: no machine has been at hand.
 The kernel module is for x86-64 alone.

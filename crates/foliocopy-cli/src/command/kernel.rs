@@ -14,14 +14,14 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-/// What `foliocopy kernel` takes.
+/// Arguments of `foliocopy kernel`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,
 }
 
-/// What there is to do with them.
+/// The commands on the kernel modules.
 #[derive(Subcommand)]
 enum Command {
     /// Show whether the module is loaded, how it copies and what it has copied, or what is missing; exit code 3 where it is

@@ -12,7 +12,7 @@ use crate::exit::{self, Exit};
 use crate::help::{self, ENVIRONMENT};
 use crate::output_file::{self, OutputFile};
 
-/// What `foliocopy man` takes.
+/// Arguments of `foliocopy man`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Write one page a command into this directory, which is made if need be: section 8 for `kernel` and `migrate`, else 1
@@ -38,7 +38,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     Ok(Exit::Good.into())
 }
 
-/// What the pages are of.
+/// The source of the pages.
 const SOURCE: &str = concat!("foliocopy ", env!("CARGO_PKG_VERSION"));
 
 /// Sections that say more than the options do, in the order of man-pages(7).

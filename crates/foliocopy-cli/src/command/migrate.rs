@@ -1,4 +1,4 @@
-//! `foliocopy migrate`: what copies are worth where they are needed, in `move_pages(2)`.
+//! `foliocopy migrate`: times copies inside `move_pages(2)`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -37,13 +37,13 @@ const TIME: Duration = Duration::from_secs(180);
 /// Rounds unless told otherwise.
 const ROUNDS: u32 = 21;
 
-/// What a node must have beside the memory that goes there: page tables, and what the kernel keeps free.
+/// Memory that a node must have beside the moved pages: page tables, and the kernel's reserve.
 const HEADROOM: u64 = 64 << 20;
 
 /// The hidden switch by which this program starts the process that puts the kernel's settings back.
 const GUARD: &str = "--put-settings-back";
 
-/// What `foliocopy migrate` takes.
+/// Arguments of `foliocopy migrate`.
 #[derive(clap::Args)]
 #[command(after_help = "\
 It sets the switches of transparent huge pages for each size, and, where foliocopy_livepatch.ko is loaded, the method \
@@ -59,7 +59,7 @@ pub(crate) struct Args {
     /// Pairs SOURCE:DESTINATION of NUMA nodes, such as 0:1,1:0, or all [default: all]
     #[arg(long, value_name = "PAIRS", value_delimiter = ',')]
     nodes: Vec<NodeChoice>,
-    /// Rounds, in each of which every method moves the memory there and back [default: 21, within 3m]
+    /// Rounds; each method moves the memory there and back in each [default: 21, within 3m]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
     /// A budget that decides the rounds, such as 90s or 5m
@@ -90,7 +90,7 @@ pub(crate) struct Args {
 /// Measures or stresses, prints, exports.
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     if args.put_settings_back {
-        // What went wrong is on standard output, for the process at the other end to print.
+        // The error is on standard output, where the parent process reads it.
         let good = guard::serve(io::stdin().lock(), io::stdout().lock()).is_ok();
         return Ok(if good { Exit::Good } else { Exit::Negative }.into());
     }
@@ -240,7 +240,7 @@ fn pairs(args: &Args, topology: &Topology) -> Result<Vec<(u32, u32)>> {
     Ok(pairs)
 }
 
-/// Refuses what no node can hold, and warns of what would push other memory out.
+/// Refuses memory that no node can hold, and warns of memory that would push other memory out.
 fn check_memory(args: &Args, pairs: &[(u32, u32)], topology: &Topology) -> Result<Vec<Warning>> {
     let wanted = args.total.0;
     let mut nodes: Vec<u32> = pairs.iter().flat_map(|(src, dst)| [*src, *dst]).collect();
@@ -315,7 +315,7 @@ fn parameters(args: &Args, plan: &Plan, cpu: Option<u32>) -> Parameters {
     }
 }
 
-/// What is about to be done.
+/// The introduction.
 fn introduction(parameters: &Parameters) -> String {
     let mut text = String::from("wall time of move_pages(2):\n");
     for contender in &parameters.contenders {
@@ -328,7 +328,7 @@ fn introduction(parameters: &Parameters) -> String {
     text + &format!("anonymous memory of aligned_alloc(), on {cpu}, seed {}\n", parameters.seed)
 }
 
-/// What the memory and the kernel's answers give away.
+/// Warnings that the memory and the kernel's answers give reason for.
 fn about_outcome(outcome: &Outcome) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let mut parts: BTreeMap<u64, f64> = BTreeMap::new();
@@ -355,7 +355,7 @@ fn about_outcome(outcome: &Outcome) -> Vec<Warning> {
     warnings
 }
 
-/// That all was checked, and the verdict.
+/// The result of the checks, and the verdict.
 fn what_came_of_it(results: &Results, verdict: &[Verdict<'_>]) -> String {
     let checked = "every byte and every page's node were right after each move\n";
     // Without the livepatch there is but one method, and nobody to judge.

@@ -13,10 +13,10 @@ use crate::export::lkml;
 use crate::output_file::{self, OutputFile};
 use crate::report::{self, Machine};
 
-/// What `foliocopy report` takes.
+/// Arguments of `foliocopy report`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Results that `--export-json` wrote; several stand side by side
+    /// Results that `--export-json` wrote; several stand beside each other
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -29,7 +29,7 @@ pub(crate) struct Args {
     force: bool,
 }
 
-/// What is made of the results: at least one of these.
+/// The forms of the report: at least one of these.
 #[derive(clap::Args)]
 #[group(required = true, multiple = true)]
 struct Outputs {
@@ -79,7 +79,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     Ok(Exit::Good.into())
 }
 
-/// Who was measured, in words.
+/// The contenders, in words.
 fn measured(results: &Results) -> String {
     let names: BTreeSet<&str> = results.cells.iter().map(|cell| cell.contender.as_str()).collect();
     format!("it has {}", names.into_iter().collect::<Vec<_>>().join(", "))

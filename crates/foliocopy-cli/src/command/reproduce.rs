@@ -1,7 +1,7 @@
 //! `foliocopy reproduce`: a published table, measured again.
 //!
-//! Each part of it is a bench of its own, run by this same program, since a bench takes its features (the Zen 3
-//! tables need a CPU without ERMS and FSRM) once and for its whole life.
+//! Each part of it is a bench in a process of its own. A process takes its features once and for its whole life, and the
+//! Zen 3 tables need a CPU without ERMS and FSRM.
 
 mod rfc;
 mod show;
@@ -25,10 +25,10 @@ use crate::output_file::OutputFile;
 use crate::printer;
 use rfc::{Function, Memory, Row, TABLES, Table};
 
-/// What `foliocopy reproduce` takes.
+/// Arguments of `foliocopy reproduce`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What to reproduce
+    /// The published figures
     #[arg(value_enum)]
     what: What,
     /// About how long to measure, such as 90s or 5m
@@ -51,7 +51,7 @@ enum What {
     Rfc,
 }
 
-/// Which of this machine's nodes stand for the RFC's.
+/// The nodes of this machine that stand for the RFC's.
 struct Nodes {
     /// With CPUs.
     dram: Vec<u32>,
@@ -95,7 +95,7 @@ fn obstacle(table: &Table) -> Option<&'static str> {
 /// More rounds than this narrow no interval that matters, and fill the JSON.
 const ROUNDS: u32 = 101;
 
-/// One bench: the tables that share it have the same cache, total and mask.
+/// One bench. The tables that share it have one cache, total and mask.
 struct Bench {
     name: &'static str,
     cache: Cache,
@@ -159,7 +159,7 @@ impl Bench {
         pairs
     }
 
-    /// What it measured; `None` where it was interrupted before there was anything.
+    /// The results. `None` where it was interrupted before it had any.
     fn run(
         &self,
         nodes: &Nodes,
@@ -192,7 +192,7 @@ impl Bench {
         // 1 is its verdict on foliocopy, which is not what is asked here.
         match status.code() {
             Some(0 | 1 | 130) if written() != before => Ok(Some(result::read(file)?)),
-            // It may have been told before it could listen.
+            // The signal may have come before it could be caught.
             Some(130) | None if told => Ok(None),
             _ => bail!("the bench `{}` failed ({status})", self.name),
         }

@@ -1,4 +1,4 @@
-//! `foliocopy roofline`: what this machine's memory can do at most, and where each primitive stands against it.
+//! `foliocopy roofline`: the limits of this machine's memory, and each primitive as a share of them.
 
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime};
@@ -21,10 +21,10 @@ use crate::interrupt::Interrupt;
 use crate::printer::{self, Printer};
 use crate::progress::Progress;
 
-/// What `foliocopy roofline` takes.
+/// Arguments of `foliocopy roofline`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Rounds, in each of which every loop runs once
+    /// Rounds; each loop runs once in each
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Bytes of the working set in memory, a thread [default: 128M, or 4 times the last-level cache if larger]
@@ -33,7 +33,7 @@ pub(crate) struct Args {
     /// Numbers of threads [default: 1 and all]
     #[arg(long, value_name = "N", value_delimiter = ',')]
     threads: Vec<usize>,
-    /// Seed of what is shuffled [default: another each time]
+    /// Seed of every shuffle [default: another each time]
     #[arg(long)]
     seed: Option<u32>,
     /// Print the tables alone
@@ -43,7 +43,7 @@ pub(crate) struct Args {
     exports: ExportArgs,
 }
 
-/// What is measured besides the primitives, in the order of the columns.
+/// Limits beside the primitives, in the order of the columns.
 const LIMITS: [&str; 4] = ["read", "write", "write non-temporal", COPY_LIMIT];
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {

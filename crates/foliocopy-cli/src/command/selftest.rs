@@ -12,7 +12,7 @@ use crate::interrupt::Interrupt;
 use crate::printer;
 use crate::selftest::{Bench, Mismatch, Outcome, plain, safe};
 
-/// What `foliocopy selftest` takes.
+/// Arguments of `foliocopy selftest`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Check these primitives alone, such as rep_movsb [default: all that this CPU has]
@@ -20,7 +20,7 @@ pub(crate) struct Args {
     primitives: Vec<Primitive>,
 }
 
-/// The checks, by what they are called.
+/// The checks, by name.
 type Check = (&'static str, fn(&mut Bench, Primitive) -> Outcome);
 
 /// In the order of the columns.
@@ -31,7 +31,7 @@ const SAFE: [Check; 3] = [
     ("faults by line", |bench, primitive| bench.faults_by_line(safe(primitive))),
 ];
 
-/// What has been found.
+/// The findings.
 #[derive(Default)]
 struct Findings {
     rows: Vec<Vec<String>>,
@@ -87,7 +87,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
 }
 
 impl Findings {
-    /// Makes every check of a primitive, and a row of what comes out.
+    /// Makes every check of a primitive, and a row of the findings.
     fn check(&mut self, primitive: Primitive, bench: &mut Bench) {
         let mut row = vec![primitive.to_string(), self.make(PLAIN, primitive, bench)];
         if primitive.is_machine_check_safe() {

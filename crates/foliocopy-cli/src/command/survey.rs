@@ -28,7 +28,7 @@ use crate::printer::{self, Printer};
 use crate::progress::Progress;
 use crate::shares;
 
-/// What `foliocopy survey` takes.
+/// Arguments of `foliocopy survey`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Write the survey to FILE (`-` for standard output)
@@ -97,7 +97,7 @@ pub(crate) struct Ready {
 }
 
 impl How {
-    /// Finds out on what to measure, and goes there.
+    /// Detects the machine, and goes to the CPU to measure on.
     pub(crate) fn prepare(&self, scope: Scope, time: Duration) -> Result<Ready> {
         self.mask.apply(None);
         let environment = environment::detect()?;
@@ -176,7 +176,7 @@ impl Ready {
     }
 }
 
-/// Those that cells name, in the order in which they first appear.
+/// The names in cells, in the order in which they first appear.
 fn contenders(cells: &[Cell]) -> Vec<result::Contender> {
     let mut names: Vec<&str> = Vec::new();
     for cell in cells {

@@ -29,7 +29,7 @@ use crate::output_file::OutputFile;
 use crate::printer::Printer;
 use crate::{profile, row_source, shares};
 
-/// What `foliocopy tune` takes.
+/// Arguments of `foliocopy tune`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Write the profile to FILE (`-` for standard output) [default: foliocopy/profile.toml in $XDG_CONFIG_HOME or
@@ -48,7 +48,7 @@ pub(crate) struct Args {
     /// Print instead of writing a profile
     #[arg(long, value_enum, value_name = "FORM")]
     emit: Option<Emit>,
-    /// Measure nothing, and emit what this profile says
+    /// Measure nothing, and emit the tables of this profile
     #[arg(long, value_name = "FILE", requires = "emit", conflicts_with_all = ["output", "force", "from"])]
     profile: Option<PathBuf>,
     #[command(flatten)]
@@ -107,7 +107,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let time = results.parameters.time_seconds.map(Duration::try_from_secs_f64).and_then(Result::ok);
     let found = found(&tuned, cpu, kernel, time.unwrap_or(args.time));
     let profile = profile(tuned, cpu, results);
-    // What took minutes is safe before anything is shown.
+    // The profile is saved before anything is shown.
     let written = match output {
         Some((path, output)) => {
             output.keep(profile.to_string().as_bytes()).map(|()| how_to_use(&path, is_foreign, cpu))
@@ -145,7 +145,7 @@ fn is_here(results: &Results) -> bool {
     identity(&then) == identity(&now)
 }
 
-/// Where the profile goes, proved writable: nowhere if it is only to be emitted.
+/// The profile's file, proved writable. None if it is only to be emitted.
 fn output(args: &Args, is_foreign: bool) -> Result<Option<(PathBuf, OutputFile)>> {
     let path = match (&args.output, args.emit) {
         (Some(path), _) => path.clone(),
@@ -194,7 +194,7 @@ fn profile(tuned: Tuned, cpu: Cpu, results: Results) -> Profile {
     }
 }
 
-/// What was found, beside what is built in.
+/// The tables that were found, beside the built-in ones.
 fn found(tuned: &Tuned, cpu: Cpu, kernel: Cpu, time: Duration) -> Result<String> {
     let mut text = shares::table(&[("built in", &tuned.built_in), ("profile", &tuned.tuned)]);
     let module = ("in a kernel", kernel, Registers::GeneralPurpose, &tuned.kernel);
@@ -240,7 +240,7 @@ fn how_to_use(path: &Path, is_foreign: bool, cpu: Cpu) -> String {
     format!("\nwritten to {path}\n{used}; `foliocopy info` shows it{module}\n")
 }
 
-/// What a file in /etc/modprobe.d takes: every table of the module, with its limits, primitives and distances.
+/// The lines of a file in /etc/modprobe.d: every table of the module, with its limits, primitives and distances.
 fn module_parameters(profile: &Profile) -> Result<String> {
     let Profile { program, cpu, measured, kernel, .. } = profile;
     let mut text = format!(

@@ -15,7 +15,7 @@ use crate::conclusion;
 use crate::report::method;
 use crate::wrap;
 
-/// The widest line: what survives quoting in a mail.
+/// The widest line: it survives quoting in a mail.
 const COLUMNS: usize = 72;
 
 fn wrap(text: &mut String, bullet: &str, paragraph: &str) {
@@ -157,7 +157,7 @@ fn tables(text: &mut String, results: &Results) {
     wrap(text, "", &figures);
 }
 
-/// What the cells of one table share, in the RFC's words.
+/// The heading of one table, in the RFC's words.
 fn heading(results: &Results, cell: &Cell) -> String {
     let parameters = &results.parameters;
     let mut heading = match cell.cache {

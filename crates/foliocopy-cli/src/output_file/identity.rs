@@ -1,4 +1,4 @@
-//! Which file a path names, whatever it is called.
+//! Tells which file a path names.
 
 use std::ffi::OsString;
 use std::fs::Metadata;
@@ -25,7 +25,7 @@ impl Stream {
     }
 }
 
-/// What tells one file from another.
+/// The identity of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Identity {
     Stream(Stream),
@@ -39,7 +39,7 @@ pub(super) enum Identity {
 
 impl Identity {
     pub(super) fn of(metadata: &Metadata) -> Self {
-        // The null device is one for all, and terminals are: what goes there is not in anybody's way.
+        // Null devices and terminals are shared: two outputs to them do no harm.
         if metadata.file_type().is_char_device() {
             return Self::Device;
         }
@@ -52,7 +52,7 @@ impl Identity {
         }
     }
 
-    /// Of a file that is not there yet.
+    /// The identity of a file that does not exist yet.
     pub(super) fn of_new(path: &Path) -> io::Result<Self> {
         let folder = folder(path).metadata()?;
         Ok(Self::Name(folder.dev(), folder.ino(), path.file_name().unwrap_or_default().to_owned()))

@@ -6,8 +6,8 @@ use foliocopy_measure::statistics::Interval;
 use maud::{Markup, html};
 
 use super::chart::{Chart, TOP, WIDTH, at, name_column, shortened};
-use super::look::Looks;
 use super::scale::Log;
+use super::style::Styles;
 
 const RIGHT: f64 = WIDTH - 52.0;
 const ROW: f64 = 17.0;
@@ -26,9 +26,9 @@ pub(super) struct Group {
 
 /// One bar.
 pub(super) struct Bar {
-    /// What stands to the left of it.
+    /// The text to the left of the bar.
     pub(super) label: String,
-    /// Whose look it has.
+    /// The contender whose style the bar has.
     pub(super) contender: String,
     pub(super) ratio: Interval,
     /// Whether it is faster or slower: such a bar is solid, the others are pale.
@@ -67,7 +67,7 @@ pub(super) fn draw(
     reference: &str,
     groups: &[Group],
     range: Range,
-    looks: &Looks,
+    styles: &Styles,
 ) -> Chart {
     let total: usize = groups.iter().map(|group| group.bars.len()).sum();
     let shown = thin(groups, total);
@@ -80,7 +80,7 @@ pub(super) fn draw(
         @for group in &shown {
             text.strong x="12" y=(at({ y += GROUP; y - 6.0 })) { (group.heading) }
             @for bar in &group.bars {
-                (row(bar, { y += ROW; y - ROW / 2.0 }, left, &across, looks))
+                (row(bar, { y += ROW; y - ROW / 2.0 }, left, &across, styles))
             }
         }
     };
@@ -119,12 +119,12 @@ fn thin(groups: &[Group], total: usize) -> Vec<&Group> {
     (0..keep).map(|index| &groups[index * (groups.len() - 1) / (keep - 1)]).collect()
 }
 
-fn row(bar: &Bar, y: f64, left: f64, across: &Log, looks: &Looks) -> Markup {
+fn row(bar: &Bar, y: f64, left: f64, across: &Log, styles: &Styles) -> Markup {
     let one = across.place(1.0);
     let (low, median, high) =
         (across.place(bar.ratio.low), across.place(bar.ratio.median), across.place(bar.ratio.high));
     html! {
-        g class=(looks.of(&bar.contender).class) {
+        g class=(styles.of(&bar.contender).class) {
             text.name.end x=(at(left - 7.0)) y=(at(y + 3.8)) { (shortened(&bar.label)) }
             rect.bar.undecided[!bar.decided] x=(at(median.min(one))) y=(at(y - BAR / 2.0))
                 width=(at((median - one).abs())) height=(BAR) {

@@ -1,4 +1,4 @@
-//! What all charts share: the frame, the title, the accessible text, and how a chart becomes a file of its own.
+//! The parts that all charts share: the frame, the title, the accessible text, and the chart as a file.
 
 use maud::{Markup, PreEscaped, html};
 
@@ -11,11 +11,11 @@ pub(super) const TOP: f64 = 50.0;
 
 /// A drawn chart: inline in the page or a file of its own.
 pub(super) struct Chart {
-    /// What it shows, for the eye and for a screen reader.
+    /// The title, for the eye and for a screen reader.
     pub(super) title: String,
     /// The quantity, its unit and which way is better.
     pub(super) subtitle: String,
-    /// The chart in words, for who can't see it: the figures that its eye-catchers show.
+    /// The chart in words, for readers who cannot see it: its most important figures.
     pub(super) description: String,
     /// The height in the units of [`WIDTH`].
     pub(super) height: f64,
@@ -67,7 +67,7 @@ impl Chart {
 /// The longest name that is written out beside a chart's marks; the table under it has it whole.
 const LONGEST_NAME: usize = 22;
 
-/// `name` as it stands in a chart.
+/// `name` as a chart shows it.
 pub(super) fn shortened(name: &str) -> String {
     if name.chars().count() <= LONGEST_NAME {
         return name.to_owned();

@@ -1,4 +1,4 @@
-//! What was measured on, machine beside machine.
+//! The machines of a report beside each other.
 
 use foliocopy_measure::result::{Environment, Parameters, Results};
 use foliocopy_measure::size::Size;
@@ -58,7 +58,7 @@ const FACTS: [Fact; 24] = [
     ("complete", |results| (!results.complete).then(|| "no: the run was interrupted".into())),
 ];
 
-/// The facts of `machines`: a column each, and a row stands out where they differ.
+/// The facts of `machines`, a column each. Rows in which they differ are marked.
 pub(super) fn table(machines: &[Machine<'_>]) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label="Environment" {
@@ -96,7 +96,7 @@ fn nodes(environment: &Environment) -> String {
     told.collect::<Vec<_>>().join("; ")
 }
 
-/// What a machine is called for short: its CPU, and the microarchitecture where it is known.
+/// The short name of a machine: its CPU, and the microarchitecture where it is known.
 pub(super) fn cpu(results: &Results) -> String {
     let cpu = &results.environment.cpu;
     let name = match cpu.model_name.trim() {

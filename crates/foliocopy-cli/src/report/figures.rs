@@ -1,4 +1,4 @@
-//! Which charts a report has, and what goes into each.
+//! Chooses the charts of a report, and their contents.
 
 use foliocopy_measure::result::Cell;
 use foliocopy_measure::size::Size;
@@ -8,18 +8,18 @@ use maud::{Markup, html};
 use super::bars::{self, Bar, Group, Range};
 use super::chart::Chart;
 use super::lines::{self, Line};
-use super::look::Looks;
 use super::matrix::{self, Pair};
 use super::panel::{Machine, Panel, is_roofline, prose};
 use super::strips::{self, Strip};
+use super::style::Styles;
 use super::tables;
 
-/// The panels of a report, and how their contenders look.
+/// The panels of a report, and the styles of their contenders.
 pub(super) struct Figures<'a> {
     machines: &'a [Machine<'a>],
     panels: Vec<Panel<'a>>,
-    looks: Looks,
-    /// Whether the panels differ in their nodes, so that headings must name them.
+    styles: Styles,
+    /// Whether headings must name the nodes, since the panels differ in them.
     with_nodes: bool,
 }
 
@@ -27,18 +27,18 @@ pub(super) struct Figures<'a> {
 const MOST_PANELS: usize = 24;
 
 impl<'a> Figures<'a> {
-    /// Sorts the cells of `machines`, emulated ones left out: what an emulator takes is no speed.
+    /// Sorts the cells of `machines`. Emulated ones are left out: an emulator has no speed.
     pub(super) fn new(machines: &'a [Machine<'a>]) -> Self {
         let panels: Vec<Panel<'a>> = machines
             .iter()
             .filter(|machine| !machine.results.environment.emulated)
             .flat_map(Panel::all)
             .collect();
-        let looks = Looks::new(
+        let styles = Styles::new(
             panels.iter().flat_map(|panel| panel.cells.iter().map(|cell| cell.contender.as_str())),
         );
         let with_nodes = panels.iter().any(|panel| panel.nodes != panels[0].nodes);
-        Self { machines, panels, looks, with_nodes }
+        Self { machines, panels, styles, with_nodes }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -71,14 +71,14 @@ impl<'a> Figures<'a> {
             .into_iter()
             .map(|contender| Line { contender: contender.to_owned(), points: points(panel, contender) })
             .collect();
-        // Machines stand side by side on one scale for each state of the cache.
+        // The machines beside each other, on one scale for each state of the cache.
         let alike = self
             .panels
             .iter()
             .filter(|other| other.cache == panel.cache && other.dimensions == panel.dimensions);
         let maximum = alike.map(Panel::maximum).fold(0.0, f64::max);
         let across = if is_roofline(panel.machine.results) { "working set" } else { "folio size" };
-        lines::draw(format!("Throughput, {}", self.heading(panel)), across, &lines, maximum, &self.looks)
+        lines::draw(format!("Throughput, {}", self.heading(panel)), across, &lines, maximum, &self.styles)
     }
 
     fn speed_up(&self, panel: &Panel<'_>) -> Option<Chart> {
@@ -103,11 +103,11 @@ impl<'a> Figures<'a> {
             let cells = self.panels_of(panel.machine).flat_map(|panel| &panel.cells);
             let range = Range::of(cells.filter_map(|cell| Some(cell.ratio_to_baseline?.corrected())));
             let subtitle = "paired median ratio, 99 % interval (all cells); right is better".into();
-            bars::draw(title, subtitle, baseline, &groups, range, &self.looks)
+            bars::draw(title, subtitle, baseline, &groups, range, &self.styles)
         })
     }
 
-    /// Of `panels`, the first of each kind.
+    /// The first panel of each kind.
     fn kinds<'b>(panels: impl Iterator<Item = &'b Panel<'a>>) -> Vec<&'b Panel<'a>>
     where
         'a: 'b,
@@ -121,7 +121,7 @@ impl<'a> Figures<'a> {
         kinds
     }
 
-    /// What the machines give side by side: `foliocopy` against each machine's own baseline.
+    /// The machines beside each other: `foliocopy` against the baseline of each.
     fn side_by_side(&self) -> Vec<Chart> {
         if self.machines.len() < 2 {
             return Vec::new();
@@ -136,7 +136,7 @@ impl<'a> Figures<'a> {
         let draw = |(kind, groups): &(&Panel<'_>, Vec<Group>)| {
             let title = format!("foliocopy side by side, {}", kind.heading(false));
             let subtitle = "speed-up, each over its own baseline; right is better".into();
-            bars::draw(title, subtitle, "its own baseline", groups, range, &self.looks)
+            bars::draw(title, subtitle, "its own baseline", groups, range, &self.styles)
         };
         charts.iter().map(draw).collect()
     }
@@ -167,7 +167,7 @@ impl<'a> Figures<'a> {
             .filter_map(|contender| panel.cell(contender, bytes))
             .map(|cell| Strip { contender: cell.contender.clone(), samples: cell.samples_gbps.clone() })
             .collect();
-        strips::draw(format!("Samples at {}, {}", prose(bytes), self.heading(panel)), &strips, &self.looks)
+        strips::draw(format!("Samples at {}, {}", prose(bytes), self.heading(panel)), &strips, &self.styles)
     }
 
     /// The node matrices of `machine`: one for each kind of panel, of its first contender at its largest folio.

@@ -4,8 +4,8 @@ use foliocopy_measure::size::Size;
 use maud::{Markup, html};
 
 use super::chart::{Chart, TOP, WIDTH, at, name_column, shortened, spread};
-use super::look::Looks;
 use super::scale::{Linear, Log};
+use super::style::Styles;
 
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 42.0;
@@ -23,7 +23,7 @@ pub(super) struct Line {
 }
 
 /// Draws `lines` against what `size` names. `maximum` is the highest throughput that charts beside this one must show as well.
-pub(super) fn draw(title: String, size: &str, lines: &[Line], maximum: f64, looks: &Looks) -> Chart {
+pub(super) fn draw(title: String, size: &str, lines: &[Line], maximum: f64, styles: &Styles) -> Chart {
     let sizes = || lines.iter().flat_map(|line| line.points.iter().map(|(bytes, _)| *bytes));
     let (smallest, largest) = (sizes().min().unwrap_or(4096), sizes().max().unwrap_or(4096));
     let right = WIDTH - 8.0 - name_column(lines.iter().map(|line| line.contender.as_str()));
@@ -58,7 +58,7 @@ pub(super) fn draw(title: String, size: &str, lines: &[Line], maximum: f64, look
         text.middle x=(at((LEFT + right) / 2.0)) y=(HEIGHT - 8.0) { (size) }
         // The last drawn lies on top: what the reader came for is first in the list.
         @for ((line, end), label) in shown.iter().zip(&ends).zip(&labels).rev() {
-            (contender(line, *end, *label, right, &across, &up, looks))
+            (contender(line, *end, *label, right, &across, &up, styles))
         }
         @if hidden > 0 { text.end x=(WIDTH - 8.0) y=(HEIGHT - 8.0) { (hidden) " more in the table" } }
     };
@@ -78,18 +78,18 @@ fn contender(
     right: f64,
     across: &Log,
     up: &Linear,
-    looks: &Looks,
+    styles: &Styles,
 ) -> Markup {
-    let look = looks.of(&line.contender);
+    let style = styles.of(&line.contender);
     let places: Vec<(f64, f64)> =
         line.points.iter().map(|(bytes, gbps)| (across.place(*bytes as f64), up.place(*gbps))).collect();
     let path = places.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect::<Vec<_>>().join(" ");
     let last = places.last().map_or(right, |(x, _)| *x);
     html! {
-        g class=(look.class) {
-            polyline.line.dashed[look.dashed].ours[look.class == "ours"] points=(path) {}
+        g class=(style.class) {
+            polyline.line.dashed[style.dashed].ours[style.class == "ours"] points=(path) {}
             @for ((x, y), (bytes, gbps)) in places.iter().zip(&line.points) {
-                path.mark.hollow[look.dashed] d=(look.marker.path(*x, *y)) {
+                path.mark.hollow[style.dashed] d=(style.marker.path(*x, *y)) {
                     title { (line.contender) ", " (Size(*bytes)) ": " (format!("{gbps:.2}")) " GB/s" }
                 }
             }

@@ -1,4 +1,4 @@
-//! The node-by-node matrix: what a copy from each node to each node reaches.
+//! The matrix of nodes: the speed of a copy from each node to each node.
 
 use maud::html;
 

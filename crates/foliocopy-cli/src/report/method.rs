@@ -4,7 +4,7 @@ use foliocopy_measure::result::{Evict, Origin, Parameters, Results};
 use foliocopy_measure::size::Size;
 use foliocopy_measure::verdict::{Percent, Rule};
 
-/// How `results` were measured and what their figures mean.
+/// The method of `results`, and the meaning of their figures.
 pub(crate) fn paragraph(results: &Results) -> String {
     let rule = Rule::of(results);
     format!(

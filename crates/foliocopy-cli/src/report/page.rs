@@ -107,7 +107,7 @@ fn title(machines: &[Machine<'_>]) -> String {
     cpus.dedup();
     match (machines.len(), &cpus[..]) {
         (1, [cpu]) => format!("Page copies on {cpu}"),
-        // It may be one machine at several times, or several that are alike.
+        // They may be one machine at several times, or several machines that are alike.
         (runs, [cpu]) => format!("Page copies on {cpu}, {runs} runs"),
         (machines, _) => format!("Page copies on {machines} machines"),
     }

@@ -1,4 +1,4 @@
-//! What belongs into one chart: the cells of one machine that differ by folio size and contender alone.
+//! The cells of one chart: of one machine, and different in folio size and contender alone.
 
 use foliocopy_measure::result::{Cache, Cell, Results};
 use foliocopy_measure::size::Size;
@@ -59,7 +59,7 @@ impl<'a> Panel<'a> {
         if parts.is_empty() { "all runs".into() } else { parts.join(", ") }
     }
 
-    /// The contenders, the machine's own `foliocopy` first: it is what the reader came for.
+    /// The contenders. `foliocopy` comes first, since readers look for it.
     pub(super) fn contenders(&self) -> Vec<&'a str> {
         let mut names: Vec<&str> = Vec::new();
         for cell in &self.cells {

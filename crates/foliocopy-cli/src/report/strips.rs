@@ -6,8 +6,8 @@ use foliocopy_measure::statistics::median;
 use maud::{Markup, html};
 
 use super::chart::{Chart, TOP, WIDTH, at, name_column, shortened};
-use super::look::Looks;
 use super::scale::Linear;
+use super::style::Styles;
 
 const RIGHT: f64 = WIDTH - 20.0;
 const ROW: f64 = 34.0;
@@ -22,7 +22,7 @@ pub(super) struct Strip {
 }
 
 /// Draws `strips`, one under the other.
-pub(super) fn draw(title: String, strips: &[Strip], looks: &Looks) -> Chart {
+pub(super) fn draw(title: String, strips: &[Strip], styles: &Styles) -> Chart {
     let strips: Vec<Sorted> = strips.iter().filter_map(Sorted::new).collect();
     let maximum = strips.iter().filter_map(|strip| strip.samples.last()).copied().fold(0.0, f64::max);
     let left = 12.0 + name_column(strips.iter().map(|strip| strip.contender.as_str()));
@@ -35,7 +35,7 @@ pub(super) fn draw(title: String, strips: &[Strip], looks: &Looks) -> Chart {
             text.middle x=(at(x)) y=(at(bottom + 14.0)) { (text) }
         }
         @for (index, strip) in strips.iter().enumerate() {
-            (row(strip, top + ROW * (index as f64 + 0.5), left, &across, looks))
+            (row(strip, top + ROW * (index as f64 + 0.5), left, &across, styles))
         }
         text.middle x=(at((left + RIGHT) / 2.0)) y=(at(bottom + 31.0)) { "GB/s" }
     };
@@ -67,13 +67,13 @@ impl Sorted {
     }
 }
 
-fn row(strip: &Sorted, y: f64, left: f64, across: &Linear, looks: &Looks) -> Markup {
-    let look = looks.of(&strip.contender);
+fn row(strip: &Sorted, y: f64, left: f64, across: &Linear, styles: &Styles) -> Markup {
+    let style = styles.of(&strip.contender);
     let (lower, upper) = (across.place(strip.quantile(0.25)), across.place(strip.quantile(0.75)));
     let middle = across.place(strip.median);
     let dots = strip.samples.len().min(MOST_DOTS);
     html! {
-        g class=(look.class) {
+        g class=(style.class) {
             text.name.end x=(at(left - 7.0)) y=(at(y + 3.8)) { (shortened(&strip.contender)) }
             @for index in 0..dots {
                 // Neighbours in value lie at different heights: the golden ratio spreads them without a pattern.

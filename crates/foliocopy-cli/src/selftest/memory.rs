@@ -1,4 +1,4 @@
-//! Pages of which each can be taken away and given back.
+//! Pages that can be taken away and given back.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -18,7 +18,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 pub(super) struct Memory {
     start: *mut u8,
     nr_pages: usize,
-    /// A file without contents: who touches a mapping of it gets SIGBUS, as after `ftruncate(2)`.
+    /// A file without contents: an access to its mapping raises SIGBUS, as after `ftruncate(2)`.
     nothing: OwnedFd,
 }
 
@@ -74,7 +74,7 @@ impl Memory {
         unsafe { ptr::write_bytes(self.start.add(start), byte, bytes) };
     }
 
-    /// Gives every page its contents, of which no two lines are alike.
+    /// Gives every page its contents. No two lines are alike.
     pub(super) fn pattern(&mut self) {
         (0..self.nr_pages).for_each(|index| self.pattern_page(index));
     }

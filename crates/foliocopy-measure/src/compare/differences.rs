@@ -33,48 +33,48 @@ impl fmt::Display for Difference {
 /// microcode, kernels and governors are told and allowed, since comparisons are made for them.
 pub fn differences(old: &Results, new: &Results) -> Vec<Difference> {
     let mut found = Vec::new();
-    let mut look = |forbids: bool, what: &'static str, tell: &dyn Fn(&Results) -> String| {
+    let mut note = |forbids: bool, what: &'static str, tell: &dyn Fn(&Results) -> String| {
         let (old, new) = (tell(old), tell(new));
         if old != new {
             found.push(Difference { what, old, new, forbids });
         }
     };
-    look(true, "CPU", &|results| {
+    note(true, "CPU", &|results| {
         let cpu = &results.environment.cpu;
         format!("{} ({} {})", cpu.model_name, cpu.vendor, cpu.signature())
     });
-    look(true, "emulated CPU", &|results| results.environment.emulated.to_string());
-    look(true, "masked features", &|results| results.environment.cpu.masked.join(" "));
-    look(true, "command", &|results| results.command.clone());
-    look(true, "place", &|results| format!("{:?}", results.origin));
-    look(true, "bytes of a cold run", &|results| Size(results.parameters.total_bytes_cold).to_string());
-    look(true, "bytes of a hot run", &|results| Size(results.parameters.total_bytes_hot).to_string());
-    look(true, "bytes evicted", &|results| Size(results.parameters.evict_bytes).to_string());
-    look(true, "eviction", &|results| results.parameters.evict.to_string());
-    look(true, "memory", &|results| results.parameters.memory.clone());
-    look(true, "other parameters", &|results| listed(&results.parameters.other));
-    look(false, "baseline", &|results| results.parameters.baseline.clone());
-    look(false, "microcode", &|results| results.environment.cpu.microcode.clone().unwrap_or_default());
-    look(false, "features", &|results| results.environment.cpu.features.join(" "));
-    look(false, "CPUs online", &|results| results.environment.cpu.online_cpus.to_string());
-    look(false, "caches", &|results| caches(&results.environment));
-    look(false, "kernel", &|results| results.environment.kernel.clone());
-    look(false, "hypervisor", &|results| results.environment.hypervisor.clone().unwrap_or_default());
-    look(false, "governor", &|results| results.environment.governor.clone().unwrap_or_default());
-    look(false, "transparent huge pages", &|results| {
+    note(true, "emulated CPU", &|results| results.environment.emulated.to_string());
+    note(true, "masked features", &|results| results.environment.cpu.masked.join(" "));
+    note(true, "command", &|results| results.command.clone());
+    note(true, "place", &|results| format!("{:?}", results.origin));
+    note(true, "bytes of a cold run", &|results| Size(results.parameters.total_bytes_cold).to_string());
+    note(true, "bytes of a hot run", &|results| Size(results.parameters.total_bytes_hot).to_string());
+    note(true, "bytes evicted", &|results| Size(results.parameters.evict_bytes).to_string());
+    note(true, "eviction", &|results| results.parameters.evict.to_string());
+    note(true, "memory", &|results| results.parameters.memory.clone());
+    note(true, "other parameters", &|results| listed(&results.parameters.other));
+    note(false, "baseline", &|results| results.parameters.baseline.clone());
+    note(false, "microcode", &|results| results.environment.cpu.microcode.clone().unwrap_or_default());
+    note(false, "features", &|results| results.environment.cpu.features.join(" "));
+    note(false, "CPUs online", &|results| results.environment.cpu.online_cpus.to_string());
+    note(false, "caches", &|results| caches(&results.environment));
+    note(false, "kernel", &|results| results.environment.kernel.clone());
+    note(false, "hypervisor", &|results| results.environment.hypervisor.clone().unwrap_or_default());
+    note(false, "governor", &|results| results.environment.governor.clone().unwrap_or_default());
+    note(false, "transparent huge pages", &|results| {
         results.environment.transparent_hugepages.clone().unwrap_or_default()
     });
-    look(false, "NUMA balancing", &|results| match results.environment.numa_balancing {
+    note(false, "NUMA balancing", &|results| match results.environment.numa_balancing {
         Some(true) => "on".into(),
         Some(false) => "off".into(),
         None => String::new(),
     });
-    look(false, "nodes", &|results| nodes(&results.environment));
-    look(false, "program", &|results| results.program.clone());
-    look(false, "pinned to CPU", &|results| {
+    note(false, "nodes", &|results| nodes(&results.environment));
+    note(false, "program", &|results| results.program.clone());
+    note(false, "pinned to CPU", &|results| {
         results.parameters.cpu.map(|cpu| cpu.to_string()).unwrap_or_default()
     });
-    look(false, "complete", &|results| results.complete.to_string());
+    note(false, "complete", &|results| results.complete.to_string());
     for contender in &new.parameters.contenders {
         let before = old.parameters.contenders.iter().find(|before| before.name == contender.name);
         if let Some(before) = before.filter(|before| *before != contender) {

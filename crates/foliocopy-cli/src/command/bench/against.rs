@@ -36,14 +36,14 @@ const BATCHED: u64 = 64 << 10;
 /// [`super::Args::alone`], to other processes.
 const ALONE: &str = "--alone";
 
-/// What a build consists of.
+/// The files of a build.
 struct Build {
     library: Option<PathBuf>,
     program: Option<PathBuf>,
 }
 
 impl Build {
-    /// Of a library, a program or a folder that has them.
+    /// The build of a library, a program or a folder with either or both.
     fn at(path: &Path) -> Result<Self> {
         let path =
             path.canonicalize().with_context(|| format!("can't find the old build `{}`", path.display()))?;
@@ -67,7 +67,7 @@ impl Build {
         Ok(build)
     }
 
-    /// What is running, with the library beside it.
+    /// The running program, with the library beside it.
     fn this() -> Result<Self> {
         let library = env::current_exe().ok().map(|program| program.with_file_name(LIBRARY));
         Ok(Self { library: library.filter(|file| file.is_file()), program: Some(this_program()?) })
@@ -83,8 +83,8 @@ impl Build {
     }
 }
 
-/// Whether a program can leave out the contenders that nobody asked for, which take two thirds of the time. Both builds measure the
-/// same, or one would find other caches.
+/// Whether a program can leave out the contenders that were not named, which take two thirds of the time. Both builds
+/// measure the same contenders, or one would find other caches.
 fn measures_alone(program: &Path) -> bool {
     let mut command = Command::new(program);
     command.args(["bench", ALONE, "--contender=foliocopy", "--help"]);
@@ -92,7 +92,7 @@ fn measures_alone(program: &Path) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// What is measured of the `interfaces`, of all where none is named, and how its results describe the two builds.
+/// The plan for the `interfaces`, or for all where none is named, and the description of the two builds.
 pub(super) fn gate(old: &Path, interfaces: &[String], plan: Plan) -> Result<(Gate, Vec<result::Contender>)> {
     let (old, mut new) = (Build::at(old)?, Build::this()?);
     if old.library.is_none() {
@@ -123,7 +123,7 @@ pub(super) fn gate(old: &Path, interfaces: &[String], plan: Plan) -> Result<(Gat
     let [c_pages, c_folios, c_mc_pages, rust @ ..] = INTERFACES;
     let of = |interface: &str, cases: &[Case]| if wanted(interface) { cases.to_vec() } else { Vec::new() };
     let in_one_process = [of(c_pages, &plain), of(c_folios, &batches)].concat();
-    // Who measures in processes of their own: each with its cases, its sides, and the contenders behind the interfaces.
+    // Interfaces that run in processes of their own: the cases, the two programs, and the contenders behind the interfaces.
     let mut apart: Vec<(&[Case], [Side; 2], Vec<Api>)> = Vec::new();
     let apis = |pairs: &[(&str, &str)]| -> Vec<Api> {
         let api = |(name, contender): &(&str, &str)| Api {
@@ -185,7 +185,7 @@ fn mc_side(name: &str, library: &Path) -> Result<Side> {
     Ok(Side { program: this_program()?, arguments: vec![contender, ALONE.into()] })
 }
 
-/// Two programs, which measure the same: without the usual contenders if both can.
+/// Two programs with the same contenders: without the usual ones if both can.
 fn rust_sides(old: &Path, new: &Path) -> [Side; 2] {
     let sides = [old, new];
     let arguments: &[&str] = match sides.iter().all(|program| measures_alone(program)) {

@@ -1,4 +1,4 @@
-//! From arguments to what is measured, and to what the results say of it.
+//! Turns arguments into a plan, and into the parameters that results keep.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -124,7 +124,7 @@ fn total(args: &Args, cache: Cache, folio_bytes: u64, last_level_cache: u64) -> 
         return total.0;
     }
     match (cache, args.then, args.preset) {
-        // As much as can push half the cache out.
+        // Bytes that push out half the cache.
         (_, Some(ThenChoice::Victim), _) => last_level_cache,
         (Cache::Cold, _, Some(preset)) => preset.total_cold(),
         (Cache::Hot, _, Some(preset)) => preset.total_hot(),

@@ -43,7 +43,7 @@ impl Preset {
         1 << 30
     }
 
-    /// What the RFC's machine lacks, as `--mask` takes it.
+    /// Features that the RFC's machine lacks, as `--mask` takes them.
     pub(super) fn mask(self) -> Option<&'static str> {
         match self {
             Self::RfcCold | Self::RfcHot => None,

@@ -1,4 +1,5 @@
-//! `foliocopy kernel bench`: the RFC's benchmark, in the kernel: its own copies, ours, and each primitive.
+//! `foliocopy kernel bench`: the RFC's benchmark inside the kernel, with the kernel's copies, foliocopy's, and each
+//! primitive.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
@@ -42,7 +43,7 @@ const TIME: Duration = Duration::from_secs(60);
 /// The module takes no more.
 const MOST_CONTENDERS: usize = 16;
 
-/// What `foliocopy kernel bench` takes.
+/// Arguments of `foliocopy kernel bench`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Add a contender: a primitive that kernels may use (rep_movsb, rep_movsq, movq, movnti, movdir64b) for a folio in
@@ -52,7 +53,7 @@ pub(crate) struct Args {
     /// Add contenders that copy lists of so many folios, as migration has them: one fence for all, the next folio prefetched
     #[arg(long = "batch", value_name = "FOLIOS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1 << 18))]
     batches: Vec<u32>,
-    /// What the caches hold before each sample
+    /// State of the caches before each sample
     #[arg(long, value_enum, default_value = "both")]
     cache: CacheChoice,
     /// Bytes of a folio, powers of two from 4K to 4M [default: 4K,16K,64K,256K,1M,2M]
@@ -62,7 +63,7 @@ pub(crate) struct Args {
     /// holds, up to 64M; 16M hot]
     #[arg(long, value_name = "SIZE")]
     total: Option<Size>,
-    /// Rounds, in each of which every contender runs once [default: 41, within 60s]
+    /// Rounds; each contender runs once in each [default: 41, within 60s]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rounds: Option<u32>,
     /// A budget that decides the rounds, such as 90s or 5m
@@ -135,7 +136,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     let printer = Printer { to_standard_error: exports.to_standard_output(), quiet: args.quiet };
     let counter = TimeStampCounter::detect();
     let mut before = Warning::about_environment(&environment, counter);
-    // The kernel has a clock of its own, and this program only adds up what it says.
+    // The kernel has a clock of its own, and this program only reads the kernel's samples.
     before.retain(|warning| !matches!(warning, Warning::TimeStampCounter(_) | Warning::DebugBuild));
     printer.aside(&format!(
         "{}\nthe module copies ({}):\n{}\n{}\n",
@@ -208,7 +209,7 @@ fn folios(args: &Args) -> Result<Vec<u64>> {
     Ok(folios)
 }
 
-/// Everybody, each once, and no more than the module takes. Whether it knows them, it says itself.
+/// All contenders, each once, and no more than the module takes. The module itself refuses an unknown name.
 fn contenders(args: &Args) -> Result<Vec<String>> {
     let mut contenders: Vec<String> = DEFAULT.map(str::to_owned).to_vec();
     let batches = args.batches.iter().map(|folios| format!("batch:{folios}"));

@@ -1,4 +1,4 @@
-//! The module's files, or what is missing to have them.
+//! The module's files in debugfs, or the reason why they are missing.
 
 use std::fmt;
 use std::fs;
@@ -27,7 +27,7 @@ pub(super) fn folder() -> Result<PathBuf> {
     Ok(folder.to_owned())
 }
 
-/// Refuses to go on for anybody but root, whom `what` is about.
+/// Refuses to go on without root's rights. `what` names the work.
 pub(super) fn require_root(what: &str) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("{what}: run this as root");

@@ -11,7 +11,7 @@ use super::module;
 use crate::exit::Exit;
 use crate::printer;
 
-/// What `foliocopy kernel load` takes.
+/// Arguments of `foliocopy kernel load`.
 #[derive(clap::Args)]
 pub(crate) struct LoadArgs {
     /// The folder that has foliocopy.ko [default: as modprobe finds it]

@@ -102,7 +102,7 @@ fn load_from(file: &Path) -> Result<bool> {
 
 fn modprobe(name: &str) -> Result<()> {
     let mut output = Err(io::ErrorKind::NotFound.into());
-    // Whoever became root by `su` may have no sbin in PATH.
+    // After `su` PATH may lack sbin.
     for program in ["modprobe", "/sbin/modprobe", "/usr/sbin/modprobe"] {
         // Out of the terminal's reach: Ctrl-C is for this program alone, which then goes back.
         output = Command::new(program).arg(name).stdin(Stdio::null()).process_group(0).output();
@@ -170,7 +170,7 @@ impl Refused {
         }
     }
 
-    /// By what modprobe says, in strerror(3)'s words. `None` where it does not speak of the kernel's answer.
+    /// The reason in modprobe's message, in strerror(3)'s words. `None` where the message has none.
     fn of(complaint: &str) -> Option<Self> {
         let words = [
             ("Key was rejected", Self::Key),
@@ -186,7 +186,7 @@ impl Refused {
         words.into_iter().find(|(words, _)| complaint.contains(words)).map(|(_, refused)| refused)
     }
 
-    /// What to do about it.
+    /// Advice for the reason.
     fn advice(self) -> String {
         const KEY: &str = "it takes modules alone that are signed with a key it trusts: enrol the key by which DKMS signs, \
                            `mokutil --import /var/lib/dkms/mok.pub`, confirm it at the next boot, and load again \

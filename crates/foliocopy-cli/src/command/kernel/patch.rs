@@ -23,7 +23,7 @@ use crate::printer;
 /// Tasks are named from here on: most transitions are over by then.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What `foliocopy kernel patch` takes.
+/// Arguments of `foliocopy kernel patch`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -41,15 +41,15 @@ enum Command {
     Status(StatusArgs),
     /// Choose how the patched functions copy, to compare both in one boot
     Method {
-        /// Who copies
+        /// The method
         method: Method,
     },
 }
 
-/// Who copies.
+/// The methods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Method {
-    /// As foliocopy's policy has it
+    /// By foliocopy's policy
     Foliocopy,
     /// Page by page, as the kernel's own functions
     Stock,
@@ -82,13 +82,13 @@ struct Transition {
 }
 
 impl Transition {
-    /// Who wants no long way there gets the way back all the same.
+    /// A short time limit for the way there is none for the way back.
     fn time_to_go_back(&self) -> Duration {
         self.timeout.max(Duration::from_secs(60))
     }
 }
 
-/// What is said to whoever interrupts twice.
+/// The answer to a second interrupt.
 const PUT_BACK: &str = "the kernel is being put back as it was";
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
@@ -140,7 +140,7 @@ fn on(args: &Transition, on_top: bool) -> Result<ExitCode> {
         printer::line("folio_copy() and folio_mc_copy() are foliocopy's")?;
         return Ok(Exit::Good.into());
     }
-    // As it was found. Going back has the tasks that have not come along already.
+    // The kernel as it was found. Tasks that have not switched yet stay there.
     let waiting = describe(&tasks_behind());
     enable(false)?;
     ensure!(
@@ -196,7 +196,7 @@ fn off(args: &Transition) -> Result<ExitCode> {
     )
 }
 
-/// What this takes of the kernel and of whoever runs it.
+/// The parts of the kernel and of the user interface that a transition needs.
 fn check_machine() -> Result<()> {
     ensure!(
         Path::new(LIVEPATCHES).exists(),
@@ -211,7 +211,7 @@ fn enable(on: bool) -> Result<()> {
     fs::write(&file, if on { "1" } else { "0" }).with_context(|| format!("can't write {}", file.display()))
 }
 
-/// Waits until the kernel is there, and shows who is behind. Nothing interrupts the way back.
+/// Waits until the transition ends, and names the tasks that are behind. Nothing interrupts the way back.
 fn wait(timeout: Duration, interrupt: Option<&Interrupt>, aim: State) -> Result<Ended> {
     let started = Instant::now();
     let mut shown = String::new();

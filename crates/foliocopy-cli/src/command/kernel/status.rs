@@ -1,4 +1,4 @@
-//! `foliocopy kernel status`: what the module is, how it copies and what it has copied.
+//! `foliocopy kernel status`: the module, how it copies, and its counters.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};

@@ -3,7 +3,7 @@
 
 use foliocopy_measure::result::Cache;
 
-/// What was timed.
+/// The timed function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Function {
     FolioCopy,
@@ -11,7 +11,7 @@ pub(super) enum Function {
     MovePages,
 }
 
-/// Where from and where to, in the RFC's words. Its DRAM nodes 0 and 1 have CPUs, its node 2 is CXL.mem.
+/// Source and destination in the RFC's words. Its DRAM nodes 0 and 1 have CPUs, its node 2 is CXL.mem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Memory {
     Dram0,

@@ -1,4 +1,4 @@
-//! The RFC's figures and ours, row by row.
+//! Shows the RFC's figures beside this machine's, row by row.
 
 use std::fmt::Write;
 
@@ -14,7 +14,7 @@ use crate::export::markdown::plain;
 use crate::table::{empty_table, trimmed};
 use crate::wrap::paragraph;
 
-/// What every reader has to know before the first figure.
+/// The explanation that comes with the tables.
 const PREFACE: &str = "\
 The RFC timed functions of the kernel in a module. Here the same instructions run in a process. `folio_copy`: \
 before is `per-page`, after is `rfc`. `folio_mc_copy`: before is `per-page-mc`, after is `rfc-mc`. What the \
@@ -23,7 +23,7 @@ GB/s; a copied byte counts once. A speed-up here is the median over the rounds o
 its 95 % interval. The column `foliocopy` has its speed-up over the same baseline, in the same rounds. Rows \
 `node N->N` stand in for nodes that this machine lacks.";
 
-/// One shown row: the RFC's cells, then ours or why not.
+/// One shown row: the RFC's cells, then this machine's or the reason why there are none.
 struct Shown {
     direction: String,
     folio: String,
@@ -31,7 +31,7 @@ struct Shown {
     here: Result<[String; 4], String>,
 }
 
-/// Whose figures a table holds against each other: the RFC's CPU, and this one.
+/// The CPUs whose figures a table compares: the RFC's and this one.
 fn cpus(table: &Table, measured: &Measured) -> [String; 2] {
     let here = measured.0.first().map(|(_, results)| {
         let cpu = &results.environment.cpu;
@@ -41,7 +41,7 @@ fn cpus(table: &Table, measured: &Measured) -> [String; 2] {
     [format!("{rfc} (RFC)"), here.map_or("here".to_owned(), |name| format!("{} (here)", harmless(&name)))]
 }
 
-/// What stands above the columns of figures, under the CPUs.
+/// The heads of the columns of figures, under the CPUs.
 const FIGURES: [&str; 7] = ["before", "after", "speed-up", "before", "after", "speed-up", "foliocopy"];
 
 /// The rows of `table` as fields, and the reasons that some of them refer to by number.
@@ -103,7 +103,7 @@ pub(super) fn text(measured: &Measured, nodes: &Nodes) -> String {
     text + &paragraph(PREFACE) + &completeness(measured)
 }
 
-/// The tables as Markdown, with what they were measured on.
+/// The tables as Markdown, with the machine.
 pub(super) fn markdown(measured: &Measured, nodes: &Nodes) -> String {
     let mut text = measured.0.first().map(|(_, results)| measured_on(results)).unwrap_or_default();
     let _ = writeln!(text, "{PREFACE}\n");
@@ -174,7 +174,7 @@ fn completeness(measured: &Measured) -> String {
     }
 }
 
-/// The rows of `table`, and where they can't be run for want of nodes the same sizes on the local node.
+/// The rows of `table`. Where its nodes are missing, rows for its sizes on the local node follow.
 fn rows(table: &Table, measured: &Measured, nodes: &Nodes) -> Vec<Shown> {
     let results = measured.of(table);
     let mut shown: Vec<Shown> =

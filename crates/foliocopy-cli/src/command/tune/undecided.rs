@@ -1,4 +1,4 @@
-//! What a tuning leaves open, and the time that would close it.
+//! Tells the decisions that a tuning leaves open, and the time that would decide them.
 
 use std::fmt::Write;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! How a contender is drawn: the same hue, dash and marker in every chart of a report.
+//! The style of a contender: the same hue, dash and marker in every chart of a report.
 //!
 //! Nothing is told by colour alone: a series also has a marker of its own shape and its name beside it.
 
@@ -29,7 +29,7 @@ impl Marker {
 
 /// How one contender is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Look {
+pub(super) struct Style {
     /// The class that sets the hue (`chart.css`).
     pub(super) class: &'static str,
     /// The machine-check-safe twin of a contender has its hue, dashed and hollow.
@@ -41,14 +41,14 @@ const HUES: [&str; 7] = ["hue-1", "hue-2", "hue-3", "hue-4", "hue-5", "hue-6", "
 const MARKERS: [Marker; 5] =
     [Marker::Diamond, Marker::Wedge, Marker::Circle, Marker::Square, Marker::Triangle];
 
-/// The looks of all the contenders of a report.
-pub(super) struct Looks(HashMap<String, Look>);
+/// The styles of all the contenders of a report.
+pub(super) struct Styles(HashMap<String, Style>);
 
-impl Looks {
-    /// Gives out the looks in the order in which the contenders first appear.
+impl Styles {
+    /// Gives out the styles in the order in which the contenders first appear.
     pub(super) fn new<'a>(contenders: impl IntoIterator<Item = &'a str>) -> Self {
         let mut families: Vec<&str> = Vec::new();
-        let mut looks = HashMap::new();
+        let mut styles = HashMap::new();
         for name in contenders {
             let family = family(name);
             let (class, marker) = match family {
@@ -64,18 +64,18 @@ impl Looks {
                 }
             };
             let dashed = family != name;
-            looks.insert(name.to_owned(), Look { class, dashed, marker });
+            styles.insert(name.to_owned(), Style { class, dashed, marker });
         }
-        Self(looks)
+        Self(styles)
     }
 
-    /// The look of `contender`, which must be one of those that [`Looks::new`] was given.
-    pub(super) fn of(&self, contender: &str) -> Look {
+    /// The style of `contender`, which must be one of those that [`Styles::new`] was given.
+    pub(super) fn of(&self, contender: &str) -> Style {
         self.0[contender]
     }
 }
 
-/// The contender of which `name` is the machine-check-safe twin, or `name` itself.
+/// The plain contender of a machine-check-safe `name`, or `name` itself.
 fn family(name: &str) -> &str {
     name.strip_suffix("-mc").or_else(|| name.strip_prefix("mc:")).unwrap_or(name)
 }
@@ -86,11 +86,11 @@ mod tests {
 
     #[test]
     fn twins_share_a_hue_and_strangers_do_not() {
-        let looks = Looks::new(["per-page", "per-page-mc", "foliocopy", "movnti", "glibc", "foliocopy-mc"]);
-        assert_eq!(looks.of("per-page").class, looks.of("per-page-mc").class);
-        assert_eq!(looks.of("foliocopy").class, looks.of("foliocopy-mc").class);
-        assert!(looks.of("foliocopy-mc").dashed && !looks.of("foliocopy").dashed);
-        assert_ne!(looks.of("movnti").class, looks.of("glibc").class);
-        assert_ne!(looks.of("movnti").marker, looks.of("glibc").marker);
+        let styles = Styles::new(["per-page", "per-page-mc", "foliocopy", "movnti", "glibc", "foliocopy-mc"]);
+        assert_eq!(styles.of("per-page").class, styles.of("per-page-mc").class);
+        assert_eq!(styles.of("foliocopy").class, styles.of("foliocopy-mc").class);
+        assert!(styles.of("foliocopy-mc").dashed && !styles.of("foliocopy").dashed);
+        assert_ne!(styles.of("movnti").class, styles.of("glibc").class);
+        assert_ne!(styles.of("movnti").marker, styles.of("glibc").marker);
     }
 }
