@@ -13,10 +13,10 @@ use xshell::{Shell, cmd};
 use crate::need::{self, Need};
 use tree::Tree;
 
-/// What making the packages takes.
+/// The needs of making the packages.
 pub(crate) const NEEDS: &[Need] = &[need::DPKG_DEV];
 
-/// What testing them takes.
+/// The needs of testing them.
 pub(crate) const NEEDS_OF_TEST: &[Need] =
     &[need::DPKG_DEV, need::PKG_CONFIG, need::MAKE, need::APT, Need::Root, need::DEBOOTSTRAP];
 
@@ -69,7 +69,7 @@ pub(crate) fn make(shell: &Shell) -> Result<Dist> {
     Tree::new(&staged, "lib").fill(shell, &built)?;
     let tarball = directory.join(format!("{name}.tar.gz"));
     let epoch = epoch(shell)?;
-    // The same commit gives the same bytes.
+    // A commit always gives the same bytes.
     cmd!(
         shell,
         "tar --create --gzip --file {tarball} --directory {directory} --sort=name --owner=0 --group=0 --numeric-owner --mtime=@{epoch} {name}"
@@ -80,7 +80,7 @@ pub(crate) fn make(shell: &Shell) -> Result<Dist> {
     Ok(Dist { tarball, package })
 }
 
-/// What cargo built, and what the built program wrote about itself.
+/// The files that cargo built, and those that the program generates.
 struct Built {
     program: PathBuf,
     shared_library: PathBuf,
@@ -94,7 +94,7 @@ struct Built {
 /// The name that programs record when they are linked with the library, as its build script sets it.
 const SONAME: &str = "libfoliocopy.so.0";
 
-/// Builds what is shipped. In one command, so that whoever asks next has nothing left to build.
+/// Builds the shipped files. One command, so that later steps find them built.
 pub(crate) fn build_release(shell: &Shell) -> Result<()> {
     let build = cmd!(shell, "cargo build --quiet --release --package foliocopy-cli --package foliocopy-capi");
     Ok(build.quiet().run()?)

@@ -10,7 +10,7 @@ use xshell::Shell;
 /// Where the engine's modules lie.
 pub(crate) const SOURCE: &str = "crates/foliocopy/src";
 
-/// Which top-level modules each one imports.
+/// The top-level modules that each module imports.
 type Imports = BTreeMap<String, BTreeSet<String>>;
 
 /// Fails where modules of the engine import each other in a circle.
@@ -47,7 +47,7 @@ fn declared(root: &str) -> impl Iterator<Item = String> {
         .filter(|name| name != "kernel")
 }
 
-/// Which module each name comes from that the root exports again.
+/// The module of each name that the root exports again.
 fn re_exports(root: &str, modules: &BTreeSet<String>) -> BTreeMap<String, String> {
     let mut exported = BTreeMap::new();
     for module in modules {

@@ -1,4 +1,4 @@
-//! What a check takes besides cargo, a C compiler and git, and how a machine gets it.
+//! The needs of checks beside cargo, a C compiler and git, and how a machine gets them.
 
 use std::env;
 use std::fmt;
@@ -46,13 +46,13 @@ pub(crate) const GCC_AARCH64: Need = Need::Program(&["aarch64-linux-gnu-g++"], "
 pub(crate) const LINKER_AARCH64: (&str, &str) =
     ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc");
 
-/// Who can provide it.
+/// The provider of a need.
 enum Source {
     /// apt-get, from this package.
     Apt(&'static str),
     /// rustup, told this.
     Rustup(Vec<&'static str>),
-    /// Whoever runs the check.
+    /// The person who runs the check.
     Caller,
 }
 
@@ -110,7 +110,7 @@ impl Need {
     }
 }
 
-/// What is missing, and how to get it.
+/// The missing needs, and how to get them.
 impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

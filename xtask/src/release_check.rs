@@ -17,7 +17,7 @@ use xshell::{Shell, cmd};
 use crate::dist;
 use crate::need::{self, Need};
 
-/// What it takes: nightly's cargo alone chooses the oldest versions.
+/// Its needs: nightly's cargo alone chooses the oldest versions.
 pub(crate) const NEEDS: &[Need] = &[Need::Toolchain("nightly", &[])];
 
 /// How many of the packages' tests run at a time. Many wait for something.
@@ -149,7 +149,7 @@ impl Packages {
             let members = self.all.iter().filter(|package| group.contains(&package.name.as_str()));
             for Package { folder, name, .. } in members {
                 cmd!(shell, "cp --recursive {folder} {alone}/{name}").quiet().run()?;
-                // What a user builds, without what its tests need.
+                // The build of a user, without the needs of tests.
                 let manifest = alone.join(name).join("Cargo.toml");
                 shell.write_file(&manifest, without_tests(&shell.read_file(&manifest)?))?;
                 shell.remove_path(alone.join(name).join("Cargo.lock"))?;

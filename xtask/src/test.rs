@@ -29,10 +29,10 @@ pub(crate) struct Args {
     strict: bool,
 }
 
-/// One step: what it is called, what it takes besides cargo, a C compiler and git, and what it runs.
+/// One step: its name, its needs beside cargo, a C compiler and git, and its work.
 struct Step(&'static str, &'static [Need], Check);
 
-/// What a step runs.
+/// The work of a step.
 enum Check {
     /// A command line without quotes.
     Run(&'static str),
@@ -116,12 +116,12 @@ enum Outcome {
     NotChecked(Missing),
 }
 
-/// What the summary says of a step.
+/// The state of a step in the summary.
 struct Report {
     name: &'static str,
     outcome: Outcome,
     took: Duration,
-    /// What it could not check of all that it checks.
+    /// Parts of the step that could not be checked.
     notes: Vec<String>,
 }
 
@@ -207,7 +207,7 @@ impl fmt::Display for Report {
         match &self.outcome {
             Outcome::Passed => writeln!(f, "passed       {name} ({} s)", took.as_secs())?,
             Outcome::Failed(error) => {
-                // The whole of it stands where it happened.
+                // The whole output was printed by the step.
                 let error = format!("{error:#}");
                 writeln!(f, "FAILED       {name}: {}", error.lines().next().unwrap_or_default())?;
             }

@@ -20,7 +20,7 @@ use crate::vm::archive::Archive;
 use architecture::{ARCHITECTURES, Architecture, NEEDS_OF_ARCHITECTURES};
 use source::Source;
 
-/// Where the series lies.
+/// The folder of the series.
 const SERIES: &str = "kmod/upstream";
 
 /// The suite and the package that have the source it is made for.
@@ -108,7 +108,7 @@ fn names() -> String {
     ARCHITECTURES.iter().map(|architecture| architecture.name).collect::<Vec<_>>().join(", ")
 }
 
-/// The disassembly of what the series touches, an item per architecture.
+/// The disassembly of the files that the series touches, an item per architecture.
 fn compile_all(shell: &Shell, source: &Source) -> Result<Vec<disassembly::Objects>> {
     let compile = |architecture: &Architecture| {
         architecture.compile(shell, source)?;

@@ -38,14 +38,14 @@ const ATTEMPTS: u32 = 6;
 /// The kernel that is tested when none is named: the long-term series that current Debian offers.
 pub(crate) const SERIES: &str = "6.12";
 
-/// What it takes on this machine.
+/// Its needs on this machine.
 pub(crate) const NEEDS: &[Need] = &[need::APT, need::MAKE, need::QEMU];
 
-/// What the scenarios of aarch64 take.
+/// The needs of the scenarios of aarch64.
 pub(crate) const NEEDS_OF_AARCH64: &[Need] =
     &[need::APT, need::QEMU_AARCH64, need::GCC_AARCH64, Need::Target(AARCH64)];
 
-/// What runs in the guests.
+/// The packages that run in the guests.
 const PC: &str = "x86_64-unknown-linux-gnu";
 const AARCH64: &str = "aarch64-unknown-linux-gnu";
 
@@ -314,13 +314,13 @@ impl Bench {
 
 /// How a boot ended that did not fail.
 enum Outcome {
-    /// As it should, with what the guest had to note.
+    /// The scenario passed, with the notes of the guest.
     Passed(Vec<String>),
-    /// It tells nothing: the emulator failed before anything of ours ran.
+    /// Nothing is known: the emulator failed before the guest ran.
     Missed(String),
 }
 
-/// By how much the time limits are stretched: `FOLIOCOPY_VM_PATIENCE`, for machines that are slow or busy.
+/// The factor of the time limits: `FOLIOCOPY_VM_PATIENCE`, for machines that are slow or busy.
 fn patience() -> Result<u32> {
     match env::var("FOLIOCOPY_VM_PATIENCE") {
         Ok(factor) => factor.parse().context("FOLIOCOPY_VM_PATIENCE must be a whole number"),
@@ -328,7 +328,7 @@ fn patience() -> Result<u32> {
     }
 }
 
-/// Where what runs in the guests is built.
+/// The folder in which the programs of the guests are built.
 const BUILT: &str = "target/vm/cargo";
 
 /// Builds programs and examples that need no library in the guest, and returns the folder they are in.

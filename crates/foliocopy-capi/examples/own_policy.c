@@ -1,10 +1,10 @@
 /*
- * Decides before the first copy how this process copies: without the features that are named as arguments.
+ * Decides before the first copy how this process copies: without the features that the argument names.
  *
  * A program with a thread that may not read the time-stamp counter names tsc. A test names row, and gets the rule for
  * CPUs that nobody has measured. A table of this CPU is no code: `foliocopy tune` writes it, and the library reads it.
  *
- *	cc -o own_policy own_policy.c $(pkg-config --cflags --libs foliocopy) && ./own_policy tsc
+ *	cc -o own_policy own_policy.c $(pkg-config --cflags --libs foliocopy) && ./own_policy tsc,row
  */
 #include <errno.h>
 #include <foliocopy.h>
@@ -18,11 +18,9 @@ int main(int argc, char **argv)
 
 	if (src == NULL || dst == NULL)
 		return EXIT_FAILURE;
-	for (int index = 1; index < argc; index++) {
-		if (foliocopy_mask(argv[index]) != 0) {
-			fprintf(stderr, "%s: %s\n", argv[index], foliocopy_last_error());
-			return EXIT_FAILURE;
-		}
+	if (argc > 1 && foliocopy_mask(argv[1]) != 0) {
+		fprintf(stderr, "%s: %s\n", argv[1], foliocopy_last_error());
+		return EXIT_FAILURE;
 	}
 	printf("this process copies by: %s\n", foliocopy_host_policy());
 	/* What the environment or a profile asks for and cannot be followed, a line each. */

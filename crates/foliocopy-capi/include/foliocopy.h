@@ -40,11 +40,11 @@
 #include <stddef.h>
 
 /**
- * Where a copy leaves the destination.
+ * The place where a copy leaves the destination.
  */
 enum foliocopy_locality {
   /**
-   * In the cache: somebody reads it soon.
+   * In the cache, for a destination that is read soon.
    */
   FOLIOCOPY_LOCALITY_TEMPORAL = 0,
   /**
@@ -89,11 +89,11 @@ enum foliocopy_cause {
  */
 enum foliocopy_side {
   /**
-   * What is read.
+   * The source.
    */
   FOLIOCOPY_SIDE_SOURCE = 0,
   /**
-   * What is written.
+   * The destination.
    */
   FOLIOCOPY_SIDE_DESTINATION = 1,
 };
@@ -103,11 +103,11 @@ enum foliocopy_side {
  */
 struct foliocopy_folio_pair {
   /**
-   * Where to copy to, aligned to a page.
+   * The destination, aligned to a page.
    */
   void *dst;
   /**
-   * Where to copy from, aligned to a page.
+   * The source, aligned to a page.
    */
   const void *src;
   /**
@@ -137,11 +137,11 @@ struct foliocopy_memory_error {
    */
   void *address;
   /**
-   * What is wrong with it.
+   * The cause.
    */
   enum foliocopy_cause cause;
   /**
-   * Whose memory it is.
+   * The range that holds the bad memory.
    */
   enum foliocopy_side side;
   /**
@@ -163,7 +163,7 @@ struct foliocopy_skipped {
    */
   size_t nr_pages;
   /**
-   * What is wrong with them.
+   * The error at their start.
    */
   struct foliocopy_memory_error error;
 };
@@ -173,15 +173,14 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * Copies nr_pairs scattered pairs of ranges as one piece of work. No destination may overlap any other
- * range of the batch. Where the call fails, nothing is copied, and what failed_pair points to, unless that
- * is null, becomes the index of the first pair that is not what it must be, or nr_pairs where it is not a
- * pair that is wrong.
+ * Copies nr_pairs scattered pairs of ranges as one piece of work. No destination may overlap any other range of the batch.
+ * Where the call fails, nothing is copied. failed_pair, unless it is null, then gets the index of the first wrong pair, or
+ * nr_pairs where the error is not that of a pair.
  *
  * # Safety
  *
- * `pairs` points to `nr_pairs` pairs, of which each is as `foliocopy_copy_pages` says; `failed_pair` is null
- * or points to a `size_t`.
+ * `pairs` points to `nr_pairs` pairs, of which each is as `foliocopy_copy_pages` says; `failed_pair` is null or points to
+ * a `size_t`.
  */
 int foliocopy_copy_folios(const struct foliocopy_folio_pair *pairs,
                           size_t nr_pairs,
@@ -259,12 +258,12 @@ const char *foliocopy_last_error(void);
 const char *foliocopy_version(void);
 
 /**
- * Makes the policy of this process do without CPU features: names separated by commas, as FOLIOCOPY_MASK in
- * the environment has them, and in addition to those. Called before the first copy of the process; -EBUSY
- * where it has a policy already, -EINVAL for an unknown name. foliocopy_last_error() lists the names then.
+ * Makes the policy of this process do without CPU features, in addition to those that FOLIOCOPY_MASK hides. The names are
+ * separated by commas. Called before the first copy of the process. -EBUSY where it has a policy already. -EINVAL for an
+ * unknown name: foliocopy_last_error() lists the names then.
  *
- * foliocopy_mask("tsc") makes copies that read no time-stamp counter. A process of which some thread may not
- * read it must call this, or be started with FOLIOCOPY_MASK=tsc.
+ * foliocopy_mask("tsc") makes copies that read no time-stamp counter. A process of which some thread may not read it must
+ * call this, or be started with FOLIOCOPY_MASK=tsc.
  *
  * # Safety
  *
@@ -273,17 +272,16 @@ const char *foliocopy_version(void);
 int foliocopy_mask(const char *features);
 
 /**
- * What the policy of this process follows, in a line: the CPU, where its table comes from ("measured on Zen
- * 5", a profile with its path, "asked for by name"), and the features that it does without. The text stays
- * as long as the library does. The first call of the process makes the policy.
+ * The policy of this process, in a line: the CPU, the source of its table ("measured on Zen 5", a profile with its path,
+ * "asked for by name"), and the features that it does without. The text stays as long as the library does. The first call
+ * of the process makes the policy.
  */
 const char *foliocopy_host_policy(void);
 
 /**
- * What the environment or a profile says and the policy of this process leaves aside: a line for each, with
- * the reason. "" where nothing is left aside. With FOLIOCOPY_STRICT=1 every copy answers -EPERM instead of
- * leaving something aside. The text stays as long as the library does. The first call of the process makes
- * the policy.
+ * The parts of the environment and of profiles that the policy of this process leaves aside: a line for each, with the
+ * reason. "" where nothing is left aside. With FOLIOCOPY_STRICT=1 every copy answers -EPERM instead of leaving something
+ * aside. The text stays as long as the library does. The first call of the process makes the policy.
  */
 const char *foliocopy_host_report(void);
 
@@ -337,8 +335,8 @@ int foliocopy_copy_mc_pages_locality(void *dst,
 
 /**
  * Copies like foliocopy_copy_mc_pages with up to nr_threads threads, of which the caller's is one, as
- * foliocopy_copy_pages_parallel does. error speaks of the bad memory at the lowest address. The bytes before
- * it are the source's, and pages behind it may be copied or not.
+ * foliocopy_copy_pages_parallel does. error has the bad memory at the lowest address. The bytes before it are the
+ * source's. Pages behind it may be copied or not.
  *
  * # Safety
  *
@@ -366,13 +364,13 @@ int foliocopy_copy_mc_pages_parallel_locality(void *dst,
 
 /**
  * Copies scattered ranges like foliocopy_copy_folios, and stops at memory that can't be read or written, as
- * foliocopy_copy_mc_pages does: the pairs before the failed one are copied then, and error speaks of the
- * ranges of the failed one.
+ * foliocopy_copy_mc_pages does. The pairs before the failed one are copied then, and error is about the ranges of the
+ * failed one.
  *
  * # Safety
  *
- * `pairs` points to `nr_pairs` pairs, of which each is as `foliocopy_copy_mc_pages` says; `failed_pair` and
- * `error` are null or point to what their types say.
+ * `pairs` points to `nr_pairs` pairs, of which each is as `foliocopy_copy_mc_pages` says; `failed_pair` and `error` are
+ * null or point to what their types say.
  */
 int foliocopy_copy_mc_folios(const struct foliocopy_folio_pair *pairs,
                              size_t nr_pairs,
@@ -393,18 +391,16 @@ int foliocopy_copy_mc_folios_locality(const struct foliocopy_folio_pair *pairs,
                                       struct foliocopy_memory_error *error);
 
 /**
- * Copies what can be copied, zeroes the pages of which the source is lost, and calls report with each run
- * of them in ascending order: one page, or as many as the kernel says are lost at once. context is passed
- * on to report, which may be null.
+ * Copies the pages that can be copied, and zeroes the pages whose source is lost. report is called with each run of those
+ * in ascending order: one page, or as many as the kernel says are lost at once. context is passed on to report, which may
+ * be null.
  *
- * Stores the number of pages skipped in what skipped points to unless that is null. Answers what
- * foliocopy_copy_mc_pages does, but -EHWPOISON and -EFAULT only where the destination can't be written:
- * the copy stops there.
+ * skipped, unless it is null, gets the number of pages skipped. The answer is that of foliocopy_copy_mc_pages, but
+ * -EHWPOISON and -EFAULT only where the destination can't be written: the copy stops there.
  *
  * # Safety
  *
- * As `foliocopy_copy_mc_pages`. `report` doesn't unwind or jump out, and `skipped` is null or points to
- * a `size_t`.
+ * As `foliocopy_copy_mc_pages`. `report` doesn't unwind or jump out, and `skipped` is null or points to a `size_t`.
  */
 int foliocopy_copy_mc_pages_skipping(void *dst,
                                      const void *src,
@@ -432,9 +428,8 @@ int foliocopy_copy_mc_pages_skipping_locality(void *dst,
                                               struct foliocopy_memory_error *error);
 
 /**
- * Puts the handler of SIGBUS in place that foliocopy_copy_mc_pages needs, the first time it is called.
- * Signals that are not ours go to the action that stood before. -EOPNOTSUPP where somebody has replaced
- * it since.
+ * Installs the handler of SIGBUS that foliocopy_copy_mc_pages needs, the first time it is called. Signals that are no
+ * faults of copies go to the action that was installed before. -EOPNOTSUPP where another handler has replaced it since.
  */
 int foliocopy_sigbus_install(void);
 

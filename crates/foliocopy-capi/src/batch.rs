@@ -12,9 +12,9 @@ use crate::failure::{Failure, status};
 /// One pair of ranges in a batch: a folio, or any other run of pages of 4096 bytes.
 #[repr(C)]
 pub struct FolioPair {
-    /// Where to copy to, aligned to a page.
+    /// The destination, aligned to a page.
     pub dst: *mut c_void,
-    /// Where to copy from, aligned to a page.
+    /// The source, aligned to a page.
     pub src: *const c_void,
     /// How many pages.
     pub nr_pages: usize,
@@ -28,15 +28,14 @@ const _: () = {
     assert!(offset_of!(FolioPair, nr_pages) == offset_of!(foliocopy::FolioPair, nr_pages));
 };
 
-/// Copies nr_pairs scattered pairs of ranges as one piece of work. No destination may overlap any other
-/// range of the batch. Where the call fails, nothing is copied, and what failed_pair points to, unless that
-/// is null, becomes the index of the first pair that is not what it must be, or nr_pairs where it is not a
-/// pair that is wrong.
+/// Copies nr_pairs scattered pairs of ranges as one piece of work. No destination may overlap any other range of the batch.
+/// Where the call fails, nothing is copied. failed_pair, unless it is null, then gets the index of the first wrong pair, or
+/// nr_pairs where the error is not that of a pair.
 ///
 /// # Safety
 ///
-/// `pairs` points to `nr_pairs` pairs, of which each is as `foliocopy_copy_pages` says; `failed_pair` is null
-/// or points to a `size_t`.
+/// `pairs` points to `nr_pairs` pairs, of which each is as `foliocopy_copy_pages` says; `failed_pair` is null or points to
+/// a `size_t`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn foliocopy_copy_folios(
     pairs: *const FolioPair,

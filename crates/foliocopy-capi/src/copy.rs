@@ -8,11 +8,11 @@ use foliocopy::{CopyOptions, FolioPair, PAGE_SIZE};
 
 use crate::failure::{Failure, status};
 
-/// Where a copy leaves the destination.
+/// The place where a copy leaves the destination.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub enum Locality {
-    /// In the cache: somebody reads it soon.
+    /// In the cache, for a destination that is read soon.
     Temporal = 0,
     /// Past the cache: nobody reads it soon.
     NonTemporal = 1,
@@ -21,7 +21,7 @@ pub enum Locality {
 }
 
 impl Locality {
-    /// What C passes for the enum may be any number, of which no `Locality` must be made.
+    /// C may pass any number for the enum. No `Locality` may be made of an unknown one.
     #[inline(always)]
     pub(crate) fn of(locality: MaybeUninit<Self>) -> Result<foliocopy::Locality, Failure> {
         const TEMPORAL: c_uint = Locality::Temporal as c_uint;

@@ -6,7 +6,7 @@ use core::fmt::{self, Write};
 
 use foliocopy::{BatchError, CopyError, CopyMcError, MemoryError, Unsupported};
 
-/// Bytes of the longest text that is kept whole, and of what ends a longer one.
+/// The length of the longest text that is kept whole, and the end of a longer one.
 const LONGEST: usize = 1020;
 const CUT: &str = "...";
 
@@ -33,7 +33,7 @@ pub(crate) enum Failure {
     Null(&'static str),
     /// No locality has this number.
     Locality(c_uint),
-    /// Nobody is to copy.
+    /// The number of threads is 0.
     NoThreads,
     /// The pairs of a batch are not where pairs can be.
     MisalignedPairs(usize),
@@ -45,7 +45,7 @@ pub(crate) enum Failure {
     PolicyExists,
     /// The engine refuses.
     Copy(CopyError),
-    /// A pair of a batch is not what it must be.
+    /// A pair of a batch is wrong.
     Pair(BatchError<CopyError>),
     /// Memory went bad.
     Memory(MemoryError),
@@ -78,7 +78,7 @@ impl Failure {
     }
 }
 
-/// What C is answered.
+/// The answer to C.
 #[inline(always)]
 pub(crate) fn status(result: Result<(), Failure>) -> c_int {
     match result {

@@ -14,12 +14,12 @@ pub extern "C" fn foliocopy_version() -> *const c_char {
     const { concat!(env!("CARGO_PKG_VERSION"), "\0") }.as_ptr().cast()
 }
 
-/// Makes the policy of this process do without CPU features: names separated by commas, as FOLIOCOPY_MASK in
-/// the environment has them, and in addition to those. Called before the first copy of the process; -EBUSY
-/// where it has a policy already, -EINVAL for an unknown name. foliocopy_last_error() lists the names then.
+/// Makes the policy of this process do without CPU features, in addition to those that FOLIOCOPY_MASK hides. The names are
+/// separated by commas. Called before the first copy of the process. -EBUSY where it has a policy already. -EINVAL for an
+/// unknown name: foliocopy_last_error() lists the names then.
 ///
-/// foliocopy_mask("tsc") makes copies that read no time-stamp counter. A process of which some thread may not
-/// read it must call this, or be started with FOLIOCOPY_MASK=tsc.
+/// foliocopy_mask("tsc") makes copies that read no time-stamp counter. A process of which some thread may not read it must
+/// call this, or be started with FOLIOCOPY_MASK=tsc.
 ///
 /// # Safety
 ///
@@ -37,19 +37,18 @@ pub unsafe extern "C" fn foliocopy_mask(features: *const c_char) -> c_int {
     })
 }
 
-/// What the policy of this process follows, in a line: the CPU, where its table comes from ("measured on Zen
-/// 5", a profile with its path, "asked for by name"), and the features that it does without. The text stays
-/// as long as the library does. The first call of the process makes the policy.
+/// The policy of this process, in a line: the CPU, the source of its table ("measured on Zen 5", a profile with its path,
+/// "asked for by name"), and the features that it does without. The text stays as long as the library does. The first call
+/// of the process makes the policy.
 #[unsafe(no_mangle)]
 pub extern "C" fn foliocopy_host_policy() -> *const c_char {
     static TEXT: OnceLock<CString> = OnceLock::new();
     text_of(&TEXT, policy)
 }
 
-/// What the environment or a profile says and the policy of this process leaves aside: a line for each, with
-/// the reason. "" where nothing is left aside. With FOLIOCOPY_STRICT=1 every copy answers -EPERM instead of
-/// leaving something aside. The text stays as long as the library does. The first call of the process makes
-/// the policy.
+/// The parts of the environment and of profiles that the policy of this process leaves aside: a line for each, with the
+/// reason. "" where nothing is left aside. With FOLIOCOPY_STRICT=1 every copy answers -EPERM instead of leaving something
+/// aside. The text stays as long as the library does. The first call of the process makes the policy.
 #[unsafe(no_mangle)]
 pub extern "C" fn foliocopy_host_report() -> *const c_char {
     static TEXT: OnceLock<CString> = OnceLock::new();

@@ -28,9 +28,9 @@ pub enum Cause {
 /// One of the two ranges of a copy.
 #[repr(C)]
 pub enum Side {
-    /// What is read.
+    /// The source.
     Source = 0,
-    /// What is written.
+    /// The destination.
     Destination = 1,
 }
 
@@ -45,9 +45,9 @@ pub struct MemoryError {
     pub page_index: usize,
     /// The address that can't be accessed (si_addr).
     pub address: *mut c_void,
-    /// What is wrong with it.
+    /// The cause.
     pub cause: Cause,
-    /// Whose memory it is.
+    /// The range that holds the bad memory.
     pub side: Side,
     /// The logarithm of the granule that is lost (si_addr_lsb); 0 where the kernel doesn't say.
     pub address_lsb: c_int,
@@ -60,7 +60,7 @@ pub struct Skipped {
     pub page_index: usize,
     /// How many they are.
     pub nr_pages: usize,
-    /// What is wrong with them.
+    /// The error at their start.
     pub error: MemoryError,
 }
 
@@ -162,8 +162,8 @@ pub unsafe extern "C" fn foliocopy_copy_mc_pages_locality(
 }
 
 /// Copies like foliocopy_copy_mc_pages with up to nr_threads threads, of which the caller's is one, as
-/// foliocopy_copy_pages_parallel does. error speaks of the bad memory at the lowest address. The bytes before
-/// it are the source's, and pages behind it may be copied or not.
+/// foliocopy_copy_pages_parallel does. error has the bad memory at the lowest address. The bytes before it are the
+/// source's. Pages behind it may be copied or not.
 ///
 /// # Safety
 ///
@@ -199,13 +199,13 @@ pub unsafe extern "C" fn foliocopy_copy_mc_pages_parallel_locality(
 }
 
 /// Copies scattered ranges like foliocopy_copy_folios, and stops at memory that can't be read or written, as
-/// foliocopy_copy_mc_pages does: the pairs before the failed one are copied then, and error speaks of the
-/// ranges of the failed one.
+/// foliocopy_copy_mc_pages does. The pairs before the failed one are copied then, and error is about the ranges of the
+/// failed one.
 ///
 /// # Safety
 ///
-/// `pairs` points to `nr_pairs` pairs, of which each is as `foliocopy_copy_mc_pages` says; `failed_pair` and
-/// `error` are null or point to what their types say.
+/// `pairs` points to `nr_pairs` pairs, of which each is as `foliocopy_copy_mc_pages` says; `failed_pair` and `error` are
+/// null or point to what their types say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn foliocopy_copy_mc_folios(
     pairs: *const FolioPair,
@@ -234,18 +234,16 @@ pub unsafe extern "C" fn foliocopy_copy_mc_folios_locality(
     unsafe { copy_batch(pairs, nr_pairs, Locality::of(locality), failed_pair, error) }
 }
 
-/// Copies what can be copied, zeroes the pages of which the source is lost, and calls report with each run
-/// of them in ascending order: one page, or as many as the kernel says are lost at once. context is passed
-/// on to report, which may be null.
+/// Copies the pages that can be copied, and zeroes the pages whose source is lost. report is called with each run of those
+/// in ascending order: one page, or as many as the kernel says are lost at once. context is passed on to report, which may
+/// be null.
 ///
-/// Stores the number of pages skipped in what skipped points to unless that is null. Answers what
-/// foliocopy_copy_mc_pages does, but -EHWPOISON and -EFAULT only where the destination can't be written:
-/// the copy stops there.
+/// skipped, unless it is null, gets the number of pages skipped. The answer is that of foliocopy_copy_mc_pages, but
+/// -EHWPOISON and -EFAULT only where the destination can't be written: the copy stops there.
 ///
 /// # Safety
 ///
-/// As `foliocopy_copy_mc_pages`. `report` doesn't unwind or jump out, and `skipped` is null or points to
-/// a `size_t`.
+/// As `foliocopy_copy_mc_pages`. `report` doesn't unwind or jump out, and `skipped` is null or points to a `size_t`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn foliocopy_copy_mc_pages_skipping(
     dst: *mut c_void,

@@ -6,9 +6,8 @@ use foliocopy::sigbus;
 
 use crate::failure::{Failure, status};
 
-/// Puts the handler of SIGBUS in place that foliocopy_copy_mc_pages needs, the first time it is called.
-/// Signals that are not ours go to the action that stood before. -EOPNOTSUPP where somebody has replaced
-/// it since.
+/// Installs the handler of SIGBUS that foliocopy_copy_mc_pages needs, the first time it is called. Signals that are no
+/// faults of copies go to the action that was installed before. -EOPNOTSUPP where another handler has replaced it since.
 #[unsafe(no_mangle)]
 pub extern "C" fn foliocopy_sigbus_install() -> c_int {
     status(sigbus::install().map_err(Failure::from))

@@ -168,7 +168,7 @@ fn the_examples_run() {
     let copied = run(&mut start(&example("copy")));
     assert!(copied.contains("512 pages were copied twice, by: ") && copied.contains("the file was cut: "));
     let policy = example("own_policy");
-    let told = run(part(&policy, "tsc").arg("row"));
+    let told = run(&mut part(&policy, "tsc,row"));
     assert!(told.contains("without ") && told.contains("tsc"), "{told}");
     let unknown = output(&mut part(&policy, "nonsense"));
     assert_eq!(unknown.status.code(), Some(1));

@@ -47,7 +47,7 @@ pub(crate) fn on_vectors<R>(cpu: &Cpu, work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// Runs a loop that is known only now. Out of line, so that every loop is there once.
+/// Runs a loop that is chosen at run time. Out of line, so that every loop exists once.
 ///
 /// # Safety
 ///
@@ -75,9 +75,9 @@ pub(crate) unsafe fn run_any<const MC: bool>(which: Loop, work: Work) -> Stopped
 /// The work of a loop.
 #[derive(Clone, Copy)]
 pub(crate) struct Work {
-    /// Where it writes, at the start of a cache line. Copies of bytes start anywhere.
+    /// The destination, at the start of a cache line. Copies of bytes start anywhere.
     pub(crate) dst: *mut u8,
-    /// Where it reads, at the start of a cache line. Copies of bytes start anywhere.
+    /// The source, at the start of a cache line. Copies of bytes start anywhere.
     pub(crate) src: *const u8,
     /// How much: not 0, and a multiple of 64 bytes but for copies of bytes.
     pub(crate) bytes: usize,
@@ -107,7 +107,7 @@ pub(crate) struct ByteLoop {
     pub(crate) past_the_cache: bool,
 }
 
-/// Where a loop stopped.
+/// The place at which a loop stopped.
 #[derive(Clone, Copy)]
 pub(crate) struct Stopped {
     /// 0, unless it is machine-check safe and faulted.

@@ -1,4 +1,4 @@
-//! Many scattered ranges as one piece of work: what page migration has.
+//! Many scattered ranges as one piece of work, as page migration has them.
 
 use core::fmt;
 use core::ptr;
@@ -23,13 +23,13 @@ mod mc;
 #[cfg(feature = "std")]
 pub use mc::copy_mc_folios;
 
-/// What went wrong in a batch, and where.
+/// The first pair of a batch that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchError<E> {
-    /// The pair, counted from 0. Those before it were copied if `error` says that memory went bad, and
-    /// none was if it says that the request can't be met.
+    /// The pair, counted from 0. Where memory went bad, the pairs before it were copied. Where the request was refused,
+    /// none was.
     pub index: usize,
-    /// What is wrong with it.
+    /// The error of that pair.
     pub error: E,
 }
 
@@ -217,7 +217,7 @@ unsafe fn copy_alike<const MC: bool>(
     None
 }
 
-/// What a check has found out about a valid batch.
+/// The findings of a check of a valid batch.
 #[derive(Clone, Copy)]
 struct Checked {
     /// How many pages all pairs have together.

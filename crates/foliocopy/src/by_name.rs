@@ -1,4 +1,4 @@
-//! Copies by a primitive that the caller names, with no policy: what measurements hold a policy against.
+//! Copies by a primitive that the caller names, without a policy: for measurements.
 
 use crate::chunks::NoYield;
 use crate::execute;

@@ -6,10 +6,10 @@ use core::mem::MaybeUninit;
 use crate::error::CopyError;
 use crate::page::{PageRange, PageRangeMut};
 
-/// Where the lower half of the address space ends, if addresses have the fewest bits that are usual.
+/// The end of the lower half of the address space, at the smallest usual number of address bits.
 const LOWER_HALF: usize = 1 << 47;
 
-/// Whether a range of some length starts and ends in the lower half, and not at null: what nearly every range does.
+/// Whether a range of some length starts and ends in the lower half, and not at null. Nearly every range does.
 #[inline(always)]
 fn is_plain(address: usize, bytes: usize) -> bool {
     address.wrapping_sub(1) < LOWER_HALF.saturating_sub(bytes)
@@ -39,7 +39,7 @@ pub(crate) fn check_pair(dst: usize, src: usize, bytes: usize) -> Result<(), Cop
     if apart && is_plain(dst, bytes) && is_plain(src, bytes) {
         return Ok(());
     }
-    /// What is out of the ordinary.
+    /// The rest of the check, for unusual ranges.
     #[cold]
     fn check_closely(dst: usize, src: usize, bytes: usize, apart: bool) -> Result<(), CopyError> {
         check(dst, bytes)?;

@@ -113,11 +113,11 @@ pub struct SkippedBytes {
     pub offset: usize,
     /// How many they are.
     pub bytes: usize,
-    /// What is wrong with them. Its counts are those of the whole range, up to this error.
+    /// The error at their start. Its counts are those of the whole range, up to this error.
     pub error: MemoryError,
 }
 
-/// An integer of 1, 2, 4 or 8 bytes: what one access can copy.
+/// An integer of 1, 2, 4 or 8 bytes, which one access can copy.
 pub trait Integer: Copy + sealed::Sealed {}
 
 mod sealed {
@@ -184,7 +184,7 @@ fn same_length(dst: &ByteRangeMut<'_>, src: &ByteRange<'_>) -> Result<(), CopyEr
     if dst == src { Ok(()) } else { Err(CopyError::ByteLengthMismatch { dst, src }) }
 }
 
-/// What the policy of this process says of copies of bytes: all in one line of the cache.
+/// The part of the policy that copies of bytes need, in one line of the cache.
 #[derive(Clone, Copy)]
 struct Plan {
     /// Whether the CPU has 32-byte vectors.
@@ -275,7 +275,7 @@ unsafe fn is_in_memory(src: *const u8, bytes: usize) -> bool {
     settled.primitives()[0].is_non_temporal()
 }
 
-/// Copies what lies before the byte at which memory fails, after a fault in the block that holds it. Succeeds if memory has
+/// Copies the bytes before the one at which memory fails, after a fault in the block that holds it. Succeeds if memory has
 /// become good meanwhile.
 ///
 /// # Safety

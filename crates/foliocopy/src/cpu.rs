@@ -1,4 +1,4 @@
-//! What this CPU is and has, and a mask that makes it pretend to have less.
+//! The CPU: its identity, its features, and a mask that hides features.
 
 #[cfg(all(target_arch = "aarch64", target_os = "linux", feature = "std", not(miri)))]
 mod aarch64;
@@ -12,7 +12,7 @@ pub use features::Features;
 
 macro_rules! vendors {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// Who made the CPU: the vendor string of CPUID leaf 0, or on aarch64 the implementer of MIDR_EL1.
+        /// The vendor: the vendor string of CPUID leaf 0, or on aarch64 the implementer of MIDR_EL1.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Vendor {
@@ -124,7 +124,7 @@ microarchitectures! {
 
 /// Sizes of the data caches in bytes, 0 where the CPU does not say.
 ///
-/// The last level is what CPUID calls level 3, on aarch64 what sysfs does; how much of it one core may use is another question.
+/// The last level is CPUID's level 3, or that of sysfs on aarch64. How much of it one core may use is not known here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Caches {
     /// Level 1, data.
@@ -135,11 +135,11 @@ pub struct Caches {
     pub l3: usize,
 }
 
-/// What a CPU is and has.
+/// A CPU: its identity and its features.
 ///
 /// # Invariants
 ///
-/// Where `is_host` is set, the CPU under us has every feature in `features`.
+/// Where `is_host` is set, the CPU of this machine has every feature in `features`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cpu {
     vendor: Vendor,
@@ -152,7 +152,7 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// A CPU of which nothing is known.
+    /// An unknown CPU, without features.
     pub const UNKNOWN: Self =
         Self::foreign(Vendor::Other, [0, 0, 0], Features::NONE, Caches { l1d: 0, l2: 0, l3: 0 });
 
@@ -205,7 +205,7 @@ impl Cpu {
         Self::BASELINE
     }
 
-    /// Who made it.
+    /// The vendor.
     pub const fn vendor(&self) -> Vendor {
         self.vendor
     }
@@ -225,7 +225,7 @@ impl Cpu {
         self.stepping
     }
 
-    /// What it has, and the operating system lets us use.
+    /// The features that the CPU has and the operating system enables.
     pub const fn features(&self) -> Features {
         self.features
     }
@@ -235,7 +235,7 @@ impl Cpu {
         self.caches
     }
 
-    /// Whether it is the CPU under us, less what was masked.
+    /// Whether it is the CPU of this machine, less what was masked.
     pub const fn is_host(&self) -> bool {
         self.is_host
     }

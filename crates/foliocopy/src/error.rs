@@ -1,4 +1,4 @@
-//! What can be wrong with a request to copy.
+//! Errors of requests to copy.
 
 use core::fmt;
 
@@ -28,9 +28,9 @@ pub enum CopyError {
     Null,
     /// A range does not start where it must.
     Misaligned {
-        /// Where it starts.
+        /// The start of the range.
         address: usize,
-        /// Of what its start must be a multiple, in bytes.
+        /// The alignment that its start must have, in bytes.
         alignment: usize,
     },
     /// The range would be longer than `isize::MAX` bytes, or wrap around the end of the address space.
@@ -45,16 +45,16 @@ pub enum CopyError {
     },
     /// The range reaches an address that no process can have.
     NotCanonical {
-        /// Where the range starts.
+        /// The start of the range.
         address: usize,
     },
     /// Source and destination have bytes in common.
     Overlap,
-    /// This CPU lacks what the primitive needs.
+    /// This CPU lacks a feature that the primitive needs.
     Unavailable {
         /// The primitive asked for.
         primitive: Primitive,
-        /// What is missing.
+        /// The missing feature.
         missing: Features,
     },
     /// A fault in this machine-check-safe copy would not be survived.
@@ -114,11 +114,11 @@ fn unavailable(formatter: &mut fmt::Formatter<'_>, primitive: Primitive, missing
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unsupported {
-    /// Neither the operating system nor the architecture is one of which we know how.
+    /// No way is known to survive faults on this operating system or architecture.
     Platform,
     /// The primitive has no machine-check-safe variant.
     Primitive(Primitive),
-    /// Somebody has put another handler of SIGBUS in the place of ours.
+    /// Another handler of SIGBUS was installed in the place of foliocopy's.
     HandlerReplaced,
     /// Somebody has put another handler of SIGSEGV in the place of that of `sigbus::catch_sigsegv`.
     SegvHandlerReplaced,
@@ -169,11 +169,11 @@ pub struct RowError {
     pub locality: Locality,
     /// The band in it, counted from 0.
     pub band: usize,
-    /// What is wrong with the band.
+    /// The problem of the band.
     pub problem: RowProblem,
 }
 
-/// What is wrong with a band of a row.
+/// A problem of a band of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RowProblem {
@@ -187,7 +187,7 @@ pub enum RowProblem {
     NotAscending {
         /// The limit, in bytes.
         up_to: usize,
-        /// That of the band before.
+        /// The limit of the band before.
         before: usize,
     },
     /// The primitive can't prefetch so far ahead.
@@ -203,11 +203,11 @@ pub enum RowProblem {
     NoCounter,
     /// The primitive's vector registers belong to processes.
     Registers(Primitive),
-    /// The CPU lacks what the primitive needs.
+    /// The CPU lacks a feature that the primitive needs.
     Unavailable {
         /// The primitive.
         primitive: Primitive,
-        /// What is missing.
+        /// The missing feature.
         missing: Features,
     },
 }

@@ -55,21 +55,21 @@ fn relative(field: &i32) -> usize {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Recovery {
-    /// Where the destination starts.
+    /// The start of the destination.
     pub dst: usize,
-    /// Where the source starts.
+    /// The start of the source.
     pub src: usize,
     /// How long each of the two is.
     pub bytes: usize,
-    /// Filled in by the handler: what the signal said. A kernel leaves it empty.
+    /// The signal, filled in by the handler. A kernel leaves it empty.
     pub signal: Option<Signal>,
 }
 
-/// What a signal says of the memory that could not be accessed (`sigaction(2)`).
+/// A signal's account of the memory that could not be accessed (`sigaction(2)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Signal {
-    /// Which signal: `SIGBUS`, or `SIGSEGV` where that is caught too.
+    /// The signal: `SIGBUS`, or `SIGSEGV` where that is caught too.
     pub number: i32,
     /// `si_addr`: the address, exact to the granule. On aarch64 it is 0 where the CPU doesn't say.
     pub address: usize,
@@ -81,13 +81,13 @@ pub struct Signal {
     pub is_store: Option<bool>,
 }
 
-/// Where a machine-check-safe copy stopped.
+/// The place at which a machine-check-safe copy stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// How many bytes, counted from the end of the range, were not copied. Never 0.
     pub bytes_left: usize,
     /// The number of the trap, as x86 counts: 14 (#PF) or 18 (#MC).
     pub trap: u32,
-    /// What the signal said, in a process.
+    /// The signal, in a process.
     pub signal: Option<Signal>,
 }

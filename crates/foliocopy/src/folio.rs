@@ -16,7 +16,7 @@ use crate::policy::{Policy, Source};
 use crate::primitive::Primitive;
 use crate::step::Step;
 
-/// A frame of memory, the size of a page: what `struct page` is in the kernel.
+/// A frame of memory, the size of a page: the kernel's `struct page`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PageFrame {
     /// Its number: the physical address divided by [`PAGE_SIZE`].
@@ -101,8 +101,8 @@ pub unsafe trait Platform: Sized {
     /// Maps the page for as long as `use_page` runs: `kmap_local_page()`, `kunmap_local()`.
     fn map_page<R>(&self, frame: PageFrame, use_page: impl FnOnce(*mut Page) -> R) -> R;
 
-    /// Where the page is mapped all the time, with those of its folio behind it: `page_address()`.
-    /// Not called where the platform has HIGHMEM.
+    /// The address at which the page is always mapped, with the pages of its folio behind it: `page_address()`. Not called
+    /// where the platform has HIGHMEM.
     fn page_address(&self, frame: PageFrame) -> *mut Page;
 
     /// Lets others run: `cond_resched()`. Never called for a single page.
@@ -115,8 +115,8 @@ pub unsafe trait Platform: Sized {
     /// Whether the node has CPUs: `node_state(node, N_CPU)`.
     fn node_has_cpus(&self, node: i32) -> bool;
 
-    /// Where a copy to this frame leaves the data. The node alone decides, without a probe of the
-    /// source: past the cache to a node without CPUs, which is memory of a slower tier.
+    /// The locality of a copy to this frame. The node alone decides, without a probe of the source: past the cache to a
+    /// node without CPUs, which is memory of a slower tier.
     #[inline]
     fn locality(&self, to: PageFrame) -> Locality {
         match self.node_has_cpus(to.node) {
@@ -133,15 +133,14 @@ pub unsafe trait Platform: Sized {
         DEFAULT_CHUNK_BYTES
     }
 
-    /// Copies what the kernel keeps beside a page, the shadow of KMSAN for one: called for every page
-    /// of a copy that went through, and for none of one that didn't.
+    /// Copies the metadata of a page, such as the shadow of KMSAN. Called for every page of a copy that succeeded, and for
+    /// none of one that failed.
     #[inline]
     fn copy_page_metadata(&self, to: PageFrame, from: PageFrame) {
         let _ = (to, from);
     }
 
-    /// Copies a page, contents and what is kept beside it: `copy_highpage()`. An architecture with a
-    /// way of its own brings it here.
+    /// Copies a page and its metadata: `copy_highpage()`. An architecture with a way of its own provides it here.
     #[inline]
     fn copy_highpage(&self, to: PageFrame, from: PageFrame) {
         let step = page_step(self);
@@ -397,7 +396,7 @@ fn copy_metadata<P: Platform>(platform: &P, to: PageFrame, from: PageFrame, nr_p
     }
 }
 
-/// What follows a machine-check-safe copy: the metadata of all pages, or the report of the first bad one.
+/// Completes a machine-check-safe copy: copies the metadata of all pages, or reports the first bad one.
 #[inline]
 pub(crate) fn finish_mc<P: Platform>(
     platform: &P,

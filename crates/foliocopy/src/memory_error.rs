@@ -1,4 +1,4 @@
-//! What a machine-check-safe copy says of the memory at which it stopped.
+//! The error of a machine-check-safe copy: the memory at which it stopped.
 
 use core::fmt;
 use core::ops::Range;
@@ -11,8 +11,8 @@ use crate::page::{PAGE_SHIFT, PAGE_SIZE};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryError {
-    /// How many bytes are the source's, counted from the start. Exact: to the byte for copies of bytes and where the primitive
-    /// is `rep movs`, to the 64-byte line before the fault where pages are copied by a loop.
+    /// The number of bytes, from the start, that are the source's. Exact to the byte for copies of bytes and for `rep
+    /// movs`. Exact to the 64-byte line before the fault where a loop copies pages.
     pub bytes_copied: usize,
     /// How many bytes of the range are not. Never 0.
     pub bytes_left: usize,
@@ -25,9 +25,9 @@ pub struct MemoryError {
     /// The logarithm of the granule that is lost (`si_addr_lsb`): 12 for a page, 21 for a huge page of
     /// 2 MiB; 0 where the kernel doesn't say.
     pub address_lsb: i16,
-    /// What is wrong with it.
+    /// The cause.
     pub cause: Cause,
-    /// Whose memory it is.
+    /// The range that holds the bad memory.
     pub side: Side,
 }
 
@@ -51,9 +51,9 @@ pub enum Cause {
 /// One of the two ranges of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// What is read.
+    /// The source.
     Source,
-    /// What is written.
+    /// The destination.
     Destination,
 }
 
@@ -68,7 +68,7 @@ pub enum CopyMcError {
 }
 
 impl MemoryError {
-    /// What the fault that ended a copy of `bytes` bytes from `src` to `dst` means.
+    /// The meaning of a fault that ended a copy of `bytes` bytes from `src` to `dst`.
     pub(crate) fn new(fault: Fault, dst: usize, src: usize, bytes: usize) -> Self {
         let bytes_copied = bytes - fault.bytes_left;
         let (read, written) = (src + bytes_copied, dst + bytes_copied);
@@ -96,8 +96,8 @@ impl MemoryError {
         }
     }
 
-    /// What is lost of a source of `bytes` bytes at `src`: from the start of the bad page to the end of the granule that holds
-    /// it, within the range.
+    /// The lost part of a source of `bytes` bytes at `src`: from the start of the bad page to the end of the granule that
+    /// holds it, within the range.
     pub(crate) fn lost(&self, src: usize, bytes: usize) -> Range<usize> {
         let bad = src + self.bytes_copied;
         let granule = self.granule_bytes();
@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(at(0, 30), Side::Source);
     }
 
-    /// As an external abort of aarch64 has it whose address the CPU does not know.
+    /// As an external abort of aarch64 has it, where the CPU does not know the address.
     #[test]
     fn without_an_address_the_access_tells_the_side() {
         let at = |is_store| {

@@ -10,7 +10,7 @@ pub struct UnknownName {
 }
 
 impl UnknownName {
-    /// What was named (`primitive`, say), and the names that it has.
+    /// The kind of name, such as `primitive`, and the known names.
     pub(crate) const fn new(kind: &'static str, known: &'static [&'static str]) -> Self {
         Self { kind, known }
     }

@@ -7,9 +7,9 @@ use crate::page::{PAGE_SHIFT, PAGE_SIZE, Page, Span};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct FolioPair {
-    /// Where to copy to, aligned to a page.
+    /// The destination, aligned to a page.
     pub dst: *mut Page,
-    /// Where to copy from, aligned to a page.
+    /// The source, aligned to a page.
     pub src: *const Page,
     /// How many pages.
     pub nr_pages: usize,

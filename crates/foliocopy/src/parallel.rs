@@ -141,7 +141,7 @@ impl<Y: Yield + Clone + Send> CopyOptions<'_, Y> {
             for (piece, thread) in started {
                 faults.push(match thread {
                     Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-                    // Where no thread can be started, the caller's copies its piece.
+                    // Where no thread can be started, the caller's thread copies its piece.
                     Err(_) => copy(*piece, self.between_chunks.clone()),
                 });
             }
@@ -157,7 +157,7 @@ pub fn threads_for(bytes: usize, threads: NonZeroUsize) -> NonZeroUsize {
     NonZeroUsize::new(bytes / BYTES_PER_THREAD).unwrap_or(NonZeroUsize::MIN).min(threads)
 }
 
-/// What one thread copies.
+/// The work of one thread.
 #[derive(Clone, Copy)]
 struct Piece {
     dst: Span,

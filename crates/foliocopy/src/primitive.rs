@@ -1,4 +1,4 @@
-//! Every way to copy, by name, with what it needs and what it does to the cache.
+//! The primitives: their names, their requirements, and their effect on the cache.
 
 use core::fmt;
 use core::str::FromStr;
@@ -9,11 +9,11 @@ use crate::name::UnknownName;
 /// The properties of a primitive.
 struct Properties {
     name: &'static str,
-    /// What a CPU must have to run it.
+    /// Features that a CPU must have to run it.
     requires: Features,
     /// Whether its stores bypass the cache, and need a fence.
     non_temporal: bool,
-    /// Whether it does without the registers that a kernel leaves to processes.
+    /// Whether it leaves alone the registers that a kernel leaves to processes.
     kernel: bool,
     /// How far ahead it can prefetch the source, in bytes; 0, to leave that to the CPU, is always possible.
     distances: Distances,
@@ -90,7 +90,7 @@ const fn aarch64(requires: Features, properties: Properties) -> Properties {
 primitives! {
     /// One `rep movsb`.
     RepMovsb = temporal("rep_movsb");
-    /// One `rep movsq`: what `copy_page()` of Linux is on every CPU with REP_GOOD.
+    /// One `rep movsq`, as `copy_page()` of Linux on every CPU with REP_GOOD.
     RepMovsq = temporal("rep_movsq");
     /// An unrolled loop over general-purpose registers: Linux's `memcpy_orig`.
     Movq = temporal("movq");
@@ -122,12 +122,12 @@ impl Primitive {
         self.properties().name
     }
 
-    /// What a CPU must have to run it. `rep movs` runs on every x86-64, fast or not.
+    /// Features that a CPU must have to run it. `rep movs` runs on every x86-64, fast or not.
     pub const fn requires(self) -> Features {
         self.properties().requires
     }
 
-    /// What `cpu` lacks to run it.
+    /// Features that `cpu` lacks to run it.
     pub const fn missing(self, cpu: &Cpu) -> Features {
         self.requires().without(cpu.features())
     }

@@ -11,7 +11,7 @@ use crate::step::{Band, Bands, Row, Step};
 
 pub(crate) use general::general;
 
-/// Which registers a copy may use.
+/// The registers that a copy may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Registers {
     /// General-purpose registers only: a kernel, where the vector registers belong to the process.

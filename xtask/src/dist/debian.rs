@@ -54,7 +54,7 @@ pub(super) fn package(shell: &Shell, directory: &Path, built: &Built, epoch: &st
               library with its header, manual pages and completions.\n"
         ),
     )?;
-    // What a package needs that holds a program linked with the library.
+    // Packages that a program linked with the library needs.
     shell.write_file(
         control.join("shlibs"),
         format!("libfoliocopy 0 foliocopy (>= {})\n", env!("CARGO_PKG_VERSION")),
@@ -76,9 +76,9 @@ pub(super) fn package(shell: &Shell, directory: &Path, built: &Built, epoch: &st
     Ok(package)
 }
 
-/// What the program and the library link with, as dpkg-shlibdeps finds it out.
+/// Libraries that the program and the library link with, as dpkg-shlibdeps finds them.
 fn depends(shell: &Shell, directory: &Path, root: &Path, libraries: &str) -> Result<String> {
-    // It wants to be called in a source package.
+    // dpkg-shlibdeps expects a source package.
     let source = directory.join("debian-source");
     shell.write_file(
         source.join("debian/control"),
@@ -92,7 +92,7 @@ fn depends(shell: &Shell, directory: &Path, root: &Path, libraries: &str) -> Res
     Ok(depends.trim().to_owned())
 }
 
-/// Who answers for the package: DEBFULLNAME and DEBEMAIL, as Debian's tools have it, else the author of the commit.
+/// The maintainer: DEBFULLNAME and DEBEMAIL, as Debian's tools have it, else the author of the commit.
 fn maintainer(shell: &Shell) -> Result<String> {
     match (shell.var("DEBFULLNAME"), shell.var("DEBEMAIL")) {
         (Ok(name), Ok(mail)) => Ok(format!("{name} <{mail}>")),
@@ -111,7 +111,7 @@ fn changelog(shell: &Shell, version: &str, maintainer: &str) -> Result<String> {
     ))
 }
 
-/// What the tree's licences say, in Debian's form. It has no copy of the MIT licence to refer to.
+/// The licences of the tree, in Debian's form. Debian has no copy of the MIT licence to refer to.
 fn copyright(shell: &Shell) -> Result<String> {
     let license = shell.read_file("LICENSE-MIT")?;
     let holder = license

@@ -16,7 +16,7 @@ impl Declaration<'_> {
         (name.starts_with("foliocopy_") && !self.code.contains('{')).then_some(name)
     }
 
-    /// What it does, and what its caller has to see to.
+    /// The description, and the caller's duties.
     fn parts(&self) -> (&str, Option<&str>) {
         match self.comment.split_once("\n\n# Safety\n\n") {
             Some((what, duties)) => (what, Some(duties)),
@@ -45,7 +45,7 @@ fn declarations(header: &str) -> Vec<Declaration<'_>> {
     found
 }
 
-/// The lines of a comment without what marks them as such.
+/// The lines of a comment without the signs of a comment.
 fn uncommented(comment: &str) -> String {
     let line =
         |line: &str| line.strip_prefix(" *").unwrap_or(line).strip_prefix(' ').unwrap_or_default().to_owned();

@@ -1,4 +1,4 @@
-//! The installed tree: what lies where under a prefix.
+//! The installed tree: the place of each file under a prefix.
 
 use std::path::{Path, PathBuf};
 
@@ -76,7 +76,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Relative to where the file lies, so that the tree may be put anywhere.
+    /// Relative to the file, so that the tree may be put anywhere.
     fn pkg_config(&self, template: &str) -> String {
         let up = vec![".."; Path::new(&self.libraries).components().count() + 1].join("/");
         template
@@ -91,7 +91,7 @@ impl Tree {
     }
 }
 
-/// Takes away what nobody needs who runs it or links with it.
+/// Strips symbols that neither running nor linking needs.
 fn strip(shell: &Shell, what: &str, file: &Path) -> Result<()> {
     Ok(cmd!(shell, "strip {what} --remove-section=.comment --remove-section=.note {file}").quiet().run()?)
 }

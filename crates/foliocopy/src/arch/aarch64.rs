@@ -1,8 +1,8 @@
 //! Dispatch over the loops of aarch64.
 //!
-//! Every loop keeps the same registers: `x0`, `x1` and `x2` are where it writes, where it reads and what is left; `x3` is the
-//! [`Recovery`](crate::extable::Recovery) of its copy, and `x4` the number of the trap. So a landing pad finds everything
-//! where the loop had it.
+//! Every loop keeps the same registers, so that a landing pad finds its state there. `x0` is the destination, `x1` the
+//! source and `x2` the bytes left. `x3` is the [`Recovery`](crate::extable::Recovery) of the copy, and `x4` the number of
+//! the trap.
 
 #[cfg(feature = "std")]
 pub(super) mod bytes;

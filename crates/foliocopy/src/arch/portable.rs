@@ -1,4 +1,4 @@
-//! Copies in plain Rust: for an architecture of which we know nothing, and under Miri.
+//! Copies in plain Rust: for an architecture without loops of its own, and under Miri.
 
 #[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 use super::{Loop, Stopped, Work};

@@ -1,8 +1,8 @@
 //! Dispatch over the loops of x86-64.
 //!
-//! Every loop keeps the same registers: `rdi`, `rsi` and `rcx` are where it writes, where it reads and what is left, as `rep
-//! movs` wants them; `rdx` is the [`Recovery`](crate::extable::Recovery), and `r8` the prefetch of its [`Work`]. So a
-//! landing pad finds everything where the loop had it.
+//! Every loop keeps the same registers, so that a landing pad finds its state there. As `rep movs` wants it, `rdi` is the
+//! destination, `rsi` the source and `rcx` the length left. `rdx` is the [`Recovery`](crate::extable::Recovery), and `r8`
+//! the prefetch of the [`Work`].
 
 #[cfg(not(foliocopy_kernel))]
 mod avx2;

@@ -1,4 +1,4 @@
-//! What Linux says of a CPU of aarch64: what it has, its MIDR_EL1, which Linux lets processes read, and in sysfs its caches.
+//! Linux's description of an aarch64 CPU: its features, its MIDR_EL1, which processes may read, and its caches in sysfs.
 
 use core::arch::asm;
 use std::format;
@@ -22,7 +22,7 @@ pub(super) fn detect() -> Cpu {
     // SAFETY: asks the kernel for a number.
     let here = unsafe { libc::sched_getcpu() };
     let caches = caches(Path::new(&format!("/sys/devices/system/cpu/cpu{here}/cache")));
-    // INVARIANT: what the kernel says that processes may use.
+    // INVARIANT: features that the kernel says processes may use.
     Cpu {
         vendor: vendor(implementer),
         family: implementer,

@@ -105,7 +105,7 @@ impl BitOr for Features {
     }
 }
 
-/// The names, separated by commas: what [`FromStr`] reads.
+/// The names, separated by commas. [`FromStr`] reads them back.
 impl fmt::Display for Features {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, name) in self.names().enumerate() {

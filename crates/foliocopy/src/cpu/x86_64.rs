@@ -1,4 +1,4 @@
-//! What CPUID says.
+//! CPUID's description of an x86-64 CPU.
 
 use core::arch::x86_64::{__cpuid_count, CpuidResult};
 
@@ -54,7 +54,7 @@ pub(super) fn detect() -> Cpu {
         | Features::CONSTANT_TSC.when(bit(power.edx, 8))
         | Features::HYPERVISOR.when(bit(version.ecx, 31))
         | Features::ROW;
-    // INVARIANT: what CPUID shows and the operating system enables.
+    // INVARIANT: features that CPUID shows and the operating system enables.
     Cpu { vendor, family, model, stepping, features, caches, is_host: true }
 }
 

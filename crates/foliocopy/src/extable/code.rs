@@ -1,4 +1,4 @@
-//! What the code of a loop says of its exception table.
+//! The exception-table entries of a loop's code.
 
 /// Wraps an instruction of an `asm!` template that may fault, and names the label at which it lands.
 ///

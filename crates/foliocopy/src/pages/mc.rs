@@ -92,7 +92,7 @@ pub struct Skipped {
     pub page_index: usize,
     /// How many they are.
     pub nr_pages: usize,
-    /// What is wrong with them. Its counts are those of the whole range, up to this error.
+    /// The error at their start. Its counts are those of the whole range, up to this error.
     pub error: MemoryError,
 }
 
@@ -263,7 +263,7 @@ fn lost(fault: Fault, pair: FolioPair) -> CopyMcError {
     MemoryError::new(fault, pair.dst.addr(), pair.src.addr(), pair.bytes()).into()
 }
 
-/// What the fault that ended a copy from `src` to `dst` means.
+/// The meaning of a fault that ended a copy from `src` to `dst`.
 pub(crate) fn memory_error(fault: Fault, dst: Span, src: Span) -> MemoryError {
     sigbus::suspect();
     MemoryError::new(fault, dst.start().addr(), src.start().addr(), src.bytes())

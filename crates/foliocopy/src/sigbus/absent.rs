@@ -1,8 +1,9 @@
-//! What an operating system or an architecture has where faults can't be survived; and Miri, where none happen.
+//! The parts of `sigbus` where faults cannot be survived: on other operating systems and architectures, and under Miri,
+//! where no fault happens.
 
 use crate::error::Unsupported;
 
-/// What can be known without a handler.
+/// The answer without a handler.
 const ANSWER: Result<(), Unsupported> = if cfg!(miri) { Ok(()) } else { Err(Unsupported::Platform) };
 
 /// Puts the handler of SIGBUS in place; it exists on Linux for x86-64 and aarch64 alone.
@@ -23,7 +24,7 @@ pub fn catch_sigsegv() -> Result<(), Unsupported> {
     ANSWER
 }
 
-/// Whether a fault comes to our handler: never. Under Miri always, for there is no fault.
+/// Whether a fault comes to the crate's handler: never. Under Miri always, for there is no fault.
 pub fn is_installed() -> bool {
     ANSWER.is_ok()
 }

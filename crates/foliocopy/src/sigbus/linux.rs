@@ -1,4 +1,4 @@
-//! The handler of SIGBUS on Linux, and what keeps it in place.
+//! The handler of SIGBUS on Linux.
 
 mod chain;
 mod frame;

@@ -1,4 +1,4 @@
-//! What an object file says of its exception table.
+//! The exception table of an object file.
 
 /// The entry of the instruction at the label 771: EX_TYPE_FAULT_MCE_SAFE is 15.
 macro_rules! entry {
@@ -30,7 +30,7 @@ macro_rules! section {
     };
 }
 
-/// The name of our table: a C identifier, for which the linker defines a start and a stop symbol.
+/// The name of the crate's table: a C identifier, for which the linker defines a start and a stop symbol.
 ///
 /// It carries the version. Another version in the same program may lay out its [`Recovery`](super::Recovery) differently,
 /// so each has a table of its own.

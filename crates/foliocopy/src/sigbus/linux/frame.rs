@@ -25,7 +25,7 @@ impl<'a> Frame<'a> {
         Self(unsafe { &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext })
     }
 
-    /// Where the interrupted loop keeps its recovery. That of any other code is no address.
+    /// The register in which an interrupted loop keeps its recovery. In any other code it is no address.
     pub(super) fn recovery(&self) -> *mut Recovery {
         core::ptr::with_exposed_provenance_mut(self.recovery_register())
     }

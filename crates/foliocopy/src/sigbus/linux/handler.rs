@@ -81,7 +81,7 @@ pub(super) extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, conte
     }
 }
 
-/// Whether the memory that is lost is a part of what is being copied.
+/// Whether the lost memory is a part of the copy's ranges.
 fn meets(signal: &Signal, recovery: &Recovery) -> bool {
     let granule = granule_bytes(signal.address_lsb);
     let lost = signal.address & UNTAGGED & !(granule - 1);
@@ -92,7 +92,7 @@ fn meets(signal: &Signal, recovery: &Recovery) -> bool {
     overlaps(recovery.src) || overlaps(recovery.dst)
 }
 
-/// What the signal says of the address.
+/// The address in the signal.
 fn signal_of(number: c_int, info: &libc::siginfo_t, is_store: Option<bool>) -> Signal {
     // SAFETY: the kernel initializes all of `siginfo_t`, and any bytes are a valid pointer. They are an address only where
     // the code says that the kernel raised the signal for one.

@@ -1,4 +1,4 @@
-//! Puts the handler in place, and checks that it still stands, without a system call in every copy.
+//! Installs the handler, and checks that it is still installed, without a system call in every copy.
 
 use core::ffi::c_int;
 use core::mem::MaybeUninit;
@@ -11,10 +11,10 @@ use super::mask::Mask;
 use super::{chain, previous};
 use crate::error::Unsupported;
 
-/// How many copies in a row ask the kernel whose handler stands before we trust the answer for a tick.
+/// The number of copies in a row that ask the kernel. After them the answer is trusted for a tick.
 const WARY: u32 = 256;
 
-/// Set once somebody else's handler calls ours.
+/// Set once the program's own handler calls the crate's.
 static HANDLED_BY_CALLER: AtomicBool = AtomicBool::new(false);
 
 /// How many copies are still wary.
@@ -102,7 +102,7 @@ pub unsafe fn handled_by_caller() {
     HANDLED_BY_CALLER.store(true, Ordering::Relaxed);
 }
 
-/// Makes sure that a fault in the copy that follows is survived. See the module for what it can't know.
+/// Makes sure that a fault in the copy that follows is survived. The module says what it cannot know.
 #[inline]
 pub(crate) fn ensure() -> Result<(), Unsupported> {
     ensure_since(&LAST_SEEN, tick)
@@ -114,7 +114,7 @@ pub(crate) fn ensure_short() -> Result<(), Unsupported> {
     ensure_since(&LAST_SECOND, second)
 }
 
-/// Asks whether our handler stands, unless the kernel was asked since the clock last moved.
+/// Asks the kernel for the installed handler, unless the clock has not moved since the last question.
 #[inline(always)]
 fn ensure_since(last_seen: &AtomicU64, clock: impl Fn() -> u64) -> Result<(), Unsupported> {
     if HANDLED_BY_CALLER.load(Ordering::Relaxed) {
@@ -134,7 +134,7 @@ pub(crate) fn suspect() {
     WARY_COPIES_LEFT.store(WARY, Ordering::Relaxed);
 }
 
-/// Puts the handler in place if that was never tried, and asks whether it stands if it was.
+/// Installs the handler if that was never tried. Otherwise asks whether it is installed.
 #[cold]
 fn install_or_check() -> Result<(), Unsupported> {
     static INSTALLED: OnceLock<Result<(), Unsupported>> = OnceLock::new();
@@ -202,7 +202,7 @@ fn replace(signal: c_int, restart: bool) -> Result<libc::sigaction, Unsupported>
     }
 }
 
-/// The action of a signal that stands.
+/// The action that is installed for a signal.
 fn current(signal: c_int) -> Result<libc::sigaction, Unsupported> {
     let mut action = MaybeUninit::uninit();
     // SAFETY: the kernel is given no new action, and writes the one that stands if it succeeds.

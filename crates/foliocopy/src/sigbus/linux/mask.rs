@@ -1,4 +1,4 @@
-//! The signals that are blocked while ours is handled.
+//! Signals that are blocked while the handler works.
 
 use core::ffi::c_void;
 use core::ptr;
@@ -11,7 +11,7 @@ impl Mask {
     /// Every signal. libc's `sigfillset` leaves out those that it keeps for itself.
     pub(super) const ALL: Self = Self(!0);
 
-    /// What a set of libc's says to the kernel.
+    /// The kernel's form of a set of libc's.
     pub(super) fn of(set: &libc::sigset_t) -> Self {
         const { assert!(size_of::<libc::sigset_t>() >= size_of::<u64>()) };
         // SAFETY: where words have 64 bits a `sigset_t` is an array of words, of which the kernel reads and writes the first.
@@ -32,7 +32,7 @@ impl Mask {
         Self(self.0 | 1 << (signal - 1))
     }
 
-    /// Blocks these signals, and no other, on this thread. Returns what was blocked before.
+    /// Blocks these signals, and no other, on this thread. Returns those that were blocked before.
     ///
     /// A system call of its own: libc's wrappers leave out the signals that it keeps for itself.
     pub(super) fn block(self) -> Self {

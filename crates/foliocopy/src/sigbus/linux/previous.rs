@@ -1,4 +1,4 @@
-//! The actions that stood before ours. Every signal that is not ours goes to its own.
+//! The actions that were installed before this crate's. Every signal that is not a fault of a copy goes to its own.
 
 use core::ffi::{c_int, c_void};
 use core::mem::{MaybeUninit, transmute};
@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use super::mask::Mask;
 use super::suspect;
 
-/// The action of one signal that stood before ours.
+/// The action of one signal that was installed before.
 struct Previous {
     /// It is here once the installing call has returned it.
     action: OnceLock<libc::sigaction>,
@@ -29,16 +29,16 @@ impl Previous {
     }
 }
 
-/// Keeps what the installing call returned.
+/// Keeps the action that the installing call returned.
 pub(super) fn remember(signal: c_int, action: libc::sigaction) {
     let _ = Previous::of(signal).action.set(action);
 }
 
-/// Does what the action that stood before would have done.
+/// Does what the earlier action would have done.
 ///
 /// # Safety
 ///
-/// Called from our handler, with the three arguments that the kernel gave it.
+/// Called from the crate's handler, with the three arguments that the kernel gave it.
 pub(super) unsafe fn forward(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let previous = Previous::of(signal);
     let Some(action) = wait_for(|| previous.action.get()) else {
@@ -67,15 +67,14 @@ pub(super) unsafe fn forward(signal: c_int, info: *mut libc::siginfo_t, context:
                     let handle: extern "C" fn(c_int) = transmute(handler);
                     handle(signal);
                 }
-                // It may have installed another action: that of Rust's standard library restores the
-                // default.
+                // The handler may have installed another action: that of Rust's standard library restores the default.
                 suspect();
             }
         }
     }
 }
 
-/// What the kernel would have blocked for the handler of this action.
+/// Signals that the kernel would have blocked for the handler of this action.
 fn mask_of(action: &libc::sigaction, signal: c_int, interrupted: &libc::ucontext_t) -> Mask {
     let mask = Mask::of(&interrupted.uc_sigmask).with(Mask::of(&action.sa_mask));
     match action.sa_flags & libc::SA_NODEFER {
