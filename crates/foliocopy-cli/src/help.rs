@@ -213,6 +213,33 @@ pub(crate) fn of(path: &str) -> Help {
             files: MODULES,
             copies,
         },
+        "kernel run-all" => Help {
+            examples: &[
+                (
+                    "Measure this machine for the project, and send the file",
+                    "sudo foliocopy kernel run-all -o my-machine.json",
+                ),
+                ("See first that every part runs here", "sudo foliocopy kernel run-all --quick"),
+            ],
+            files: MODULES,
+            copies,
+        },
+        "kernel status" => Help {
+            examples: &[
+                ("Is the module loaded?", "foliocopy kernel status"),
+                ("For a script", "foliocopy kernel status --json"),
+            ],
+            files: MODULES,
+            copies,
+        },
+        "kernel patch status" => Help {
+            examples: &[(
+                "For a monitor: exit code 0 where the kernel is patched",
+                "foliocopy kernel patch status --json",
+            )],
+            files: MODULES,
+            copies,
+        },
         "kernel patch" | "kernel patch on" => Help {
             examples: &[
                 ("Have the kernel copy by foliocopy", "sudo foliocopy kernel patch on"),

@@ -35,7 +35,7 @@ enum Command {
     Bench(Box<bench::Args>),
     /// Check inside this kernel that every copy is right and survives real faults
     Selftest,
-    /// Status, self-test, bench and migration by both methods in one run and one file: what we ask you to send
+    /// Measure in one run what a real machine can tell: status, self-test, bench and migration, in one file to send
     RunAll(run_all::Args),
     /// Replace the running kernel's folio_copy() and folio_mc_copy() by foliocopy's, and put them back
     Patch(patch::Args),
