@@ -1,9 +1,8 @@
-//! Making caches cold: the lines to be copied flushed, and a buffer larger than all caches read through, or written through.
-//! And making part of them hot again.
+//! Makes caches cold: flushes the lines to be copied, and reads or writes a buffer larger than all caches. Makes a part of the
+//! memory hot again.
 //!
-//! Reading alone is not enough. A last-level cache that keeps what was used twice keeps a destination that somebody has
-//! read after the copy: on Zen 5, after 128 MiB had been streamed through 32 MiB, copies into such a destination ran
-//! at 1.4 times their speed into a flushed one, and non-temporal copies lost all that they gain.
+//! Reading a buffer alone is not enough. A last-level cache keeps lines that were used twice, such as a destination that was
+//! read after the copy. See docs/tuning-notes.md, "what an eviction keeps".
 
 use std::hint::black_box;
 use std::slice;
@@ -15,9 +14,8 @@ use crate::result::Evict;
 /// Bytes that the RFC's benchmark streams through the L3 before each cold copy.
 pub const RFC_BYTES: u64 = 128 << 20;
 
-/// How often memory is read until it is in the cache. A last-level cache that a stream has just gone through doesn't keep what
-/// is read once: on Zen 5 (32 MiB), after an eviction, 13 % of 2 MiB, 54 % of 8 MiB and 76 % of 16 MiB were still in memory
-/// after one reading, 9, 37 and 12 % after two, 5, 0.3 and 0.8 % after four, 2, 0 and 0.5 % after eight.
+/// Readings after which memory is in the cache. A last-level cache that a stream has just gone through does not keep lines that
+/// are read once. See docs/tuning-notes.md, "what an eviction keeps".
 const WARMING_READS: usize = 8;
 
 /// The line size of every x86-64 CPU so far, and of most for aarch64. None has smaller ones.
@@ -28,14 +26,12 @@ pub fn default_bytes(last_level_cache: Option<u64>) -> u64 {
     last_level_cache.map_or(RFC_BYTES, |cache| RFC_BYTES.max(4 * cache))
 }
 
-/// How many bytes a cold run copies where it is read afterwards: the reader comes while what was copied is still in the cache,
-/// if it ever was.
+/// Bytes of a cold run whose destination is read afterwards: the reader comes before the copied lines leave the cache.
 pub const COLD_RUN_READ_BYTES: u64 = 2 << 20;
 
-/// How many bytes a cold run copies: as many as the last-level cache holds, so that what a run leaves dirty there is pushed out
-/// within the run, by what is copied next, and not at the expense of whoever comes after it. At most 64 MiB, for the rounds'
-/// sake. The RFC's 2 MiB flatter copies through the cache: on Zen 5 folios of 2 MiB have, through it and past it, 1.26 and
-/// 1.40 of `rep movsq` page by page in runs of 2 MiB, 1.22 and 1.43 in runs of 32, 1.20 and 1.42 in runs of 128.
+/// Bytes of a cold run: as many as the last-level cache holds. So dirty lines are written back within the run, and not at the
+/// expense of the next one. At most 64 MiB, which leaves time for many rounds. Shorter runs flatter copies through the cache: see
+/// docs/tuning-notes.md, "how long a run is".
 pub fn cold_run_bytes(last_level_cache: Option<u64>) -> u64 {
     last_level_cache.unwrap_or(32 << 20).clamp(2 << 20, 64 << 20)
 }
@@ -59,7 +55,7 @@ impl EvictionBuffer {
     }
 
     /// Reads every line once, or writes to it. Lines that a write leaves dirty are written back while the measured copy runs,
-    /// at the expense of whoever evicts them.
+    /// at its expense.
     pub fn evict(&self) {
         match self.how {
             Evict::Read => read_lines(self.mapping.as_slice()),
