@@ -2,6 +2,7 @@
 
 mod aarch64;
 mod boot;
+mod cgroups;
 mod garbage;
 mod guide;
 mod hwpoison;
@@ -71,6 +72,7 @@ pub const ALL: &[&Scenario] = &[
     &hwpoison::HWPOISON,
     &snapshot::SNAPSHOT,
     &process::PROCESS,
+    &cgroups::CGROUPS,
 ];
 
 /// Every scenario of user space on aarch64, for which there is no module.
