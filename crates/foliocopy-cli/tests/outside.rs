@@ -180,7 +180,7 @@ fn only_files_are_read() {
             &["tune", "--emit", "kernel", "--profile", path],
         ] {
             let output =
-                foliocopy().args(arguments).timeout(std::time::Duration::from_secs(60)).output().unwrap();
+                foliocopy().args(arguments).timeout(std::time::Duration::from_secs(300)).output().unwrap();
             let said = String::from_utf8(output.stderr).unwrap();
             assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
             // The engine, which reads profiles, knows files and nothing else.

@@ -4,7 +4,6 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command as Process, Stdio};
-use std::time::Duration;
 
 use assert_cmd::Command;
 use foliocopy::{Band, Bands, Cpu, Limit, Policy, Primitive, Profile, Registers, Row, Step};
@@ -12,6 +11,8 @@ use foliocopy_measure::result;
 use predicates::prelude::*;
 use predicates::str::contains;
 use tempfile::TempDir;
+
+mod process;
 
 /// `foliocopy`, with nothing but an empty configuration folder around it.
 fn foliocopy(home: &TempDir) -> Command {
@@ -176,18 +177,15 @@ fn what_can_not_be_done_is_said_before_anything_runs() {
 #[test]
 fn interrupted_it_writes_nothing() {
     let home = home();
-    let mut child = Process::new(assert_cmd::cargo::cargo_bin("foliocopy"))
+    let child = Process::new(assert_cmd::cargo::cargo_bin("foliocopy"))
         .args(["tune", "--time", "10m"])
         .env("XDG_CONFIG_HOME", home.path())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // Its first words come once a signal would be caught, or just before.
-    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0; 16]).unwrap();
-    std::thread::sleep(Duration::from_secs(1));
-    let kill = format!("kill -INT {}", child.id());
-    assert!(Process::new("sh").args(["-c", &kill]).status().unwrap().success());
+    process::wait_until_it_catches_signals(&child);
+    process::send(&child, &["INT"]);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
     assert!(String::from_utf8(output.stderr).unwrap().contains("nothing was written"));
