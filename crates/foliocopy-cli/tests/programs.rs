@@ -129,7 +129,7 @@ fn another_livepatch_of_the_same_function_is_not_undone_unasked() {
     let said = said(&output, 0);
     let lines: Vec<&str> = said.lines().collect();
     assert!(
-        lines[0].contains("other (replaces folio_copy() too)") && lines[0].contains("--on-top"),
+        lines[0].contains("other replaces folio_copy() already") && lines[0].contains("--on-top"),
         "{said}"
     );
     assert!(lines[1].starts_with("note: other livepatches are there: other (replaces"), "{said}");

@@ -356,10 +356,10 @@ fn program(guest: &Guest) -> Result<()> {
     wait(Duration::from_secs(60), || Ok(guest.read(of_rival("transition"))? == "0")).context("the rival")?;
     let refused = foliocopy_ends(&ON, 2)?;
     ensure!(
-        refused.contains("foliocopy_rival (replaces folio_mc_copy() too)") && refused.contains("--on-top"),
+        refused.contains("foliocopy_rival replaces folio_mc_copy() already") && refused.contains("--on-top"),
         "another livepatch is there, and it says: {refused}"
     );
-    ensure!(!loaded("foliocopy"), "foliocopy.ko was loaded beside another livepatch");
+    ensure!(!loaded("foliocopy_livepatch"), "foliocopy_livepatch.ko was loaded beside another livepatch");
     foliocopy(&[&ON[..], &["--on-top"]].concat())?;
     shows(0, "other livepatches: foliocopy_rival (replaces folio_mc_copy() too)")?;
     foliocopy(&OFF)?;

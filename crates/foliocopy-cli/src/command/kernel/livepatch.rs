@@ -127,10 +127,17 @@ pub(super) struct Other {
 impl fmt::Display for Other {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;
-        match &self.functions[..] {
-            [] => Ok(()),
-            functions => write!(f, " (replaces {} too)", functions.join("() and ") + "()"),
+        match self.functions.is_empty() {
+            true => Ok(()),
+            false => write!(f, " (replaces {} too)", self.functions()),
         }
+    }
+}
+
+impl Other {
+    /// In words.
+    pub(super) fn functions(&self) -> String {
+        self.functions.join("() and ") + "()"
     }
 }
 

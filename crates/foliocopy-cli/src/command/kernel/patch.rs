@@ -117,9 +117,10 @@ fn on(args: &Transition, on_top: bool) -> Result<ExitCode> {
     let others = others();
     if let Some(rival) = others.iter().find(|other| !on_top && !other.functions.is_empty()) {
         bail!(
-            "the livepatch {rival}, so ours would undo what it mends: take it off (`echo 0 > {LIVEPATCHES}/{}/enabled`), or, \
-             where it need not count, add --on-top",
-            rival.name
+            "the livepatch {name} replaces {} already, and ours would undo what it mends: take it off \
+             (`echo 0 > {LIVEPATCHES}/{name}/enabled`), or, where it need not count, add --on-top",
+            rival.functions(),
+            name = rival.name
         );
     }
     if !others.is_empty() {
