@@ -1,4 +1,4 @@
-//! `cargo xtask dist`: the tarball and the Debian package, and the proof that they install and run.
+//! `cargo xtask dist`: the tarball and the Debian packages, and the proof that they install and run.
 
 mod clean_root;
 mod debian;
@@ -14,7 +14,7 @@ use crate::need::{self, Need};
 use tree::Tree;
 
 /// The needs of making the packages.
-pub(crate) const NEEDS: &[Need] = &[need::DPKG_DEV];
+pub(crate) const NEEDS: &[Need] = &[need::DPKG_DEV, need::MAKE];
 
 /// The needs of testing them.
 pub(crate) const NEEDS_OF_TEST: &[Need] =
@@ -32,6 +32,8 @@ pub(crate) struct Args {
 pub(crate) struct Dist {
     tarball: PathBuf,
     package: PathBuf,
+    /// The kernel modules' package; they are for x86-64 alone.
+    dkms: Option<PathBuf>,
 }
 
 pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
@@ -41,7 +43,7 @@ pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
         clean_root::test(shell, &dist)?;
         clean_root::test_dkms(shell)?;
     }
-    for file in [dist.tarball, dist.package] {
+    for file in [dist.tarball, dist.package].into_iter().chain(dist.dkms) {
         println!("{}", file.display());
     }
     Ok(())
@@ -77,7 +79,16 @@ pub(crate) fn make(shell: &Shell) -> Result<Dist> {
     .run()?;
 
     let package = debian::package(shell, &directory, &built, &epoch)?;
-    Ok(Dist { tarball, package })
+    let modules = || dkms_package(shell, env!("CARGO_PKG_VERSION"));
+    let dkms = cfg!(target_arch = "x86_64").then(modules).transpose()?;
+    Ok(Dist { tarball, package, dkms })
+}
+
+/// Packs the kernel modules under that version.
+fn dkms_package(shell: &Shell, version: &str) -> Result<PathBuf> {
+    let directory = shell.current_dir().join("target/dist");
+    shell.create_dir(&directory)?;
+    debian::dkms::package(shell, &directory, version, &epoch(shell)?)
 }
 
 /// The files that cargo built, and those that the program generates.

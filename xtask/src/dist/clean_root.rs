@@ -40,6 +40,11 @@ pub(super) fn test(shell: &Shell, dist: &Dist) -> Result<()> {
     let completions = "/usr/share/bash-completion/completions/foliocopy";
     let completes = root.read(&format!("bash -c 'source {completions} && complete -p foliocopy'"))?;
     ensure!(completes.contains("_foliocopy"), "bash does not complete foliocopy: {completes}");
+    // The kernel is patched at boot where its owner asks for that.
+    let units = root.read("find /usr/lib/systemd /etc -name '*foliocopy*'")?;
+    let unit =
+        if cfg!(target_arch = "x86_64") { "/usr/lib/systemd/system/foliocopy-livepatch.service" } else { "" };
+    ensure!(units == unit, "of units there are: {units}");
     root.test_library(shell)?;
     root.test_tarball(&dist.tarball)?;
 
@@ -49,7 +54,8 @@ pub(super) fn test(shell: &Shell, dist: &Dist) -> Result<()> {
     Ok(shell.remove_path(&root.path)?)
 }
 
-/// The kernel modules as docs/KERNEL.md has them installed: by Debian's dkms, for a Debian kernel with its headers.
+/// The kernel modules' package, installed before the headers of a Debian kernel, upgraded and removed. Debian's dkms builds
+/// them, by a C compiler alone.
 pub(super) fn test_dkms(shell: &Shell) -> Result<()> {
     let release = Kernel::newest_release(shell, SERIES)?;
     let root = CleanRoot::make(shell)?;
@@ -61,34 +67,35 @@ pub(super) fn test_dkms(shell: &Shell) -> Result<()> {
             cmd!(shell, "cp --recursive {from} {to}").quiet().run()?;
         }
     }
+    // Seen from the root this kernel runs, and its image is installed: what it can have of modules is told by headers alone.
     root.run(&format!(
-        "apt-get -qq update && apt-get -qq install --no-install-recommends dkms linux-headers-{release}"
+        "mkdir -p /lib/modules/{release} /tmp/bin
+        printf '#!/bin/sh\\ncase $1 in -r) echo {release} ;; *) exec /usr/bin/uname \"$@\" ;; esac\\n' >/tmp/bin/uname
+        chmod +x /tmp/bin/uname"
     ))?;
-
-    cmd!(shell, "make --no-print-directory -C kmod package").quiet().ignore_stdout().run()?;
-    let (version, sources) = (env!("CARGO_PKG_VERSION"), root.path.join("usr/src"));
-    cmd!(shell, "cp --recursive kmod/build/foliocopy-{version} {sources}").quiet().run()?;
-    root.run(&format!("dkms install foliocopy/{version} -k {release}"))?;
-
-    let status = root.read(&format!("dkms status foliocopy/{version} -k {release}"))?;
-    ensure!(status.ends_with(": installed"), "dkms says of what it has installed: {status}");
-    for (module, needs) in [("foliocopy", ""), ("foliocopy_livepatch", "foliocopy")] {
-        // By its name: depmod knows it.
-        let field = |field| root.read(&format!("modinfo --set-version {release} --field {field} {module}"));
-        ensure!(field("filename")?.contains("/updates/dkms/"), "{module} is in {}", field("filename")?);
-        ensure!(field("version")? == version, "{module} is of version {}", field("version")?);
-        ensure!(field("license")? == "GPL", "{module} is under {}", field("license")?);
-        ensure!(field("depends")? == needs, "{module} depends on {}", field("depends")?);
-        let magic = field("vermagic")?;
-        ensure!(magic.split(' ').next() == Some(&release), "{module} is for {magic}");
+    let apt = |arguments: &str| {
+        root.read(&format!("PATH=/tmp/bin:$PATH; apt-get -qq --no-install-recommends {arguments}"))
+    };
+    apt("update")?;
+    let (version, older) = (env!("CARGO_PKG_VERSION"), "0.0.9");
+    let package = |version: &str| format!("/tmp/foliocopy-dkms_{version}.deb");
+    for version in [older, version] {
+        root.put(&super::dkms_package(shell, version)?, package(version).trim_start_matches('/'))?;
     }
-    ensure!(
-        root.read(&format!("modinfo --set-version {release} --field livepatch foliocopy_livepatch"))? == "Y"
-    );
 
-    root.run(&format!("dkms remove foliocopy/{version} --all"))?;
-    let left = root.read("find /lib/modules /var/lib/dkms -name '*foliocopy*'")?;
-    ensure!(left.is_empty(), "dkms left these behind:\n{left}");
+    let said = apt(&format!("install {}", package(older)))?;
+    ensure!(
+        said.contains("headers for this kernel do not seem to be installed"),
+        "without headers it says: {said}"
+    );
+    apt(&format!("install linux-headers-{release}"))?;
+    root.check_modules(&release, older)?;
+    apt(&format!("install {}", package(version)))?;
+    root.check_modules(&release, version)?;
+
+    apt("purge foliocopy-dkms")?;
+    let left = root.read("find /lib/modules /var/lib/dkms /usr/src /usr/share -name '*foliocopy*'")?;
+    ensure!(left.is_empty(), "removing foliocopy-dkms left these behind:\n{left}");
     Ok(shell.remove_path(&root.path)?)
 }
 
@@ -133,6 +140,34 @@ impl<'a> CleanRoot<'a> {
             text(&output.stderr)
         );
         Ok(text(&output.stdout))
+    }
+
+    /// dkms has installed the modules of `version` for that kernel, and no other.
+    fn check_modules(&self, release: &str, version: &str) -> Result<()> {
+        let status = self.read("dkms status foliocopy")?;
+        ensure!(
+            status.lines().count() == 1
+                && status.starts_with(&format!("foliocopy/{version}, {release}, "))
+                && status.ends_with(": installed"),
+            "dkms says of what it has installed: {status}"
+        );
+        for (module, needs) in [("foliocopy", ""), ("foliocopy_livepatch", "foliocopy")] {
+            // By its name: depmod knows it.
+            let field =
+                |field| self.read(&format!("modinfo --set-version {release} --field {field} {module}"));
+            ensure!(field("filename")?.contains("/updates/dkms/"), "{module} is in {}", field("filename")?);
+            ensure!(field("version")? == version, "{module} is of version {}", field("version")?);
+            ensure!(field("license")? == "GPL", "{module} is under {}", field("license")?);
+            ensure!(field("depends")? == needs, "{module} depends on {}", field("depends")?);
+            let magic = field("vermagic")?;
+            ensure!(magic.split(' ').next() == Some(release), "{module} is for {magic}");
+        }
+        let livepatch = format!("modinfo --set-version {release} --field livepatch foliocopy_livepatch");
+        ensure!(
+            self.read(&livepatch)? == "Y",
+            "the kernel would not take foliocopy_livepatch for a livepatch"
+        );
+        Ok(())
     }
 
     /// A C program is built outside against the installed header, library and pkg-config file, and runs inside.

@@ -1,4 +1,7 @@
-//! The Debian package: one, with program, library, header, manual pages and completions.
+//! The Debian packages: `foliocopy` with program, library, header, manual pages and completions, and [`dkms`] with the
+//! kernel modules' sources.
+
+pub(super) mod dkms;
 
 use std::path::{Path, PathBuf};
 
@@ -28,32 +31,19 @@ pub(super) fn package(shell: &Shell, directory: &Path, built: &Built, epoch: &st
     // The program's changes and the package's.
     let changelogs = [documents.join("changelog"), documents.join("changelog.Debian")];
     cmd!(shell, "mv").arg(documents.join("CHANGELOG.md")).arg(&changelogs[0]).quiet().run()?;
-    shell.write_file(&changelogs[1], changelog(shell, version, &maintainer)?)?;
+    shell.write_file(&changelogs[1], changelog(shell, "foliocopy", version, &maintainer)?)?;
     cmd!(shell, "gzip --no-name --best {changelogs...}").quiet().run()?;
     shell.write_file(root.join("usr/share/lintian/overrides/foliocopy"), OVERRIDES)?;
 
-    let depends = depends(shell, directory, &root, &libraries)?;
-    let installed = cmd!(shell, "du --summarize --apparent-size --block-size=1024 {root}").read()?;
-    let installed = installed.split_whitespace().next().unwrap_or("0").to_owned();
+    if architecture == "amd64" {
+        // Nobody enables it but the machine's owner.
+        let unit = root.join("usr/lib/systemd/system").join(SERVICE);
+        cmd!(shell, "install -D --mode=644 kmod/{SERVICE} {unit}").quiet().run()?;
+        script(shell, &root, "prerm", include_str!("debian/prerm"))?;
+        script(shell, &root, "postrm", include_str!("debian/postrm"))?;
+    }
     let control = root.join("DEBIAN");
     shell.create_dir(&control)?;
-    shell.write_file(
-        control.join("control"),
-        format!(
-            "Package: foliocopy\n\
-             Version: {version}\n\
-             Architecture: {architecture}\n\
-             Maintainer: {maintainer}\n\
-             Installed-Size: {installed}\n\
-             Depends: {depends}\n\
-             Section: utils\n\
-             Priority: optional\n\
-             Description: copies of memory in pages and folios, measured\n \
-              Copies pages, folios and any bytes as fast as the CPU allows, stops\n \
-              cleanly at poisoned memory, and measures itself. Holds the program, the C\n \
-              library with its header, manual pages and completions.\n"
-        ),
-    )?;
     // Packages that a program linked with the library needs.
     shell.write_file(
         control.join("shlibs"),
@@ -61,19 +51,80 @@ pub(super) fn package(shell: &Shell, directory: &Path, built: &Built, epoch: &st
     )?;
     // The linker's cache learns of the library after every change.
     shell.write_file(control.join("triggers"), "activate-noawait ldconfig\n")?;
-    let sums = {
-        let _here = shell.push_dir(&root);
-        cmd!(shell, "sh -c 'find usr -type f | LC_ALL=C sort | xargs md5sum'").read()?
+    let fields = Fields {
+        package: "foliocopy",
+        version,
+        architecture: &architecture,
+        maintainer: &maintainer,
+        relations: format!("Depends: {}\n", depends(shell, directory, &root, &libraries)?),
+        section: "utils",
+        description: "\
+copies of memory in pages and folios, measured
+ Copies pages, folios and any bytes as fast as the CPU allows, stops
+ cleanly at poisoned memory, and measures itself. Holds the program, the C
+ library with its header, manual pages and completions.",
     };
-    shell.write_file(control.join("md5sums"), sums + "\n")?;
+    fields.pack(shell, directory, &root, epoch)
+}
 
-    let package = directory.join(format!("foliocopy_{version}_{architecture}.deb"));
-    cmd!(shell, "dpkg-deb --root-owner-group --build {root} {package}")
-        .env("SOURCE_DATE_EPOCH", epoch)
-        .quiet()
-        .ignore_stdout()
-        .run()?;
-    Ok(package)
+/// The unit by which systemd patches the kernel.
+const SERVICE: &str = "foliocopy-livepatch.service";
+
+/// What a package says of itself.
+struct Fields<'a> {
+    package: &'a str,
+    version: &'a str,
+    architecture: &'a str,
+    maintainer: &'a str,
+    /// A line each.
+    relations: String,
+    section: &'a str,
+    description: &'a str,
+}
+
+impl Fields<'_> {
+    /// Packs what lies below `root`, and returns the package's path.
+    fn pack(&self, shell: &Shell, directory: &Path, root: &Path, epoch: &str) -> Result<PathBuf> {
+        let Self { package, version, architecture, maintainer, relations, section, description } = self;
+        let installed = cmd!(shell, "du --summarize --apparent-size --block-size=1024 {root}").read()?;
+        let installed = installed.split_whitespace().next().unwrap_or("0").to_owned();
+        let sums = {
+            let _here = shell.push_dir(root);
+            cmd!(shell, "sh -c 'find usr -type f | LC_ALL=C sort | xargs md5sum'").read()?
+        };
+        let control = root.join("DEBIAN");
+        shell.create_dir(&control)?;
+        shell.write_file(
+            control.join("control"),
+            format!(
+                "Package: {package}\n\
+                 Version: {version}\n\
+                 Architecture: {architecture}\n\
+                 Maintainer: {maintainer}\n\
+                 Installed-Size: {installed}\n\
+                 {relations}\
+                 Section: {section}\n\
+                 Priority: optional\n\
+                 Description: {description}\n"
+            ),
+        )?;
+        shell.write_file(control.join("md5sums"), sums + "\n")?;
+
+        let package = directory.join(format!("{package}_{version}_{architecture}.deb"));
+        cmd!(shell, "dpkg-deb --root-owner-group --build {root} {package}")
+            .env("SOURCE_DATE_EPOCH", epoch)
+            .quiet()
+            .ignore_stdout()
+            .run()?;
+        Ok(package)
+    }
+}
+
+/// Adds a script that dpkg runs.
+fn script(shell: &Shell, root: &Path, name: &str, text: &str) -> Result<()> {
+    let file = root.join("DEBIAN").join(name);
+    shell.write_file(&file, text)?;
+    Ok(cmd!(shell, "chmod 755 {file}").quiet().run()?)
 }
 
 /// Libraries that the program and the library link with, as dpkg-shlibdeps finds them.
@@ -103,21 +154,18 @@ fn maintainer(shell: &Shell) -> Result<String> {
 }
 
 /// Debian's changelog, with the one entry that a package of a commit has.
-fn changelog(shell: &Shell, version: &str, maintainer: &str) -> Result<String> {
+fn changelog(shell: &Shell, package: &str, version: &str, maintainer: &str) -> Result<String> {
     let log = |format: &str| cmd!(shell, "git log -1").arg(format!("--format={format}")).quiet().read();
     let (commit, date) = (log("%h")?, log("%cD")?);
     Ok(format!(
-        "foliocopy ({version}) unstable; urgency=medium\n\n  * Made of commit {commit}.\n\n -- {maintainer}  {date}\n"
+        "{package} ({version}) unstable; urgency=medium\n\n  * Made of commit {commit}.\n\n -- {maintainer}  {date}\n"
     ))
 }
 
 /// The licences of the tree, in Debian's form. Debian has no copy of the MIT licence to refer to.
 fn copyright(shell: &Shell) -> Result<String> {
     let license = shell.read_file("LICENSE-MIT")?;
-    let holder = license
-        .lines()
-        .find_map(|line| line.strip_prefix("Copyright (c) "))
-        .context("LICENSE-MIT names no holder of the copyright")?;
+    let holder = holder(&license)?;
     let text = license
         .trim_end()
         .lines()
@@ -134,6 +182,11 @@ fn copyright(shell: &Shell) -> Result<String> {
           .\n{}",
         text.collect::<String>()
     ))
+}
+
+fn holder(license: &str) -> Result<&str> {
+    let line = license.lines().find_map(|line| line.strip_prefix("Copyright (c) "));
+    line.context("LICENSE-MIT names no holder of the copyright")
 }
 
 /// Where lintian's rules are for packages of another kind.
