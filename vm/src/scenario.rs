@@ -13,6 +13,7 @@ mod parameters;
 mod poison;
 mod process;
 mod program;
+mod run_all;
 mod selftest;
 mod snapshot;
 mod upstream;
@@ -64,6 +65,7 @@ pub const ALL: &[&Scenario] = &[
     &machine_check::PLAIN_TYPE,
     &livepatch::CONTRACT,
     &livepatch::PROGRAM_TURNS,
+    &run_all::RUN_ALL,
     &livepatch::MIGRATE,
     &livepatch::RECOVERY,
     &livepatch::CYCLES,

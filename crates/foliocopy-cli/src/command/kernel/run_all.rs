@@ -193,8 +193,8 @@ fn parts(args: &Args, topology: &Topology) -> Vec<Part> {
     let half = args.time / 2;
     let (bench, migrate) = if args.quick {
         (
-            "--folio 64K,2M --total 256K --evict 1M --rounds 3".to_owned(),
-            "--folio 64K,2M --total 4M --rounds 1".to_owned(),
+            "--folio 64K --total 64K --evict 1M --rounds 2".to_owned(),
+            "--folio 64K,2M --total 2M --rounds 1".to_owned(),
         )
     } else {
         let time = format!("--time {}ms", half.as_millis());

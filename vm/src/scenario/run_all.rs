@@ -1,0 +1,76 @@
+//! `foliocopy kernel run-all`, from the first part to the last, and interrupted.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::livepatch::{foliocopy, wait};
+use super::{Ending, Scenario};
+use crate::guest::Guest;
+use crate::machine::Machine;
+
+pub(super) const RUN_ALL: Scenario = Scenario {
+    name: "run-all",
+    proves: "`foliocopy kernel run-all` does every part, keeps what it has when it is interrupted, and leaves nothing loaded",
+    machine: Machine::ERMS.in_turns(),
+    limit: Duration::from_secs(300),
+    ending: Ending::Verdict,
+    run,
+};
+
+const RUN: [&str; 5] = ["kernel", "run-all", "--quick", "--modules", "/lib"];
+
+fn run(guest: &Guest) -> Result<()> {
+    foliocopy(&[&RUN[..], &["--output", "/tmp/all.json"]].concat())?;
+    let file = guest.read("/tmp/all.json")?;
+    let ended = |how: &str| file.matches(&format!("\"outcome\": \"{how}\"")).count();
+    ensure!(ended("done") == 10, "{} of 10 parts are done: {file}", ended("done"));
+    for text in [
+        "\"complete\": true",
+        // Of both measurements, and of both methods.
+        "\"command\": \"kernel bench\"",
+        "\"command\": \"migrate\"",
+        "\"contender\": \"stock\"",
+        "\"contender\": \"foliocopy\"",
+        // By the self-test.
+        " checks, 0 failures",
+        // By the status before, and by the one in the middle.
+        "\"state\": \"off\"",
+        "\"state\": \"on\"",
+        // By the kernel.
+        "livepatch: enabling patch 'foliocopy_livepatch'",
+    ] {
+        ensure!(file.contains(text), "the file lacks {text}: {file}");
+    }
+    as_it_was()?;
+    interrupted(guest)
+}
+
+/// Whenever the signal comes, what was loaded is gone, and the file says what was not run.
+fn interrupted(guest: &Guest) -> Result<()> {
+    let mut program = Command::new("/bin/foliocopy")
+        .args(RUN)
+        .args(["--output", "/tmp/half.json"])
+        .stdin(Stdio::null())
+        .spawn()?;
+    wait(Duration::from_secs(60), || Ok(Path::new("/sys/module/foliocopy").exists()))
+        .context("the module was never loaded")?;
+    kill_process(Pid::from_child(&program), Signal::INT)?;
+    let status = program.wait()?;
+    ensure!(status.code() == Some(130), "interrupted, it ended with {status}");
+    let file = guest.read("/tmp/half.json")?;
+    for text in ["\"outcome\": \"not-run\"", "\"complete\": false", "\"name\": \"unload\""] {
+        ensure!(file.contains(text), "the file lacks {text}: {file}");
+    }
+    as_it_was()
+}
+
+fn as_it_was() -> Result<()> {
+    for module in ["foliocopy", "foliocopy_livepatch"] {
+        ensure!(!Path::new("/sys/module").join(module).exists(), "{module} stayed loaded");
+    }
+    Ok(())
+}
