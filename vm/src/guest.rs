@@ -15,6 +15,9 @@ use rustix::system::{delete_module, finit_module};
 /// Where the module's files are.
 pub const DEBUGFS: &str = "/sys/kernel/debug/foliocopy";
 
+/// The second argument of the guest's program where systemd is the init, and started it.
+pub const BELOW_SYSTEMD: &str = "--below-systemd";
+
 /// The booted guest: file systems are mounted, nothing else runs.
 pub struct Guest {
     _private: (),

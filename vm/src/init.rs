@@ -1,13 +1,14 @@
 //! The guest's init: mounts, runs the scenario that the kernel's command line names, gives one verdict, powers off.
 //!
-//! The kernel hands it what stands after `--` on its command line. `shell` in place of a scenario gives a prompt.
+//! The kernel hands it what stands after `--` on its command line. `shell` in place of a scenario gives a prompt. A scenario that
+//! makes systemd the init has it started once more, as a service.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::{env, fs};
 
 use anyhow::{Context, Result, anyhow};
-use foliocopy_vm::guest::Guest;
+use foliocopy_vm::guest::{BELOW_SYSTEMD, Guest};
 use foliocopy_vm::{Verdict, scenario};
 use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, reboot};
@@ -22,8 +23,11 @@ const MOUNTS: &[(&str, &str)] = &[
 ];
 
 fn main() {
-    assert_eq!(std::process::id(), 1, "this is the init of foliocopy's test guest: `cargo xtask vm` runs it");
-    let outcome = boot().and_then(|guest| run(&guest));
+    let is_init = std::process::id() == 1;
+    // In the guest alone, which it turns off in the end.
+    let in_guest = is_init || env::args().nth(2).as_deref() == Some(BELOW_SYSTEMD);
+    assert!(in_guest, "this is the init of foliocopy's test guest: `cargo xtask vm` runs it");
+    let outcome = if is_init { boot() } else { Ok(Guest::booted()) }.and_then(|guest| run(&guest));
     if let Some(verdict) = outcome.transpose().map(|outcome| Verdict::of(&outcome)) {
         println!("{verdict}");
         if let Err(error) = verdict.give() {

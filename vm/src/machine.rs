@@ -21,6 +21,8 @@ pub struct Machine {
     pub kernel_arguments: &'static str,
     /// Whether the emulator runs both CPUs in turns, on one thread of the host.
     pub in_turns: bool,
+    /// Whether it has Debian's systemd and perf.
+    pub system: bool,
 }
 
 /// How many NUMA nodes a [`Machine`] has.
@@ -36,6 +38,7 @@ impl Machine {
         cpu: "Haswell,vendor=GenuineIntel,+erms",
         kernel_arguments: "",
         in_turns: false,
+        system: false,
     };
 
     /// All that the emulator has of aarch64, less what makes it slow: pointers are signed by an algorithm of its own.
@@ -47,6 +50,11 @@ impl Machine {
     /// int3`, in `__schedule()` as in functions of ours.
     pub const fn in_turns(self) -> Self {
         Self { in_turns: true, ..self }
+    }
+
+    /// The same machine with systemd and perf.
+    pub const fn with_system(self) -> Self {
+        Self { system: true, ..self }
     }
 
     /// The same machine with more on the kernel's command line.

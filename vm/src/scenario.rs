@@ -15,6 +15,7 @@ mod process;
 mod program;
 mod run_all;
 mod selftest;
+mod service;
 mod snapshot;
 mod upstream;
 
@@ -70,6 +71,7 @@ pub const ALL: &[&Scenario] = &[
     &livepatch::RECOVERY,
     &livepatch::CYCLES,
     &guide::GUIDE,
+    &service::SERVICE,
     &poison::POISON,
     &hwpoison::HWPOISON,
     &snapshot::SNAPSHOT,

@@ -10,10 +10,11 @@ pub(crate) mod kernel;
 mod module;
 mod poison;
 mod qemu;
+mod system;
 
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -28,6 +29,7 @@ use initramfs::Initramfs;
 use kernel::Kernel;
 use module::Module;
 use qemu::{Boot, Event};
+use system::System;
 
 /// How much of a console is shown when a scenario failed.
 const TAIL: usize = 60;
@@ -69,6 +71,8 @@ struct Bench {
     qemu: PathBuf,
     image: PathBuf,
     initramfs: PathBuf,
+    /// The same with Debian's systemd and perf, where a scenario wants them.
+    with_system: Option<PathBuf>,
     runs: PathBuf,
 }
 
@@ -88,12 +92,12 @@ pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
         args.scenarios.iter().map(|name| named(name)).collect::<Result<_>>()?
     };
     if shell_asked {
-        return Bench::prepare(shell, &args.kernel)?.boot(&Machine::ERMS, "shell").interact();
+        return Bench::prepare(shell, &args.kernel, &[])?.boot(&Machine::ERMS, "shell").interact();
     }
     let (aarch64, pc): (Vec<_>, Vec<_>) =
         scenarios.into_iter().partition(|one| one.machine.architecture == Architecture::Aarch64);
     if !pc.is_empty() {
-        Bench::prepare(shell, &args.kernel)?.pass(&pc, &mut Vec::new())?;
+        Bench::prepare(shell, &args.kernel, &pc)?.pass(&pc, &mut Vec::new())?;
     }
     if !aarch64.is_empty() {
         Bench::prepare_aarch64(shell)?.pass(&aarch64, &mut Vec::new())?;
@@ -103,7 +107,7 @@ pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
 
 /// Every scenario on the usual kernel.
 pub(crate) fn test(shell: &Shell, notes: &mut Vec<String>) -> Result<()> {
-    Bench::prepare(shell, SERIES)?.pass(scenario::ALL, notes)
+    Bench::prepare(shell, SERIES, scenario::ALL)?.pass(scenario::ALL, notes)
 }
 
 /// Scenarios on a kernel that was built with the patch series. `build` tells it from others of its release.
@@ -117,7 +121,7 @@ pub(crate) fn test_upstream(
         fs::canonicalize(shell.current_dir())?.join("target/vm").join(format!("{}-{build}", kernel.release));
     fs::create_dir_all(&runs)?;
     let modules = module::build_tests(shell, kernel, &runs)?;
-    Bench::pack(shell, kernel, &modules, runs)?.pass(scenarios, &mut Vec::new())
+    Bench::pack(shell, kernel, &modules, runs, scenarios)?.pass(scenarios, &mut Vec::new())
 }
 
 /// Every scenario of aarch64.
@@ -136,7 +140,7 @@ fn named(name: &str) -> Result<&'static Scenario> {
 
 impl Bench {
     /// Fetches the kernel, builds what runs in it and packs it.
-    fn prepare(shell: &Shell, series: &str) -> Result<Self> {
+    fn prepare(shell: &Shell, series: &str, scenarios: &[&Scenario]) -> Result<Self> {
         let here = fs::canonicalize(shell.current_dir())?;
         let cache = here.join(kernel::CACHE);
         fs::create_dir_all(&cache)?;
@@ -146,34 +150,50 @@ impl Bench {
         let runs = here.join("target/vm").join(&kernel.release);
         fs::create_dir_all(&runs)?;
         let modules = module::build(shell, &kernel, &runs)?;
-        Self::pack(shell, &kernel, &modules, runs)
+        Self::pack(shell, &kernel, &modules, runs, scenarios)
     }
 
-    /// Builds the programs, and packs them with the modules.
-    fn pack(shell: &Shell, kernel: &Kernel, modules: &[Module], runs: PathBuf) -> Result<Self> {
+    /// Builds the programs, and packs them with the modules and what these scenarios want.
+    fn pack(
+        shell: &Shell,
+        kernel: &Kernel,
+        modules: &[Module],
+        runs: PathBuf,
+        scenarios: &[&Scenario],
+    ) -> Result<Self> {
         let cache = shell.current_dir().join(kernel::CACHE);
         let initramfs = runs.join("initramfs.cpio");
         let programs = static_programs(shell, PC, &["foliocopy-vm", "foliocopy-cli", "foliocopy"])?;
-        let mut packing = Initramfs::create(&initramfs)?;
-        packing.program("init", &programs.join("init"))?;
-        packing.program("bin/foliocopy", &programs.join("foliocopy"))?;
-        for example in ["snapshot", "checksum"] {
-            packing.program(&format!("bin/{example}"), &programs.join("examples").join(example))?;
-        }
-        for module in modules {
-            packing.program(&format!("lib/{}.ko", module.name), &module.file)?;
-        }
         let root = cache.join("busybox");
         if !root.join("bin/busybox").exists() {
             Archive::of_this_machine(&cache)?.unpack(shell, &["busybox-static".to_owned()], &root)?;
         }
-        packing.program("bin/busybox", &root.join("bin/busybox"))?;
-        packing.finish()?;
+        let pack = |initramfs: &Path, system: Option<&System>| -> Result<()> {
+            let mut packing = Initramfs::create(initramfs)?;
+            packing.program("init", &programs.join("init"))?;
+            packing.program("bin/foliocopy", &programs.join("foliocopy"))?;
+            for example in ["snapshot", "checksum"] {
+                packing.program(&format!("bin/{example}"), &programs.join("examples").join(example))?;
+            }
+            for module in modules {
+                packing.program(&format!("lib/{}.ko", module.name), &module.file)?;
+            }
+            packing.program("bin/busybox", &root.join("bin/busybox"))?;
+            system.map_or(Ok(()), |system| system.pack(&mut packing))?;
+            packing.finish()
+        };
+        pack(&initramfs, None)?;
+        let mut with_system = None;
+        if scenarios.iter().any(|scenario| scenario.machine.system) {
+            let file = with_system.insert(runs.join("initramfs-with-system.cpio"));
+            pack(file, Some(&System::fetch(shell, &cache)?))?;
+        }
         Ok(Self {
             qemu: "qemu-system-x86_64".into(),
             image: kernel.image(),
             release: kernel.release.clone(),
             initramfs,
+            with_system,
             runs,
         })
     }
@@ -198,11 +218,13 @@ impl Bench {
             packing.program(&format!("tests/{name}"), &test)?;
         }
         packing.finish()?;
-        Ok(Self { qemu, image, release, initramfs, runs })
+        Ok(Self { qemu, image, release, initramfs, with_system: None, runs })
     }
 
     fn boot<'a>(&'a self, machine: &'a Machine, scenario: &'a str) -> Boot<'a> {
-        Boot { qemu: &self.qemu, machine, kernel: &self.image, initramfs: &self.initramfs, scenario }
+        let with_system = self.with_system.as_ref().filter(|_| machine.system);
+        let initramfs = with_system.unwrap_or(&self.initramfs);
+        Boot { qemu: &self.qemu, machine, kernel: &self.image, initramfs, scenario }
     }
 
     /// Runs scenarios; an error names those that failed.

@@ -98,7 +98,7 @@ fn steps(page: &Path) -> Vec<Step> {
 
 /// What doesn't run here, by page and start, and what runs it. The guest's scenario takes its commands from the page, and
 /// names those that it leaves to others.
-const ELSEWHERE: [(&str, &str, &str); 4] = [
+const ELSEWHERE: [(&str, &str, &str); 5] = [
     ("README.md", "cargo xtask test", "it runs this test"),
     (
         "reading-the-numbers.md",
@@ -106,6 +106,7 @@ const ELSEWHERE: [(&str, &str, &str); 4] = [
         "it takes hours; tests/calibration.rs asks the same of simulated machines",
     ),
     ("KERNEL.md", "", "the virtual machine's scenario `guide` runs the page"),
+    ("does-it-help-me.md", "", "the virtual machine's scenario `service` runs the page"),
     ("surviving-bad-memory.md", "cc ", "the C library's tests run it, which have the library"),
 ];
 

@@ -1,38 +1,65 @@
 //! The guest's root file system: a cpio archive in the `newc` form, as the kernel's
 //! `Documentation/driver-api/early-userspace/buffer-format.rst` describes it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use cpio::newc::{Builder, ModeFileType, trailer};
 
 /// An initramfs that is being packed.
-pub(crate) struct Initramfs<W: Write> {
-    archive: W,
+pub(crate) struct Initramfs {
+    archive: BufWriter<fs::File>,
     inode: u32,
+    /// Those that are in it.
+    folders: BTreeSet<PathBuf>,
 }
 
-impl Initramfs<BufWriter<fs::File>> {
-    /// Starts one, with the folders and the console that the kernel wants before the init runs.
+impl Initramfs {
+    /// Starts one, with the console that the kernel wants before the init runs, and the folders that the init mounts on.
     pub(crate) fn create(path: &Path) -> Result<Self> {
         let file = fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-        let mut initramfs = Self { archive: BufWriter::new(file), inode: 0 };
-        for folder in ["dev", "proc", "sys", "tmp", "bin", "lib", "tests"] {
-            initramfs.entry(folder, ModeFileType::Directory, 0o755, (0, 0), &[])?;
+        let archive = BufWriter::new(file);
+        let mut initramfs = Self { archive, inode: 0, folders: BTreeSet::new() };
+        for folder in ["dev", "proc", "sys", "tmp"] {
+            initramfs.folder(Path::new(folder))?;
         }
         // The kernel opens it for the init, before the init can mount devtmpfs.
         initramfs.entry("dev/console", ModeFileType::Char, 0o600, (5, 1), &[])?;
         Ok(initramfs)
     }
-}
 
-impl<W: Write> Initramfs<W> {
-    /// Adds an executable file.
+    /// Adds an executable file, and the folders that it is in.
     pub(crate) fn program(&mut self, name: &str, from: &Path) -> Result<()> {
+        self.regular(name, from, 0o755)
+    }
+
+    /// Adds a file that is read, and the folders that it is in.
+    pub(crate) fn file(&mut self, name: &str, from: &Path) -> Result<()> {
+        self.regular(name, from, 0o644)
+    }
+
+    /// Adds a link to a file of the same folder, which is there already.
+    pub(crate) fn link(&mut self, name: &str, to: &str) -> Result<()> {
+        self.entry(name, ModeFileType::Symlink, 0o777, (0, 0), to.as_bytes())
+    }
+
+    fn regular(&mut self, name: &str, from: &Path, permissions: u32) -> Result<()> {
+        self.folder(Path::new(name).parent().unwrap_or(Path::new("")))?;
         let contents = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
-        self.entry(name, ModeFileType::Regular, 0o755, (0, 0), &contents)
+        self.entry(name, ModeFileType::Regular, permissions, (0, 0), &contents)
+    }
+
+    fn folder(&mut self, folder: &Path) -> Result<()> {
+        let Some(parent) = folder.parent() else { return Ok(()) };
+        self.folder(parent)?;
+        if self.folders.insert(folder.to_owned()) {
+            let name = folder.to_str().context("a folder's name is text")?;
+            self.entry(name, ModeFileType::Directory, 0o755, (0, 0), &[])?;
+        }
+        Ok(())
     }
 
     fn entry(
