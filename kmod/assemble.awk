@@ -22,9 +22,6 @@ BEGIN {
 }
 $0 in functions { print "\t__FUNC_ALIGN"; print; print "\tENDBR"; next }
 
-# Without a PLT rustc calls through the GOT, which a module has not.
-/^[ \t]*(call|jmp)q?[ \t]+\*[A-Za-z0-9_.]+@GOTPCREL\(%rip\)$/ { sub(/q?[ \t]+\*/, " "); sub(/@GOTPCREL\(%rip\)/, "") }
-
 /^[ \t]*retq?$/ { print "\tRET"; next }
 
 { print }
