@@ -59,9 +59,9 @@ int foliocopy_folio_mc_copy(struct folio *dst, struct folio *src)
 EXPORT_SYMBOL_GPL(foliocopy_folio_mc_copy);
 
 /* The frame where the folio behind this one starts, if it is no shorter. */
-static u64 next_pfn(const struct folio *folio, const struct list_head *list)
+static u64 next_pfn(struct folio *folio, const struct list_head *list)
 {
-	const struct folio *next = list_next_entry(folio, lru);
+	struct folio *next = list_next_entry(folio, lru);
 
 	if (list_is_last(&folio->lru, list) || folio_order(next) < folio_order(folio))
 		return FOLIOCOPY_NO_NEXT;
