@@ -76,8 +76,8 @@ fn like_zen_4(state: State, bytes: u64, step: Step) -> f64 {
         },
         (Movnti, State::Hot) => 0.3,
         (by, State::Read) if by.is_non_temporal() => 0.9,
-        (Avx2, State::Hot) if bytes <= SHORT => 1.2,
-        (Avx2, State::Cold) if bytes > SHORT => 0.8,
+        (Avx2, State::Hot) if bytes < SHORT => 1.2,
+        (Avx2, State::Cold) if bytes >= SHORT => 0.8,
         (RepMovsb, _) => 1.02,
         _ => 1.0,
     };
