@@ -28,7 +28,7 @@ pub(super) const SERVICE: Scenario = Scenario {
 
 const UNIT: &str = "foliocopy-livepatch.service";
 
-/// What starts this scenario again.
+/// The unit that starts this scenario again.
 const AGAIN: &str = "/etc/systemd/system/again.service";
 
 const PAGE: &str = include_str!("../../../docs/does-it-help-me.md");
@@ -66,7 +66,7 @@ fn boot(guest: &Guest) -> Result<()> {
     bail!("can't run systemd: {error}");
 }
 
-/// What systemctl printed; an error with what it printed where it fails.
+/// Runs systemctl; its output, as an error where it fails.
 fn systemctl(arguments: &[&str]) -> Result<String> {
     let output = Command::new("/bin/systemctl").args(arguments).stdin(Stdio::null()).output()?;
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim_end().to_owned();

@@ -11,7 +11,7 @@ use xshell::Shell;
 use super::archive::Archive;
 use super::initramfs::Initramfs;
 
-/// What has the programs.
+/// The packages that have the programs.
 const PACKAGES: [&str; 2] = ["systemd", "linux-perf"];
 
 /// The programs, by where the guest has them. The last is in later versions of systemd alone.

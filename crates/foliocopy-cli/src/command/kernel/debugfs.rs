@@ -35,7 +35,7 @@ pub(super) fn require_root(what: &str) -> Result<()> {
     Ok(())
 }
 
-/// What the module has copied.
+/// The module's counters.
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Counters {
     errors: u64,
@@ -44,7 +44,7 @@ pub(super) struct Counters {
     copies: Vec<Copies>,
 }
 
-/// What was copied on one path by one primitive.
+/// The copies on one path by one primitive.
 #[derive(Debug, PartialEq, Serialize)]
 struct Copies {
     /// `plain` or `machine-check-safe`.

@@ -1,4 +1,4 @@
-//! What the kernel shows of livepatches: ours, and those of others.
+//! The kernel's livepatches: ours, and those of others.
 
 use std::fmt;
 use std::fs;
@@ -17,7 +17,7 @@ pub(super) const LIVEPATCH: &str = "foliocopy_livepatch";
 /// Where the kernel shows livepatches.
 pub(super) const LIVEPATCHES: &str = "/sys/kernel/livepatch";
 
-/// What ours replaces.
+/// The functions that ours replaces.
 pub(super) const FUNCTIONS: [&str; 2] = ["folio_copy", "folio_mc_copy"];
 
 /// How many tasks are named.
@@ -51,7 +51,7 @@ impl State {
         })
     }
 
-    /// What a status exits with.
+    /// The exit code of a status.
     pub(super) fn exit(self) -> Exit {
         match self {
             Self::On => Exit::Good,

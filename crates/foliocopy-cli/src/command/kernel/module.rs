@@ -62,7 +62,7 @@ pub(super) fn lockdown() -> Option<String> {
     (mode != "none").then(|| harmless(mode).into_owned())
 }
 
-/// Says of an error of the bench's that it is the lock-down's, where it may be: nobody writes to debugfs then.
+/// Adds to an error of the bench that the kernel is locked down, where that explains it: nobody writes to debugfs then.
 pub(super) fn where_locked_down(error: KernelBenchError) -> Error {
     let refused = matches!(&error, KernelBenchError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied);
     match lockdown().filter(|_| refused) {
@@ -130,7 +130,7 @@ fn modprobe(name: &str) -> Result<()> {
     }
 }
 
-/// What to do where no module is installed for the running kernel.
+/// Advice where no module is installed for the running kernel.
 fn not_installed(known_to_dkms: bool, headers: &Headers) -> String {
     match (known_to_dkms, headers.installed) {
         (true, true) => format!(

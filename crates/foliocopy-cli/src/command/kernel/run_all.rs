@@ -1,4 +1,4 @@
-//! `foliocopy kernel run-all`: all that is asked of real hardware, in one run and one file.
+//! `foliocopy kernel run-all`: status, self-test, bench and migration, in one run and one file.
 //!
 //! Each part is a process of its own, since a kernel that stumbles ends the process that called it. After each part the
 //! file is written anew and reaches the disk, so that a machine that does not come back loses one part.
@@ -33,7 +33,7 @@ use kernel_log::KernelLog;
 /// The version of the file.
 const VERSION: u32 = 1;
 
-/// What `foliocopy kernel run-all` takes.
+/// Arguments of `foliocopy kernel run-all`.
 #[derive(clap::Args)]
 #[command(after_help = "\
 It loads the module, has it test and measure itself, patches the kernel, times move_pages(2) by both methods, and takes \
@@ -90,7 +90,7 @@ enum Outcome {
     NotRun,
 }
 
-/// What there is of a part.
+/// The record of a part.
 #[derive(Serialize)]
 struct Record {
     name: &'static str,
@@ -98,12 +98,12 @@ struct Record {
     outcome: Outcome,
     exit_code: Option<i32>,
     elapsed_seconds: f64,
-    /// What it wrote to standard error: warnings, and why it failed.
+    /// Standard error: warnings, and the reason where it failed.
     said: Vec<String>,
-    /// What it wrote to standard output, where that is for people.
+    /// Standard output, where that is for people.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     text: Vec<String>,
-    /// What it answered as JSON: results as `--export-json` has them.
+    /// The answer as JSON: results as `--export-json` has them.
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<Value>,
 }
@@ -120,7 +120,7 @@ struct Report {
     /// Whether every part came to its end.
     complete: bool,
     parts: Vec<Record>,
-    /// What the kernel logged meanwhile about modules, livepatches, memory errors and itself in trouble.
+    /// Lines of the kernel's log about modules, livepatches, memory errors and a kernel in trouble.
     kernel_log: Vec<String>,
 }
 
@@ -166,7 +166,7 @@ impl Part {
     }
 }
 
-/// What is run, in this order. Of the nodes two with CPUs take part and one without, as in the RFC.
+/// The parts, in their order. Two nodes with CPUs take part and one without, as in the RFC.
 fn parts(args: &Args, topology: &Topology) -> Vec<Part> {
     let usable = topology.usable_nodes();
     let usable = topology.nodes.iter().filter(|node| usable.contains(&node.id));
@@ -335,7 +335,7 @@ impl Report {
     }
 }
 
-/// Runs a part, which writes below `directory`, and takes up what it left, however it ended.
+/// Runs a part, which writes below `directory`. Its record has its output, however it ended.
 fn record(
     part: &Part,
     directory: &Path,

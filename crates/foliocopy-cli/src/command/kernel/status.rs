@@ -30,7 +30,7 @@ const PARAMETERS: [&str; 8] = [
     "table_sampling",
 ];
 
-/// What `foliocopy kernel status` takes.
+/// Arguments of `foliocopy kernel status`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Print JSON
@@ -42,7 +42,7 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 struct Status {
     program: &'static str,
-    /// What `uname -r` says.
+    /// As `uname -r` prints it.
     kernel: String,
     loaded: bool,
     version: Option<String>,
@@ -56,7 +56,7 @@ struct Status {
     livepatch: Livepatch,
 }
 
-/// What the module's files say.
+/// The contents of the module's files.
 #[derive(Serialize)]
 struct Files {
     policy: PolicyTables,

@@ -1,4 +1,4 @@
-//! What the kernel logs while something runs.
+//! The kernel's log of a run.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use foliocopy_measure::text::harmless;
 use rustix::fs::OFlags;
 
-/// What makes a line ours to keep. All else may be about the machine's owner.
+/// Words of the lines that are kept. Other lines may be about the machine's owner.
 const WORDS: [&str; 11] = [
     "foliocopy",
     "livepatch",
