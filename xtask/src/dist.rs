@@ -2,6 +2,8 @@
 
 mod clean_root;
 mod debian;
+mod emulated;
+mod machine;
 mod man3;
 mod tree;
 
@@ -11,6 +13,7 @@ use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
 use crate::need::{self, Need};
+use machine::Machine;
 use tree::Tree;
 
 /// The needs of making the packages.
@@ -20,12 +23,24 @@ pub(crate) const NEEDS: &[Need] = &[need::DPKG_DEV, need::MAKE];
 pub(crate) const NEEDS_OF_TEST: &[Need] =
     &[need::DPKG_DEV, need::PKG_CONFIG, need::MAKE, need::APT, Need::Root, need::DEBOOTSTRAP];
 
+/// What making and testing packages for aarch64 takes on another machine.
+pub(crate) const NEEDS_OF_AARCH64: &[Need] = &[
+    need::DPKG_DEV,
+    need::PKG_CONFIG,
+    need::GCC_AARCH64,
+    need::QEMU_USER_AARCH64,
+    Need::Target(machine::TRIPLE),
+];
+
 /// What `cargo xtask dist` takes.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Also install the package into a clean Debian root and run it there (as root, with debootstrap)
     #[arg(long)]
     test: bool,
+    /// Build for aarch64; --test unpacks the package then, and runs it under QEMU
+    #[arg(long)]
+    aarch64: bool,
 }
 
 /// The files that a release is made of.
@@ -37,11 +52,20 @@ pub(crate) struct Dist {
 }
 
 pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
-    need::demand(shell, if args.test { NEEDS_OF_TEST } else { NEEDS })?;
-    let dist = make(shell)?;
-    if args.test {
-        clean_root::test(shell, &dist)?;
-        clean_root::test_dkms(shell)?;
+    let (machine, needs) = match (args.aarch64, args.test) {
+        (true, _) => (Machine::Aarch64, NEEDS_OF_AARCH64),
+        (false, true) => (Machine::This, NEEDS_OF_TEST),
+        (false, false) => (Machine::This, NEEDS),
+    };
+    need::demand(shell, needs)?;
+    let dist = make_for(shell, machine)?;
+    match machine {
+        _ if !args.test => {}
+        Machine::Aarch64 => emulated::test(shell, &dist)?,
+        Machine::This => {
+            clean_root::test(shell, &dist)?;
+            clean_root::test_dkms(shell)?;
+        }
     }
     for file in [dist.tarball, dist.package].into_iter().chain(dist.dkms) {
         println!("{}", file.display());
@@ -59,14 +83,23 @@ pub(crate) fn test_dkms(shell: &Shell) -> Result<()> {
     clean_root::test_dkms(shell)
 }
 
+/// Makes the packages for aarch64 and tests them.
+pub(crate) fn test_aarch64(shell: &Shell) -> Result<()> {
+    emulated::test(shell, &make_for(shell, Machine::Aarch64)?)
+}
+
 /// Makes the packages.
 pub(crate) fn make(shell: &Shell) -> Result<Dist> {
+    make_for(shell, Machine::This)
+}
+
+fn make_for(shell: &Shell, machine: Machine) -> Result<Dist> {
     let directory = shell.current_dir().join("target/dist");
     shell.create_dir(&directory)?;
-    let built = build(shell)?;
+    let built = build(shell, machine)?;
 
     let version = env!("CARGO_PKG_VERSION");
-    let name = format!("foliocopy-{version}-{}-linux-gnu", std::env::consts::ARCH);
+    let name = format!("foliocopy-{version}-{}-linux-gnu", machine.architecture());
     let staged = directory.join(&name);
     Tree::new(&staged, "lib").fill(shell, &built)?;
     let tarball = directory.join(format!("{name}.tar.gz"));
@@ -80,7 +113,7 @@ pub(crate) fn make(shell: &Shell) -> Result<Dist> {
 
     let package = debian::package(shell, &directory, &built, &epoch)?;
     let modules = || dkms_package(shell, env!("CARGO_PKG_VERSION"));
-    let dkms = cfg!(target_arch = "x86_64").then(modules).transpose()?;
+    let dkms = (machine.architecture() == "x86_64").then(modules).transpose()?;
     Ok(Dist { tarball, package, dkms })
 }
 
@@ -93,6 +126,7 @@ fn dkms_package(shell: &Shell, version: &str) -> Result<PathBuf> {
 
 /// The files that cargo built, and those that the program generates.
 struct Built {
+    machine: Machine,
     program: PathBuf,
     shared_library: PathBuf,
     static_library: PathBuf,
@@ -105,31 +139,31 @@ struct Built {
 /// The name that programs record when they are linked with the library, as its build script sets it.
 const SONAME: &str = "libfoliocopy.so.0";
 
-/// Builds the shipped files. One command, so that later steps find them built.
+/// Builds the shipped files for this machine. One command, so that later steps find them built.
 pub(crate) fn build_release(shell: &Shell) -> Result<()> {
-    let build = cmd!(shell, "cargo build --quiet --release --package foliocopy-cli --package foliocopy-capi");
-    Ok(build.quiet().run()?)
+    Machine::This.build_release(shell).map(drop)
 }
 
-fn build(shell: &Shell) -> Result<Built> {
-    build_release(shell)?;
-    let target = shell.current_dir().join("target/release");
+fn build(shell: &Shell, machine: Machine) -> Result<Built> {
+    let target = machine.build_release(shell)?;
+    let runner = &machine.runner(shell)?;
     let generated = shell.current_dir().join("target/dist/generated");
     shell.remove_path(&generated)?;
     let (man, completions) = (generated.join("man"), generated.join("completions"));
     shell.create_dir(&completions)?;
     let program = target.join("foliocopy");
-    cmd!(shell, "{program} man --output {man}").run()?;
+    cmd!(shell, "env {runner...} {program} man --output {man}").run()?;
     let header = shell.read_file("crates/foliocopy-capi/include/foliocopy.h")?;
     let example = shell.read_file("crates/foliocopy-capi/examples/copy.c")?;
     for (name, page) in man3::pages(&header, &example, env!("CARGO_PKG_VERSION")) {
         shell.write_file(man.join(name), page)?;
     }
     for (name, of) in [("foliocopy.bash", "bash"), ("_foliocopy", "zsh"), ("foliocopy.fish", "fish")] {
-        let script = cmd!(shell, "{program} completions {of}").read()?;
+        let script = cmd!(shell, "env {runner...} {program} completions {of}").read()?;
         shell.write_file(completions.join(name), script + "\n")?;
     }
     Ok(Built {
+        machine,
         program,
         shared_library: target.join("libfoliocopy.so"),
         static_library: target.join("libfoliocopy.a"),
@@ -144,18 +178,35 @@ pub(crate) const PREFIX: &str = "foliocopy_";
 /// Makes an archive of one object out of what cargo made. Rust's own symbols become local: another library that has them
 /// too can stand beside it, of whatever version.
 pub(crate) fn localize(shell: &Shell, archive: &Path, localized: &Path) -> Result<()> {
+    localize_for(shell, Machine::This, archive, localized)
+}
+
+fn localize_for(shell: &Shell, machine: Machine, archive: &Path, localized: &Path) -> Result<()> {
+    let [ld, objcopy, ar] = ["ld", "objcopy", "ar"].map(|name| machine.tool(name));
     let object = localized.with_extension("o");
     // Groups of which the linker would keep one by name are settled here, as their names become local.
-    cmd!(shell, "ld --relocatable --force-group-allocation --whole-archive {archive} -o {object}")
+    cmd!(shell, "{ld} --relocatable --force-group-allocation --whole-archive {archive} -o {object}")
         .quiet()
         .run()?;
     // The standard library's bitcode is no bitcode once it is concatenated, and binutils with LLVM's plugin choke on it.
-    cmd!(shell, "objcopy --wildcard --keep-global-symbol={PREFIX}* --remove-section=.llvmbc --remove-section=.llvmcmd {object}")
+    cmd!(shell, "{objcopy} --wildcard --keep-global-symbol={PREFIX}* --remove-section=.llvmbc --remove-section=.llvmcmd {object}")
         .quiet()
         .run()?;
     shell.remove_path(localized)?;
-    cmd!(shell, "ar rcsD {localized} {object}").quiet().run()?;
+    cmd!(shell, "{ar} rcsD {localized} {object}").quiet().run()?;
     Ok(shell.remove_path(object)?)
+}
+
+/// Builds a C program against the header, the library and the pkg-config file that are installed in `root`.
+fn build_against(shell: &Shell, machine: Machine, root: &Path, program: &Path) -> Result<()> {
+    let source = Path::new("xtask/src/dist/copies.c");
+    let multiarch = machine.debian(shell, "DEB_HOST_MULTIARCH")?;
+    let flags = cmd!(shell, "pkg-config --cflags --libs foliocopy")
+        .env("PKG_CONFIG_LIBDIR", root.join("usr/lib").join(multiarch).join("pkgconfig"))
+        .read()
+        .context("pkg-config does not find the installed foliocopy.pc")?;
+    let (compiler, flags) = (machine.tool("gcc"), flags.split_whitespace());
+    Ok(cmd!(shell, "{compiler} -Wall -Werror -o {program} {source} {flags...}").quiet().run()?)
 }
 
 /// When the commit was made, in seconds: the time that all packed files bear.

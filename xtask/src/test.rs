@@ -106,6 +106,7 @@ const STEPS: &[Step] = &[
     Step("dkms", dist::NEEDS_OF_TEST, Call(|shell, _| dist::test_dkms(shell))),
     Step("vm", vm::NEEDS, Call(vm::test)),
     Step("aarch64-user", NEEDS_OF_AARCH64, Call(aarch64_user)),
+    Step("aarch64-packages", dist::NEEDS_OF_AARCH64, Call(|shell, _| dist::test_aarch64(shell))),
     Step("aarch64-vm", vm::NEEDS_OF_AARCH64, Call(vm::test_aarch64)),
 ];
 

@@ -7,7 +7,7 @@ use std::process::{Command as Process, Stdio};
 
 use assert_cmd::Command;
 use foliocopy::{Band, Bands, Cpu, Limit, Policy, Primitive, Profile, Registers, Row, Step};
-use foliocopy_measure::result;
+use foliocopy_measure::result::{self, Results};
 use predicates::prelude::*;
 use predicates::str::contains;
 use tempfile::TempDir;
@@ -280,11 +280,14 @@ fn a_survey_is_results_of_which_a_profile_can_be_made() {
     assert!(fs::read_to_string(&page).unwrap().contains("movnti@8192"));
 
     // Of another CPU: its row is of use, its profile is not.
+    let rewrite = |results: &Results| {
+        let mut text = Vec::new();
+        result::write_to(results, &mut text).unwrap();
+        fs::write(&file, text).unwrap();
+    };
     let mut other = survey;
     other.environment.cpu.model += 1;
-    let mut text = Vec::new();
-    result::write_to(&other, &mut text).unwrap();
-    fs::write(&file, text).unwrap();
+    rewrite(&other);
     foliocopy(&home)
         .args(["tune", "--force", "--from"])
         .arg(&file)
@@ -297,10 +300,28 @@ fn a_survey_is_results_of_which_a_profile_can_be_made() {
         .assert()
         .code(0)
         .stdout(contains("MEASURED"));
+    other.environment.emulated = true;
+    rewrite(&other);
+    foliocopy(&home)
+        .args(["tune", "--emit", "row", "--from"])
+        .arg(&file)
+        .assert()
+        .code(2)
+        .stderr(contains("the CPU is emulated"));
+    let emulated = home.path().join("emulated.toml");
+    foliocopy(&home)
+        .args(["tune", "--emulated-anyway", "--from"])
+        .arg(&file)
+        .arg("--output")
+        .arg(&emulated)
+        .assert()
+        .code(0)
+        .stdout(contains("no shares are shown").and(contains("%").not()));
+    let profile = Profile::read(&emulated).unwrap();
+    assert!(profile.cpu.model_name.ends_with("(emulated)") && profile.gains.is_empty(), "{profile}");
+
     other.command = "bench".into();
-    let mut text = Vec::new();
-    result::write_to(&other, &mut text).unwrap();
-    fs::write(&file, text).unwrap();
+    rewrite(&other);
     foliocopy(&home)
         .args(["tune", "--from"])
         .arg(&file)

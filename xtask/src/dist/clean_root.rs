@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use xshell::{Shell, cmd};
 
-use super::{Dist, SONAME};
+use super::{Dist, Machine, SONAME};
 use crate::vm::SERIES;
 use crate::vm::archive::{self, Archive};
 use crate::vm::kernel::{CACHE, Kernel};
@@ -172,15 +172,7 @@ impl<'a> CleanRoot<'a> {
 
     /// A C program is built outside against the installed header, library and pkg-config file, and runs inside.
     fn test_library(&self, shell: &Shell) -> Result<()> {
-        let source = Path::new("xtask/src/dist/copies.c");
-        let program = self.path.join("tmp/copies");
-        let multiarch = cmd!(shell, "dpkg-architecture --query DEB_HOST_MULTIARCH").read()?;
-        let flags = cmd!(shell, "pkg-config --cflags --libs foliocopy")
-            .env("PKG_CONFIG_LIBDIR", self.path.join("usr/lib").join(multiarch).join("pkgconfig"))
-            .read()
-            .context("pkg-config does not find the installed foliocopy.pc")?;
-        let flags = flags.split_whitespace();
-        cmd!(shell, "cc -Wall -Werror -o {program} {source} {flags...}").quiet().run()?;
+        super::build_against(shell, Machine::This, &self.path, &self.path.join("tmp/copies"))?;
         let linked = self.read("ldd /tmp/copies")?;
         ensure!(
             linked.contains(&format!("{SONAME} => /")),

@@ -8,16 +8,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
-use super::{Built, Tree};
+use super::{Built, Machine, Tree};
 
 /// Packs `built` below `directory` and returns the package's path.
 pub(super) fn package(shell: &Shell, directory: &Path, built: &Built, epoch: &str) -> Result<PathBuf> {
     let version = concat!(env!("CARGO_PKG_VERSION"), "-1");
     let maintainer = maintainer(shell)?;
-    let architecture = cmd!(shell, "dpkg --print-architecture").read()?;
-    let multiarch = cmd!(shell, "dpkg-architecture --query DEB_HOST_MULTIARCH")
-        .read()
-        .context("dpkg-architecture is missing: apt install dpkg-dev")?;
+    let architecture = built.machine.debian(shell, "DEB_HOST_ARCH")?;
+    let multiarch = built.machine.debian(shell, "DEB_HOST_MULTIARCH")?;
     let root = directory.join("debian-root");
     shell.remove_path(&root)?;
     let libraries = format!("lib/{multiarch}");
@@ -56,7 +54,7 @@ pub(super) fn package(shell: &Shell, directory: &Path, built: &Built, epoch: &st
         version,
         architecture: &architecture,
         maintainer: &maintainer,
-        relations: format!("Depends: {}\n", depends(shell, directory, &root, &libraries)?),
+        relations: format!("Depends: {}\n", depends(shell, directory, &root, &libraries, built.machine)?),
         section: "utils",
         description: "\
 copies of memory in pages and folios, measured
@@ -128,7 +126,13 @@ fn script(shell: &Shell, root: &Path, name: &str, text: &str) -> Result<()> {
 }
 
 /// Libraries that the program and the library link with, as dpkg-shlibdeps finds them.
-fn depends(shell: &Shell, directory: &Path, root: &Path, libraries: &str) -> Result<String> {
+fn depends(
+    shell: &Shell,
+    directory: &Path,
+    root: &Path,
+    libraries: &str,
+    machine: Machine,
+) -> Result<String> {
     // dpkg-shlibdeps expects a source package.
     let source = directory.join("debian-source");
     shell.write_file(
@@ -138,9 +142,14 @@ fn depends(shell: &Shell, directory: &Path, root: &Path, libraries: &str) -> Res
     let _here = shell.push_dir(&source);
     let program = root.join("usr/bin/foliocopy");
     let library = root.join("usr").join(libraries).join(super::SONAME);
-    let found = cmd!(shell, "dpkg-shlibdeps -O -e{program} -e{library}").ignore_stderr().read()?;
+    let elsewhere = machine.libraries();
+    let found = cmd!(shell, "dpkg-shlibdeps -O {elsewhere...} -e{program} -e{library}")
+        .env("DEB_HOST_ARCH", machine.debian(shell, "DEB_HOST_ARCH")?)
+        .ignore_stderr()
+        .read()?;
     let depends = found.strip_prefix("shlibs:Depends=").context("dpkg-shlibdeps found no dependencies")?;
-    Ok(depends.trim().to_owned())
+    // A cross compiler's library names its architecture, which is the package's.
+    Ok(depends.trim().replace(":arm64", ""))
 }
 
 /// The maintainer: DEBFULLNAME and DEBEMAIL, as Debian's tools have it, else the author of the commit.

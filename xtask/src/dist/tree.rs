@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use xshell::{Shell, cmd};
 
-use super::{Built, SONAME};
+use super::{Built, Machine, SONAME};
 
 /// A tree to be filled.
 pub(super) struct Tree {
@@ -23,7 +23,7 @@ impl Tree {
     pub(super) fn fill(&self, shell: &Shell, built: &Built) -> Result<()> {
         shell.remove_path(&self.prefix)?;
         self.install(shell, "755", &built.program, "bin/foliocopy")?;
-        strip(shell, "--strip-unneeded", &self.prefix.join("bin/foliocopy"))?;
+        strip(shell, built.machine, "--strip-unneeded", &self.prefix.join("bin/foliocopy"))?;
         self.libraries(shell, built)?;
         self.install(
             shell,
@@ -61,10 +61,11 @@ impl Tree {
         let full = format!("libfoliocopy.so.{version}");
         let directory = &self.libraries;
         self.install(shell, "644", &built.shared_library, &format!("{directory}/{full}"))?;
-        super::localize(shell, &built.static_library, &self.prefix.join(directory).join("libfoliocopy.a"))?;
-        strip(shell, "--strip-unneeded", &self.prefix.join(directory).join(&full))?;
+        let archive = self.prefix.join(directory).join("libfoliocopy.a");
+        super::localize_for(shell, built.machine, &built.static_library, &archive)?;
+        strip(shell, built.machine, "--strip-unneeded", &self.prefix.join(directory).join(&full))?;
         // Debugging information of the whole standard library would be most of the archive.
-        strip(shell, "--strip-debug", &self.prefix.join(directory).join("libfoliocopy.a"))?;
+        strip(shell, built.machine, "--strip-debug", &archive)?;
         for link in [SONAME, "libfoliocopy.so"] {
             cmd!(shell, "ln --symbolic {full}").arg(self.prefix.join(directory).join(link)).quiet().run()?;
         }
@@ -92,8 +93,9 @@ impl Tree {
 }
 
 /// Strips symbols that neither running nor linking needs.
-fn strip(shell: &Shell, what: &str, file: &Path) -> Result<()> {
-    Ok(cmd!(shell, "strip {what} --remove-section=.comment --remove-section=.note {file}").quiet().run()?)
+fn strip(shell: &Shell, machine: Machine, what: &str, file: &Path) -> Result<()> {
+    let strip = machine.tool("strip");
+    Ok(cmd!(shell, "{strip} {what} --remove-section=.comment --remove-section=.note {file}").quiet().run()?)
 }
 
 fn file_name(path: &Path) -> String {

@@ -322,7 +322,10 @@ fn introduction(parameters: &Parameters) -> String {
         text += &format!("  {:<9}  {}\n", contender.name, contender.description);
     }
     if parameters.contenders.len() == 1 {
-        text += "  (to compare it with foliocopy, load the livepatch: `foliocopy kernel patch on`)\n";
+        text += match cfg!(target_arch = "aarch64") {
+            false => "  (to compare it with foliocopy, load the livepatch: `foliocopy kernel patch on`)\n",
+            true => "  (the livepatch, by which it could be compared with foliocopy, is for x86-64 alone)\n",
+        };
     }
     let cpu = parameters.cpu.map_or("any CPU".to_owned(), |cpu| format!("CPU {cpu}"));
     text + &format!("anonymous memory of aligned_alloc(), on {cpu}, seed {}\n", parameters.seed)

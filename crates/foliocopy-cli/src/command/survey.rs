@@ -61,7 +61,14 @@ pub(crate) struct How {
     /// Print neither the machine nor warnings
     #[arg(long, short)]
     pub(crate) quiet: bool,
+    /// Measure under emulation too. What comes of it says nothing of copies: it tests this program
+    #[arg(long, hide = true)]
+    pub(crate) emulated_anyway: bool,
 }
+
+/// What is shown of an emulator's timings.
+pub(crate) const EMULATED: &str =
+    "The CPU is emulated, so no shares are shown. Nobody can use what was measured.\n";
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let ready = args.how.prepare(Scope::Full, args.time)?;
@@ -78,6 +85,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let process = Policy::new(ready.settings.cpu, Registers::Vector);
     let kernel = Policy::new(ready.settings.kernel, Registers::GeneralPurpose);
     let judged = survey::judge(&samples, &process, &kernel).map_err(anyhow::Error::msg)?;
+    if results.environment.emulated {
+        printer.result(EMULATED)?;
+        return Ok(Exit::Good.into());
+    }
     printer.result(&shares::table(&[(process.source().text(), &judged)]))?;
     if !to_standard_error {
         printer.aside(&format!(
@@ -101,7 +112,7 @@ impl How {
     pub(crate) fn prepare(&self, scope: Scope, time: Duration) -> Result<Ready> {
         self.mask.apply(None);
         let environment = environment::detect()?;
-        ensure!(!environment.emulated, "the CPU is emulated: its timings say nothing of copies");
+        self.allows(&environment)?;
         let cpu = self.cpu()?;
         affinity::pin(cpu).with_context(|| format!("can't stay on CPU {cpu}"))?;
         let last_level_cache = Topology::detect().last_level_cache();
@@ -119,6 +130,15 @@ impl How {
             counter: TimeStampCounter::detect(),
         };
         Ok(Ready { settings, environment, cpu })
+    }
+
+    /// An error where timings of an emulator would decide.
+    pub(crate) fn allows(&self, environment: &Environment) -> Result<()> {
+        ensure!(
+            !environment.emulated || self.emulated_anyway,
+            "the CPU is emulated: its timings say nothing of copies"
+        );
+        Ok(())
     }
 
     /// The CPU asked for, or the last that is allowed: CPU 0 serves most interrupts.

@@ -22,7 +22,7 @@ use foliocopy_measure::tune::{self, Tuned};
 
 use crate::budget;
 use crate::command::kernel::NO_MODULE;
-use crate::command::survey::How;
+use crate::command::survey::{EMULATED, How};
 use crate::exit::Exit;
 use crate::header;
 use crate::output_file::OutputFile;
@@ -93,6 +93,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let printer = Printer { to_standard_error, quiet: args.how.quiet };
     let (results, cpu, kernel) = match survey {
         Some(survey) => {
+            args.how.allows(&survey.environment)?;
             let identity = &survey.environment.cpu;
             let (cpu, kernel) = (environment::described(identity), environment::described_kernel(identity));
             (survey, cpu, kernel)
@@ -106,6 +107,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let tuned = tune::tune(&Samples::of(&results.cells), cpu, kernel)?;
     let time = results.parameters.time_seconds.map(Duration::try_from_secs_f64).and_then(Result::ok);
     let found = found(&tuned, cpu, kernel, time.unwrap_or(args.time));
+    let found = match results.environment.emulated {
+        true => found.map(|_| EMULATED.to_owned()),
+        false => found,
+    };
     let profile = profile(tuned, cpu, results);
     // The profile is saved before anything is shown.
     let written = match output {
@@ -174,6 +179,7 @@ fn output(args: &Args, is_foreign: bool) -> Result<Option<(PathBuf, OutputFile)>
 }
 
 fn profile(tuned: Tuned, cpu: Cpu, results: Results) -> Profile {
+    let emulated = results.environment.emulated;
     Profile {
         version: PROFILE_VERSION,
         program: crate::PROGRAM.to_owned(),
@@ -184,12 +190,12 @@ fn profile(tuned: Tuned, cpu: Cpu, results: Results) -> Profile {
             model: cpu.model(),
             stepping: cpu.stepping(),
             features: cpu.features(),
-            model_name: results.environment.cpu.model_name,
+            model_name: results.environment.cpu.model_name + if emulated { " (emulated)" } else { "" },
             microcode: results.environment.cpu.microcode,
         },
         process: tuned.process,
         kernel: tuned.kernel,
-        gains: tuned.gains,
+        gains: if emulated { vec![] } else { tuned.gains },
         evidence: tuned.evidence,
     }
 }
