@@ -40,32 +40,67 @@ pub(crate) unsafe fn run<const MC: bool>(which: Loop, work: Work) -> Stopped {
 /// Nothing to do: STNP only hints that the data is not needed soon, and a release orders it like any other store.
 pub(crate) fn store_fence() {}
 
-/// A line a turn by pairs of vectors, all loads before the stores. Memory fails by the line, so the bytes left at the start of
-/// the turn are exact.
-macro_rules! by_pairs {
-    ($work:ident, $machine_check_safe:ident, $store:literal) => {{
+/// One load and one store. A fault lands at `$landing_pad`.
+macro_rules! access {
+    ($load:literal, $store:literal, $landing_pad:literal) => {
+        concat!(
+            $crate::extable::may_fault!(concat!($load, ", [x1]"), $landing_pad),
+            "\n",
+            $crate::extable::may_fault!(concat!($store, ", [x0]"), $landing_pad),
+            "\n"
+        )
+    };
+}
+
+/// A line by pairs of vectors, all loads before the stores. A fault lands at `$landing_pad`.
+macro_rules! line {
+    ($store:literal, $landing_pad:literal) => {
+        concat!(
+            $crate::extable::may_fault!("ldp q0, q1, [x1]", $landing_pad),
+            "\n",
+            $crate::extable::may_fault!("ldp q2, q3, [x1, 32]", $landing_pad),
+            "\n",
+            $crate::extable::may_fault!(concat!($store, " q0, q1, [x0]"), $landing_pad),
+            "\n",
+            $crate::extable::may_fault!(concat!($store, " q2, q3, [x0, 32]"), $landing_pad)
+        )
+    };
+}
+
+/// Goes on to the next `$step` bytes, and sets the flags by what is left.
+macro_rules! advance {
+    ($step:literal) => {
+        concat!("add x1, x1, ", $step, "\nadd x0, x0, ", $step, "\nsubs x2, x2, ", $step)
+    };
+}
+
+/// A byte a turn. It ends, and a fault lands, at the label 5.
+macro_rules! each_byte {
+    () => {
+        concat!(
+            "4:\n",
+            $crate::arch::aarch64::access!("ldrb w5", "strb w5", "5f"),
+            $crate::arch::aarch64::advance!("1"),
+            "\nb.ne 4b"
+        )
+    };
+}
+
+/// One `asm!` block of templates over the registers of every loop.
+macro_rules! copy_by {
+    ($work:ident, $machine_check_safe:expr, [$($template:expr),* $(,)?]) => {{
         let (bytes_left, trap);
-        // SAFETY: every load reads and every store writes within the ranges of the work, whose length is a positive multiple
-        // of 64.
+        // SAFETY: every load reads and every store writes within the ranges of the work. The CPU has the instructions.
         unsafe {
             core::arch::asm!(
-                ".balign 16",
-                "2:",
-                $crate::extable::may_fault!("ldp q0, q1, [x1]", "3f"),
-                $crate::extable::may_fault!("ldp q2, q3, [x1, 32]", "3f"),
-                $crate::extable::may_fault!(concat!($store, " q0, q1, [x0]"), "3f"),
-                $crate::extable::may_fault!(concat!($store, " q2, q3, [x0, 32]"), "3f"),
-                "add x1, x1, 64",
-                "add x0, x0, 64",
-                "subs x2, x2, 64",
-                "b.ne 2b",
-                "3:",
+                $($template,)*
                 machine_check_safe = const $machine_check_safe as u32,
                 inout("x0") $work.dst => _,
                 inout("x1") $work.src => _,
                 inout("x2") $work.bytes => bytes_left,
                 in("x3") $work.recovery,
                 inout("x4") 0_usize => trap,
+                out("x5") _,
                 out("v0") _, out("v1") _, out("v2") _, out("v3") _,
                 options(nostack),
             );
@@ -74,4 +109,22 @@ macro_rules! by_pairs {
     }};
 }
 
-use by_pairs;
+/// A line a turn. Memory fails by the line, so the bytes left at the start of the turn are exact.
+macro_rules! by_lines {
+    ($work:ident, $machine_check_safe:ident, $store:literal) => {
+        $crate::arch::aarch64::copy_by!(
+            $work,
+            $machine_check_safe,
+            [
+                ".balign 16",
+                "2:",
+                $crate::arch::aarch64::line!($store, "3f"),
+                $crate::arch::aarch64::advance!("64"),
+                "b.ne 2b",
+                "3:",
+            ]
+        )
+    };
+}
+
+use {access, advance, by_lines, copy_by, each_byte, line};

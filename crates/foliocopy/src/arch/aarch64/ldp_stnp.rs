@@ -1,6 +1,6 @@
 //! Loads of pairs of vectors, and stores that hint that the data is not needed soon (Arm ARM, "Load/Store Non-temporal pair").
 
-use super::{Stopped, Work, by_pairs};
+use super::{Stopped, Work, by_lines};
 
 /// A line a turn.
 ///
@@ -9,5 +9,5 @@ use super::{Stopped, Work, by_pairs};
 /// As [`super::run`].
 #[inline(always)]
 pub(super) unsafe fn copy<const MC: bool>(work: Work) -> Stopped {
-    by_pairs!(work, MC, "stnp")
+    by_lines!(work, MC, "stnp")
 }

@@ -1,6 +1,6 @@
 //! Loads and stores of pairs of vectors.
 
-use super::{Stopped, Work, by_pairs};
+use super::{Stopped, Work, by_lines};
 
 /// A line a turn.
 ///
@@ -9,5 +9,5 @@ use super::{Stopped, Work, by_pairs};
 /// As [`super::run`].
 #[inline(always)]
 pub(super) unsafe fn copy<const MC: bool>(work: Work) -> Stopped {
-    by_pairs!(work, MC, "stp")
+    by_lines!(work, MC, "stp")
 }

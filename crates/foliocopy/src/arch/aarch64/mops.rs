@@ -1,8 +1,6 @@
 //! The copy instructions of FEAT_MOPS: prologue, main part and epilogue (Arm ARM, "Memory Copy and Memory Set instructions").
 
-use core::arch::asm;
-
-use super::{Stopped, Work};
+use super::{Stopped, Work, copy_by, each_byte};
 use crate::extable::may_fault;
 
 /// A fault in the main part or in the epilogue leaves `x2` as the CPU keeps it. Option A counts up from minus the bytes left,
@@ -14,10 +12,10 @@ use crate::extable::may_fault;
 /// As [`super::run`].
 #[inline(always)]
 pub(super) unsafe fn copy<const MC: bool>(work: Work) -> Stopped {
-    let (bytes_left, trap);
-    // SAFETY: every instruction reads and writes within the ranges of the work. The CPU has the instructions.
-    unsafe {
-        asm!(
+    copy_by!(
+        work,
+        MC,
+        [
             ".arch_extension mops",
             may_fault!("cpyfp [x0]!, [x1]!, x2!", "3f"),
             may_fault!("cpyfm [x0]!, [x1]!, x2!", "3f"),
@@ -29,24 +27,9 @@ pub(super) unsafe fn copy<const MC: bool>(work: Work) -> Stopped {
             "add x0, x0, x2",
             "add x1, x1, x2",
             "neg x2, x2",
-            "4:",
-            may_fault!("ldrb w5, [x1]", "5f"),
-            may_fault!("strb w5, [x0]", "5f"),
-            "add x1, x1, 1",
-            "add x0, x0, 1",
-            "subs x2, x2, 1",
-            "b.ne 4b",
+            each_byte!(),
             "5:",
             ".endif",
-            machine_check_safe = const MC as u32,
-            inout("x0") work.dst => _,
-            inout("x1") work.src => _,
-            inout("x2") work.bytes => bytes_left,
-            in("x3") work.recovery,
-            inout("x4") 0_usize => trap,
-            out("x5") _,
-            options(nostack),
-        );
-    }
-    Stopped { bytes_left, trap }
+        ]
+    )
 }
