@@ -84,7 +84,7 @@ impl Unpacked<'_> {
         self.says(&format!("tune {how} 1s -o {profile}"), &["no shares are shown"])?;
         self.says("info", &["is in use"])?;
         let from = format!("tune --emulated-anyway --from {survey}");
-        self.says(&format!("{from} --emit row"), &["ldp_stp"])?;
+        self.says(&format!("{from} --emit row"), &["LdpStp", "(emulated)"])?;
         self.says(&format!("report {survey} -o {folder}/survey.html"), &[])?;
         let page = self.shell.read_file(format!("{folder}/survey.html"))?;
         ensure!(page.contains("This CPU is emulated") && !page.contains("<svg"), "the report shows speeds");

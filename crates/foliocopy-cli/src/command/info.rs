@@ -81,8 +81,8 @@ impl PrimitiveInfo {
 
 /// The state of this architecture.
 const AARCH64: &str = "\
-On aarch64 the copies and the faults were tested under emulation. Nothing was measured: no machine has been at hand.
-The kernel module is for x86-64 alone.
+On aarch64 everything was tested under emulation. Nothing was measured: no machine has been at hand.
+To change that, send the file of `foliocopy survey`. The kernel module is for x86-64 alone.
 ";
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {

@@ -87,9 +87,12 @@ fn pair(row: &Row, nodes: &Nodes) -> Result<(u32, u32), &'static str> {
 
 /// Why a table can't be measured by a bench at all.
 fn obstacle(table: &Table) -> Option<&'static str> {
-    (table.function == Function::MovePages).then_some(
-        "needs the module foliocopy_livepatch: `foliocopy migrate` measures it with the module loaded",
-    )
+    (table.function == Function::MovePages).then_some(match cfg!(target_arch = "aarch64") {
+        false => {
+            "needs the module foliocopy_livepatch: `foliocopy migrate` measures it with the module loaded"
+        }
+        true => "needs the module foliocopy_livepatch, which is for x86-64 alone",
+    })
 }
 
 /// More rounds than this narrow no interval that matters, and fill the JSON.
