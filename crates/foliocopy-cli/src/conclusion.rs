@@ -21,7 +21,7 @@ pub(crate) fn text(results: &Results, verdicts: &[Verdict<'_>]) -> String {
     if verdicts.is_empty() {
         text += match results.environment.emulated {
             true => "no verdict: the CPU is emulated, so only that every copy was right is shown\n",
-            false => "no verdict: nobody to judge\n",
+            false => "no verdict: foliocopy was not measured here\n",
         };
     }
     text.push('\n');

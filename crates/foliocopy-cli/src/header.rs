@@ -136,7 +136,6 @@ mod tests {
             locality: locality.into(),
             up_to,
             step: step.into(),
-            ..PolicyBand::default()
         };
         let all = PolicyTables {
             bands: vec![

@@ -1,8 +1,6 @@
 //! Chooses the contender to take in each situation of a run, and names its instruction.
 
-use foliocopy::Step;
-
-use crate::contender::{LIMIT, StepName, step_name};
+use crate::contender::LIMIT;
 use crate::result::{Cache, Cell, Results, Situation};
 use crate::verdict::{Rule, Standing};
 
@@ -86,16 +84,32 @@ fn instruction(results: &Results, cell: &Cell) -> Option<String> {
     };
     let mut bands = results.environment.tables.bands.iter().filter(|band| band.locality == locality);
     let band = bands.find(|band| band.up_to.is_none_or(|up_to| cell.folio_bytes <= up_to))?;
-    let StepName(step) = band.name.parse().ok()?;
-    let name = match (cell.cache, step) {
-        (Some(Cache::Cold), _) => step_name(step.far()),
-        // The first where both folios fit the L1.
-        (Some(Cache::Hot), Step::TimeFirstPage { first, rest, .. }) => format!("{first} or {rest}"),
-        (Some(Cache::Hot), _) => step_name(step.near()),
-        (Some(Cache::Mixed) | None, _) => step_name(step),
+    Some(of_step(&band.step, cell.cache))
+}
+
+/// The instruction of a step in words, as results have it: of [`foliocopy::Step`]'s `Display`.
+fn of_step(step: &str, cache: Option<Cache>) -> String {
+    let near_and_far = step.split_once("in a cache ").and_then(|(_, both)| both.split_once("; in memory "));
+    let first_and_rest = step
+        .split_once("first page by ")
+        .and_then(|(_, both)| Some((both.split_once(": ")?.0, both.split_once("otherwise ")?.1)));
+    let copy = match (near_and_far, first_and_rest, cache) {
+        (Some((near, _)), _, Some(Cache::Hot)) => near,
+        (Some((_, far)), _, Some(Cache::Cold)) => far,
+        (_, Some((_, rest)), Some(Cache::Cold)) => rest.split(", after ").next().unwrap_or(rest),
+        // Which of the two depends on whether both folios fit the L1.
+        (_, Some((first, rest)), Some(Cache::Hot)) => {
+            return format!("{first} or {}", rest.split(',').next().unwrap_or(rest));
+        }
+        _ => step,
     };
-    // Without a distance there is nothing to say of it.
-    Some(name.strip_suffix("@0").map(str::to_owned).unwrap_or(name))
+    match copy
+        .split_once(", prefetching ")
+        .and_then(|(by, ahead)| Some((by, ahead.strip_suffix(" bytes ahead")?)))
+    {
+        Some((by, distance)) => format!("{by}@{distance}"),
+        None => copy.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -103,12 +117,14 @@ mod tests {
     use super::*;
     use crate::result::tests::sample;
     use crate::result::{Contender, PolicyBand};
+    use foliocopy::{Primitive, Step};
 
     fn with_tables() -> Results {
         let mut results = sample();
         results.environment.tables.bands = vec![PolicyBand {
             locality: "auto".into(),
-            name: "glance:rep_movsb:avx2_nt@1024".into(),
+            step: Step::Glance { near: Primitive::RepMovsb, far: Primitive::Avx2Nt, distance: 1024 }
+                .to_string(),
             ..PolicyBand::default()
         }];
         results.parameters.contenders = vec![Contender {
@@ -135,6 +151,24 @@ mod tests {
         let results = with_tables();
         let cold = Cell { cache: Some(Cache::Cold), ..results.cells[3].clone() };
         assert_eq!(instruction(&results, &cold).as_deref(), Some("avx2_nt@1024"));
+    }
+
+    #[test]
+    fn every_step_has_an_instruction_hot_and_cold() {
+        use Primitive::{Avx2Nt, Avx512, RepMovsb};
+        for (step, cold, hot) in [
+            (Step::copy(RepMovsb), "rep_movsb", "rep_movsb"),
+            (Step::Copy { by: Avx2Nt, distance: 512 }, "avx2_nt@512", "avx2_nt@512"),
+            (Step::Glance { near: RepMovsb, far: Avx2Nt, distance: 0 }, "avx2_nt", "rep_movsb"),
+            (
+                Step::TimeFirstPage { first: Avx512, rest: RepMovsb, burst: 16384 },
+                "rep_movsb",
+                "avx512 or rep_movsb",
+            ),
+        ] {
+            let told = |cache| of_step(&step.to_string(), Some(cache));
+            assert_eq!((told(Cache::Cold).as_str(), told(Cache::Hot).as_str()), (cold, hot));
+        }
     }
 
     #[test]

@@ -9,7 +9,6 @@ use foliocopy::{
 };
 
 use crate::cgroup;
-use crate::contender::step_name;
 use crate::latency::TimeStampCounter;
 use crate::result::{CpuIdentity, Environment, PolicyBand, PolicyTables};
 use crate::text::{harmless, shown};
@@ -188,7 +187,6 @@ pub fn tables(policy: &Policy) -> PolicyTables {
             locality: name.to_owned(),
             up_to: (up_to != usize::MAX).then_some(up_to as u64),
             step: step.to_string(),
-            name: step_name(step),
         })
     };
     PolicyTables {

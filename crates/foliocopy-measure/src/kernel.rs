@@ -289,7 +289,7 @@ fn tables(text: &str) -> PolicyTables {
         };
         let up_to = limit.strip_prefix("up to ").and_then(|limit| limit.strip_suffix(" bytes")?.parse().ok());
         let (locality, step) = (locality.to_owned(), step.to_owned());
-        tables.bands.push(PolicyBand { locality, up_to, step, ..PolicyBand::default() });
+        tables.bands.push(PolicyBand { locality, up_to, step });
         tables.general |= source == Source::GENERAL.text();
         if tables.source.is_empty() {
             tables.source = source.to_owned();
@@ -384,7 +384,6 @@ mod tests {
             locality: locality.into(),
             up_to,
             step: step.into(),
-            ..PolicyBand::default()
         };
         assert_eq!(
             tables.bands,

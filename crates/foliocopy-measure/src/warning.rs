@@ -325,7 +325,7 @@ impl fmt::Display for Warning {
             Self::NotHot { folio_bytes } => {
                 write!(
                     f,
-                    "A folio of {} and its copy do not fit the last-level cache, so hot is not hot.",
+                    "A folio of {} and its copy do not fit the last-level cache: part of them comes from memory.",
                     Size(*folio_bytes)
                 )
             }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::Table;
 use foliocopy_measure::compare::{Comparison, Difference, Measure, Pair, differences};
 use foliocopy_measure::result::{self, Cell, ReadError, Results};
 use foliocopy_measure::text::shown;
@@ -16,6 +16,8 @@ use foliocopy_measure::verdict::{Percent, Rule, Standing};
 use crate::exit::Exit;
 use crate::percent;
 use crate::printer;
+use crate::table::{align_right, empty_table, trimmed};
+use crate::wrap::paragraph;
 
 /// Arguments of `foliocopy compare`.
 #[derive(clap::Args)]
@@ -148,20 +150,27 @@ pub(crate) fn print(output: &mut impl Write, old: &[Run], new: &[Run], how: &How
         );
     }
     header(output, old, new)?;
+    summary(output, &comparison, &olds, &news)?;
     let shown: Vec<&Pair<'_>> = comparison
         .pairs
         .iter()
         .filter(|pair| !how.changed || matches!(pair.standing, Standing::Faster | Standing::Slower))
         .collect();
     if !shown.is_empty() {
-        writeln!(output, "{}\n", table(&shown, comparison.measure).trim_fmt())?;
-        writeln!(output, "new/old: [99 % for all cells together, what differs between runs included]")?;
+        writeln!(output, "\n{}\n", trimmed(&table(&shown)))?;
+        let figure = match comparison.measure {
+            Measure::Throughput => "GB/s",
+            Measure::SpeedUp => "speed-up",
+        };
         let rule = Rule { minimal_effect: comparison.minimal_effect, rounds_needed: 0 };
-        writeln!(output, "{}", rule.legend())?;
+        let legend = format!(
+            "old and new: median {figure}. new/old: [99 % for all cells together, the difference between runs included]: {}.",
+            rule.legend()
+        );
+        write!(output, "{}", paragraph(&legend))?;
     }
     only(output, "only in the old results", &comparison.only_old)?;
     only(output, "only in the new results", &comparison.only_new)?;
-    summary(output, &comparison, &olds, &news)?;
     Ok(comparison.is_good())
 }
 
@@ -178,14 +187,8 @@ fn header(output: &mut impl Write, old: &[Run], new: &[Run]) -> io::Result<()> {
     writeln!(output)
 }
 
-fn table(pairs: &[&Pair<'_>], measure: Measure) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    let (old, new) = match measure {
-        Measure::Throughput => ("old GB/s", "new GB/s"),
-        Measure::SpeedUp => ("old speed-up", "new speed-up"),
-    };
-    table.set_header(["situation", "contender", old, new, "new/old", ""]);
+fn table(pairs: &[&Pair<'_>]) -> Table {
+    let mut table = empty_table(["situation", "contender", "old", "new", "new/old"]);
     for pair in pairs {
         let style = style(pair.standing);
         table.add_row([
@@ -193,15 +196,11 @@ fn table(pairs: &[&Pair<'_>], measure: Measure) -> Table {
             pair.cell.contender.clone(),
             format!("{:.2}", pair.old),
             format!("{:.2}", pair.new),
-            format!("{:.3}", pair.ratio),
-            format!("{style}{}{style:#}", pair.standing.mark().trim()),
+            format!("{:.3}{style}{}{style:#}", pair.ratio, pair.standing.mark()),
         ]);
     }
-    for index in 2..4 {
-        if let Some(column) = table.column_mut(index) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
+    align_right(&mut table, 2);
+    align_right(&mut table, 3);
     table
 }
 

@@ -361,7 +361,7 @@ fn about_outcome(outcome: &Outcome) -> Vec<Warning> {
 /// The result of the checks, and the verdict.
 fn what_came_of_it(results: &Results, verdict: &[Verdict<'_>]) -> String {
     let checked = "every byte and every page's node were right after each move\n";
-    // Without the livepatch there is but one method, and nobody to judge.
+    // Without the livepatch there is but one method, and no verdict.
     match verdict.is_empty() && !results.environment.emulated {
         true => format!("{checked}\n"),
         false => checked.to_owned() + &conclusion::text(results, verdict),

@@ -27,9 +27,7 @@ pub(crate) fn mail(results: &[Results]) -> Result<String> {
     let mut text = String::new();
     for (index, results) in results.iter().enumerate() {
         if results.environment.emulated {
-            bail!(
-                "these results come from an emulated CPU: what it takes for a copy is no speed to mail around"
-            );
+            bail!("these results come from an emulated CPU: its timings are no speeds, so none are mailed");
         }
         if index > 0 {
             text.push('\n');
@@ -91,10 +89,11 @@ fn setup(text: &mut String, results: &Results) {
 fn verdict(text: &mut String, results: &Results) {
     for verdict in Verdict::all(results) {
         text.push('\n');
-        for line in verdict.text().lines() {
-            wrap(text, "", line);
-        }
+        wrap(text, "", &verdict.to_string());
         wrap(text, "", &conclusion::advice(results, &verdict));
+        for line in verdict.open_questions() {
+            wrap(text, "", &line);
+        }
     }
     let choices = choices(results);
     if conclusion::is_of_copies(results) && choices.iter().any(|choice| choice.cell.is_some()) {

@@ -1,5 +1,6 @@
 //! The page, section by section.
 
+use foliocopy_measure::result::Results;
 use foliocopy_measure::verdict::{Percent, Verdict};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -143,10 +144,7 @@ fn card(machine: &Machine<'_>, named: bool) -> Markup {
             @if results.environment.emulated {
                 p { "This CPU is emulated: what its copies take says nothing about any machine, so no speed is shown. The " (results.cells.len()) " cells were measured and checked." }
             } @else if !verdicts.is_empty() {
-                @for verdict in &verdicts {
-                    (judged(verdict, verdicts.len() > 1))
-                    p { (code(&conclusion::advice(results, verdict))) }
-                }
+                @for verdict in &verdicts { (judged(results, verdict, verdicts.len() > 1)) }
                 @if named { p.soft { "On " (environment::cpu(results)) "." } }
                 @if conclusion::is_of_copies(results) { (tables::choices(results)) }
             } @else if is_roofline(results) {
@@ -158,8 +156,8 @@ fn card(machine: &Machine<'_>, named: bool) -> Markup {
     }
 }
 
-/// A verdict in figures and in words.
-fn judged(verdict: &Verdict<'_>, named: bool) -> Markup {
+/// A verdict in figures and in words, and what to do.
+fn judged(results: &Results, verdict: &Verdict<'_>, named: bool) -> Markup {
     let effect = Percent(verdict.rule.minimal_effect);
     html! {
         @if named { h3 { (verdict.contender) } }
@@ -186,6 +184,7 @@ fn judged(verdict: &Verdict<'_>, named: bool) -> Markup {
                 "."
             }
         }
+        p { (code(&conclusion::advice(results, verdict))) }
         @if !verdict.is_open() && !verdict.undecided.is_empty() {
             details {
                 summary { (verdict.undecided.len()) " cells are undecided" }

@@ -138,7 +138,4 @@ pub struct PolicyBand {
     pub up_to: Option<u64>,
     /// The step, in words.
     pub step: String,
-    /// The name of the step, such as `glance:rep_movsb:avx2_nt@0`. Empty where the file does not have it.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub name: String,
 }
