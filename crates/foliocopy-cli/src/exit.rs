@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::wrap::{COLUMNS, wrap};
+
 /// The ways to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -37,6 +39,9 @@ pub(crate) const MEANINGS: [(Exit, &str); 6] = [
 
 /// For `--help`.
 pub(crate) fn help() -> String {
-    let codes = MEANINGS.map(|(exit, meaning)| format!("\n  {:<5}{meaning}", exit as u8));
-    format!("Exit codes:{}", codes.concat())
+    let mut text = "Exit codes:\n".to_owned();
+    for (exit, meaning) in MEANINGS {
+        wrap(&mut text, &format!("  {:<5}", exit as u8), meaning, COLUMNS);
+    }
+    text.trim_end().to_owned()
 }

@@ -107,6 +107,7 @@ const ELSEWHERE: [(&str, &str, &str); 5] = [
     ),
     ("KERNEL.md", "", "the virtual machine's scenario `guide` runs the page"),
     ("does-it-help-me.md", "", "the virtual machine's scenario `service` runs the page"),
+    ("calling-from-c.md", "", "the C library's tests run it, in the repository"),
     ("surviving-bad-memory.md", "cc ", "the C library's tests run it, which have the library"),
 ];
 

@@ -17,7 +17,7 @@ use crate::primitive::Primitive;
 use crate::probe;
 use crate::tuning::Registers;
 
-/// The policy to which the environment leads, and what was left aside.
+/// The policy of the environment, and the variables and files that were left aside.
 pub(crate) struct Followed {
     pub(crate) policy: Policy,
     pub(crate) profile: Option<&'static Path>,
@@ -80,7 +80,7 @@ mod profile {
     use crate::policy::Policy;
     use crate::profile::Profile;
 
-    /// Where a profile of the user or of the system lies.
+    /// The files in which a profile of the user or of the system may be.
     const USUAL: &str = "foliocopy/profile.toml";
 
     /// Lets `policy` decide by the profile that the variable names, or else by the first that lies at a usual place.

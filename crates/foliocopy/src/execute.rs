@@ -23,7 +23,7 @@ pub(crate) type Function = ();
 #[cfg(foliocopy_kernel)]
 pub(crate) const fn function(_: Step) {}
 
-/// Where a copy writes, where it reads, and how many bytes.
+/// The ranges of a copy: destination, source, and length in bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct Range {
     pub(crate) dst: *mut u8,
@@ -32,7 +32,7 @@ pub(crate) struct Range {
 }
 
 impl Range {
-    /// Its first `bytes` bytes, and what is behind them.
+    /// Its first `bytes` bytes, and the rest.
     #[inline(always)]
     fn split(self, bytes: usize) -> (Self, Self) {
         let (dst, src) = (self.dst.wrapping_add(bytes), self.src.wrapping_add(bytes));
@@ -40,7 +40,7 @@ impl Range {
     }
 }
 
-/// Adds what was to be copied behind the part that faulted.
+/// Adds the bytes behind the part that faulted.
 #[inline(always)]
 fn and_left(bytes: usize) -> impl Fn(Fault) -> Fault {
     move |fault| Fault { bytes_left: fault.bytes_left + bytes, ..fault }

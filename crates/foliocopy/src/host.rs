@@ -14,7 +14,7 @@ use crate::policy::Policy;
 use crate::probe;
 use crate::tuning::Registers;
 
-/// The policy, and what else its owner may ask.
+/// The policy and its report.
 #[derive(Clone, Copy)]
 struct Host {
     policy: Policy,
@@ -22,7 +22,7 @@ struct Host {
     report: HostReport,
 }
 
-/// What [`Policy::host`] followed, and what it left aside.
+/// The report of [`Policy::host`]: the profile and variables that it followed, and those that it left aside.
 #[cfg(feature = "std")]
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
@@ -41,7 +41,7 @@ static HOST: Once<Host> = Once::new();
 /// every CPU, fast on none.
 static MEANWHILE: Policy = Policy::baseline(REGISTERS);
 
-/// What this build may use: without `std` it may be a kernel.
+/// The registers that this build may use: without `std` it may be a kernel.
 const REGISTERS: Registers =
     if cfg!(feature = "std") { Registers::Vector } else { Registers::GeneralPurpose };
 
@@ -113,7 +113,7 @@ impl Policy {
         keep(|| Host::without(features))
     }
 
-    /// What [`Policy::host`] followed, and what it left aside.
+    /// The report of [`Policy::host`]: the profile and variables that it followed, and those that it left aside.
     #[cfg(feature = "std")]
     pub fn host_report() -> HostReport {
         Self::host();
@@ -133,7 +133,7 @@ fn keep(host: impl FnOnce() -> Host) -> Result<(), &'static Policy> {
 
 #[cfg(feature = "std")]
 impl Host {
-    /// What the environment says, without these features.
+    /// The policy of the environment, without these features.
     fn without(features: Features) -> Self {
         let Followed { policy, profile, problems } = environment::follow(features);
         Self { policy, report: HostReport { is_ready: true, profile, problems } }

@@ -64,7 +64,7 @@ pub fn function_for(
     Some((band.function, &band.step))
 }
 
-/// The function that runs a step with no check before it: what a measurement holds copies against.
+/// The function that runs a step with no check before it, for measurements.
 #[cfg(not(foliocopy_kernel))]
 #[doc(hidden)]
 pub const fn function_of(

@@ -22,7 +22,7 @@ pub(crate) struct Settled {
     pub(crate) function: Function,
 }
 
-/// Where a policy's table comes from.
+/// The source of a policy's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source(&'static str);
 
@@ -138,7 +138,7 @@ impl Policy {
         Ok(())
     }
 
-    /// The same table, from elsewhere.
+    /// The policy with another source of its table.
     #[cfg(feature = "profile")]
     pub(crate) const fn with_source(self, source: Source) -> Self {
         Self { source, ..self }
@@ -160,7 +160,7 @@ impl Policy {
         self.registers
     }
 
-    /// Where its table comes from.
+    /// The source of its table.
     pub const fn source(&self) -> Source {
         self.source
     }

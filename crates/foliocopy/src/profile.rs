@@ -57,7 +57,7 @@ pub struct Profile {
     /// The row for a kernel, which uses general-purpose registers only.
     #[serde(with = "row")]
     pub kernel: Row,
-    /// By how much the process's row is faster than the one built in.
+    /// The gain of the process's row over the built-in one.
     #[serde(default)]
     pub gains: Vec<Gain>,
     /// The measurements on which the rows rest.
@@ -100,7 +100,7 @@ pub struct Gain {
     /// The locality asked for.
     #[serde(with = "locality_name")]
     pub locality: Locality,
-    /// What the caches held: `cold` or `hot`; `cold, then read` where one read of the destination was timed with the copy.
+    /// The state of the caches: `cold` or `hot`; `cold, then read` where one read of the destination was timed with the copy.
     pub cache: String,
     /// Bytes of the copy.
     pub bytes: u64,
@@ -112,9 +112,9 @@ pub struct Gain {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evidence {
-    /// Which decision it is about, such as `process.non_temporal`.
+    /// The decision, such as `process.non_temporal`.
     pub decision: String,
-    /// What the caches held: `cold` or `hot`.
+    /// The state of the caches: `cold` or `hot`.
     pub cache: String,
     /// Bytes of the copy.
     pub bytes: u64,
@@ -122,7 +122,7 @@ pub struct Evidence {
     pub with_read: bool,
     /// How many rounds.
     pub rounds: usize,
-    /// What the candidates are held against.
+    /// The built-in step that the candidates are compared with.
     pub baseline: String,
     /// For each candidate, median, lower and upper end of its speed as a ratio to the baseline's.
     pub ratios: BTreeMap<String, [f64; 3]>,

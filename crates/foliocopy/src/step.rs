@@ -7,7 +7,7 @@ use crate::locality::Locality;
 use crate::page::PAGE_SIZE;
 use crate::primitive::Primitive;
 
-/// What to do with one range. Eight bytes, so that it moves in a register.
+/// The way to copy one range. Eight bytes, so that it moves in a register.
 ///
 /// Primitives whose stores bypass the cache end with a store fence. A distance says how many bytes ahead of its loads a
 /// loop prefetches the source; with 0 that is left to the CPU.
@@ -47,7 +47,7 @@ impl Step {
         Self::Copy { by, distance: 0 }
     }
 
-    /// The primitives that it may use; one may stand there twice.
+    /// The primitives that it may use. One may be there twice.
     pub const fn primitives(self) -> [Primitive; 2] {
         match self {
             Self::Copy { by, .. } => [by, by],
@@ -95,7 +95,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// Where a [`Band`] ends.
+/// The end of a [`Band`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// At this length, in bytes: a positive multiple of 4096.
@@ -122,7 +122,7 @@ impl Limit {
 pub struct Band {
     /// The greatest length that the line covers.
     pub up_to: Limit,
-    /// What is done with such a range.
+    /// The step for such a range.
     pub step: Step,
 }
 
@@ -196,7 +196,7 @@ impl Bands {
     }
 }
 
-/// What one CPU does, for one set of registers: a table for each [`Locality`].
+/// The tables of one CPU, for one set of registers: one for each [`Locality`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
     /// For [`Locality::Temporal`].

@@ -1,4 +1,4 @@
-//! No counter: nothing is known of those of other architectures, and Miri has none.
+//! No counter: other architectures have none that is known to serve, and Miri has none.
 
 use super::PageTimes;
 use crate::primitive::Primitive;

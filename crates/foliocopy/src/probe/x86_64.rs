@@ -1,4 +1,4 @@
-//! The time-stamp counter, and what it says of memory.
+//! The time-stamp counter, and the places of memory that it tells apart.
 
 use core::cell::UnsafeCell;
 use core::ptr;
@@ -125,7 +125,7 @@ fn rounds(flushed: bool, measured: impl Fn(*mut u8) -> u32) -> [u32; ROUNDS] {
     let start: *mut u8 = SCRATCH.0.get().cast();
     let mut times = [0; ROUNDS];
     for time in &mut times {
-        // A flush of nothing waits, too, for what came before.
+        // A flush of nothing waits for the loads before it too.
         // SAFETY: two pages of ours.
         unsafe { arch::flush(start, if flushed { 2 * PAGE_SIZE } else { 0 }) };
         *time = measured(start);

@@ -46,10 +46,11 @@ impl Headers {
 impl fmt::Display for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (release, folder) = (release(), self.folder.display());
-        write!(f, "headers to build it for Linux {release} ({folder}): ")?;
         match self.installed {
-            true => f.write_str("are there"),
-            false => write!(f, "are missing: install them (Debian: `apt install linux-headers-{release}`)"),
+            true => write!(f, "headers:   {folder}, to build it for Linux {release}"),
+            false => {
+                write!(f, "headers:   missing, at {folder} (Debian: `apt install linux-headers-{release}`)")
+            }
         }
     }
 }
