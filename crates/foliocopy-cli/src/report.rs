@@ -5,6 +5,7 @@
 
 mod bars;
 mod chart;
+mod curves;
 mod environment;
 mod figures;
 mod lines;

@@ -95,7 +95,7 @@ fn columns(table: &Table) -> usize {
 }
 
 /// Cells that differ in folio and contender alone, in the order in which they were measured.
-fn groups(results: &Results) -> Vec<(Situation<'_>, Vec<&Cell>)> {
+pub(crate) fn groups(results: &Results) -> Vec<(Situation<'_>, Vec<&Cell>)> {
     let mut places: HashMap<Situation<'_>, usize> = HashMap::new();
     let mut groups: Vec<(Situation<'_>, Vec<&Cell>)> = Vec::new();
     for cell in &results.cells {
@@ -111,6 +111,16 @@ fn groups(results: &Results) -> Vec<(Situation<'_>, Vec<&Cell>)> {
 
 /// Such as `cold, node 0 to 1, then=read`.
 fn heading(results: &Results, situation: &Situation<'_>) -> String {
+    let mut parts = vec![self::situation(results, situation)];
+    if results.environment.emulated {
+        parts.push("every copy was right (no speeds: the CPU is emulated)".to_owned());
+    }
+    parts.retain(|part| !part.is_empty());
+    if parts.is_empty() { "all runs".to_owned() } else { parts.join(", ") }
+}
+
+/// Such as `cold, node 0 to 1, then=read`: all but the folio. Nothing where there is nothing else.
+pub(crate) fn situation(results: &Results, situation: &Situation<'_>) -> String {
     let mut parts: Vec<String> = situation.cache.iter().map(ToString::to_string).collect();
     if results.parameters.evict == Evict::Write && situation.cache.is_some_and(|cache| cache != Cache::Hot) {
         parts.push("caches full of dirty lines".to_owned());
@@ -119,10 +129,7 @@ fn heading(results: &Results, situation: &Situation<'_>) -> String {
         parts.push(format!("node {src} to {dst}"));
     }
     parts.extend(situation.dimensions.iter().map(|(name, value)| format!("{name}={value}")));
-    if results.environment.emulated {
-        parts.push("every copy was right (no speeds: the CPU is emulated)".to_owned());
-    }
-    if parts.is_empty() { "all runs".to_owned() } else { parts.join(", ") }
+    parts.join(", ")
 }
 
 fn by_contender(

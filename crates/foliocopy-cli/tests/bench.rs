@@ -80,7 +80,7 @@ fn the_json_holds_every_sample_and_the_environment() {
         assert!(cell.ratio_to_baseline.is_some() && cell.memory.is_some());
         assert!(cell.src_node.is_some() == cell.dst_node.is_some());
         if results.environment.tsc_hz.is_some() {
-            assert_eq!(cell.latency_cycles.len(), 3, "cold and hot are proved in every round");
+            assert_eq!(cell.probe_load_cycles.len(), 3, "cold and hot are proved in every round");
         }
     }
 }
@@ -208,6 +208,88 @@ fn mixed_read_victim_scattered_and_copiers_are_measured() {
         assert!(threads.cells.iter().any(|cell| cell.contender == name), "{name}");
     }
     assert_eq!(threads.parameters.cpu, None, "threads start where their parent may run");
+}
+
+/// The time of every copy is in the table and in the JSON; the first after an eviction stands apart.
+#[test]
+fn the_time_of_every_copy_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("results.json");
+    let run = short().args(["--latency", "--export-json"]).arg(&file).assert().code(0);
+    run.stdout(
+        contains("cold, node")
+            .and(contains("time of a copy"))
+            .and(contains("First: the median")),
+    );
+    let results = result::read(&file).unwrap();
+    assert_eq!(results.parameters.other["latency"], "every copy timed");
+    for cell in &results.cells {
+        let latency = cell.latency.as_ref().unwrap();
+        let first = if cell.cache == Some(Cache::Cold) { 3 } else { 0 };
+        assert_eq!(latency.first_ns.len(), first);
+        assert_eq!(latency.count() as usize, 3 * (256 << 10) / cell.folio_bytes as usize - first);
+        assert_eq!(latency.p99_ns.is_some(), latency.count() >= 100);
+        assert!(latency.p50_ns <= latency.max_ns && latency.max_ns > 0);
+    }
+    let page = directory.path().join("page.html");
+    let mut report = Command::cargo_bin("foliocopy").unwrap();
+    report.arg("report").arg(&file).arg("-o").arg(&page).arg("--svg").arg(directory.path().join("charts"));
+    report.assert().code(0);
+    let page = fs::read_to_string(page).unwrap();
+    assert!(page.contains("Times of single copies") && page.contains("Times at 64 KiB, cache cold"));
+    let charts = fs::read_dir(directory.path().join("charts")).unwrap();
+    let names = charts.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.filter(|name| name.starts_with("times-")).count(), 2);
+    // Copies that were timed one by one are no baseline of others.
+    let other = directory.path().join("other.json");
+    short().arg("--export-json").arg(&other).assert().code(0);
+    let mut compare = Command::cargo_bin("foliocopy").unwrap();
+    compare
+        .arg("compare")
+        .args([&other, &file])
+        .assert()
+        .code(2)
+        .stderr(contains("latency=every copy timed"));
+}
+
+/// Each load has cells of its own, and what it came to; more threads than CPUs are warned of.
+#[test]
+fn copies_are_measured_under_load() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("results.json");
+    let run = bench()
+        .args(["--folio", "64K", "--total", "256K", "--rounds", "3", "--cache", "hot"])
+        .args(["--load", "0-1,3,1", "--latency", "--export-json"])
+        .arg(&file)
+        .assert()
+        .code(0);
+    run.stdout(contains("hot, node 0 to 0: copies under load").or(contains("hot: copies under load")));
+    let results = result::read(&file).unwrap();
+    assert_eq!(results.parameters.other["load"], "0,1,3");
+    let loads: Vec<usize> = results.cells.iter().map(|cell| cell.load.as_ref().unwrap().threads).collect();
+    assert_eq!(loads, [[0; 5], [1; 5], [3; 5]].concat());
+    for cell in &results.cells {
+        let load = cell.load.as_ref().unwrap();
+        assert_eq!((load.gbps.len(), &cell.dimensions["load"]), (3, &load.threads.to_string()));
+        assert!(cell.latency.is_some());
+    }
+    let mut report = Command::cargo_bin("foliocopy").unwrap();
+    let page = report.arg("report").arg(&file).args(["-o", "-"]).assert().code(0);
+    let page = String::from_utf8(page.get_output().stdout.clone()).unwrap();
+    for present in [
+        "Under load",
+        "Throughput at 64 KiB under load, hot",
+        "Time at 64 KiB under load, hot",
+        "load: GB/s that other threads",
+    ] {
+        assert!(page.contains(present), "{present}");
+    }
+    let cpus = foliocopy_measure::affinity::allowed_cpus().unwrap().len();
+    short()
+        .args(["--cache", "hot", "--folio", "4K", "--load", &cpus.to_string()])
+        .assert()
+        .code(0)
+        .stderr(contains(format!("{} CPU", cpus - 1)).and(contains("beside that of the copies")));
 }
 
 #[test]
@@ -363,6 +445,13 @@ fn bad_input_is_refused_before_anything_runs() {
         (&["--contender", "x=-:nonexistent"], "can't find `nonexistent`"),
         (&["--contender", "avx2", "--mask", "avx2"], "lacks avx2"),
         (&["--contender", "limit", "--cache", "hot"], "needs --cache cold"),
+        (&["--load", "many"], "`many` is no load: write a number of threads from 0"),
+        (&["--load", "3-1"], "`3-1` is no load"),
+        (&["--load", "-1"], "`-1` is no load"),
+        (&["--load", "99999"], "`99999` is no load"),
+        (&["--load", "1", "--copiers", "2"], "cannot be used with"),
+        (&["--latency", "--scatter"], "cannot be used with"),
+        (&["--latency", "--then", "read"], "cannot be used with"),
         (&["--copiers", "0"], "at least 1"),
         (&["--copiers", "4000"], "need as many CPUs"),
         (&["--copiers", "2", "--then", "read"], "cannot be used with"),

@@ -133,6 +133,21 @@ fn several_files_stand_side_by_side() {
     assert!(page.contains(", 2 runs</h1>") && !page.contains("2 machines"));
 }
 
+/// One grid of all pairs of nodes, with the distances that the machine tells.
+#[test]
+fn nodes_have_a_grid_with_distances() {
+    let mut results = results::many_nodes();
+    results.environment.node_distances = vec![vec![10, 21, 55], vec![21, 10, 66], vec![55, 66, 10]];
+    let page = results::page(&[results.clone()]);
+    assert!(page.contains("GB/s, speed-up over the baseline, distance; source in rows"));
+    for distance in ["d 10<", "d 21<", "d 55<", "d 66<"] {
+        assert!(page.contains(distance), "{distance}");
+    }
+    results.environment.node_distances.clear();
+    let page = results::page(&[results]);
+    assert!(page.contains("GB/s, speed-up over the baseline; source in rows") && !page.contains("· d "));
+}
+
 #[test]
 fn an_emulated_cpu_shows_no_speed() {
     let page = results::page(&[results::emulated()]);

@@ -2,6 +2,7 @@
 
 mod case;
 mod layout;
+mod load;
 mod run;
 mod sampler;
 
@@ -17,7 +18,7 @@ use crate::result::{Cache, Cell, Evict, MemoryGiven};
 use crate::statistics::{corrected_confidence, median_interval, rounds_needed};
 use crate::turns::{self, Visit};
 
-pub use case::{Case, Crew, Then};
+pub use case::{Case, Crew, LOAD, Then};
 use layout::Layout;
 use run::CaseRun;
 use sampler::Sampler;
@@ -51,6 +52,19 @@ pub struct Plan {
     pub counter: TimeStampCounter,
     /// The CPUs for copiers and threads beyond the first, which stays where its caller put it.
     pub cpus: Vec<u32>,
+    /// Whether the time of every copy is kept. A copy of a folio is timed by itself then.
+    pub latency: bool,
+    /// The CPUs for threads that load the memory, and the bytes that each streams.
+    pub load: LoadPlan,
+}
+
+/// Where and what threads stream that load the memory.
+#[derive(Clone, Debug, Default)]
+pub struct LoadPlan {
+    /// Their CPUs, in turn.
+    pub cpus: Vec<u32>,
+    /// Bytes of each, more than the caches hold.
+    pub bytes: usize,
 }
 
 /// A precision that ends the rounds.
@@ -154,7 +168,8 @@ impl Plan {
             let side = case.side_bytes_needed();
             let buffers = side.saturating_mul(2);
             let evicted = if self.evicts() { self.evict_bytes as u64 } else { 0 };
-            let besides = case.victim_bytes().saturating_add(evicted);
+            let load = case.load_bytes(self.load.bytes);
+            let besides = case.victim_bytes().saturating_add(evicted).saturating_add(load);
             if self.memory == MemoryKind::Hugetlb {
                 suffices(HUGETLB, buffers, available.hugetlb_bytes)?;
                 return suffices(available.what(), besides, available.bytes);
@@ -298,6 +313,8 @@ mod tests {
             seed: 1,
             counter: TimeStampCounter::detect(),
             cpus: crate::affinity::allowed_cpus().unwrap(),
+            latency: false,
+            load: LoadPlan { cpus: crate::affinity::allowed_cpus().unwrap(), bytes: 4 << 20 },
         }
     }
 
@@ -310,6 +327,7 @@ mod tests {
             then: None,
             crew: Crew::One,
             scattered: false,
+            load: None,
         }
     }
 
@@ -327,7 +345,7 @@ mod tests {
         for cell in &outcome.cells {
             assert_eq!(cell.samples_gbps.len(), 5, "{}", cell.contender);
             assert!(cell.samples_gbps.iter().all(|sample| sample.is_finite() && *sample > 0.0));
-            assert_eq!(cell.latency_cycles.len(), if plan.counter.hertz().is_some() { 5 } else { 0 });
+            assert_eq!(cell.probe_load_cycles.len(), if plan.counter.hertz().is_some() { 5 } else { 0 });
             // Laid out three times in five rounds, 1 MiB in whole huge pages for source and destination each.
             assert_eq!(cell.memory.as_ref().unwrap().bytes, 3 * 2 * (2 << 20));
         }
@@ -359,6 +377,41 @@ mod tests {
         for cache in [Cache::Cold, Cache::Hot] {
             let cells = run(&plan(&["per-page"], vec![Case { scattered: true, ..case(cache) }])).cells;
             assert_eq!(cells[0].dimensions["folios"], "scattered");
+        }
+    }
+
+    #[test]
+    fn every_copy_is_timed_and_the_first_after_an_eviction_stands_apart() {
+        let plan = Plan {
+            latency: true,
+            ..plan(&["per-page", "foliocopy"], [Cache::Cold, Cache::Hot].map(case).to_vec())
+        };
+        for cell in run(&plan).cells {
+            let latency = cell.latency.unwrap();
+            // 64 folios a round in five rounds.
+            let first = if cell.cache == Some(Cache::Cold) { 5 } else { 0 };
+            assert_eq!((latency.count(), latency.first_ns.len()), (5 * 64 - first, first as usize));
+            assert!(latency.p50_ns > 0 && latency.p50_ns <= latency.max_ns && latency.clock_ns.is_some());
+            assert!(latency.p99_ns.is_some() && latency.p99_9_ns.is_none());
+            // A copy takes no longer than its whole run.
+            let slowest = cell.samples_gbps.iter().copied().fold(f64::INFINITY, f64::min);
+            assert!((latency.max_ns as f64) <= f64::from(1 << 20) / slowest * 1.001);
+        }
+    }
+
+    #[test]
+    fn load_is_measured_with_what_it_loads() {
+        let cases = [None, Some(0), Some(1)].map(|load| Case { load, ..case(Cache::Hot) });
+        let cells = run(&plan(&["per-page"], cases.to_vec())).cells;
+        assert_eq!(cells[0].load, None);
+        assert!(!cells[0].dimensions.contains_key(LOAD));
+        for (cell, threads) in cells[1..].iter().zip(0..) {
+            let load = cell.load.as_ref().unwrap();
+            assert_eq!(
+                (load.threads, load.gbps.len(), &cell.dimensions[LOAD]),
+                (threads, 5, &threads.to_string())
+            );
+            assert!(threads > 0 || load.gbps.iter().all(|gbps| *gbps == 0.0));
         }
     }
 

@@ -323,6 +323,7 @@ mod tests {
             then: None,
             crew: Crew::One,
             scattered: false,
+            load: None,
         }
     }
 

@@ -1,4 +1,6 @@
-//! How long a load takes: the proof that memory was cached or not.
+//! How long a load takes: the proof that memory was cached or not. And what reading the clock takes.
+
+use std::time::Instant;
 
 /// How many lines of a run's source and destination are sampled.
 pub const SAMPLES: usize = 8;
@@ -20,6 +22,21 @@ impl TimeStampCounter {
             Self::Unusable(_) => None,
         }
     }
+}
+
+/// What one reading of the clock takes, in ns: the median of some hundred.
+pub fn clock_ns() -> u64 {
+    let mut last = Instant::now();
+    let mut times: Vec<u64> = (0..255)
+        .map(|_| {
+            let now = Instant::now();
+            let took = now - last;
+            last = now;
+            took.as_nanos() as u64
+        })
+        .collect();
+    times.sort_unstable();
+    times[times.len() / 2]
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -16,10 +16,11 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use thiserror::Error;
 
-use crate::result::{Cell, MemoryGiven};
+use crate::latency::clock_ns;
+use crate::result::{Cell, MemoryGiven, Times};
 use crate::size::Size;
 use guard::Guard;
-use memory::{FolioMemory, Moved};
+use memory::{Calls, FolioMemory, Moved};
 use switches::Switches;
 
 pub use method::Method;
@@ -44,6 +45,8 @@ pub struct Plan {
     pub time: Duration,
     /// Seed of all that is shuffled and of the contents.
     pub seed: u64,
+    /// Whether folios move one by one, each by a call of its own, whose times are kept.
+    pub latency: bool,
 }
 
 /// The outcome of a measurement.
@@ -187,6 +190,7 @@ struct Run<'a> {
     layout: Layout,
     /// By method: there, and back.
     samples: Vec<[Vec<f64>; 2]>,
+    times: Vec<[Times; 2]>,
     /// Whether each move needs memory that has not moved before.
     renew: bool,
     refused: Vec<String>,
@@ -207,6 +211,7 @@ impl<'a> Run<'a> {
             memory,
             layout,
             samples,
+            times: plan.methods.iter().map(|_| Default::default()).collect(),
             renew: false,
             refused: Vec::new(),
             begun: Instant::now(),
@@ -224,6 +229,7 @@ impl<'a> Run<'a> {
             for (way, (src, dst)) in [(a, b), (b, a)].into_iter().enumerate() {
                 let moved = self.leg(method, src, dst)?;
                 self.samples[index][way].push(moved.bytes as f64 / moved.took.as_secs_f64() / 1e9);
+                self.times[index][way].add_run(moved.times, false);
             }
         }
         Ok(())
@@ -248,7 +254,8 @@ impl<'a> Run<'a> {
 
     /// One move, checked.
     fn checked_move(&mut self, method: Method, src: u32, dst: u32) -> Result<Moved, MigrateError> {
-        let moved = self.memory.move_to(dst)?;
+        let calls = if self.plan.latency { Calls::Each } else { Calls::One };
+        let moved = self.memory.move_to(dst, calls)?;
         for (errno, pages) in &moved.refused {
             let error = std::io::Error::from_raw_os_error(*errno);
             let text = format!("node {src} to {dst}, {}: {pages} pages: {error}", Size(self.folio_bytes));
@@ -285,7 +292,8 @@ impl<'a> Run<'a> {
         // There and back take turns: each has its share of the time.
         let seconds = self.begun.elapsed().as_secs_f64() / ways.iter().flatten().count().max(1) as f64;
         for (way, (src, dst)) in ways.into_iter().enumerate().filter_map(|(index, way)| Some((index, way?))) {
-            for (method, samples) in self.plan.methods.iter().zip(&self.samples) {
+            let measured = self.plan.methods.iter().zip(&self.samples).zip(&self.times);
+            for ((method, samples), times) in measured {
                 if samples[way].is_empty() {
                     continue;
                 }
@@ -295,6 +303,7 @@ impl<'a> Run<'a> {
                     dimensions: [("method".to_owned(), "move_pages".to_owned())].into(),
                     memory: Some(given.clone()),
                     seconds: Some(seconds),
+                    latency: times[way].clone().into_latency(Some(clock_ns())),
                     ..Cell::new(method.name(), self.folio_bytes, samples[way].clone())
                 });
             }
@@ -317,6 +326,7 @@ mod tests {
             rounds: 1,
             time: Duration::MAX,
             seed: 1,
+            latency: false,
         }
     }
 

@@ -7,6 +7,7 @@
 mod cell;
 mod environment;
 mod file;
+mod latency;
 mod parameters;
 
 use std::collections::HashMap;
@@ -16,10 +17,14 @@ use serde::{Deserialize, Serialize};
 pub use cell::{Cache, Cell, MemoryGiven, Probed, Ratio, Situation};
 pub use environment::{CacheLevel, CpuIdentity, Environment, Node, PolicyBand, PolicyTables};
 pub use file::{ReadError, read, read_from, write_to};
+pub(crate) use latency::Times;
+pub use latency::{Latency, Load};
 pub use parameters::{Contender, Evict, Parameters};
 
 /// The version of the schema that this program writes. Older ones are still read.
-pub const SCHEMA_VERSION: u32 = 1;
+///
+/// Version 2 calls `probe_load_cycles` what version 1 called `latency_cycles`, and has `latency` and `load`.
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// The place of the copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

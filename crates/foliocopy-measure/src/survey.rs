@@ -15,7 +15,7 @@ use foliocopy::{Cpu, Features, Primitive, Registers, Step};
 use thiserror::Error;
 
 use crate::affinity;
-use crate::bench::{BenchError, Case, Crew, Observer, Outcome, Plan, Then};
+use crate::bench::{BenchError, Case, Crew, LoadPlan, Observer, Outcome, Plan, Then};
 use crate::contender::{BASELINE, Contender, ContenderError};
 use crate::eviction;
 use crate::latency::TimeStampCounter;
@@ -169,7 +169,16 @@ impl Settings {
             State::Read => (Cache::Cold, eviction::COLD_RUN_READ_BYTES, Some(Then::Read)),
             State::Hot => (Cache::Hot, HOT_RUN_BYTES, None),
         };
-        Case { cache, folio_bytes, total_bytes, nodes: None, then, crew: Crew::One, scattered: false }
+        Case {
+            cache,
+            folio_bytes,
+            total_bytes,
+            nodes: None,
+            then,
+            crew: Crew::One,
+            scattered: false,
+            load: None,
+        }
     }
 }
 
@@ -304,6 +313,8 @@ impl Survey<'_> {
             seed: settings.seed ^ u64::from(rounds),
             counter: settings.counter,
             cpus: affinity::allowed_cpus().unwrap_or_default(),
+            latency: false,
+            load: LoadPlan::default(),
         };
         plan.check(&Available::detect()).map_err(SurveyError::Bench)?;
         let done = self.started.elapsed().as_secs_f64() / settings.time.as_secs_f64().max(f64::MIN_POSITIVE);
@@ -330,7 +341,7 @@ impl Survey<'_> {
             cell.samples_gbps.iter_mut().for_each(|sample| *sample = rounded(*sample));
             // The proof that cold was cold is the kernel's, once.
             if cell.contender != BASELINE || pass == Pass::First {
-                cell.latency_cycles.clear();
+                cell.probe_load_cycles.clear();
             }
             self.cells.push(cell);
         }

@@ -69,6 +69,13 @@ pub enum Warning {
     Unmounted(String),
     /// An environment variable or a profile was left aside.
     LeftAside(String),
+    /// Threads that load the memory have too few CPUs.
+    LoadWithoutCpus {
+        /// The most threads that are asked for.
+        threads: usize,
+        /// How many CPUs there are beside that of the copies.
+        free: usize,
+    },
     /// No measured table fits the CPU, so that the general rule decides.
     Unmeasured,
     /// Latencies can't be sampled.
@@ -192,8 +199,8 @@ impl Warning {
         }
         let middle =
             |samples: &mut dyn Iterator<Item = u32>| median(&samples.map(f64::from).collect::<Vec<_>>());
-        let cold = middle(&mut results.cells.iter().flat_map(Cell::cold_latencies));
-        let hot = middle(&mut results.cells.iter().filter(|cell| fits(cell)).flat_map(Cell::hot_latencies));
+        let cold = middle(&mut results.cells.iter().flat_map(Cell::cold_loads));
+        let hot = middle(&mut results.cells.iter().filter(|cell| fits(cell)).flat_map(Cell::hot_loads));
         if let (Some(cold), Some(hot)) = (cold, hot)
             && cold < COLD_FACTOR * hot
         {
@@ -244,6 +251,13 @@ impl Warning {
             }
             Self::Unmounted(folder) => format!("Mount {folder}; what it would tell is unknown."),
             Self::LeftAside(_) => "It changes nothing: correct it or unset it.".into(),
+            Self::LoadWithoutCpus { free: 0, .. } => {
+                "They take the time of the copies: allow this process another CPU, or leave --load out."
+                    .into()
+            }
+            Self::LoadWithoutCpus { free, .. } => {
+                format!("More threads than CPUs load the memory no further: use --load 0-{free}.")
+            }
             Self::Unmeasured => UNMEASURED_ADVICE.into(),
             Self::TimeStampCounter(_) => {
                 "Cold is not proved; compare the cold and the hot throughput.".into()
@@ -312,6 +326,15 @@ impl fmt::Display for Warning {
             }
             Self::Unmounted(folder) => write!(f, "{folder} is not mounted."),
             Self::LeftAside(problem) => write!(f, "{problem}."),
+            Self::LoadWithoutCpus { threads, free } => {
+                let of_threads = if *threads == 1 {
+                    "1 thread of load has"
+                } else {
+                    &format!("{threads} threads of load have")
+                };
+                let cpus = if *free == 1 { "CPU" } else { "CPUs" };
+                write!(f, "{of_threads} {free} {cpus} beside that of the copies.")
+            }
             Self::Unmeasured => write!(f, "No measured table fits this CPU: the general rule decides."),
             Self::TimeStampCounter(reason) => {
                 write!(f, "The time-stamp counter can't be used: {reason}.")
@@ -393,7 +416,7 @@ mod tests {
         for cell in &mut results.cells {
             cell.memory = Some(MemoryGiven { bytes: 100, huge_bytes: 50, on_node_bytes: Some(75) });
             let cycles = if cell.cache == Some(Cache::Cold) { 60 } else { 50 };
-            cell.latency_cycles = vec![vec![cycles; 4]];
+            cell.probe_load_cycles = vec![vec![cycles; 4]];
             cell.samples_gbps.truncate(3);
         }
         let warnings = Warning::about_cells(&results, MemoryKind::Thp);
@@ -416,7 +439,7 @@ mod tests {
         results.cells.truncate(1);
         results.cells[0].cache = Some(Cache::Mixed);
         for (latencies, alike) in [([50, 300, 60, 290], false), ([280, 300, 60, 290], true)] {
-            results.cells[0].latency_cycles = vec![latencies.to_vec()];
+            results.cells[0].probe_load_cycles = vec![latencies.to_vec()];
             let warnings = Warning::about_cells(&results, MemoryKind::Thp);
             let warned = warnings.iter().any(|warning| matches!(warning, Warning::ColdLikeHot { .. }));
             assert_eq!(warned, alike, "{latencies:?}: hot and cold lines in turn");

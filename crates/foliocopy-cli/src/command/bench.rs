@@ -35,7 +35,7 @@ use crate::percent;
 use crate::percent_of_limit::Limits;
 use crate::printer::{self, Printer};
 use crate::progress::Progress;
-use crate::{conclusion, header, probes, table};
+use crate::{conclusion, header, latency, load, matrix, probes, table};
 use nodes::NodeChoice;
 use preset::Preset;
 
@@ -116,6 +116,14 @@ pub(crate) struct Args {
     /// run at once, by copy_folios, the others one by one
     #[arg(long)]
     scatter: bool,
+    /// Keep the time of every copy: show the median, p99, p99.9 and the longest, and the first copy after each eviction apart.
+    /// Each copy is timed by itself then, so that the throughput has the clock's own time in it
+    #[arg(long, conflicts_with_all = ["then", "copiers", "scatter"])]
+    latency: bool,
+    /// Have so many threads stream memory meanwhile, such as 1 or 0,1,2 or 0-3: throughput and latency against load. Each has a
+    /// CPU of its own, as far as there are any beside the copying one
+    #[arg(long, value_name = "N,..", value_delimiter = ',', conflicts_with_all = ["copiers", "threads"])]
+    load: Vec<LoadChoice>,
     /// Lines that an eviction before a cold run leaves in the caches, and bytes that it streams through them, such as write
     /// or write,256M: read leaves clean lines, write dirty ones, as on a busy machine [default: read,128M, or 4 times the
     /// last-level cache if larger]
@@ -134,7 +142,7 @@ pub(crate) struct Args {
     /// folder with either or both, such as target/release. The new library is the one beside this program. Exit code 1
     /// where a cell became slower
     #[arg(long, value_name = "OLD", help_heading = "Comparison", conflicts_with_all = ["contenders", "rounds", "preset", "then",
-        "copiers", "threads", "scatter", "baseline", "roofline", "layout_rounds"])]
+        "copiers", "threads", "scatter", "latency", "load", "baseline", "roofline", "layout_rounds"])]
     against: Option<PathBuf>,
     /// Hold these interfaces against each other alone
     #[arg(long = "interface", value_name = "NAME", value_parser = PossibleValuesParser::new(gate::INTERFACES),
@@ -214,6 +222,31 @@ impl std::str::FromStr for Eviction {
     }
 }
 
+/// An item of `--load`: from so many threads to so many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct LoadChoice {
+    first: usize,
+    last: usize,
+}
+
+/// More threads than any machine has CPUs to run them on.
+const MOST_LOAD: usize = 4096;
+
+impl std::str::FromStr for LoadChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let number = |text: &str| text.parse().ok().filter(|threads| *threads <= MOST_LOAD);
+        match (number(first), number(last)) {
+            (Some(first), Some(last)) if first <= last => Ok(Self { first, last }),
+            _ => Err(format!(
+                "`{text}` is no load: write a number of threads from 0 to {MOST_LOAD}, or two such as 0-3"
+            )),
+        }
+    }
+}
+
 /// `--cpu`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CpuChoice {
@@ -251,12 +284,13 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         // Threads start where their parent may run.
         false => None,
     };
-    let plan = plan::plan(&args, &topology, &pairs, counter, &allowed)?;
+    let plan = plan::plan(&args, &topology, &pairs, counter, &allowed, cpu)?;
     plan.check(&Available::detect())?;
     if let Some(cpu) = cpu {
         affinity::pin(cpu).with_context(|| format!("can't stay on CPU {cpu}"))?;
     }
     let mut parameters = plan::parameters(&args, &plan, &pairs, cpu);
+    let about_load = plan::about_load(&plan);
     let work = match &args.against {
         Some(old) => {
             let (gate, contenders) = against::gate(old, &args.interfaces, plan)?;
@@ -293,7 +327,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         header::tables(&results.environment.tables, Some(Locality::Auto)),
         header::parameters(&results.parameters)
     ))?;
-    let before = Warning::about_environment(&results.environment, counter);
+    let mut before = Warning::about_environment(&results.environment, counter);
+    before.extend(about_load);
     printer.warn(&before)?;
 
     let interrupt = Interrupt::catch()?;
@@ -324,6 +359,9 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         Some(_) => against::table(results),
         None => table::tables(results, printer.width()),
     })?;
+    printer.result(&matrix::text(results))?;
+    printer.result(&latency::text(results))?;
+    printer.result(&load::text(results))?;
     if args.against.is_none() {
         printer.aside(&probes::text(results))?;
     }

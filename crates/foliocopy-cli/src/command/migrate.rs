@@ -29,7 +29,7 @@ use crate::export::ExportArgs;
 use crate::interrupt::Interrupt;
 use crate::printer::{self, Printer};
 use crate::progress::Progress;
-use crate::{conclusion, header, table};
+use crate::{conclusion, header, latency, matrix, table};
 
 /// How long it takes at most unless told otherwise.
 const TIME: Duration = Duration::from_secs(180);
@@ -77,6 +77,9 @@ pub(crate) struct Args {
     /// Threads that write and check under --stress [default: as many as CPUs]
     #[arg(long, value_name = "N", requires = "stress", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
+    /// Move folios one by one, each by a call of its own, and keep the time of each: show the median, p99, p99.9 and the longest
+    #[arg(long, conflicts_with = "stress")]
+    latency: bool,
     /// Print the table and the verdict alone
     #[arg(long, short)]
     quiet: bool,
@@ -176,6 +179,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let verdict = Verdict::of(&results, Method::Foliocopy.name());
     printer.result(&what_came_of_it(&results, verdict.as_slice()))?;
     printer.result(&table::tables(&results, printer.width()))?;
+    printer.result(&matrix::text(&results))?;
+    printer.result(&latency::text(&results))?;
     printer.result(&conclusion::open_questions(verdict.as_slice()))?;
     printer.warn(&after)?;
     saved?;
@@ -291,7 +296,8 @@ fn plan(args: &Args, folios: Vec<u64>, pairs: Vec<(u32, u32)>) -> Plan {
         (rounds, time) => (rounds.unwrap_or(u32::MAX), time.unwrap_or(Duration::MAX)),
     };
     let methods = Method::of_this_kernel();
-    Plan { folios, total_bytes: args.total.0, pairs, methods, rounds, time, seed: seed(args) }
+    let (total_bytes, seed, latency) = (args.total.0, seed(args), args.latency);
+    Plan { folios, total_bytes, pairs, methods, rounds, time, seed, latency }
 }
 
 fn parameters(args: &Args, plan: &Plan, cpu: Option<u32>) -> Parameters {
@@ -310,7 +316,11 @@ fn parameters(args: &Args, plan: &Plan, cpu: Option<u32>) -> Parameters {
         nodes: plan.pairs.clone(),
         cpu,
         seed: plan.seed,
-        other: BTreeMap::from([("total_bytes".to_owned(), plan.total_bytes.to_string())]),
+        other: [("total_bytes", Some(plan.total_bytes.to_string()))]
+            .into_iter()
+            .chain([("latency", plan.latency.then(|| "a call a folio".to_owned()))])
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect(),
         ..Parameters::default()
     }
 }

@@ -1,8 +1,10 @@
 //! A line a cell, for spreadsheets and data frames.
 
-use foliocopy_measure::result::{Cell, Results};
+use foliocopy_measure::result::{Cell, Latency, Results};
 
-const HEADER: [&str; 17] = [
+use crate::load;
+
+const HEADER: [&str; 23] = [
     "cache",
     "folio_bytes",
     "src_node",
@@ -18,6 +20,12 @@ const HEADER: [&str; 17] = [
     "ratio_high",
     "ratio_corrected_low",
     "ratio_corrected_high",
+    "p50_ns",
+    "p99_ns",
+    "p99_9_ns",
+    "max_ns",
+    "first_median_ns",
+    "load_gbps",
     "complete",
     "emulated",
 ];
@@ -47,6 +55,9 @@ fn record(results: &Results, cell: &Cell) -> [String; HEADER.len()] {
     });
     let ratio = ratio.map_or_else(Default::default, |numbers| numbers.map(|number| number.to_string()));
     let [median, low, high, corrected_low, corrected_high] = ratio;
+    let time = |of: fn(&Latency) -> Option<u64>| {
+        cell.latency.as_ref().and_then(of).map_or_else(String::new, |ns| ns.to_string())
+    };
     [
         cell.cache.map_or_else(String::new, |cache| cache.to_string()),
         cell.folio_bytes.to_string(),
@@ -63,6 +74,12 @@ fn record(results: &Results, cell: &Cell) -> [String; HEADER.len()] {
         high,
         corrected_low,
         corrected_high,
+        time(|latency| Some(latency.p50_ns)),
+        time(|latency| latency.p99_ns),
+        time(|latency| latency.p99_9_ns),
+        time(|latency| Some(latency.max_ns)),
+        time(Latency::first_median_ns),
+        load::gbps(cell).map_or_else(String::new, |gbps| gbps.to_string()),
         results.complete.to_string(),
         results.environment.emulated.to_string(),
     ]
@@ -96,5 +113,6 @@ mod tests {
         assert_eq!((field("contender"), field("dimensions")), ("a, \"b\"", "then=read"));
         assert_eq!(field("median_gbps").parse::<f64>().unwrap(), results.cells[3].median_gbps);
         assert_eq!(field("ratio_median").parse(), Ok(1.25));
+        assert_eq!((field("p50_ns"), field("load_gbps")), ("", ""));
     }
 }

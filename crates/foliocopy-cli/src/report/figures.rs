@@ -7,12 +7,14 @@ use maud::{Markup, html};
 
 use super::bars::{self, Bar, Group, Range};
 use super::chart::Chart;
-use super::lines::{self, Line};
+use super::curves;
+use super::lines::Line;
 use super::matrix::{self, Pair};
 use super::panel::{Machine, Panel, is_roofline, prose};
 use super::strips::{self, Strip};
 use super::style::Styles;
 use super::tables;
+use crate::{load, table};
 
 /// The panels of a report, and the styles of their contenders.
 pub(super) struct Figures<'a> {
@@ -78,7 +80,8 @@ impl<'a> Figures<'a> {
             .filter(|other| other.cache == panel.cache && other.dimensions == panel.dimensions);
         let maximum = alike.map(Panel::maximum).fold(0.0, f64::max);
         let across = if is_roofline(panel.machine.results) { "working set" } else { "folio size" };
-        lines::draw(format!("Throughput, {}", self.heading(panel)), across, &lines, maximum, &self.styles)
+        let title = format!("Throughput, {}", self.heading(panel));
+        curves::throughput(title, across, &lines, maximum, &self.styles)
     }
 
     fn speed_up(&self, panel: &Panel<'_>) -> Option<Chart> {
@@ -170,6 +173,35 @@ impl<'a> Figures<'a> {
         strips::draw(format!("Samples at {}, {}", prose(bytes), self.heading(panel)), &strips, &self.styles)
     }
 
+    /// The times of the copies of one folio size; `None` where they were not kept.
+    fn times(&self, panel: &Panel<'_>, bytes: u64) -> Option<Chart> {
+        let cells = panel.contenders().into_iter().filter_map(|contender| panel.cell(contender, bytes));
+        let title = format!("Times at {}, {}", prose(bytes), self.heading(panel));
+        curves::times(title, &cells.collect::<Vec<_>>(), &self.styles)
+    }
+
+    /// The charts of what was measured under load, of `machine`: those of each situation's largest folio, and the others.
+    fn under_load(&self, machine: &Machine<'_>) -> (Vec<Chart>, Vec<Chart>) {
+        let (mut largest, mut others) = (Vec::new(), Vec::new());
+        if machine.results.environment.emulated {
+            return (largest, others);
+        }
+        let dimensions = load::dimensions(machine.results);
+        let curves = load::curves(machine.results, &dimensions);
+        for curve in &curves {
+            let alike = curves.iter().filter(|other| other.situation.kind() == curve.situation.kind());
+            let is_largest =
+                alike.map(|other| other.situation.folio_bytes).max() == Some(curve.situation.folio_bytes);
+            let mut heading = table::situation(machine.results, &curve.situation);
+            if self.machines.len() > 1 {
+                heading = format!("{heading}, {}", machine.name);
+            }
+            let charts = curves::under_load(&heading, curve, &self.styles);
+            if is_largest { &mut largest } else { &mut others }.extend(charts);
+        }
+        (largest, others)
+    }
+
     /// The node matrices of `machine`: one for each kind of panel, of its first contender at its largest folio.
     fn matrices(&self, machine: &Machine<'_>) -> Vec<Chart> {
         let with_nodes = || self.panels_of(machine).filter(|panel| panel.nodes.is_some());
@@ -179,8 +211,10 @@ impl<'a> Figures<'a> {
                 .filter(|panel| panel.is_like(kind))
                 .filter_map(|panel| {
                     let (cell, (src, dst)) = (panel.cell(contender, bytes)?, panel.nodes?);
-                    let ratio = cell.ratio_to_baseline.map(|ratio| ratio.interval.median);
-                    Some(Pair { src, dst, gbps: cell.median_gbps, ratio })
+                    let rated = cell.contender != machine.results.parameters.baseline;
+                    let ratio = cell.ratio_to_baseline.filter(|_| rated).map(|ratio| ratio.interval.median);
+                    let distance = machine.results.environment.distance(src, dst);
+                    Some(Pair { src, dst, gbps: cell.median_gbps, ratio, distance })
                 })
                 .collect();
             let mut title = format!("{contender}, {} folios, {}", prose(bytes), kind.heading(false));
@@ -259,6 +293,61 @@ impl<'a> Figures<'a> {
         })
     }
 
+    /// The section of the times of copies: the largest folio in sight, the other sizes behind a click. `None` where none were kept.
+    pub(super) fn latencies(&self) -> Option<Markup> {
+        let kept = self.panels.iter().flat_map(|panel| &panel.cells).any(|cell| cell.latency.is_some());
+        kept.then(|| {
+            self.section(|index, panel| {
+                let sizes = panel.sizes();
+                let (largest, others) = sizes.split_last()?;
+                let chart = self.times(panel, *largest)?;
+                Some(html! {
+                    figure {
+                        (chart.inline(&format!("times-{index}")))
+                        details { summary { "These figures as a table" } (curves::times_table(&panel.cells)) }
+                        @if !others.is_empty() {
+                            details.bulk {
+                                summary { "The other folio sizes" }
+                                @for bytes in others.iter().rev() {
+                                    @if let Some(chart) = self.times(panel, *bytes) {
+                                        (chart.inline(&format!("times-{index}-{bytes}")))
+                                    }
+                                }
+                            }
+                        }
+                    }
+                })
+            })
+        })
+    }
+
+    /// The section of copies under load; `None` where nothing was loaded.
+    pub(super) fn loads(&self) -> Option<Markup> {
+        let (mut largest, mut others) = (Vec::new(), Vec::new());
+        for machine in self.machines {
+            let (shown, folded) = self.under_load(machine);
+            largest.extend(shown);
+            others.extend(folded);
+        }
+        let figures = |name: &str, charts: &[Chart]| {
+            html! {
+                div.charts {
+                    @for (index, chart) in charts.iter().enumerate() {
+                        figure { (chart.inline(&format!("{name}-{index}"))) }
+                    }
+                }
+            }
+        };
+        (!largest.is_empty()).then(|| {
+            html! {
+                (figures("load", &largest))
+                @if !others.is_empty() {
+                    details { summary { "The other folio sizes" } (figures("load-other", &others)) }
+                }
+            }
+        })
+    }
+
     /// The section of distributions: the largest folio in sight, the other sizes behind a click.
     pub(super) fn distributions(&self) -> Markup {
         self.section(|index, panel| {
@@ -301,19 +390,25 @@ pub(crate) fn files(machines: &[Machine<'_>]) -> Vec<(String, String)> {
         }
         if let Some(largest) = panel.sizes().last() {
             add(format!("samples-{stem}-{}", Size(*largest)), figures.distribution(panel, *largest));
+            if let Some(chart) = figures.times(panel, *largest) {
+                add(format!("times-{stem}-{}", Size(*largest)), chart);
+            }
         }
     }
     for machine in machines {
         for (index, chart) in figures.matrices(machine).into_iter().enumerate() {
             add(format!("nodes-{}", index + 1), chart);
         }
+        for (index, chart) in figures.under_load(machine).0.into_iter().enumerate() {
+            add(format!("load-{}", index + 1), chart);
+        }
     }
     files
 }
 
-fn points(panel: &Panel<'_>, contender: &str) -> Vec<(u64, f64)> {
+fn points(panel: &Panel<'_>, contender: &str) -> Vec<(f64, f64)> {
     let cells = panel.sizes().into_iter().filter_map(|bytes| panel.cell(contender, bytes));
-    cells.map(|cell| (cell.folio_bytes, cell.median_gbps)).collect()
+    cells.map(|cell| (cell.folio_bytes as f64, cell.median_gbps)).collect()
 }
 
 fn bar(cell: &Cell, baseline: &str, rule: Rule) -> Option<Bar> {

@@ -15,6 +15,29 @@ pub(super) struct Pair {
     pub(super) gbps: f64,
     /// Its speed-up over the baseline, where it has one.
     pub(super) ratio: Option<f64>,
+    /// How far the nodes are apart by the machine's own table, where 10 is the node itself.
+    pub(super) distance: Option<u32>,
+}
+
+impl Pair {
+    /// What stands under the throughput, such as `1.31× · d 21`.
+    fn beneath(&self) -> String {
+        let ratio = self.ratio.map(|ratio| format!("{ratio:.2}×"));
+        let distance = self.distance.map(|distance| format!("d {distance}"));
+        ratio.into_iter().chain(distance).collect::<Vec<_>>().join(" · ")
+    }
+}
+
+/// What the figures of a cell are, in the order in which they stand there.
+fn subtitle(pairs: &[Pair]) -> String {
+    let mut parts = vec!["GB/s"];
+    if pairs.iter().any(|pair| pair.ratio.is_some()) {
+        parts.push("speed-up over the baseline");
+    }
+    if pairs.iter().any(|pair| pair.distance.is_some()) {
+        parts.push("distance");
+    }
+    format!("{}; source in rows", parts.join(", "))
 }
 
 /// Draws `pairs`: a row a source node, a column a destination node.
@@ -41,9 +64,7 @@ pub(super) fn draw(title: String, pairs: &[Pair]) -> Chart {
                         title { "node " (src) " to node " (dst) ": " (format!("{:.2}", pair.gbps)) " GB/s" }
                     }
                     text.strong.middle x=(at(x + width / 2.0)) y=(at(y + height / 2.0 - 1.0)) { (format!("{:.1}", pair.gbps)) }
-                    @if let Some(ratio) = pair.ratio {
-                        text.middle x=(at(x + width / 2.0)) y=(at(y + height / 2.0 + 13.0)) { (format!("{ratio:.2}×")) }
-                    }
+                    text.middle x=(at(x + width / 2.0)) y=(at(y + height / 2.0 + 13.0)) { (pair.beneath()) }
                 } @else {
                     rect.cell.none x=(at(x)) y=(at(y)) width=(at(width)) height=(at(height)) rx="5" {}
                     text.middle x=(at(x + width / 2.0)) y=(at(y + height / 2.0 + 4.0)) { "–" }
@@ -51,13 +72,7 @@ pub(super) fn draw(title: String, pairs: &[Pair]) -> Chart {
             }
         }
     };
-    Chart {
-        title,
-        subtitle: "GB/s, and the speed-up over the baseline; source in rows".into(),
-        description: describe(pairs),
-        height: bottom + 12.0,
-        body,
-    }
+    Chart { title, subtitle: subtitle(pairs), description: describe(pairs), height: bottom + 12.0, body }
 }
 
 fn nodes(pairs: &[Pair], side: fn(&Pair) -> u32) -> Vec<u32> {
@@ -73,6 +88,9 @@ fn describe(pairs: &[Pair]) -> String {
         text.push_str(&format!(" From {} to {}: {:.1} GB/s", pair.src, pair.dst, pair.gbps));
         if let Some(ratio) = pair.ratio {
             text.push_str(&format!(", {ratio:.2} times the baseline"));
+        }
+        if let Some(distance) = pair.distance {
+            text.push_str(&format!(", distance {distance}"));
         }
         text.push('.');
     }

@@ -16,6 +16,8 @@ pub(crate) fn page(machines: &[Machine<'_>]) -> String {
     let figures = Figures::new(machines);
     let title = title(machines);
     let nodes = figures.nodes();
+    let (latencies, loads) = (figures.latencies(), figures.loads());
+    let rated = machines.iter().any(|machine| machine.results.tests() > 0);
     let style = [include_str!("tokens.css"), include_str!("page.css"), include_str!("chart.css")].concat();
     html! {
         (DOCTYPE)
@@ -36,7 +38,9 @@ pub(crate) fn page(machines: &[Machine<'_>]) -> String {
                         @if !figures.is_empty() {
                             li { a href="#throughput" { "Throughput" } }
                             @if nodes.is_some() { li { a href="#nodes" { "Nodes" } } }
-                            li { a href="#speed-up" { "Speed-up" } }
+                            @if latencies.is_some() { li { a href="#latency" { "Latency" } } }
+                            @if loads.is_some() { li { a href="#load" { "Under load" } } }
+                            @if rated { li { a href="#speed-up" { "Speed-up" } } }
                             li { a href="#samples" { "Samples" } }
                             li { a href="#tables" { "Tables" } }
                         }
@@ -61,10 +65,26 @@ pub(crate) fn page(machines: &[Machine<'_>]) -> String {
                                 (nodes)
                             }
                         }
-                        section id="speed-up" aria-labelledby="speed-up-heading" {
-                            h2 id="speed-up-heading" { "Speed-up" }
-                            p.soft { "How many times as fast as the baseline. A solid bar is faster or slower by the verdict's rule, for all cells together; a pale one is not shown to be." }
-                            (figures.speed_ups())
+                        @if let Some(latencies) = latencies {
+                            section id="latency" aria-labelledby="latency-heading" {
+                                h2 id="latency-heading" { "Times of single copies" }
+                                p.soft { "How long a copy takes that so many of all do not exceed: the median at the left, one in a thousand at 99.9 %. The first copy after each eviction is not among them, and stands in the table." }
+                                (latencies)
+                            }
+                        }
+                        @if let Some(loads) = loads {
+                            section id="load" aria-labelledby="load-heading" {
+                                h2 id="load-heading" { "Under load" }
+                                p.soft { "Copies while other threads read memory. A point is a number of such threads; it stands at what they read while the copies were timed." }
+                                (loads)
+                            }
+                        }
+                        @if rated {
+                            section id="speed-up" aria-labelledby="speed-up-heading" {
+                                h2 id="speed-up-heading" { "Speed-up" }
+                                p.soft { "How many times as fast as the baseline. A solid bar is faster or slower by the verdict's rule, for all cells together; a pale one is not shown to be." }
+                                (figures.speed_ups())
+                            }
                         }
                         section id="samples" aria-labelledby="samples-heading" {
                             h2 id="samples-heading" { "Distribution of the samples" }
@@ -74,7 +94,7 @@ pub(crate) fn page(machines: &[Machine<'_>]) -> String {
                         section id="tables" aria-labelledby="tables-heading" {
                             h2 id="tables-heading" { "Tables" }
                             @for machine in machines {
-                                @for panel in figures.panels_of(machine).take(4) {
+                                @for panel in figures.panels_of(machine).take(if machine.results.tests() > 0 { 4 } else { 0 }) {
                                     h3 { (figures.heading(panel)) }
                                     (tables::speed_up(panel))
                                 }

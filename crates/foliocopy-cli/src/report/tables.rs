@@ -14,7 +14,7 @@ use crate::conclusion;
 const MOST_ROWS: usize = 4000;
 
 /// A table that scrolls sideways by itself on a narrow screen, with the keyboard too.
-fn scrolling(label: &str, table: Markup) -> Markup {
+pub(super) fn scrolling(label: &str, table: Markup) -> Markup {
     html! { div.scroll tabindex="0" role="region" aria-label=(label) { (table) } }
 }
 
@@ -113,7 +113,7 @@ pub(super) fn cells(results: &Results) -> Markup {
     html! {
         (scrolling("All cells", html! {
             table {
-                caption { "All cells: GB/s, and the speed-up over " (baseline) }
+                caption { "All cells: GB/s" @if !baseline.is_empty() { ", and the speed-up over " (baseline) } }
                 thead { tr {
                     th.text scope="col" { "situation" }
                     th.text scope="col" { "contender" }

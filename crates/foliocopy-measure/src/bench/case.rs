@@ -31,7 +31,12 @@ pub struct Case {
     pub crew: Crew,
     /// Whether the folios of a run lie scattered over four times as much memory, as those of a migration do.
     pub scattered: bool,
+    /// How many threads stream memory meanwhile, where that is asked for.
+    pub load: Option<usize>,
 }
+
+/// The dimension with the number of threads that stream memory meanwhile.
+pub const LOAD: &str = "load";
 
 /// A scattered run is spread over so many times its own memory.
 const SCATTER: usize = 4;
@@ -122,6 +127,11 @@ impl Case {
         }
     }
 
+    /// Bytes that the threads stream which load the memory, `each` its own.
+    pub(super) fn load_bytes(&self, each: usize) -> u64 {
+        (self.load.unwrap_or(0) as u64).saturating_mul(each as u64)
+    }
+
     /// Whether `contender` takes part: a stream has no state of the cache but cold.
     pub fn admits(&self, contender: &Contender) -> bool {
         contender.copies_folios()
@@ -135,7 +145,8 @@ impl Case {
             Crew::Copiers(copiers) => Some(("copiers", copiers.to_string())),
         };
         let scattered = self.scattered.then(|| ("folios", "scattered".to_owned()));
-        crew.into_iter().chain(scattered).map(|(name, value)| (name.to_owned(), value)).collect()
+        let load = self.load.map(|threads| (LOAD, threads.to_string()));
+        crew.into_iter().chain(scattered).chain(load).map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
 

@@ -1,5 +1,7 @@
 //! The buffers of one copier: folios of source and destination, and the order in which they are copied.
 
+use std::time::Instant;
+
 use fastrand::Rng;
 use foliocopy::{FolioPair, Locality, PAGE_SIZE, PageRange, Policy};
 
@@ -87,6 +89,21 @@ impl Layout {
                 // SAFETY: whole folios inside the two mappings (INVARIANT), which are ours and apart.
                 unsafe { copier.copy_each(self.folio_bytes, folios) };
             }
+        }
+    }
+
+    /// Copies every folio, one by one, `repeats` times, and adds the time of each to `times`, in ns.
+    pub(super) fn copy_timed(&mut self, copier: &Copier, repeats: usize, times: &mut Vec<u32>) {
+        let (src, dst) = (self.src.as_ptr(), self.dst.as_mut_ptr());
+        let mut last = Instant::now();
+        for pair in (0..repeats).flat_map(|_| &self.pairs) {
+            let folio = (dst.wrapping_add(pair.dst), src.wrapping_add(pair.src));
+            // SAFETY: a whole folio inside each of the two mappings (INVARIANT), which are ours and apart.
+            unsafe { copier.copy_each(self.folio_bytes, [folio].into_iter()) };
+            // One reading ends a copy and begins the next.
+            let now = Instant::now();
+            times.push((now - last).as_nanos().try_into().unwrap_or(u32::MAX));
+            last = now;
         }
     }
 
@@ -238,6 +255,7 @@ mod tests {
             then: None,
             crew: Crew::One,
             scattered,
+            load: None,
         };
         Layout::new(&case, MemoryKind::Thp, &mut Rng::with_seed(1)).unwrap()
     }

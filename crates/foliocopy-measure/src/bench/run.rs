@@ -7,7 +7,8 @@ use fastrand::Rng;
 use super::sampler::{Sample, Sampler};
 use super::{BenchError, Case, Observer, Plan, Until, add};
 use crate::contender::Contender;
-use crate::result::{Cell, MemoryGiven, Probed};
+use crate::latency::clock_ns;
+use crate::result::{Cache, Cell, Load, MemoryGiven, Probed, Times};
 use crate::statistics::{best_of_halves, paired_ratios};
 use crate::turns::Visit;
 
@@ -75,7 +76,7 @@ impl<'a> CaseRun<'a> {
                 samples[contender] = Some(sampler.sample(self.contenders[contender], &mut self.rng));
             }
             for (series, sample) in self.series.iter_mut().zip(samples.into_iter().flatten()) {
-                series.push(sample);
+                series.push(sample, self.case.cache == Cache::Cold);
             }
         }
         Ok(match self.has_enough(plan) {
@@ -114,7 +115,7 @@ impl<'a> CaseRun<'a> {
                 seconds: Some(spent.as_secs_f64()),
                 ..Cell::new(contender.name(), case.folio_bytes, vec![0.0])
             };
-            series.into_cells(&of_situation)
+            series.into_cells(&of_situation, case.load)
         });
         cells.collect()
     }
@@ -128,7 +129,9 @@ struct Series {
     with_read: Vec<f64>,
     victim_before: Vec<f64>,
     victim_after: Vec<f64>,
-    latencies: Vec<Vec<u32>>,
+    probe_loads: Vec<Vec<u32>>,
+    times: Times,
+    load_gbps: Vec<f64>,
     probed: Option<Probed>,
 }
 
@@ -150,7 +153,7 @@ impl Series {
         best_of_halves(&copies).unwrap_or_default()
     }
 
-    fn push(&mut self, sample: Sample) {
+    fn push(&mut self, sample: Sample, after_eviction: bool) {
         self.copies.resize_with(sample.copy_gbps.len(), Vec::new);
         for (copies, gbps) in self.copies.iter_mut().zip(sample.copy_gbps) {
             copies.push(gbps);
@@ -158,20 +161,24 @@ impl Series {
         self.with_read.extend(sample.with_read_gbps);
         self.victim_before.extend(sample.victim_gbps.map(|(before, _)| before));
         self.victim_after.extend(sample.victim_gbps.map(|(_, after)| after));
-        if !sample.latencies.is_empty() {
-            self.latencies.push(sample.latencies);
+        if !sample.probe_loads.is_empty() {
+            self.probe_loads.push(sample.probe_loads);
         }
+        self.times.add_run(sample.times.into_iter().map(u64::from), after_eviction);
+        self.load_gbps.extend(sample.load_gbps);
     }
 
     /// The cells of one contender. `like` has their situation.
-    fn into_cells(self, like: &Cell) -> Vec<Cell> {
+    fn into_cells(self, like: &Cell, load: Option<usize>) -> Vec<Cell> {
         let cell = |samples: Vec<f64>, dimension: Option<(&str, &str)>| {
             let mut cell = like.clone().with_samples(samples);
             cell.dimensions.extend(dimension.map(|(name, value)| (name.to_owned(), value.to_owned())));
             cell
         };
         let mut cells = vec![Cell {
-            latency_cycles: self.latencies.clone(),
+            probe_load_cycles: self.probe_loads.clone(),
+            latency: self.times.clone().into_latency(Some(clock_ns())),
+            load: load.map(|threads| Load { threads, gbps: self.load_gbps.clone() }),
             probed: self.probed,
             ..cell(self.fastest(), None)
         }];

@@ -9,6 +9,7 @@ use foliocopy::{FolioPair, PAGE_SIZE};
 
 use super::case::LIMIT_BYTES;
 use super::layout::{self, Layout};
+use super::load::Streams;
 use super::{BenchError, Case, Crew, Plan, Then};
 use crate::affinity;
 use crate::contender::{Contender, Copier, Kind};
@@ -32,8 +33,26 @@ pub(super) struct Sample {
     pub(super) with_read_gbps: Option<f64>,
     /// Reading the victim before and after the copies.
     pub(super) victim_gbps: Option<(f64, f64)>,
-    /// Latencies of sampled lines of source and destination before the run.
-    pub(super) latencies: Vec<u32>,
+    /// Cycles of loads of sampled lines of source and destination before the run.
+    pub(super) probe_loads: Vec<u32>,
+    /// The time of each copy, in ns, where that is kept.
+    pub(super) times: Vec<u32>,
+    /// What was streamed meanwhile.
+    pub(super) load_gbps: Option<f64>,
+}
+
+impl Sample {
+    /// Of copies alone.
+    fn of_copies(copy_gbps: Vec<f64>) -> Self {
+        Self {
+            copy_gbps,
+            with_read_gbps: None,
+            victim_gbps: None,
+            probe_loads: Vec::new(),
+            times: Vec::new(),
+            load_gbps: None,
+        }
+    }
 }
 
 /// The buffers and the means to sample one case.
@@ -50,6 +69,8 @@ pub(super) struct Sampler<'a> {
     stream: Option<(Mapping, Mapping)>,
     /// A page that each contender copies before it is timed, so that its code is in the cache.
     scratch: Mapping,
+    /// What loads the memory.
+    streams: Option<Streams>,
 }
 
 impl<'a> Sampler<'a> {
@@ -65,6 +86,9 @@ impl<'a> Sampler<'a> {
         };
         let streams =
             plan.contenders.iter().any(|contender| !contender.copies_folios() && case.admits(contender));
+        let load = &plan.load;
+        let near = case.nodes.map(|(src, _)| src);
+        let start = |threads| Streams::start(threads, &load.cpus, load.bytes, near);
         let range = |node| Mapping::new(plan.memory, LIMIT_BYTES, LIMIT_BYTES, node);
         let stream = match streams {
             true => {
@@ -84,6 +108,8 @@ impl<'a> Sampler<'a> {
             victim,
             stream,
             scratch: Mapping::new(MemoryKind::Anon, 2 * 4096, 4096, None)?,
+            // Last, so that it does not slow the laying out.
+            streams: case.load.map(start).transpose()?,
         })
     }
 
@@ -147,13 +173,25 @@ impl<'a> Sampler<'a> {
         self.warm_code(copier);
         let layout = &mut self.layouts[0];
         let repeats = prepare(layout, self.case, copier, &self.hot);
-        let latencies = match self.plan.counter.hertz() {
-            Some(_) => sample_latencies(layout, self.case.cache, &self.hot, rng),
+        let probe_loads = match self.plan.counter.hertz() {
+            Some(_) => sample_loads(layout, self.case.cache, &self.hot, rng),
             None => Vec::new(),
         };
         layout.warm_list(copier);
         let bytes = layout.bytes() * repeats;
-        let copying = timed(|| layout.copy(copier, repeats));
+        let mut times = Vec::new();
+        let streamed = self.streams.as_ref().map(Streams::read);
+        let copying = match self.plan.latency {
+            true => {
+                times.reserve_exact(layout.folios() * repeats);
+                timed(|| layout.copy_timed(copier, repeats, &mut times))
+            }
+            false => timed(|| layout.copy(copier, repeats)),
+        };
+        let load_gbps = self.streams.as_ref().zip(streamed).map(|(streams, before)| {
+            let bytes = streams.read() - before;
+            bytes as f64 / copying.as_nanos().max(1) as f64
+        });
         let with_read = match (self.case.then, self.case.cache) {
             (Some(Then::Read), Cache::Hot) => Some(timed(|| layout.copy_and_read(copier, repeats))),
             (Some(Then::Read), _) => Some(copying + timed(|| layout.read_destination())),
@@ -165,7 +203,9 @@ impl<'a> Sampler<'a> {
             copy_gbps: vec![gbps(bytes, copying)],
             with_read_gbps: with_read.map(|time| gbps(bytes, time)),
             victim_gbps: victim_before.zip(victim_after),
-            latencies,
+            probe_loads,
+            times,
+            load_gbps,
         }
     }
 
@@ -230,12 +270,7 @@ impl<'a> Sampler<'a> {
         let first = spans.iter().map(|(started, ..)| *started).min().expect("there is a copier");
         let last = spans.iter().map(|(_, ended, _)| *ended).max().expect("there is a copier");
         spans.iter().for_each(|(.., copied)| bytes += copied);
-        Sample {
-            copy_gbps: vec![gbps(bytes, last - first)],
-            with_read_gbps: None,
-            victim_gbps: None,
-            latencies: Vec::new(),
-        }
+        Sample::of_copies(vec![gbps(bytes, last - first)])
     }
 
     /// Each of `copiers` on one large range.
@@ -250,7 +285,7 @@ impl<'a> Sampler<'a> {
             let time = timed(|| unsafe { copier.copy_each(LIMIT_BYTES, [(dst, src)].into_iter()) });
             copy_gbps.push(gbps(LIMIT_BYTES, time));
         }
-        Sample { copy_gbps, with_read_gbps: None, victim_gbps: None, latencies: Vec::new() }
+        Sample::of_copies(copy_gbps)
     }
 
     fn warm_code(&mut self, copier: &Copier) {
@@ -306,9 +341,9 @@ fn prepare(layout: &mut Layout, case: &Case, copier: &Copier, hot: &[bool]) -> u
     }
 }
 
-/// Latencies of a few lines, as a [`Cell`](crate::result::Cell) has them. Nothing where no folio is hot, or none cold, that
+/// Cycles of loads of a few lines, as a [`Cell`](crate::result::Cell) has them. Nothing where no folio is hot, or none cold, that
 /// should be.
-fn sample_latencies(layout: &Layout, cache: Cache, hot: &[bool], rng: &mut Rng) -> Vec<u32> {
+fn sample_loads(layout: &Layout, cache: Cache, hot: &[bool], rng: &mut Rng) -> Vec<u32> {
     let is_hot = |index: usize| cache == Cache::Hot || cache == Cache::Mixed && hot[index];
     let (hot, cold): (Vec<usize>, Vec<usize>) = (0..layout.folios()).partition(|index| is_hot(*index));
     let turns = match cache {

@@ -203,5 +203,5 @@ fn find(results: &Results, contender: &str) -> Option<Cell> {
     let cell = results.cells.iter().find(|cell| cell.contender == contender)?;
     let samples_gbps = vec![cell.median_gbps];
     // A single short run tells neither.
-    Some(Cell { samples_gbps, latency_cycles: Vec::new(), probed: None, ..cell.clone() })
+    Some(Cell { samples_gbps, probe_load_cycles: Vec::new(), probed: None, ..cell.clone() })
 }

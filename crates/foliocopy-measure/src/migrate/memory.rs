@@ -29,11 +29,22 @@ pub(super) struct FolioMemory {
     seed: u64,
 }
 
-/// One call of move_pages(2).
+/// How many calls of move_pages(2) a move takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Calls {
+    /// One for all folios.
+    One,
+    /// One for each folio.
+    Each,
+}
+
+/// All folios moved.
 #[derive(Debug)]
 pub(super) struct Moved {
-    /// How long the call took.
+    /// How long the calls took.
     pub(super) took: Duration,
+    /// How long each call took, in ns, where each folio had one.
+    pub(super) times: Vec<u64>,
     /// The moved pages.
     pub(super) bytes: usize,
     /// Base pages that it did not move, by the error it gave for their folio.
@@ -124,31 +135,47 @@ impl FolioMemory {
 
     /// Moves every folio to `node`. Only their first pages are named: of the others the kernel would say that they
     /// are busy or moved already.
-    pub(super) fn move_to(&self, node: u32) -> Result<Moved, MigrateError> {
+    pub(super) fn move_to(&self, node: u32, calls: Calls) -> Result<Moved, MigrateError> {
         let heads = self.layout().heads(self.bytes, self.folio_bytes);
         let pages: Vec<*mut u8> =
             heads.iter().map(|(offset, _)| self.start.as_ptr().wrapping_add(*offset)).collect();
         let nodes = vec![node as libc::c_int; pages.len()];
         let mut status = vec![libc::c_int::MIN; pages.len()];
-        let clock = Instant::now();
-        // SAFETY: moving pages of our own changes no contents; all arrays have `pages.len()` elements.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_move_pages,
-                0,
-                pages.len(),
-                pages.as_ptr(),
-                nodes.as_ptr(),
-                status.as_mut_ptr(),
-                MPOL_MF_MOVE,
-            )
+        let a_call = match calls {
+            Calls::One => pages.len(),
+            Calls::Each => 1,
         };
-        let took = clock.elapsed();
-        if result < 0 {
-            let source = io::Error::last_os_error();
-            return Err(MigrateError::System { what: format!("can't move pages to node {node}"), source });
+        let mut times = Vec::with_capacity(pages.len() / a_call.max(1));
+        let mut took = Duration::ZERO;
+        let pages = pages.chunks(a_call).zip(nodes.chunks(a_call));
+        for ((pages, nodes), status) in pages.zip(status.chunks_mut(a_call)) {
+            let clock = Instant::now();
+            // SAFETY: moving pages of our own changes no contents; all arrays have `pages.len()` elements.
+            let result = unsafe {
+                libc::syscall(
+                    libc::SYS_move_pages,
+                    0,
+                    pages.len(),
+                    pages.as_ptr(),
+                    nodes.as_ptr(),
+                    status.as_mut_ptr(),
+                    MPOL_MF_MOVE,
+                )
+            };
+            let time = clock.elapsed();
+            if result < 0 {
+                let source = io::Error::last_os_error();
+                return Err(MigrateError::System {
+                    what: format!("can't move pages to node {node}"),
+                    source,
+                });
+            }
+            took += time;
+            if calls == Calls::Each {
+                times.push(time.as_nanos() as u64);
+            }
         }
-        let mut moved = Moved { took, bytes: 0, refused: BTreeMap::new() };
+        let mut moved = Moved { took, times, bytes: 0, refused: BTreeMap::new() };
         for ((_, bytes), status) in heads.iter().zip(&status) {
             match u32::try_from(*status) {
                 Ok(there) if there == node => moved.bytes += bytes,
@@ -227,14 +254,17 @@ mod tests {
     fn a_move_to_where_it_lies_is_a_move_of_every_page() {
         let memory = memory();
         let node = crate::topology::Topology::detect().nodes[0].id;
-        let moved = memory.move_to(node).unwrap();
-        assert_eq!((moved.bytes, moved.refused.len()), (1 << 20, 0));
+        for (calls, times) in [(Calls::One, 0), (Calls::Each, (1 << 20) / base_page())] {
+            let moved = memory.move_to(node, calls).unwrap();
+            assert_eq!((moved.bytes, moved.refused.len(), moved.times.len()), (1 << 20, 0, times));
+            assert!(moved.took.as_nanos() >= moved.times.iter().map(|ns| u128::from(*ns)).sum());
+        }
         assert_eq!(memory.pages_elsewhere(node).unwrap(), 0);
         assert_eq!(memory.pages_elsewhere(node + 1).unwrap(), (1 << 20) / base_page());
     }
 
     #[test]
     fn a_node_that_is_not_there_is_an_error() {
-        assert!(memory().move_to(63).unwrap_err().to_string().contains("node 63"));
+        assert!(memory().move_to(63, Calls::One).unwrap_err().to_string().contains("node 63"));
     }
 }

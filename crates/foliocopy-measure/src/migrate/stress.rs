@@ -8,7 +8,7 @@ use fastrand::Rng;
 
 use super::MigrateError;
 use super::guard::Guard;
-use super::memory::FolioMemory;
+use super::memory::{Calls, FolioMemory};
 use super::switches::Switches;
 use crate::memory::base_page;
 
@@ -115,7 +115,7 @@ impl Stress {
                 if Instant::now() >= deadline || interrupted() {
                     return Ok(());
                 }
-                let moved = memory.move_to(*node)?;
+                let moved = memory.move_to(*node, Calls::One)?;
                 stressed.moves += 1;
                 stressed.moved_bytes += moved.bytes as u64;
                 stressed.refused_pages += moved.refused.values().sum::<usize>() as u64;

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Latency, Load};
 use crate::size::Size;
 use crate::statistics::{self, CONFIDENCE, Interval, median_interval};
 
@@ -100,10 +101,16 @@ pub struct Cell {
     pub stdev_gbps: f64,
     /// The speed-up over the baseline. `None` where the situation has no baseline.
     pub ratio_to_baseline: Option<Ratio>,
-    /// Latencies in cycles of a few sampled lines of source and destination, taken before each run: the proof that cold
-    /// was cold and hot was hot. Where the cache is mixed, lines that should be hot and lines that should be cold take turns.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub latency_cycles: Vec<Vec<u32>>,
+    /// Cycles of a load of a few sampled lines of source and destination, taken before each run: the proof that cold was cold
+    /// and hot was hot. Where the cache is mixed, lines that should be hot and lines that should be cold take turns.
+    #[serde(default, alias = "latency_cycles", skip_serializing_if = "Vec::is_empty")]
+    pub probe_load_cycles: Vec<Vec<u32>>,
+    /// How long each copy took, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
+    /// What streamed memory meanwhile, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<Load>,
     /// How long its situation was measured, all contenders together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
@@ -188,7 +195,9 @@ impl Cell {
             stdev_gbps: of(statistics::standard_deviation),
             samples_gbps,
             ratio_to_baseline: None,
-            latency_cycles: Vec::new(),
+            probe_load_cycles: Vec::new(),
+            latency: None,
+            load: None,
             seconds: None,
             memory: None,
             probed: None,
@@ -217,18 +226,18 @@ impl Cell {
         }
     }
 
-    /// The sampled latencies of lines that should be hot.
-    pub fn hot_latencies(&self) -> impl Iterator<Item = u32> {
-        self.latencies(match self.cache {
+    /// Cycles of the sampled loads of lines that should be hot.
+    pub fn hot_loads(&self) -> impl Iterator<Item = u32> {
+        self.probe_loads(match self.cache {
             Some(Cache::Hot) => Some((0, 1)),
             Some(Cache::Mixed) => Some((0, 2)),
             Some(Cache::Cold) | None => None,
         })
     }
 
-    /// The sampled latencies of lines that should be cold.
-    pub fn cold_latencies(&self) -> impl Iterator<Item = u32> {
-        self.latencies(match self.cache {
+    /// Cycles of the sampled loads of lines that should be cold.
+    pub fn cold_loads(&self) -> impl Iterator<Item = u32> {
+        self.probe_loads(match self.cache {
             Some(Cache::Cold) => Some((0, 1)),
             Some(Cache::Mixed) => Some((1, 2)),
             Some(Cache::Hot) | None => None,
@@ -236,9 +245,9 @@ impl Cell {
     }
 
     /// Those of each run, from the `first` on, `step` apart.
-    fn latencies(&self, turns: Option<(usize, usize)>) -> impl Iterator<Item = u32> {
+    fn probe_loads(&self, turns: Option<(usize, usize)>) -> impl Iterator<Item = u32> {
         let of_runs = move |(first, step)| {
-            self.latency_cycles.iter().flat_map(move |run| run.iter().skip(first).step_by(step))
+            self.probe_load_cycles.iter().flat_map(move |run| run.iter().skip(first).step_by(step))
         };
         turns.into_iter().flat_map(of_runs).copied()
     }

@@ -40,6 +40,14 @@ pub struct Environment {
     pub left_aside: Vec<String>,
 }
 
+impl Environment {
+    /// How far node `src` is from node `dst`, in the ACPI SLIT's unit. `None` where the machine does not tell.
+    pub fn distance(&self, src: u32, dst: u32) -> Option<u32> {
+        let place = |id: u32| self.nodes.iter().position(|node| node.id == id);
+        self.node_distances.get(place(src)?)?.get(place(dst)?).copied()
+    }
+}
+
 /// The identity of a CPU.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -7,7 +7,7 @@ use serde_json::Value;
 use serde_json::error::Category;
 use thiserror::Error;
 
-use super::{Cell, Results, SCHEMA_VERSION};
+use super::{Cell, Latency, Results, SCHEMA_VERSION};
 use crate::statistics::Interval;
 use crate::text::shown;
 use crate::{input, text};
@@ -99,6 +99,7 @@ pub fn read_from(content: &[u8], file: &Path) -> Result<Results, ReadError> {
         return Err(ReadError::Empty { file: file.to_owned() });
     }
     results.cells.iter().try_for_each(|cell| possible(cell).map_err(not_ours))?;
+    results.cells.iter_mut().filter_map(|cell| cell.latency.as_mut()).for_each(Latency::summarize);
     // Whatever rule an older program had, today's holds for all.
     results.rate();
     Ok(results)
@@ -111,6 +112,16 @@ fn possible(cell: &Cell) -> Result<(), String> {
     if cell.samples_gbps.is_empty() || !cell.samples_gbps.iter().all(good) {
         return Err(format!(
             "a cell of `{contender}` ({situation}) has no samples or some that are no speeds"
+        ));
+    }
+    if cell.latency.as_ref().is_some_and(|latency| !latency.is_possible()) {
+        return Err(format!(
+            "the `latency` of a cell of `{contender}` ({situation}) is none: it needs as many `copies` as `ns`, which ascend"
+        ));
+    }
+    if !cell.load.iter().flat_map(|load| &load.gbps).all(|gbps| gbps.is_finite() && *gbps >= 0.0) {
+        return Err(format!(
+            "the `load` of a cell of `{contender}` ({situation}) has figures that are no speeds"
         ));
     }
     let ratio = cell.ratio_to_baseline.into_iter().flat_map(|ratio| {
@@ -212,6 +223,39 @@ mod tests {
         assert!(message(&text).contains("use a newer foliocopy"));
         let text = altered(|value| value["cells"][0]["colour"] = "green".into());
         assert_eq!(read_from(&text, Path::new("results.json")).unwrap(), sample());
+    }
+
+    #[test]
+    fn the_loads_of_version_1_are_read() {
+        let text = altered(|value| {
+            value["schema_version"] = 1.into();
+            value["cells"][0]["latency_cycles"] = serde_json::json!([[40, 300]]);
+        });
+        let results = read_from(&text, Path::new("results.json")).unwrap();
+        assert_eq!(results.cells[0].probe_load_cycles, [[40, 300]]);
+        let text = String::from_utf8(written(&results)).unwrap();
+        assert!(text.contains("probe_load_cycles") && !text.contains("latency_cycles"));
+    }
+
+    #[test]
+    fn impossible_latencies_and_loads_are_refused() {
+        let good = serde_json::json!({"ns": [10, 20], "copies": [3, 1], "max_ns": 20});
+        let text = altered(|value| value["cells"][0]["latency"] = good.clone());
+        let latency = read_from(&text, Path::new("results.json")).unwrap().cells[0].latency.clone().unwrap();
+        assert_eq!((latency.p50_ns, latency.max_ns), (10, 20));
+        for (ns, copies) in [("[]", "[]"), ("[20, 10]", "[1, 1]"), ("[10]", "[1, 1]"), ("[10]", "[0]")] {
+            let text = altered(|value| {
+                value["cells"][0]["latency"] = serde_json::json!({
+                    "ns": serde_json::from_str::<Value>(ns).unwrap(),
+                    "copies": serde_json::from_str::<Value>(copies).unwrap(),
+                });
+            });
+            assert!(message(&text).contains("as many `copies` as `ns`"), "{ns} {copies}");
+        }
+        let text = altered(|value| {
+            value["cells"][0]["load"] = serde_json::json!({"threads": 1, "gbps": [-1.0]});
+        });
+        assert!(message(&text).contains("`load` of a cell"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
-use foliocopy_measure::bench::{Case, Crew, Plan, Then, Until};
+use foliocopy_measure::bench::{Case, Crew, LOAD, LoadPlan, Plan, Then, Until};
 use foliocopy_measure::contender::{self, Contender};
 use foliocopy_measure::eviction;
 use foliocopy_measure::latency::TimeStampCounter;
@@ -13,9 +13,13 @@ use foliocopy_measure::result::{Cache, Parameters};
 use foliocopy_measure::size::Size;
 use foliocopy_measure::topology::Topology;
 use foliocopy_measure::verdict::MINIMAL_EFFECT;
+use foliocopy_measure::warning::Warning;
 
 use super::preset::Preset;
 use super::{Args, CacheChoice, Eviction, FOLIOS, PRECISE_TIME, ROUNDS, TIME, TOTAL_HOT, ThenChoice};
+
+/// Bytes that a thread of load streams at least.
+const LOAD_BYTES: usize = 64 << 20;
 
 pub(super) fn plan(
     args: &Args,
@@ -23,6 +27,7 @@ pub(super) fn plan(
     pairs: &[(u32, u32)],
     counter: TimeStampCounter,
     allowed: &[u32],
+    cpu: Option<u32>,
 ) -> Result<Plan> {
     let parallel: Vec<String> =
         args.threads.iter().map(|threads| Contender::parallel_name(usize::from(*threads))).collect();
@@ -51,20 +56,19 @@ pub(super) fn plan(
     );
     let places: Vec<Option<(u32, u32)>> =
         if pairs.is_empty() { vec![None] } else { pairs.iter().copied().map(Some).collect() };
+    let loads: Vec<Option<usize>> = match &loads(args)[..] {
+        [] => vec![None],
+        loads => loads.iter().copied().map(Some).collect(),
+    };
     let mut cases = Vec::new();
     for &cache in caches {
         for &nodes in &places {
-            for &folio_bytes in &folios {
-                let total_bytes = total(args, cache, folio_bytes, last_level_cache);
-                cases.push(Case {
-                    cache,
-                    folio_bytes,
-                    total_bytes,
-                    nodes,
-                    then,
-                    crew,
-                    scattered: args.scatter,
-                });
+            for &load in &loads {
+                for &folio_bytes in &folios {
+                    let total_bytes = total(args, cache, folio_bytes, last_level_cache);
+                    let scattered = args.scatter;
+                    cases.push(Case { cache, folio_bytes, total_bytes, nodes, then, crew, scattered, load });
+                }
             }
         }
     }
@@ -97,7 +101,34 @@ pub(super) fn plan(
         seed: u64::from(args.seed.unwrap_or_else(|| fastrand::u32(..))),
         counter,
         cpus: allowed.to_vec(),
+        latency: args.latency,
+        load: LoadPlan {
+            cpus: beside(cpu, allowed),
+            // A stream that stays in the cache loads no memory.
+            bytes: usize::try_from(last_level_cache.saturating_mul(2)).unwrap_or(usize::MAX).max(LOAD_BYTES),
+        },
     })
+}
+
+/// The numbers of threads that `--load` names, each once, the fewest first.
+fn loads(args: &Args) -> Vec<usize> {
+    let mut loads: Vec<usize> = args.load.iter().flat_map(|choice| choice.first..=choice.last).collect();
+    loads.sort_unstable();
+    loads.dedup();
+    loads
+}
+
+/// The CPUs for what loads the memory: all but the copying one, if there are others.
+fn beside(cpu: Option<u32>, allowed: &[u32]) -> Vec<u32> {
+    let others: Vec<u32> = allowed.iter().copied().filter(|other| Some(*other) != cpu).collect();
+    if others.is_empty() { allowed.to_vec() } else { others }
+}
+
+/// What is wrong with the load that is asked for.
+pub(super) fn about_load(plan: &Plan) -> Option<Warning> {
+    let threads = plan.cases.iter().filter_map(|case| case.load).max()?;
+    let free = plan.cpus.len().saturating_sub(1);
+    (threads > free).then_some(Warning::LoadWithoutCpus { threads, free })
 }
 
 fn folios(args: &Args) -> Result<Vec<u64>> {
@@ -150,6 +181,13 @@ pub(super) fn parameters(args: &Args, plan: &Plan, pairs: &[(u32, u32)], cpu: Op
     }
     if args.scatter {
         other.insert("folios".to_owned(), "scattered".to_owned());
+    }
+    if args.latency {
+        other.insert("latency".to_owned(), "every copy timed".to_owned());
+    }
+    let loads: Vec<String> = loads(args).iter().map(usize::to_string).collect();
+    if !loads.is_empty() {
+        other.insert(LOAD.to_owned(), loads.join(","));
     }
     if let Some(copiers) = args.copiers {
         other.insert("copiers".to_owned(), copiers.to_string());

@@ -26,7 +26,7 @@ use crate::export::ExportArgs;
 use crate::interrupt::Interrupt;
 use crate::printer::{self, Printer};
 use crate::progress::Progress;
-use crate::{conclusion, header, table};
+use crate::{conclusion, header, matrix, table};
 
 /// The folios that are measured unless told otherwise.
 const FOLIOS: [u64; 6] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 2 << 20];
@@ -180,6 +180,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     let verdicts = Verdict::all(&results);
     printer.result(&conclusion::text(&results, &verdicts))?;
     printer.result(&table::tables(&results, printer.width()))?;
+    printer.result(&matrix::text(&results))?;
     printer.result(&conclusion::open_questions(&verdicts))?;
     printer.warn(&after)?;
     saved?;
@@ -265,6 +266,7 @@ fn plan(
                 then: None,
                 crew: Crew::One,
                 scattered: false,
+                load: None,
             }));
         }
     }
