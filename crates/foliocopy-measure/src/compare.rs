@@ -171,6 +171,10 @@ impl Judge {
         let middle = |runs: &[Interval]| median(&medians(runs)).expect("there is a run");
         let (old_median, new_median) = (middle(&old_runs), middle(&new_runs));
         let ratio = self.unpaired.ratio(&medians(&new_runs), &medians(&old_runs));
+        if ratio.is_some() {
+            // Its interval is that of the runs, however few rounds each has.
+            rounds = usize::MAX;
+        }
         let ratio = ratio.unwrap_or_else(|| {
             let lowest = |runs: &[Interval]| runs.iter().map(|run| run.low).fold(f64::INFINITY, f64::min);
             let highest = |runs: &[Interval]| runs.iter().map(|run| run.high).fold(0.0, f64::max);

@@ -13,6 +13,7 @@ pub mod eviction;
 pub mod gate;
 pub mod input;
 pub mod kernel;
+pub mod kit;
 pub mod latency;
 pub mod memory;
 pub mod migrate;

@@ -9,7 +9,8 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 use comfy_table::Table;
 use foliocopy_measure::compare::{Comparison, Difference, Measure, Pair, differences};
-use foliocopy_measure::result::{self, Cell, ReadError, Results};
+use foliocopy_measure::kit;
+use foliocopy_measure::result::{Cell, ReadError, Results};
 use foliocopy_measure::text::shown;
 use foliocopy_measure::verdict::{Percent, Rule, Standing};
 
@@ -22,7 +23,8 @@ use crate::wrap::paragraph;
 /// Arguments of `foliocopy compare`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The old results, then the new ones: of the same bench, on the same CPU
+    /// The old results, then the new ones: of the same bench, on the same CPU. JSON of `--export-json`, or logs of AMD's
+    /// folio-bench-kit
     #[arg(value_name = "FILE", num_args = 2, value_names = ["OLD", "NEW"], required_unless_present_all = ["old", "new"],
         conflicts_with_all = ["old", "new"])]
     files: Vec<PathBuf>,
@@ -80,7 +82,7 @@ impl Run {
     /// Reads those in `files`.
     pub(crate) fn read(files: &[PathBuf]) -> Result<Vec<Self>, ReadError> {
         let read =
-            |file: &PathBuf| Ok(Self { name: format!("`{}`", shown(file)), results: result::read(file)? });
+            |file: &PathBuf| Ok(Self { name: format!("`{}`", shown(file)), results: kit::read(file)? });
         files.iter().map(read).collect()
     }
 }
@@ -141,6 +143,11 @@ pub(crate) fn print(output: &mut impl Write, old: &[Run], new: &[Run], how: &How
         Some(By::Speedup) => Measure::SpeedUp,
         None => Measure::best(&[&olds[..], &news[..]].concat()),
     };
+    if let (Measure::SpeedUp, Some(run)) =
+        (measure, old.iter().chain(new).find(|run| run.results.parameters.baseline.is_empty()))
+    {
+        bail!("{} has no baseline, and so no speed-up: compare with `--by throughput`", run.name);
+    }
     let comparison = Comparison::of(&olds, &news, measure, how.bounds.threshold);
     if comparison.pairs.is_empty() {
         bail!(

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use foliocopy_measure::result::{self, Results};
+use foliocopy_measure::kit;
+use foliocopy_measure::result::Results;
 use foliocopy_measure::text::shown;
 
 use crate::exit::Exit;
@@ -16,7 +17,7 @@ use crate::report::{self, Machine};
 /// Arguments of `foliocopy report`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Results that `--export-json` wrote; several stand beside each other
+    /// Results that `--export-json` wrote, or logs of AMD's folio-bench-kit; several stand beside each other
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -45,7 +46,7 @@ struct Outputs {
 }
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
-    let mut results = args.files.iter().map(|file| result::read(file)).collect::<Result<Vec<_>, _>>()?;
+    let mut results = args.files.iter().map(|file| kit::read(file)).collect::<Result<Vec<_>, _>>()?;
     if !args.contenders.is_empty() {
         for (results, file) in results.iter_mut().zip(&args.files) {
             results.retain_contenders(&args.contenders).map_err(|name| {
@@ -119,6 +120,7 @@ fn name<'a>(files: &[PathBuf], results: &'a [Results]) -> Vec<Machine<'a>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use foliocopy_measure::result;
 
     fn results(microarchitecture: &str) -> Results {
         let text = include_bytes!("../../tests/fixtures/schema-1.json");

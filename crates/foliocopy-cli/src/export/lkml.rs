@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use anyhow::{Result, bail};
 use foliocopy_measure::choice::choices;
+use foliocopy_measure::kit;
 use foliocopy_measure::result::{Cache, Cell, Environment, Origin, Results, Situation};
 use foliocopy_measure::size::Size;
 use foliocopy_measure::statistics::Interval;
@@ -50,18 +51,22 @@ fn setup(text: &mut String, results: &Results) {
     };
     let _ = writeln!(text, "{heading}\n{}\n", "=".repeat(heading.len()));
     let mut item = |line: &str| wrap(text, "  - ", line);
-    item(&format!(
-        "{} ({} {}), microcode {}",
-        cpu.model_name,
-        cpu.vendor,
-        cpu.signature(),
-        cpu.microcode.as_deref().unwrap_or("unknown"),
-    ));
-    let mut features = format!("Features: {}", cpu.features.join(" "));
-    if !cpu.masked.is_empty() {
-        let _ = write!(features, " (masked: {})", cpu.masked.join(" "));
+    if kit::is_log(results) {
+        item(&cpu.model_name);
+    } else {
+        item(&format!(
+            "{} ({} {}), microcode {}",
+            cpu.model_name,
+            cpu.vendor,
+            cpu.signature(),
+            cpu.microcode.as_deref().unwrap_or("unknown"),
+        ));
+        let mut features = format!("Features: {}", cpu.features.join(" "));
+        if !cpu.masked.is_empty() {
+            let _ = write!(features, " (masked: {})", cpu.masked.join(" "));
+        }
+        item(&features);
     }
-    item(&features);
     for node in &environment.nodes {
         let name = memory_name(environment, Some(node.id));
         let cpus = if node.cpus.is_empty() { "no CPUs".into() } else { format!("CPUs {}", node.cpus) };
@@ -131,6 +136,10 @@ fn tables(text: &mut String, results: &Results) {
                 None => contenders.push((&cell.contender, vec![cell])),
             }
         }
+        if baseline.is_empty() {
+            alone(text, &results.environment, &contenders);
+            continue;
+        }
         if contenders.is_empty() {
             let _ =
                 writeln!(text, "\n  fn={baseline}, which is the baseline: no other contender was measured");
@@ -148,18 +157,34 @@ fn tables(text: &mut String, results: &Results) {
         }
     }
     let _ = writeln!(text);
-    let figures = format!(
-        "Baseline: {baseline}. GB/s are mean ± standard deviation; in brackets the interval of the speedup, at 99 % for \
-         all cells together: {}.",
-        rule.legend()
-    );
+    let figures = match &baseline[..] {
+        "" => "GB/s are mean ± standard deviation.".to_owned(),
+        baseline => format!(
+            "Baseline: {baseline}. GB/s are mean ± standard deviation; in brackets the interval of the speedup, at 99 % for \
+             all cells together: {}.",
+            rule.legend()
+        ),
+    };
     wrap(text, "", &figures);
+}
+
+/// The tables of contenders that nobody is held against.
+fn alone(text: &mut String, environment: &Environment, contenders: &[(&str, Vec<&Cell>)]) {
+    for (contender, cells) in contenders {
+        let _ = writeln!(text, "\n  fn={contender}\n  {:<13}{:>5} {:>14}", "direction", "folio", "GB/s");
+        for cell in cells {
+            let direction = direction(environment, cell);
+            let _ = writeln!(text, "  {direction:<13}{:>5} {:>14}", Size(cell.folio_bytes), figure(cell));
+        }
+    }
 }
 
 /// The heading of one table, in the RFC's words.
 fn heading(results: &Results, cell: &Cell) -> String {
     let parameters = &results.parameters;
     let mut heading = match cell.cache {
+        // What a log tells of a run is among its dimensions.
+        Some(cache) if kit::is_log(results) => format!("Cache-{cache}"),
         Some(Cache::Cold) => format!(
             "Cache-cold ({}B total per run, {}B {} through the caches before each copy)",
             Size(parameters.total_bytes_cold),
@@ -184,11 +209,7 @@ fn heading(results: &Results, cell: &Cell) -> String {
 }
 
 fn row(text: &mut String, environment: &Environment, rule: Rule, cell: &Cell, base: Option<&Cell>) {
-    let direction = match (cell.src_node, cell.dst_node) {
-        (None, None) => "any".to_owned(),
-        (src, dst) => format!("{}->{}", memory_name(environment, src), memory_name(environment, dst)),
-    };
-    let figure = |cell: &Cell| format!("{:.2} ± {:.2}", cell.mean_gbps, cell.stdev_gbps);
+    let direction = direction(environment, cell);
     let _ = write!(
         text,
         "  {direction:<13}{:>5} {:>14} {:>14}  ",
@@ -203,6 +224,17 @@ fn row(text: &mut String, environment: &Environment, rule: Rule, cell: &Cell, ba
         }
         None => text.push_str("-\n"),
     }
+}
+
+fn direction(environment: &Environment, cell: &Cell) -> String {
+    match (cell.src_node, cell.dst_node) {
+        (None, None) => "any".to_owned(),
+        (src, dst) => format!("{}->{}", memory_name(environment, src), memory_name(environment, dst)),
+    }
+}
+
+fn figure(cell: &Cell) -> String {
+    format!("{:.2} ± {:.2}", cell.mean_gbps, cell.stdev_gbps)
 }
 
 /// `DRAM0`, or `MEM2` of a node without CPUs: whether that is CXL, only its owner knows.

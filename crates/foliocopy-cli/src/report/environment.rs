@@ -1,5 +1,6 @@
 //! The machines of a report beside each other.
 
+use foliocopy_measure::kit;
 use foliocopy_measure::result::{Environment, Parameters, Results};
 use foliocopy_measure::size::Size;
 use maud::{Markup, html};
@@ -54,9 +55,23 @@ const FACTS: [Fact; 24] = [
     ("pinned to CPU", |results| results.parameters.cpu.map(|cpu| cpu.to_string())),
     ("preset", |results| results.parameters.preset.clone()),
     ("program", |results| Some(format!("{}, {}", results.program, results.command))),
-    ("measured", |results| Some(format!("{}, for {:.0} s", results.started, results.elapsed_seconds))),
+    ("measured", |results| {
+        Some(match results.elapsed_seconds {
+            0.0 => results.started.clone(),
+            seconds => format!("{}, for {seconds:.0} s", results.started),
+        })
+    }),
     ("complete", |results| (!results.complete).then(|| "no: the run was interrupted".into())),
 ];
+
+/// The facts that a log of AMD's kit may tell.
+const OF_LOGS: [&str; 6] = ["CPU", "kernel", "nodes", "evicted before a cold run", "program", "measured"];
+
+/// What `results` tell of a fact.
+fn told((name, tell): Fact, results: &Results) -> Option<String> {
+    let silent = kit::is_log(results) && !OF_LOGS.contains(&name);
+    tell(results).filter(|text| !silent && !text.is_empty())
+}
 
 /// The facts of `machines`, a column each. Rows in which they differ are marked.
 pub(super) fn table(machines: &[Machine<'_>]) -> Markup {
@@ -68,8 +83,8 @@ pub(super) fn table(machines: &[Machine<'_>]) -> Markup {
                     thead { tr { th.text scope="col" { "" } @for machine in machines { th.text scope="col" { (machine.name) } } } }
                 }
                 tbody {
-                    @for (name, tell) in FACTS {
-                        @let told: Vec<_> = machines.iter().map(|machine| tell(machine.results).filter(|text| !text.is_empty())).collect();
+                    @for fact @ (name, _) in FACTS {
+                        @let told: Vec<_> = machines.iter().map(|machine| told(fact, machine.results)).collect();
                         @if told.iter().any(Option::is_some) {
                             tr.differs[told.iter().any(|text| *text != told[0])] {
                                 th scope="row" { (name) }

@@ -1,5 +1,6 @@
 //! The page, section by section.
 
+use foliocopy_measure::kit;
 use foliocopy_measure::result::Results;
 use foliocopy_measure::verdict::{Percent, Verdict};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -157,6 +158,7 @@ fn card(machine: &Machine<'_>, named: bool) -> Markup {
         section.card {
             h2 {
                 @if named { (machine.name) }
+                @else if kit::is_log(results) { "A log of AMD's folio-bench-kit" }
                 @else if is_roofline(results) { "Limits" }
                 @else if let [verdict] = &verdicts[..] { (verdict.contender) " against " (verdict.baseline) }
                 @else { "Against " (results.parameters.baseline) }
@@ -169,6 +171,8 @@ fn card(machine: &Machine<'_>, named: bool) -> Markup {
                 @if conclusion::is_of_copies(results) { (tables::choices(results)) }
             } @else if is_roofline(results) {
                 p { "These are the limits of this machine's memory, and the primitives against the fastest copy." }
+            } @else if kit::is_log(results) {
+                p { "It has the throughput of " (results.environment.kernel) ", and no baseline in the same rounds: the charts have what it has." }
             } @else {
                 p { "foliocopy itself was not measured against a baseline here: the charts have what was." }
             }

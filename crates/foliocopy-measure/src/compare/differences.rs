@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::kit;
 use crate::result::{Environment, Results};
 use crate::size::Size;
 
@@ -30,23 +31,40 @@ impl fmt::Display for Difference {
 /// The differences between the CPUs, the parameters and the environments of two measurements.
 ///
 /// Another CPU, other parameters or an emulator forbid a comparison: the ratio would be that of two questions. Other
-/// microcode, kernels and governors are told and allowed, since comparisons are made for them.
+/// microcode, kernels and governors are told and allowed, since comparisons are made for them. A log of AMD's kit leaves the CPU
+/// and most parameters open: they are allowed too, since its cells have what matters.
 pub fn differences(old: &Results, new: &Results) -> Vec<Difference> {
     let mut found = Vec::new();
+    let all_told = !kit::is_log(old) && !kit::is_log(new);
     let mut note = |forbids: bool, what: &'static str, tell: &dyn Fn(&Results) -> String| {
         let (old, new) = (tell(old), tell(new));
         if old != new {
             found.push(Difference { what, old, new, forbids });
         }
     };
-    note(true, "CPU", &|results| {
+    note(all_told, "CPU", &|results| {
         let cpu = &results.environment.cpu;
-        format!("{} ({} {})", cpu.model_name, cpu.vendor, cpu.signature())
+        match kit::is_log(results) {
+            true => cpu.model_name.clone(),
+            false => format!("{} ({} {})", cpu.model_name, cpu.vendor, cpu.signature()),
+        }
     });
     note(true, "emulated CPU", &|results| results.environment.emulated.to_string());
     note(true, "masked features", &|results| results.environment.cpu.masked.join(" "));
-    note(true, "command", &|results| results.command.clone());
+    note(true, "command", &|results| {
+        let same_question = match results.command.as_str() {
+            kit::FOLIO => "kernel bench",
+            kit::MOVE_PAGES => "migrate",
+            command => command,
+        };
+        same_question.to_owned()
+    });
     note(true, "place", &|results| format!("{:?}", results.origin));
+    if !all_told {
+        note(false, "kernel", &|results| results.environment.kernel.clone());
+        note(false, "program", &|results| results.program.clone());
+        return found;
+    }
     note(true, "bytes of a cold run", &|results| Size(results.parameters.total_bytes_cold).to_string());
     note(true, "bytes of a hot run", &|results| Size(results.parameters.total_bytes_hot).to_string());
     note(true, "bytes evicted", &|results| Size(results.parameters.evict_bytes).to_string());

@@ -13,7 +13,7 @@ use crate::text::shown;
 use crate::{input, text};
 
 /// No file of results is longer: tens of millions of samples.
-const LONGEST: u64 = 1 << 30;
+pub(crate) const LONGEST: u64 = 1 << 30;
 
 /// Why a file of results can't be used. Each message names the file and says what would be right.
 #[derive(Debug, Error)]
@@ -56,6 +56,24 @@ pub enum ReadError {
         file: PathBuf,
         /// Its version.
         version: u64,
+    },
+    /// A line of a log of AMD's benchmark kit is broken.
+    #[error("`{}`, line {line}: {problem}", shown(file))]
+    Log {
+        /// The file.
+        file: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+    /// Nothing in a log of AMD's benchmark kit is a speed.
+    #[error("`{}` holds no speed of a copy. {problem}", shown(file))]
+    Useless {
+        /// The file.
+        file: PathBuf,
+        /// The first reason.
+        problem: String,
     },
     /// The file is empty.
     #[error("`{}` holds no cells: the run that wrote it measured nothing", shown(file))]
