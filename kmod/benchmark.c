@@ -13,9 +13,13 @@
  *	order=N           of the folios, 0 to 10
  *	folios=N          pairs of folios, copied in shuffled order; default 1
  *	passes=N          times each pair is copied a sample; default 1
+ *	warmup=N          times each pair is copied before a sample that is hot; default 1
  *	src_node=N dst_node=N
  *	evict=BYTES       streamed through the caches before each sample, once the folios are flushed; 0 (default) leaves
  *	                  them hot
+ *	evict_each=1      evicts before each copy instead
+ *	each=1            times each copy by itself; a sample is their sum. So it is with evict_each=1 and times=1
+ *	times=1           each copy's nanoseconds are in the answer, and what reading the clock takes
  *	rounds=N          each runs every contender, in shuffled order
  *	seed=N            of what is shuffled
  */
@@ -39,6 +43,9 @@
 #define MAX_REQUEST	1024
 #define MAX_FOLIOS	(1U << 18)
 #define MAX_ROUNDS	1000000U
+#define MAX_TIMES	(1U << 20)
+/* The digits of a time, and a comma. */
+#define TIME_BYTES	11
 #define OUTPUT_BYTES	SZ_8K
 
 enum kind {
@@ -66,6 +73,10 @@ struct benchmark {
 	unsigned int order;
 	unsigned int nr_folios;
 	unsigned int passes;
+	unsigned int warmup;
+	unsigned int evict_each;
+	unsigned int each;
+	unsigned int keep_times;
 	int src_nid;
 	int dst_nid;
 	u64 evict_bytes;
@@ -83,8 +94,11 @@ struct benchmark {
 	struct list_head *src_lists;
 	struct list_head *dst_lists;
 	void *evict;
+	u32 *times;
+	size_t nr_times;
 
 	char *output;
+	size_t output_size;
 	size_t output_bytes;
 	size_t output_read;
 };
@@ -97,8 +111,8 @@ static void __printf(2, 3) say(struct benchmark *bench, const char *format, ...)
 	va_list arguments;
 
 	va_start(arguments, format);
-	bench->output_bytes += vscnprintf(bench->output + bench->output_bytes, OUTPUT_BYTES - bench->output_bytes,
-					  format, arguments);
+	bench->output_bytes += vscnprintf(bench->output + bench->output_bytes,
+					  bench->output_size - bench->output_bytes, format, arguments);
 	va_end(arguments);
 }
 
@@ -220,9 +234,17 @@ static int parse_word(struct benchmark *bench, char *word)
 		return parse_count(bench, "folios", word, 1, MAX_FOLIOS, &bench->nr_folios);
 	if (!strcmp(key, "passes"))
 		return parse_count(bench, "passes", word, 1, MAX_ROUNDS, &bench->passes);
+	if (!strcmp(key, "warmup"))
+		return parse_count(bench, "warmup", word, 0, MAX_ROUNDS, &bench->warmup);
+	if (!strcmp(key, "evict_each"))
+		return parse_count(bench, "evict_each", word, 0, 1, &bench->evict_each);
+	if (!strcmp(key, "each"))
+		return parse_count(bench, "each", word, 0, 1, &bench->each);
+	if (!strcmp(key, "times"))
+		return parse_count(bench, "times", word, 0, 1, &bench->keep_times);
 	if (!strcmp(key, "rounds"))
 		return parse_count(bench, "rounds", word, 1, MAX_ROUNDS, &bench->rounds);
-	return refuse(bench, -EINVAL, "an unknown key; known are contenders, order, folios, passes, src_node, dst_node, evict, rounds, seed");
+	return refuse(bench, -EINVAL, "an unknown key; known are contenders, order, folios, passes, warmup, src_node, dst_node, evict, evict_each, each, times, rounds, seed");
 }
 
 static int parse(struct benchmark *bench, char *request)
@@ -230,7 +252,8 @@ static int parse(struct benchmark *bench, char *request)
 	char *word;
 	int error;
 
-	bench->nr_folios = bench->passes = bench->rounds = 1;
+	bench->nr_folios = bench->passes = bench->warmup = bench->rounds = 1;
+	bench->evict_each = bench->each = bench->keep_times = 0;
 	bench->src_nid = bench->dst_nid = numa_mem_id();
 	while ((word = strsep(&request, " \t\n"))) {
 		error = *word ? parse_word(bench, word) : 0;
@@ -239,6 +262,11 @@ static int parse(struct benchmark *bench, char *request)
 	}
 	if (!bench->nr_contenders)
 		return refuse(bench, -EINVAL, "no contenders");
+	if (bench->evict_each && !bench->evict_bytes)
+		return refuse(bench, -EINVAL, "evict_each=1 goes with evict=BYTES");
+	if (bench->keep_times && (u64)bench->nr_folios * bench->passes > MAX_TIMES)
+		return refuse(bench, -EINVAL, "times=1 keeps those of up to %u copies", MAX_TIMES);
+	bench->each |= bench->evict_each | bench->keep_times;
 	return 0;
 }
 
@@ -252,7 +280,10 @@ static bool is_interrupted(void)
 static int allocate(struct benchmark *bench)
 {
 	gfp_t gfp = GFP_KERNEL | __GFP_THISNODE | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
-	u64 wanted = (2ULL * bench->nr_folios << (bench->order + PAGE_SHIFT)) + bench->evict_bytes;
+	size_t nr_times = bench->keep_times ? (size_t)bench->nr_folios * bench->passes : 0;
+	size_t output_size = OUTPUT_BYTES + nr_times * TIME_BYTES * bench->nr_contenders;
+	u64 wanted = (2ULL * bench->nr_folios << (bench->order + PAGE_SHIFT)) + bench->evict_bytes +
+		     nr_times * sizeof(*bench->times) + output_size;
 	u64 limit = (u64)max(si_mem_available(), 0L) * PAGE_SIZE / 2;
 	unsigned int i;
 
@@ -265,6 +296,20 @@ static int allocate(struct benchmark *bench)
 	bench->dst_lists = kvcalloc(bench->nr_folios, sizeof(*bench->dst_lists), GFP_KERNEL);
 	if (!bench->src || !bench->dst || !bench->sequence || !bench->src_lists || !bench->dst_lists)
 		return refuse(bench, -ENOMEM, "no memory for the list of folios");
+	if (output_size > bench->output_size) {
+		char *output = kvmalloc(output_size, GFP_KERNEL);
+
+		if (!output)
+			return refuse(bench, -ENOMEM, "no memory for %zu bytes of an answer", output_size);
+		kvfree(bench->output);
+		bench->output = output;
+		bench->output_size = output_size;
+	}
+	if (nr_times) {
+		bench->times = kvcalloc(nr_times, sizeof(*bench->times), GFP_KERNEL);
+		if (!bench->times)
+			return refuse(bench, -ENOMEM, "no memory for the times of %zu copies", nr_times);
+	}
 	if (bench->evict_bytes) {
 		bench->evict = vmalloc(bench->evict_bytes);
 		if (!bench->evict)
@@ -298,10 +343,12 @@ static void release(struct benchmark *bench)
 	kvfree(bench->sequence);
 	kvfree(bench->src_lists);
 	kvfree(bench->dst_lists);
+	kvfree(bench->times);
 	vfree(bench->evict);
 	bench->src = bench->dst = NULL;
 	bench->sequence = NULL;
 	bench->src_lists = bench->dst_lists = NULL;
+	bench->times = NULL;
 	bench->evict = NULL;
 }
 
@@ -409,6 +456,18 @@ static void link_folios(struct benchmark *bench, const struct contender *one)
 	}
 }
 
+/* The copy at that place of the sequence. Of a batch, that of a whole list at its first folio, and none at the others. */
+static int copy_at(struct benchmark *bench, const struct contender *one, unsigned int place)
+{
+	unsigned int at = bench->sequence[place], copied;
+
+	if (one->kind != BATCH)
+		return copy(one, bench->dst[at], bench->src[at]);
+	if (place % one->batch)
+		return 0;
+	return foliocopy_folios_mc_copy(&bench->dst_lists[place], &bench->src_lists[place], &copied);
+}
+
 static int copy_all(struct benchmark *bench, const struct contender *one, unsigned int passes)
 {
 	/* After each 32 MiB, a power of two of folios. */
@@ -416,13 +475,8 @@ static int copy_all(struct benchmark *bench, const struct contender *one, unsign
 
 	while (passes--) {
 		for (i = 0; i < bench->nr_folios; i++) {
-			unsigned int at = bench->sequence[i], copied;
-			int error = 0;
+			int error = copy_at(bench, one, i);
 
-			if (one->kind != BATCH)
-				error = copy(one, bench->dst[at], bench->src[at]);
-			else if (i % one->batch == 0)
-				error = foliocopy_folios_mc_copy(&bench->dst_lists[i], &bench->src_lists[i], &copied);
 			if (error)
 				return error;
 			if ((i & turn) == turn && is_interrupted())
@@ -470,6 +524,67 @@ static int verify(struct benchmark *bench)
 	return 0;
 }
 
+/* Likewise, each copy timed by itself; a time of more than four seconds is kept as that. */
+static int copy_each(struct benchmark *bench, const struct contender *one, u64 *nanoseconds)
+{
+	unsigned int turn = max(SZ_32M >> (bench->order + PAGE_SHIFT), 1) - 1, pass, i;
+
+	*nanoseconds = 0;
+	bench->nr_times = 0;
+	for (pass = 0; pass < bench->passes; pass++) {
+		for (i = 0; i < bench->nr_folios; i++) {
+			u64 started, took;
+			int error;
+
+			if (one->kind == BATCH && i % one->batch)
+				continue;
+			if (bench->evict_each)
+				evict(bench);
+			started = ktime_get_ns();
+			error = copy_at(bench, one, i);
+			took = ktime_get_ns() - started;
+			if (error)
+				return error;
+			*nanoseconds += took;
+			if (bench->times)
+				bench->times[bench->nr_times++] = min(took, (u64)U32_MAX);
+			if ((bench->evict_each || (i & turn) == turn) && is_interrupted())
+				return -EINTR;
+		}
+		if (is_interrupted())
+			return -EINTR;
+	}
+	return 0;
+}
+
+/* What one reading of the clock takes, at least. */
+static u64 clock_nanoseconds(void)
+{
+	u64 least = U64_MAX, last = ktime_get_ns();
+	unsigned int i;
+
+	for (i = 0; i < 64; i++) {
+		u64 now = ktime_get_ns();
+
+		least = min(least, now - last);
+		last = now;
+	}
+	return least;
+}
+
+static void say_times(struct benchmark *bench)
+{
+	size_t i;
+
+	say(bench, ",\"clock\":%llu,\"times\":[", clock_nanoseconds());
+	for (i = 0; i < bench->nr_times; i++) {
+		say(bench, i ? ",%u" : "%u", bench->times[i]);
+		if (!(i % 4096))
+			cond_resched();
+	}
+	say(bench, "]");
+}
+
 /* A round: every contender, in shuffled order, each over the folios in another order. */
 static int run_round(struct benchmark *bench)
 {
@@ -481,7 +596,7 @@ static int run_round(struct benchmark *bench)
 	shuffle(bench, turn, bench->nr_contenders);
 	for (i = 0; i < bench->nr_contenders; i++) {
 		const struct contender *one = &bench->contenders[turn[i]];
-		u64 started, nanoseconds;
+		u64 started, nanoseconds = 0;
 		int cpu, error = 0;
 
 		shuffle(bench, bench->sequence, bench->nr_folios);
@@ -489,21 +604,27 @@ static int run_round(struct benchmark *bench)
 		/* The caller pins itself; this keeps a sample on one CPU if it did not. */
 		migrate_disable();
 		cpu = smp_processor_id();
-		if (bench->evict_bytes)
+		if (!bench->evict_bytes)
+			error = copy_all(bench, one, bench->warmup);
+		else if (!bench->evict_each)
 			evict(bench);
-		else
-			error = copy_all(bench, one, 1);
-		started = ktime_get_ns();
-		if (!error)
+		if (!error && bench->each) {
+			error = copy_each(bench, one, &nanoseconds);
+		} else if (!error) {
+			started = ktime_get_ns();
 			error = copy_all(bench, one, bench->passes);
-		nanoseconds = ktime_get_ns() - started;
+			nanoseconds = ktime_get_ns() - started;
+		}
 		migrate_enable();
 		if (error == -EINTR)
 			return error;
 		if (error)
 			return refuse(bench, error, "%s failed (%d)", one->name, error);
-		say(bench, "{\"round\":%u,\"contender\":\"%s\",\"cpu\":%d,\"bytes\":%llu,\"nanoseconds\":%llu}\n",
+		say(bench, "{\"round\":%u,\"contender\":\"%s\",\"cpu\":%d,\"bytes\":%llu,\"nanoseconds\":%llu",
 		    bench->round, one->name, cpu, bytes, nanoseconds);
+		if (bench->times)
+			say_times(bench);
+		say(bench, "}\n");
 		cond_resched();
 	}
 	bench->round++;
@@ -517,8 +638,10 @@ static int benchmark_open(struct inode *inode, struct file *file)
 	if (atomic_cmpxchg(&busy, 0, 1))
 		return -EBUSY;
 	bench = kzalloc(sizeof(*bench), GFP_KERNEL);
-	if (bench)
+	if (bench) {
+		bench->output_size = OUTPUT_BYTES;
 		bench->output = kvmalloc(OUTPUT_BYTES, GFP_KERNEL);
+	}
 	if (!bench || !bench->output) {
 		kfree(bench);
 		atomic_set(&busy, 0);

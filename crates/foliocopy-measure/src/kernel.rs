@@ -11,7 +11,9 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::bench::{Case, Observer, Outcome};
-use crate::result::{Cache, Cell, Contender, PolicyBand, PolicyTables};
+use crate::kit;
+use crate::result::{Cache, Cell, Contender, PolicyBand, PolicyTables, Times};
+use crate::size::Size;
 use crate::text::harmless_lines;
 
 /// The folder of the module's files, once debugfs is mounted and the module is loaded.
@@ -35,6 +37,9 @@ pub const DEFAULT: [&str; 8] = [
 
 /// The largest folio the kernel's page allocator gives: order 10.
 pub const LARGEST_FOLIO: u64 = 4096 << 10;
+
+/// How much of an answer that can't be read is shown.
+const MOST_SHOWN: usize = 400;
 
 /// The description of a contender.
 pub fn describe(name: &str) -> Contender {
@@ -80,6 +85,27 @@ pub struct Plan {
     pub evict_bytes: u64,
     /// The seed of every shuffle.
     pub seed: u64,
+    /// Whether the time of every copy is kept. Each copy is timed by itself then.
+    pub latency: bool,
+    /// Of AMD's kit, whose way to measure is followed then.
+    pub scenario: Option<kit::Scenario>,
+}
+
+/// What a contender's samples come to.
+#[derive(Clone, Default)]
+struct Series {
+    gbps: Vec<f64>,
+    times: Times,
+    clock_ns: Option<u64>,
+}
+
+/// A sample: of the contender at that index.
+#[derive(Debug, PartialEq)]
+struct Sample {
+    contender: usize,
+    gbps: f64,
+    times: Vec<u64>,
+    clock_ns: Option<u64>,
 }
 
 /// Why the kernel did not measure.
@@ -117,8 +143,21 @@ pub enum KernelBenchError {
 #[derive(Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
 enum Line {
-    Sample { round: u32, contender: String, bytes: u64, nanoseconds: u64 },
-    Error { error: String },
+    Sample {
+        round: u32,
+        contender: String,
+        bytes: u64,
+        nanoseconds: u64,
+        /// Of each copy, where they were asked for.
+        #[serde(default)]
+        times: Vec<u64>,
+        /// What reading the clock takes.
+        #[serde(default)]
+        clock: Option<u64>,
+    },
+    Error {
+        error: String,
+    },
 }
 
 impl Plan {
@@ -131,13 +170,13 @@ impl Plan {
             // Time that an earlier case left over goes to the later ones.
             let left = self.time.saturating_sub(started.elapsed());
             let until = Instant::now().checked_add(left / (self.cases.len() - index) as u32);
-            let mut samples = vec![Vec::new(); self.contenders.len()];
+            let mut series = vec![Series::default(); self.contenders.len()];
             let begun = Instant::now();
-            let complete = self.run_case(folder, case, until, &mut samples, &mut |part| {
+            let complete = self.run_case(folder, case, until, &mut series, &mut |part| {
                 observer.progress((index as f64 + part) / self.cases.len() as f64);
                 observer.interrupted()
             })?;
-            cells.extend(self.cells(case, samples, begun.elapsed()));
+            cells.extend(self.cells(case, series, begun.elapsed()));
             if !complete {
                 return Ok(Outcome { cells, complete: false });
             }
@@ -145,13 +184,13 @@ impl Plan {
         Ok(Outcome { cells, complete: true })
     }
 
-    /// A case, round by round, into GB/s by contender. Whether it came to its end.
+    /// A case, round by round, into the series of each contender. Whether it came to its end.
     fn run_case(
         &self,
         folder: &Path,
         case: &Case,
         until: Option<Instant>,
-        samples: &mut [Vec<f64>],
+        series: &mut [Series],
         interrupted: &mut impl FnMut(f64) -> bool,
     ) -> Result<bool, KernelBenchError> {
         let path = folder.join("benchmark");
@@ -169,24 +208,26 @@ impl Plan {
                 (_, None) => Err(io(source)),
             };
         }
-        // One read is one round, of less than this.
         let mut reader = BufReader::with_capacity(64 << 10, file);
         let mut rounds = 0;
+        // The first copy of a sample comes after its eviction; in the kit's scenarios each copy does.
+        let after_eviction = case.cache != Cache::Hot && self.scenario.is_none();
         loop {
-            let round = match reader.fill_buf() {
-                Ok([]) => return Ok(rounds == self.rounds),
-                Ok(round) => round,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(false),
-                Err(error) => return Err(io(error)),
+            let text = match self.read_round(&mut reader).map_err(io)? {
+                text if text.is_empty() => return Ok(rounds == self.rounds),
+                text => text,
             };
-            let bytes = round.len();
-            let text = String::from_utf8_lossy(round).into_owned();
-            reader.consume(bytes);
-            for (contender, gbps) in self.round(&text, rounds).map_err(|line| match line {
+            for sample in self.round(&text, rounds).map_err(|line| match line {
                 Line::Error { error } => refused(error),
-                Line::Sample { .. } => KernelBenchError::Answer { answer: text.clone() },
+                Line::Sample { .. } => {
+                    let answer = text.chars().take(MOST_SHOWN).collect();
+                    KernelBenchError::Answer { answer }
+                }
             })? {
-                samples[contender].push(gbps);
+                let series = &mut series[sample.contender];
+                series.gbps.push(sample.gbps);
+                series.times.add_run(sample.times, after_eviction);
+                series.clock_ns = series.clock_ns.into_iter().chain(sample.clock_ns).min();
             }
             rounds += 1;
             let late = until.is_some_and(|until| Instant::now() >= until);
@@ -199,37 +240,63 @@ impl Plan {
         }
     }
 
-    /// The samples of a round, each with its contender's index. What is no sample of that round is an error, and so is a
-    /// round without all contenders.
-    fn round(&self, text: &str, round: u32) -> Result<Vec<(usize, f64)>, Line> {
-        let unreadable = || Line::Sample { round, contender: String::new(), bytes: 0, nanoseconds: 0 };
-        let mut samples = Vec::new();
+    /// The lines of a round, or what the module says instead; nothing where it has ended, which a signal makes it do.
+    fn read_round(&self, reader: &mut impl BufRead) -> io::Result<String> {
+        let mut text = Vec::new();
+        for _ in &self.contenders {
+            let start = text.len();
+            if reader.read_until(b'\n', &mut text)? == 0 || text[start..].starts_with(b"{\"error\"") {
+                break;
+            }
+        }
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// The samples of a round. What is no sample of that round is an error, and so is a round without all contenders.
+    fn round(&self, text: &str, round: u32) -> Result<Vec<Sample>, Line> {
+        let unreadable = || Line::Sample {
+            round,
+            contender: String::new(),
+            bytes: 0,
+            nanoseconds: 0,
+            times: Vec::new(),
+            clock: None,
+        };
+        let mut samples: Vec<Sample> = Vec::new();
         for line in text.lines() {
             match serde_json::from_str(line).map_err(|_| unreadable())? {
-                Line::Sample { round: of, contender, bytes, nanoseconds }
+                Line::Sample { round: of, contender, bytes, nanoseconds, times, clock }
                     if of == round && nanoseconds > 0 =>
                 {
                     let index = self.contenders.iter().position(|name| *name == contender);
-                    samples.push((index.ok_or_else(unreadable)?, bytes as f64 / nanoseconds as f64));
+                    samples.push(Sample {
+                        contender: index.ok_or_else(unreadable)?,
+                        gbps: bytes as f64 / nanoseconds as f64,
+                        times,
+                        clock_ns: clock,
+                    });
                 }
                 other => return Err(other),
             }
         }
-        let complete = (0..self.contenders.len()).all(|index| samples.iter().any(|(of, _)| *of == index));
+        let complete =
+            (0..self.contenders.len()).all(|index| samples.iter().any(|sample| sample.contender == index));
         if complete && samples.len() == self.contenders.len() { Ok(samples) } else { Err(unreadable()) }
     }
 
-    fn cells(&self, case: &Case, samples: Vec<Vec<f64>>, took: Duration) -> impl Iterator<Item = Cell> {
+    fn cells(&self, case: &Case, series: Vec<Series>, took: Duration) -> impl Iterator<Item = Cell> {
         let case = *case;
-        self.contenders.clone().into_iter().zip(samples).filter(|(_, samples)| !samples.is_empty()).map(
-            move |(contender, samples)| Cell {
-                cache: Some(case.cache),
-                src_node: case.nodes.map(|(src, _)| src),
-                dst_node: case.nodes.map(|(_, dst)| dst),
-                seconds: Some(took.as_secs_f64()),
-                ..Cell::new(contender, case.folio_bytes, samples)
-            },
-        )
+        let total = self.scenario.map(|_| (kit::TOTAL.to_owned(), Size(case.total_bytes).to_string()));
+        let measured = self.contenders.clone().into_iter().zip(series);
+        measured.filter(|(_, series)| !series.gbps.is_empty()).map(move |(contender, series)| Cell {
+            cache: Some(case.cache),
+            src_node: case.nodes.map(|(src, _)| src),
+            dst_node: case.nodes.map(|(_, dst)| dst),
+            dimensions: total.clone().into_iter().collect(),
+            seconds: Some(took.as_secs_f64()),
+            latency: series.times.into_latency(series.clock_ns),
+            ..Cell::new(contender, case.folio_bytes, series.gbps)
+        })
     }
 
     /// The line that asks for a case: cold, as many folios as it takes; hot, one folio again and again, or as many as the
@@ -243,6 +310,13 @@ impl Plan {
             }
             Cache::Cold | Cache::Mixed => (copies, 1, self.evict_bytes),
         };
+        let (folios, passes, warmup) = match self.scenario {
+            Some(scenario) => {
+                let Case { folio_bytes, total_bytes, .. } = *case;
+                (1, scenario.copies(folio_bytes, total_bytes), scenario.warmup(folio_bytes, total_bytes))
+            }
+            None => (folios, passes, 1),
+        };
         let mut request = format!(
             "contenders={} order={} folios={folios} passes={passes} evict={evict} rounds={} seed={}",
             self.contenders.join(","),
@@ -250,6 +324,15 @@ impl Plan {
             self.rounds,
             self.seed
         );
+        if warmup > 1 && evict == 0 {
+            request += &format!(" warmup={warmup}");
+        }
+        if self.scenario.is_some() {
+            request += if evict > 0 { " evict_each=1" } else { " each=1" };
+        }
+        if self.latency {
+            request += " times=1";
+        }
         if let Some((src, dst)) = case.nodes {
             request += &format!(" src_node={src} dst_node={dst}");
         }
@@ -311,6 +394,8 @@ mod tests {
             time: Duration::MAX,
             evict_bytes: 128 << 20,
             seed: 7,
+            latency: false,
+            scenario: None,
         }
     }
 
@@ -359,7 +444,77 @@ mod tests {
 
     #[test]
     fn bytes_by_nanoseconds_are_gigabytes_by_seconds() {
-        assert_eq!(plan().round(ROUND, 0), Ok(vec![(1, 2.0), (0, 1.0)]));
+        let speeds = |samples: Vec<Sample>| -> Vec<(usize, f64)> {
+            samples.iter().map(|sample| (sample.contender, sample.gbps)).collect()
+        };
+        assert_eq!(plan().round(ROUND, 0).map(speeds), Ok(vec![(1, 2.0), (0, 1.0)]));
+    }
+
+    #[test]
+    fn a_round_is_as_many_lines_as_contenders_however_they_come() {
+        let text = format!("{ROUND}{}{{\"error\":\"it failed\"}}\n", ROUND.replace(":0,\"con", ":1,\"con"));
+        let mut reader = BufReader::with_capacity(7, text.as_bytes());
+        let plan = plan();
+        assert_eq!(plan.read_round(&mut reader).unwrap(), ROUND);
+        assert_eq!(plan.round(&plan.read_round(&mut reader).unwrap(), 1).map(|round| round.len()), Ok(2));
+        let error = plan.round(&plan.read_round(&mut reader).unwrap(), 2).unwrap_err();
+        assert_eq!(error, Line::Error { error: "it failed".into() });
+        assert_eq!(plan.read_round(&mut reader).unwrap(), "");
+    }
+
+    #[test]
+    fn times_become_the_latency_of_a_cell() {
+        let plan = Plan { latency: true, ..plan() };
+        let timed = ROUND.replace("2097152}", "2097152,\"clock\":20,\"times\":[900,100,110]}");
+        let sample = plan.round(&timed, 0).unwrap().pop().unwrap();
+        assert_eq!(
+            (sample.contender, &sample.times[..], sample.clock_ns),
+            (0, &[900, 100, 110][..], Some(20))
+        );
+        let mut series = vec![Series::default(), Series::default()];
+        series[0].gbps.push(sample.gbps);
+        series[0].times.add_run(sample.times, true);
+        let cells: Vec<Cell> = plan.cells(&case(Cache::Cold, None), series, Duration::ZERO).collect();
+        assert_eq!(cells.len(), 1, "who has no sample has no cell");
+        let latency = cells[0].latency.as_ref().unwrap();
+        assert_eq!((latency.count(), &latency.first_ns[..]), (2, &[900][..]));
+    }
+
+    #[test]
+    fn the_kits_scenarios_are_asked_for_as_the_kit_does() {
+        let request = |scenario: kit::Scenario, folio_bytes| {
+            let case =
+                Case { folio_bytes, total_bytes: scenario.total_bytes(), ..case(scenario.cache(), None) };
+            let plan = Plan { scenario: Some(scenario), latency: scenario == kit::Scenario::A, ..plan() };
+            let request = plan.request(&case);
+            let cells =
+                plan.cells(&case, vec![Series { gbps: vec![1.0], ..Series::default() }], Duration::ZERO);
+            let totals: Vec<String> = cells.map(|cell| cell.dimensions[kit::TOTAL].clone()).collect();
+            (request.split_once("order=").unwrap().1.to_owned(), totals.concat())
+        };
+        for (scenario, folio, expected, total) in [
+            (
+                kit::Scenario::A,
+                64 << 10,
+                "4 folios=1 passes=32 evict=0 rounds=3 seed=7 warmup=512 each=1 times=1",
+                "2M",
+            ),
+            (
+                kit::Scenario::B,
+                4 << 10,
+                "0 folios=1 passes=8 evict=134217728 rounds=3 seed=7 evict_each=1",
+                "2M",
+            ),
+            (kit::Scenario::C, 2 << 20, "9 folios=1 passes=512 evict=0 rounds=3 seed=7 each=1", "1G"),
+            (
+                kit::Scenario::D,
+                2 << 20,
+                "9 folios=1 passes=32 evict=134217728 rounds=3 seed=7 evict_each=1",
+                "1G",
+            ),
+        ] {
+            assert_eq!(request(scenario, folio), (expected.to_owned(), total.to_owned()));
+        }
     }
 
     #[test]

@@ -209,6 +209,24 @@ fn migrate(guest: &Guest) -> Result<()> {
         "--quiet",
     ])?;
     check_report(&report)?;
+    let timed = foliocopy(&[
+        "migrate",
+        "--latency",
+        "--folio",
+        "64K",
+        "--total",
+        "4M",
+        "--nodes",
+        "0:1",
+        "--rounds",
+        "1",
+        "--export-json",
+        "-",
+        "--quiet",
+    ])?;
+    for part in ["\"latency\": \"a call a folio\"", "\"p50_ns\"", "\"clock_ns\""] {
+        ensure!(timed.contains(part), "the results of `migrate --latency` lack {part}: {timed}");
+    }
     patch.method("stock")?;
     let before = copied(guest)?;
     once(guest, 512, 0, 1)?;

@@ -75,6 +75,7 @@ fn run(guest: &Guest) -> Result<()> {
     says("kernel bench --nodes 0:7", 2, &["node 7 does not exist"])?;
     says("kernel bench --contender movdir64b", 2, &["no contender movdir64b on this CPU"])?;
     says("kernel bench --folio 4M --total 4G --rounds 1", 2, &["half of what is available"])?;
+    timed(guest)?;
     interrupted(guest)?;
 
     // This program is linked statically.
@@ -125,6 +126,38 @@ fn bench(guest: &Guest) -> Result<()> {
     says("report /tmp/kernel.json -o /tmp/kernel.html", 0, &[])?;
     ensure!(guest.read("/tmp/kernel.html")?.contains("foliocopy"), "the report is empty");
     Ok(())
+}
+
+/// Times of every copy, and the scenarios of AMD's kit: as many copies as asked for, each with its time.
+fn timed(guest: &Guest) -> Result<()> {
+    for (options, expected) in [
+        // Three rounds of 16 copies, the first of each after an eviction.
+        ("--cache cold --folio 16K --total 256K", &["\"copies\"", "\"first_ns\"", "\"p50_ns\""][..]),
+        (
+            "--preset kit-a --folio 64K --total 256K",
+            &["\"preset\": \"kit-a\"", "\"total\": \"256K\"", "\"cache\": \"hot\""],
+        ),
+        (
+            "--preset kit-b --folio 64K",
+            &["\"preset\": \"kit-b\"", "\"total\": \"2M\"", "\"cache\": \"cold\""],
+        ),
+        ("--preset kit-c --folio 2M --total 4M", &["\"preset\": \"kit-c\"", "\"total\": \"4M\""]),
+        ("--preset kit-d --folio 2M", &["\"preset\": \"kit-d\"", "\"total\": \"1G\""]),
+    ] {
+        let bench = format!(
+            "kernel bench {options} --latency --evict 1M --rounds 3 --export-json /tmp/timed.json --force"
+        );
+        demand(&bench, 0)?;
+        let json = guest.read("/tmp/timed.json")?;
+        for part in expected.iter().chain(&["\"latency\"", "\"clock_ns\""]) {
+            ensure!(json.contains(part), "the results of `{options}` lack {part}");
+        }
+        ensure!(
+            json.contains("\"first_ns\"") == options.contains("--cache cold"),
+            "{options}: the first copy after an eviction stands apart where one eviction serves many copies"
+        );
+    }
+    says("kernel bench --preset kit-a --cache cold", 2, &["cannot be used with"])
 }
 
 /// A signal ends it in the middle of a round, or before the first, while the copies of many folios are compared, for which an

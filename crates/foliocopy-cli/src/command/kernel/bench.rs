@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use foliocopy_measure::activity::Activity;
 use foliocopy_measure::bench::{Case, Crew};
 use foliocopy_measure::kernel::{self, BASELINE, DEFAULT, LARGEST_FOLIO, Plan};
+use foliocopy_measure::kit::Scenario;
 use foliocopy_measure::latency::TimeStampCounter;
 use foliocopy_measure::memory::MemoryKind;
 use foliocopy_measure::result::{Cache, Origin, Parameters, Results, SCHEMA_VERSION};
@@ -26,7 +27,7 @@ use crate::export::ExportArgs;
 use crate::interrupt::Interrupt;
 use crate::printer::{self, Printer};
 use crate::progress::Progress;
-use crate::{conclusion, header, matrix, table};
+use crate::{conclusion, header, latency, matrix, table};
 
 /// The folios that are measured unless told otherwise.
 const FOLIOS: [u64; 6] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 2 << 20];
@@ -39,6 +40,9 @@ const ROUNDS: u32 = 41;
 
 /// How long it takes at most unless told otherwise.
 const TIME: Duration = Duration::from_secs(60);
+
+/// How long a scenario of AMD's kit takes at most unless told otherwise: it evicts before each copy.
+const KIT_TIME: Duration = Duration::from_secs(300);
 
 /// The module takes no more.
 const MOST_CONTENDERS: usize = 16;
@@ -53,9 +57,13 @@ pub(crate) struct Args {
     /// Add contenders that copy lists of so many folios, as migration has them: one fence for all, the next folio prefetched
     #[arg(long = "batch", value_name = "FOLIOS", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1 << 18))]
     batches: Vec<u32>,
-    /// State of the caches before each sample
-    #[arg(long, value_enum, default_value = "both")]
-    cache: CacheChoice,
+    /// A scenario of AMD's folio-bench-kit, in rounds: one folio again and again, each copy timed by itself; sizes given beside it
+    /// prevail
+    #[arg(long, value_enum, conflicts_with = "cache")]
+    preset: Option<Preset>,
+    /// State of the caches before each sample [default: both]
+    #[arg(long, value_enum)]
+    cache: Option<CacheChoice>,
     /// Bytes of a folio, powers of two from 4K to 4M [default: 4K,16K,64K,256K,1M,2M]
     #[arg(long = "folio", value_name = "SIZE", value_delimiter = ',')]
     folios: Vec<Size>,
@@ -63,7 +71,7 @@ pub(crate) struct Args {
     /// holds, up to 64M; 16M hot]
     #[arg(long, value_name = "SIZE")]
     total: Option<Size>,
-    /// Rounds; each contender runs once in each [default: 41, within 60s]
+    /// Rounds; each contender runs once in each [default: 41, within 60s, or 5m with --preset]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rounds: Option<u32>,
     /// A budget that decides the rounds, such as 90s or 5m
@@ -75,6 +83,10 @@ pub(crate) struct Args {
     /// Pairs SOURCE:DESTINATION of NUMA nodes, such as 0:1,0:2, or all; nodes without CPUs too [default: the local node]
     #[arg(long, value_name = "PAIRS", value_delimiter = ',')]
     nodes: Vec<NodeChoice>,
+    /// Keep the time of every copy: show the median, p99, p99.9 and the longest, and the first copy after each eviction apart.
+    /// Each copy is timed by itself then, so that the throughput has the clock's own time in it
+    #[arg(long)]
+    latency: bool,
     /// Bytes streamed through the caches before each cold sample, up to 1G [default: 128M, or 4 times the last-level cache
     /// if larger]
     #[arg(long, value_name = "SIZE")]
@@ -87,6 +99,34 @@ pub(crate) struct Args {
     quiet: bool,
     #[command(flatten)]
     exports: ExportArgs,
+}
+
+/// `--preset`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Preset {
+    /// 2M a sample, hot
+    KitA,
+    /// 2M a sample, eight copies at most, evicted before each
+    KitB,
+    /// 1G a sample, hot
+    KitC,
+    /// 1G a sample, 32 copies at most, evicted before each; folios of 256K and more
+    KitD,
+}
+
+impl Preset {
+    fn scenario(self) -> Scenario {
+        match self {
+            Self::KitA => Scenario::A,
+            Self::KitB => Scenario::B,
+            Self::KitC => Scenario::C,
+            Self::KitD => Scenario::D,
+        }
+    }
+
+    fn name(self) -> Option<String> {
+        Some(self.to_possible_value()?.get_name().to_owned())
+    }
 }
 
 /// `--cache`.
@@ -181,6 +221,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     printer.result(&conclusion::text(&results, &verdicts))?;
     printer.result(&table::tables(&results, printer.width()))?;
     printer.result(&matrix::text(&results))?;
+    printer.result(&latency::text(&results))?;
     printer.result(&conclusion::open_questions(&verdicts))?;
     printer.warn(&after)?;
     saved?;
@@ -195,7 +236,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
 fn folios(args: &Args) -> Result<Vec<u64>> {
     let mut folios: Vec<u64> = args.folios.iter().map(|folio| folio.0).collect();
     if folios.is_empty() {
-        folios = FOLIOS.to_vec();
+        folios = args.preset.map_or(&FOLIOS[..], |preset| preset.scenario().folios()).to_vec();
     }
     for folio in &folios {
         ensure!(
@@ -250,12 +291,14 @@ fn plan(
     pairs: &[(u32, u32)],
     topology: &Topology,
 ) -> Plan {
+    let scenario = args.preset.map(Preset::scenario);
     let mut cases = Vec::new();
-    for &cache in args.cache.caches() {
-        let total_bytes = match (args.total, cache) {
-            (Some(total), _) => total.0,
-            (None, Cache::Hot) => TOTAL_HOT,
-            (None, _) => eviction::cold_run_bytes(topology.last_level_cache()),
+    for cache in caches(args) {
+        let total_bytes = match (args.total, scenario, cache) {
+            (Some(total), ..) => total.0,
+            (None, Some(scenario), _) => scenario.total_bytes(),
+            (None, None, Cache::Hot) => TOTAL_HOT,
+            (None, None, _) => eviction::cold_run_bytes(topology.last_level_cache()),
         };
         for &nodes in pairs {
             cases.extend(folios.iter().map(|&folio_bytes| Case {
@@ -271,13 +314,23 @@ fn plan(
         }
     }
     let (rounds, time) = match (args.rounds, args.time) {
-        (None, None) => (ROUNDS, TIME),
+        (None, None) => (ROUNDS, if scenario.is_some() { KIT_TIME } else { TIME }),
         (rounds, time) => (rounds.unwrap_or(1_000_000), time.unwrap_or(Duration::MAX)),
     };
-    let evict_bytes =
-        args.evict.map_or_else(|| eviction::default_bytes(topology.last_level_cache()), |size| size.0);
+    let evict_bytes = match (args.evict, scenario) {
+        (Some(size), _) => size.0,
+        (None, Some(scenario)) => scenario.evict_bytes(),
+        (None, None) => eviction::default_bytes(topology.last_level_cache()),
+    };
     let seed = u64::from(args.seed.unwrap_or_else(|| fastrand::u32(..)));
-    Plan { contenders, cases, rounds, time, evict_bytes, seed }
+    Plan { contenders, cases, rounds, time, evict_bytes, seed, latency: args.latency, scenario }
+}
+
+fn caches(args: &Args) -> Vec<Cache> {
+    match args.preset {
+        Some(preset) => vec![preset.scenario().cache()],
+        None => args.cache.unwrap_or(CacheChoice::Both).caches().to_vec(),
+    }
 }
 
 fn parameters(args: &Args, plan: &Plan, pairs: &[(u32, u32)], cpu: u32) -> Parameters {
@@ -288,7 +341,7 @@ fn parameters(args: &Args, plan: &Plan, pairs: &[(u32, u32)], cpu: u32) -> Param
     Parameters {
         baseline: BASELINE.to_owned(),
         contenders: plan.contenders.iter().map(|name| kernel::describe(name)).collect(),
-        cache: args.cache.caches().to_vec(),
+        cache: caches(args),
         folio_bytes,
         total_bytes_cold: total(Cache::Cold),
         total_bytes_hot: total(Cache::Hot),
@@ -299,6 +352,12 @@ fn parameters(args: &Args, plan: &Plan, pairs: &[(u32, u32)], cpu: u32) -> Param
         cpu: Some(cpu),
         evict_bytes: plan.evict_bytes,
         seed: plan.seed,
+        preset: args.preset.and_then(Preset::name),
+        other: args
+            .latency
+            .then(|| ("latency".to_owned(), "every copy timed".to_owned()))
+            .into_iter()
+            .collect(),
         ..Parameters::default()
     }
 }
