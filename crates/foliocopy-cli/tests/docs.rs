@@ -105,6 +105,8 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "cargo xtask verdicts",
         "it takes hours; tests/calibration.rs asks the same of simulated machines",
     ),
+    ("comparing-and-reporting.md", "foliocopy compare ab_", "tests/kit.rs compares such logs"),
+    ("comparing-and-reporting.md", "foliocopy report move_pages", "tests/kit.rs reports such a log"),
     ("KERNEL.md", "", "the virtual machine's scenario `guide` runs the page"),
     ("does-it-help-me.md", "", "the virtual machine's scenario `service` runs the page"),
     ("calling-from-c.md", "", "the C library's tests run it, in the repository"),
