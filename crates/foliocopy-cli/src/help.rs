@@ -63,6 +63,10 @@ pub(crate) fn of(path: &str) -> Help {
                     "foliocopy bench --cache cold --folio 64K,2M --contender foliocopy:non_temporal --then read",
                 ),
                 (
+                    "How long does a copy take at worst, alone and beside a thread that reads?",
+                    "foliocopy bench --cache cold --folio 4K,2M --load 0-1 --latency",
+                ),
+                (
                     "How does it compare with the memcpy() of the C library?",
                     "foliocopy bench --contender glibc=-:memcpy",
                 ),
@@ -113,6 +117,10 @@ pub(crate) fn of(path: &str) -> Help {
                 (
                     "Take several runs of each",
                     "foliocopy compare --old before-1.json before-2.json --new after-1.json after-2.json",
+                ),
+                (
+                    "Hold logs of AMD's folio-bench-kit against each other",
+                    "foliocopy compare ab_stock.log ab_patched.log",
                 ),
                 (
                     "Fail a script for a loss of more than 5 %",
@@ -208,6 +216,10 @@ pub(crate) fn of(path: &str) -> Help {
                 (
                     "Is it the length or the instruction?",
                     "sudo foliocopy kernel bench --contender rep_movsb --contender page:rep_movsb",
+                ),
+                (
+                    "What does a scenario of AMD's folio-bench-kit give here?",
+                    "sudo foliocopy kernel bench --preset kit-b",
                 ),
             ],
             files: MODULES,
