@@ -216,11 +216,7 @@ fn the_time_of_every_copy_is_kept() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("results.json");
     let run = short().args(["--latency", "--export-json"]).arg(&file).assert().code(0);
-    run.stdout(
-        contains("cold, node")
-            .and(contains("time of a copy"))
-            .and(contains("First: the median")),
-    );
+    run.stdout(contains("cold, node").and(contains("time of a copy")).and(contains("First: the median")));
     let results = result::read(&file).unwrap();
     assert_eq!(results.parameters.other["latency"], "every copy timed");
     for cell in &results.cells {

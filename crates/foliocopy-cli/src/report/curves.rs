@@ -6,8 +6,8 @@ use maud::{Markup, html};
 
 use super::chart::Chart;
 use super::lines::{self, Axis, Line, Plot, Quantity};
-use super::style::Styles;
 use super::panel::prose;
+use super::style::Styles;
 use super::tables::scrolling;
 use crate::latency::Time;
 use crate::load::{self, Curve};
