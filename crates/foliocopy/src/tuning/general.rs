@@ -25,7 +25,7 @@ pub(crate) fn general(cpu: &Cpu, registers: Registers) -> Row {
     }
     // A page in the L1 gains by vectors. Intel's `rep movsb` is as fast where it is good at short copies.
     let short = match cpu.vendor() {
-        Vendor::Amd | Vendor::Hygon if has_vectors => Band::up_to(12 * KIB, Step::copy(Avx2)),
+        Vendor::Amd | Vendor::Hygon if has_vectors => Band::up_to(16 * KIB, Step::copy(Avx2)),
         Vendor::Intel if has_vectors && !cpu.has(Features::FSRM) => Band::up_to(4 * KIB, Step::copy(Avx2)),
         _ => Band::up_to(4 * KIB, through),
     };
