@@ -41,7 +41,7 @@ pub(super) fn test(shell: &Shell, dist: &Dist) -> Result<()> {
     let completes = root.read(&format!("bash -c 'source {completions} && complete -p foliocopy'"))?;
     ensure!(completes.contains("_foliocopy"), "bash does not complete foliocopy: {completes}");
     // The kernel is patched at boot where its owner asks for that.
-    let units = root.read("find /usr/lib/systemd /etc -name '*foliocopy*'")?;
+    let units = root.read("find /usr/lib /etc -name 'foliocopy*.service'")?;
     let unit =
         if cfg!(target_arch = "x86_64") { "/usr/lib/systemd/system/foliocopy-livepatch.service" } else { "" };
     ensure!(units == unit, "of units there are: {units}");
