@@ -131,7 +131,7 @@ pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
     if args.list {
         for Step(name, needs, _) in STEPS {
             let needs: Vec<_> = needs.iter().map(Need::to_string).collect();
-            println!("{name:15} {}", if needs.is_empty() { "-".to_owned() } else { needs.join(", ") });
+            println!("{name:16} {}", if needs.is_empty() { "-".to_owned() } else { needs.join(", ") });
         }
         return Ok(());
     }

@@ -8,7 +8,7 @@ use xshell::{Shell, cmd};
 use super::{Dist, Machine, SONAME};
 
 /// What a package must hold, below `usr`, beside libraries.
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "bin/foliocopy",
     "include/foliocopy.h",
     "lib/aarch64-linux-gnu/libfoliocopy.a",
@@ -17,6 +17,7 @@ const FILES: [&str; 9] = [
     "share/fish/vendor_completions.d/foliocopy.fish",
     "share/man/man1/foliocopy.1.gz",
     "share/man/man1/foliocopy-survey.1.gz",
+    "share/man/man3/foliocopy.3.gz",
     "share/zsh/vendor-completions/_foliocopy",
 ];
 
