@@ -340,7 +340,7 @@ impl Kernel {
             let src = foliocopy_platform_address(from_pfn).cast_const().cast();
             let step = policy(-1).step(locality, bytes(nr_pages));
             // SAFETY: the source of a copy, and a kernel that catches the faults of loads with table entries.
-            let [by, _] = unsafe { execute::settle::<true>(step, src, bytes(nr_pages)) }.primitives();
+            let [by, _] = unsafe { execute::resolve::<true>(step, src, bytes(nr_pages)) }.primitives();
             locality = if by.is_non_temporal() { Locality::NonTemporal } else { Locality::Temporal };
         }
         let forced = if locality == Locality::NonTemporal { method.non_temporal } else { method.temporal };

@@ -194,7 +194,7 @@ impl Plan {
         let contenders = self.contenders.iter().enumerate();
         contenders
             .filter(move |(place, contender)| {
-                self.cases[index].admits(contender) && lineup.is_none_or(|lineup| lineup.contains(place))
+                self.cases[index].includes(contender) && lineup.is_none_or(|lineup| lineup.contains(place))
             })
             .map(|(_, contender)| contender)
     }

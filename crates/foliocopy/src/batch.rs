@@ -51,7 +51,7 @@ impl<E: Into<std::io::Error>> From<BatchError<E>> for std::io::Error {
 /// Copies scattered ranges as one piece of work: one question where the sources are, the next source
 /// prefetched while this one is copied, one fence at the end.
 ///
-/// The total length settles [`Locality::Auto`]; the length of each pair picks its step.
+/// The total length resolves [`Locality::Auto`]; the length of each pair picks its step.
 ///
 /// # Errors
 ///
@@ -95,19 +95,19 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         mut self,
         batch: &[FolioPair],
         checked: Checked,
-        admit: impl Fn(Step) -> Result<Step, CopyError>,
+        check_step: impl Fn(Step) -> Result<Step, CopyError>,
     ) -> Result<Option<(usize, Fault)>, CopyError> {
         let policy = self.deciding();
-        policy.admit()?;
+        policy.check_usable()?;
         // SAFETY: the sources are readable, or their faults are caught.
-        let locality = unsafe { settle::<MC>(policy, self.locality, batch, checked.nr_pages) };
+        let locality = unsafe { resolve::<MC>(policy, self.locality, batch, checked.nr_pages) };
         let step = |pair: &FolioPair| match self.primitive {
             Some(primitive) => policy.named(primitive, pair.bytes()),
             None => Ok(policy.step(locality, pair.bytes())),
         };
-        let kinds = if checked.alike { &batch[..batch.len().min(1)] } else { batch };
-        for pair in kinds {
-            admit(step(pair)?)?;
+        let to_check = if checked.alike { &batch[..batch.len().min(1)] } else { batch };
+        for pair in to_check {
+            check_step(step(pair)?)?;
         }
         let (mut done, mut since_yield) = (0, 0_usize);
         while let [first, ..] = &batch[done..] {
@@ -160,7 +160,7 @@ impl<Y: Yield> CopyOptions<'_, Y> {
 /// # Safety
 ///
 /// Every source is readable, or with `MC` its faults are caught.
-unsafe fn settle<const MC: bool>(
+unsafe fn resolve<const MC: bool>(
     policy: &Policy,
     locality: Locality,
     batch: &[FolioPair],

@@ -39,7 +39,7 @@ pub unsafe fn copy_mc(dst: *mut u8, src: *const u8, bytes: usize) -> Result<(), 
     if bytes == 0 {
         return Ok(());
     }
-    let plan = admit(dst, src, bytes)?;
+    let plan = validate(dst, src, bytes)?;
     // SAFETY: the ranges were checked, and this function's contract is about their memory.
     match unsafe { run(plan, dst, src, bytes) } {
         Ok(()) => Ok(()),
@@ -94,7 +94,7 @@ pub fn copy_mc_skipping(
     if bytes == 0 {
         return Ok(0);
     }
-    let plan = admit(dst, src, bytes)?;
+    let plan = validate(dst, src, bytes)?;
     let skipped = skip_lost(
         dst,
         src,
@@ -208,7 +208,7 @@ impl Plan {
     #[cold]
     fn work_out() -> Result<Self, CopyError> {
         let policy = Policy::host();
-        policy.admit()?;
+        policy.check_usable()?;
         let through = |step: &Step| step.primitives().iter().all(|by| !by.is_non_temporal());
         let bands = policy.bands(Locality::Auto).take_while(|(_, step)| through(step));
         let ask_from = bands.last().map_or(0, |(up_to, _)| up_to.saturating_add(1));
@@ -226,7 +226,7 @@ const SHORT: usize = 16 * PAGE_SIZE;
 
 /// Checks the request, which is about a byte at least, and that a fault in the copy would be survived. Answers the plan.
 #[inline(always)]
-fn admit(dst: *mut u8, src: *const u8, bytes: usize) -> Result<Plan, CopyError> {
+fn validate(dst: *mut u8, src: *const u8, bytes: usize) -> Result<Plan, CopyError> {
     check_pair(dst.addr(), src.addr(), bytes)?;
     let handler = if bytes < SHORT { sigbus::ensure_short() } else { sigbus::ensure() };
     handler.map_err(CopyError::Unsupported)?;
@@ -243,7 +243,7 @@ unsafe fn run(plan: Plan, dst: *mut u8, src: *const u8, bytes: usize) -> Result<
     if bytes >= PAGE_SIZE && (dst.addr() | src.addr() | bytes).is_multiple_of(PAGE_SIZE) {
         // A policy may be forced to a primitive that can't survive.
         if let Ok(step) = machine_check_safe(Policy::host().step(Locality::Auto, bytes)) {
-            // SAFETY: whole pages; the policy was admitted, and this function's contract is about the memory.
+            // SAFETY: whole pages; the policy is usable, and this function's contract is about the memory.
             return unsafe { execute::copy::<true>(step, dst, src, bytes, DEFAULT_CHUNK_BYTES, NoYield) };
         }
     }
@@ -271,8 +271,8 @@ unsafe fn run(plan: Plan, dst: *mut u8, src: *const u8, bytes: usize) -> Result<
 unsafe fn is_in_memory(src: *const u8, bytes: usize) -> bool {
     let step = Policy::host().step(Locality::Auto, bytes);
     // SAFETY: a probe reads within a range of any place that is a page long, and its faults are caught.
-    let settled = unsafe { execute::settle::<true>(step, src, bytes) };
-    settled.primitives()[0].is_non_temporal()
+    let resolved = unsafe { execute::resolve::<true>(step, src, bytes) };
+    resolved.primitives()[0].is_non_temporal()
 }
 
 /// Copies the bytes before the one at which memory fails, after a fault in the block that holds it. Succeeds if memory has

@@ -112,12 +112,12 @@ unsafe fn many<const MC: bool>(
     mut between_chunks: impl Yield,
 ) -> Result<(), Fault> {
     // SAFETY: this function's contract.
-    let settled = unsafe { settle::<MC>(step, range.src, range.bytes) };
+    let resolved = unsafe { resolve::<MC>(step, range.src, range.bytes) };
     let chunk_bytes = chunk_bytes.max(1).checked_next_multiple_of(PAGE_SIZE).unwrap_or(usize::MAX);
     loop {
         let (chunk, rest) = range.split(chunk_bytes.min(range.bytes));
         // SAFETY: a part of the range.
-        unsafe { one::<MC>(settled, chunk) }.map_err(and_left(rest.bytes))?;
+        unsafe { one::<MC>(resolved, chunk) }.map_err(and_left(rest.bytes))?;
         if rest.bytes == 0 {
             return Ok(());
         }
@@ -132,7 +132,7 @@ unsafe fn many<const MC: bool>(
 /// # Safety
 ///
 /// As [`copy`], for the source.
-pub(crate) unsafe fn settle<const MC: bool>(step: Step, src: *const u8, bytes: usize) -> Step {
+pub(crate) unsafe fn resolve<const MC: bool>(step: Step, src: *const u8, bytes: usize) -> Step {
     let glances = matches!(step, Step::Glance { .. }) && bytes != 0;
     // SAFETY: this function's contract.
     let in_memory = glances && unsafe { probe::glance::<MC>(src, bytes) };

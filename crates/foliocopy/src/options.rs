@@ -102,7 +102,7 @@ impl<'a, Y: Yield> CopyOptions<'a, Y> {
     #[inline]
     pub(crate) fn step(&self, bytes: usize) -> Result<Step, CopyError> {
         let policy = self.deciding();
-        policy.admit()?;
+        policy.check_usable()?;
         match self.primitive {
             Some(primitive) => policy.named(primitive, bytes),
             None => Ok(policy.step(self.locality, bytes)),

@@ -59,7 +59,7 @@ pub fn function_for(
     if !pair.is_one_chunk(crate::chunks::DEFAULT_CHUNK_BYTES) {
         return None;
     }
-    let policy = Policy::ready_host().filter(|policy| policy.admit().is_ok())?;
+    let policy = Policy::ready_host().filter(|policy| policy.check_usable().is_ok())?;
     let band = policy.band(locality, pair.bytes());
     Some((band.function, &band.step))
 }
@@ -75,13 +75,13 @@ pub const fn function_of(
 
 impl Policy {
     /// Answers how it would copy this source now: [`Policy::step`], after the probe if there is one.
-    pub fn settle(&self, locality: Locality, src: PageRange<'_>) -> Step {
+    pub fn resolve(&self, locality: Locality, src: PageRange<'_>) -> Step {
         let step = self.step(locality, src.bytes());
-        if self.admit().is_err() {
+        if self.check_usable().is_err() {
             return step.near();
         }
         // SAFETY: the range is mapped readable. A fault is raised like that of any read.
-        unsafe { execute::settle::<false>(step, src.as_ptr().cast(), src.bytes()) }
+        unsafe { execute::resolve::<false>(step, src.as_ptr().cast(), src.bytes()) }
     }
 }
 
@@ -125,7 +125,7 @@ impl<Y: Yield> CopyOptions<'_, Y> {
                 Some(policy) => Some(policy),
                 None => Policy::ready_host(),
             };
-            if let Some(policy) = policy.filter(|policy| policy.admit().is_ok()) {
+            if let Some(policy) = policy.filter(|policy| policy.check_usable().is_ok()) {
                 let band = policy.band(self.locality, pair.bytes());
                 // SAFETY: the ranges are pages and apart, and this function's contract is about their memory. The policy
                 // is for this CPU.

@@ -115,7 +115,7 @@ impl<Y: Yield + Clone + Send> CopyOptions<'_, Y> {
         threads: NonZeroUsize,
     ) -> Option<Fault> {
         // SAFETY: the source is readable, or its faults are caught.
-        let step = unsafe { execute::settle::<MC>(step, src.start().cast(), src.bytes()) };
+        let step = unsafe { execute::resolve::<MC>(step, src.start().cast(), src.bytes()) };
         let (chunk_bytes, end) = (self.chunk_bytes, dst.start().addr() + dst.bytes());
         let copy = move |piece: Piece, between_chunks: Y| {
             let (to, from) = (piece.dst.start().cast(), piece.src.start().cast());

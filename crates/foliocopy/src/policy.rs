@@ -14,7 +14,7 @@ use crate::tuning::{self, Registers};
 
 /// A band of a policy: its limit in bytes, its step, and the function that runs it in a process.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Settled {
+pub(crate) struct Resolved {
     pub(crate) up_to: usize,
     pub(crate) step: Step,
     /// A kernel has no indirect calls, and matches on the step instead.
@@ -59,8 +59,8 @@ pub struct Policy {
     registers: Registers,
     source: Source,
     /// Whether it may copy here.
-    admitted: Result<(), CopyError>,
-    tables: [[Settled; MOST_BANDS]; 3],
+    usable: Result<(), CopyError>,
+    tables: [[Resolved; MOST_BANDS]; 3],
 }
 
 impl Policy {
@@ -110,19 +110,19 @@ impl Policy {
 
     /// The policy for a step that every CPU like this can follow, at every length.
     const fn always(cpu: Cpu, registers: Registers, source: Source, step: Step) -> Self {
-        let admitted = if cpu.is_host() { Ok(()) } else { Err(CopyError::ForeignCpu) };
-        let band = Settled { up_to: usize::MAX, step, function: function(step) };
+        let usable = if cpu.is_host() { Ok(()) } else { Err(CopyError::ForeignCpu) };
+        let band = Resolved { up_to: usize::MAX, step, function: function(step) };
         // INVARIANT: the limit is the greatest, and the caller answers for the step.
-        Self { cpu, registers, source, admitted, tables: [[band; MOST_BANDS]; 3] }
+        Self { cpu, registers, source, usable, tables: [[band; MOST_BANDS]; 3] }
     }
 
     /// Puts valid bands in the place of a table.
     fn put(&mut self, locality: Locality, bands: &Bands) {
         let cpu = self.cpu;
-        let settled =
-            |Band { up_to, step }| Settled { up_to: up_to.bytes(&cpu), step, function: function(step) };
+        let resolved =
+            |Band { up_to, step }| Resolved { up_to: up_to.bytes(&cpu), step, function: function(step) };
         // INVARIANT: the bands were validated, so the last is unlimited.
-        self.tables[locality as usize] = bands.padded().map(settled);
+        self.tables[locality as usize] = bands.padded().map(resolved);
     }
 
     /// Puts a table in the place of its own for one locality.
@@ -147,7 +147,7 @@ impl Policy {
     /// Makes the policy refuse every copy, with that reason.
     #[cfg(feature = "std")]
     pub(crate) const fn refusing(self, refusal: CopyError) -> Self {
-        Self { admitted: Err(refusal), ..self }
+        Self { usable: Err(refusal), ..self }
     }
 
     /// The CPU for which it decides.
@@ -167,7 +167,7 @@ impl Policy {
 
     /// The band that covers `bytes` bytes.
     #[inline(always)]
-    pub(crate) fn band(&self, locality: Locality, bytes: usize) -> &Settled {
+    pub(crate) fn band(&self, locality: Locality, bytes: usize) -> &Resolved {
         let [first, others @ ..] = &self.tables[locality as usize];
         let mut band = first;
         for next in others {
@@ -219,8 +219,8 @@ impl Policy {
 
     /// Refuses, with the reason, where the policy may not copy here.
     #[inline(always)]
-    pub(crate) const fn admit(&self) -> Result<(), CopyError> {
-        self.admitted
+    pub(crate) const fn check_usable(&self) -> Result<(), CopyError> {
+        self.usable
     }
 
     /// How `bytes` bytes are copied, and why, to be printed.

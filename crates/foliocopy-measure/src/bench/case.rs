@@ -133,7 +133,7 @@ impl Case {
     }
 
     /// Whether `contender` takes part: a stream has no state of the cache but cold.
-    pub fn admits(&self, contender: &Contender) -> bool {
+    pub fn includes(&self, contender: &Contender) -> bool {
         contender.copies_folios()
             || self.cache == Cache::Cold && self.crew == Crew::One && self.then.is_none()
     }

@@ -121,8 +121,8 @@ impl Layout {
             let (dst, src) = (dst.wrapping_add(pair.dst), src.wrapping_add(pair.src));
             // SAFETY: a whole folio inside the mapping (INVARIANT).
             let range = unsafe { PageRange::new(src.cast(), self.folio_bytes / PAGE_SIZE) };
-            let settled = range.map(|range| policy.settle(locality, range));
-            let is_past = settled.is_ok_and(|step| step.primitives()[0].is_non_temporal());
+            let resolved = range.map(|range| policy.resolve(locality, range));
+            let is_past = resolved.is_ok_and(|step| step.primitives()[0].is_non_temporal());
             probed.copies += 1;
             probed.past_cache += u64::from(is_past);
             // SAFETY: whole folios inside the two mappings (INVARIANT), which are ours and apart.

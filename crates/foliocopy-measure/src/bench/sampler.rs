@@ -85,7 +85,7 @@ impl<'a> Sampler<'a> {
             _ => None,
         };
         let streams =
-            plan.contenders.iter().any(|contender| !contender.copies_folios() && case.admits(contender));
+            plan.contenders.iter().any(|contender| !contender.copies_folios() && case.includes(contender));
         let load = &plan.load;
         let near = case.nodes.map(|(src, _)| src);
         let start = |threads| Streams::start(threads, &load.cpus, load.bytes, near);

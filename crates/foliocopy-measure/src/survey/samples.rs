@@ -183,12 +183,12 @@ pub(super) fn interval(ratios: &[f64], confidence: f64) -> Option<Interval> {
 
 /// The samples of a step. A probe without samples counts as the copy that it becomes in that state, without its own cost.
 fn of_step(steps: &Steps, state: State, step: Step) -> Option<&Vec<f64>> {
-    let settled = match (step, state) {
+    let resolved = match (step, state) {
         (Step::TimeFirstPage { first: by, .. }, State::Hot) => {
             Step::Copy { by, distance: if by.prefetches(PAGE_DISTANCE) { PAGE_DISTANCE } else { 0 } }
         }
         (_, State::Hot) => step.near(),
         _ => step.far(),
     };
-    steps.get(&step_name(step)).or_else(|| steps.get(&step_name(settled)))
+    steps.get(&step_name(step)).or_else(|| steps.get(&step_name(resolved)))
 }

@@ -129,7 +129,8 @@ impl<Y: Yield> CopyOptions<'_, Y> {
             Some(policy) => policy,
             None => Policy::ready_host()?,
         };
-        if self.primitive.is_some() || policy.admit().is_err() || !pair.is_one_chunk(self.chunk_bytes) {
+        if self.primitive.is_some() || policy.check_usable().is_err() || !pair.is_one_chunk(self.chunk_bytes)
+        {
             return None;
         }
         let step = machine_check_safe(policy.step(self.locality, pair.bytes())).ok()?;
@@ -196,7 +197,7 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         let (dst, src) = (dst.span(), src.span());
         let step = self.mc_step(dst, src)?;
         // SAFETY: the source is mapped, as its type promises, and its faults are caught.
-        let step = unsafe { execute::settle::<true>(step, src.start().cast(), src.bytes()) };
+        let step = unsafe { execute::resolve::<true>(step, src.start().cast(), src.bytes()) };
         let skipped = skip_lost(
             dst.start().cast(),
             src.start().cast(),
@@ -226,7 +227,7 @@ impl<Y: Yield> CopyOptions<'_, Y> {
 
     /// # Safety
     ///
-    /// The step is [`CopyOptions::mc_step`]'s for two such ranges, or what that was settled to. The ranges are pages, mapped, and
+    /// The step is [`CopyOptions::mc_step`]'s for two such ranges, or what that was resolved to. The ranges are pages, mapped, and
     /// apart.
     #[inline]
     unsafe fn run_mc(&mut self, step: Step, dst: *mut u8, src: *const u8, bytes: usize) -> Result<(), Fault> {

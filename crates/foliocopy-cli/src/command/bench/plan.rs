@@ -78,7 +78,7 @@ pub(super) fn plan(
         (None, None) => (ROUNDS, TIME),
         (rounds, time) => (rounds.unwrap_or(u32::MAX), time.unwrap_or(Duration::MAX)),
     };
-    let others = |case: &Case| contenders.iter().filter(|contender| case.admits(contender)).count() - 1;
+    let others = |case: &Case| contenders.iter().filter(|contender| case.includes(contender)).count() - 1;
     let until = width.map(|width| Until {
         baseline: contender::BASELINE.to_owned(),
         width,
