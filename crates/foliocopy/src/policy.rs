@@ -22,6 +22,11 @@ pub(crate) struct Resolved {
     pub(crate) function: Function,
 }
 
+/// The bands for one locality. Those of short copies share a line of the cache: copies of 16 KiB fill the L1 to its last line.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Table([Resolved; MOST_BANDS]);
+
 /// The source of a policy's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source(&'static str);
@@ -60,7 +65,7 @@ pub struct Policy {
     source: Source,
     /// Whether it may copy here.
     usable: Result<(), CopyError>,
-    tables: [[Resolved; MOST_BANDS]; 3],
+    tables: [Table; 3],
 }
 
 impl Policy {
@@ -113,7 +118,7 @@ impl Policy {
         let usable = if cpu.is_host() { Ok(()) } else { Err(CopyError::ForeignCpu) };
         let band = Resolved { up_to: usize::MAX, step, function: function(step) };
         // INVARIANT: the limit is the greatest, and the caller answers for the step.
-        Self { cpu, registers, source, usable, tables: [[band; MOST_BANDS]; 3] }
+        Self { cpu, registers, source, usable, tables: [Table([band; MOST_BANDS]); 3] }
     }
 
     /// Puts valid bands in the place of a table.
@@ -122,7 +127,7 @@ impl Policy {
         let resolved =
             |Band { up_to, step }| Resolved { up_to: up_to.bytes(&cpu), step, function: function(step) };
         // INVARIANT: the bands were validated, so the last is unlimited.
-        self.tables[locality as usize] = bands.padded().map(resolved);
+        self.tables[locality as usize] = Table(bands.padded().map(resolved));
     }
 
     /// Puts a table in the place of its own for one locality.
@@ -168,7 +173,7 @@ impl Policy {
     /// The band that covers `bytes` bytes.
     #[inline(always)]
     pub(crate) fn band(&self, locality: Locality, bytes: usize) -> &Resolved {
-        let [first, others @ ..] = &self.tables[locality as usize];
+        let Table([first, others @ ..]) = &self.tables[locality as usize];
         let mut band = first;
         for next in others {
             if bytes <= band.up_to {
@@ -188,7 +193,7 @@ impl Policy {
     /// The table for a locality: up to how many bytes, `usize::MAX` at its end, what is done.
     pub fn bands(&self, locality: Locality) -> impl Iterator<Item = (usize, Step)> {
         let mut longest = 0;
-        self.tables[locality as usize].iter().filter_map(move |band| {
+        self.tables[locality as usize].0.iter().filter_map(move |band| {
             let is_new = band.up_to > longest;
             longest = longest.max(band.up_to);
             is_new.then_some((band.up_to, band.step))
