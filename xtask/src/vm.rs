@@ -166,7 +166,9 @@ impl Bench {
         let programs = static_programs(shell, PC, &["foliocopy-vm", "foliocopy-cli", "foliocopy"])?;
         let root = cache.join("busybox");
         if !root.join("bin/busybox").exists() {
-            Archive::of_this_machine(&cache)?.unpack(shell, &["busybox-static".to_owned()], &root)?;
+            let archive = Archive::of_this_machine(&cache)?;
+            archive.refresh(shell)?;
+            archive.unpack(shell, &["busybox-static".to_owned()], &root)?;
         }
         let pack = |initramfs: &Path, system: Option<&System>| -> Result<()> {
             let mut packing = Initramfs::create(initramfs)?;
