@@ -1,6 +1,7 @@
 //! A kernel with the patch series for Linux (`cargo xtask upstream boot`): its own copies, on every way in which a CPU or the
 //! kernel's command line leads them.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -81,12 +82,6 @@ fn run(guest: &Guest, plain: Option<&[u8]>, safe: &str) -> Result<()> {
     for node in 0..NODES as u32 {
         compact(guest, node).with_context(|| format!("compaction of node {node}"))?;
     }
-
-    let instructions = exception_table::of_function(guest, safe)?;
-    for (order, bad) in [(0, 64), (0, 4032), (9, 299 * PAGE), (9, 511 * PAGE + 2048)] {
-        poisoned_copy(guest, order, bad, &instructions)
-            .with_context(|| format!("order {order}, byte {bad}"))?;
-    }
     for src in 0..NODES as u32 {
         for dst in (0..NODES as u32).filter(|dst| *dst != src) {
             for folio_pages in [1, 16, 64, 512] {
@@ -99,12 +94,19 @@ fn run(guest: &Guest, plain: Option<&[u8]>, safe: &str) -> Result<()> {
     let stress = ["migrate", "--stress", "10", "--folio", "64K", "--total", "16M", "--threads", "2"];
     let report = foliocopy(&stress)?;
     ensure!(report.contains(" 0 of them wrong"), "pages were wrong: {report}");
+    lockdep_is_on(guest)?;
 
+    let instructions = exception_table::of_function(guest, safe)?;
+    for (order, bad) in [(0, 64), (0, 4032), (9, 299 * PAGE), (9, 511 * PAGE + 2048)] {
+        poisoned_copy(guest, order, bad, &instructions)
+            .with_context(|| format!("order {order}, byte {bad}"))?;
+    }
     before_the_worker(guest)?;
     for account in accounts(guest, &instructions)? {
         guest.note(&account)?;
     }
-    healthy(guest)
+    once(guest, 512, 0, 1).context("after all machine checks")?;
+    nothing_warned(guest)
 }
 
 /// A folio that is bad from a byte on is copied by folio_mc_copy(): it stops there, and its frame is queued, that one alone.
@@ -165,17 +167,22 @@ fn compact(guest: &Guest, node: u32) -> Result<()> {
     Ok(())
 }
 
-/// Nothing was warned of, and what checks the kernel has not given up.
-fn healthy(guest: &Guest) -> Result<()> {
-    // `TAINT_BAD_PAGE`, `TAINT_DIE`, `TAINT_WARN`, `TAINT_SOFTLOCKUP` (include/linux/panic.h). KASAN uses the first.
-    const HURT: u64 = 1 << 5 | 1 << 7 | 1 << 9 | 1 << 14;
-    let tainted: u64 = guest.read("/proc/sys/kernel/tainted")?.parse()?;
-    ensure!(tainted & HURT == 0, "the kernel is tainted: {tainted:#x}");
-    let lockdep = std::path::Path::new("/proc/lockdep_stats");
+/// Where the kernel checks its locks, it still does: it stops at the first complaint, and after a machine check.
+fn lockdep_is_on(guest: &Guest) -> Result<()> {
+    let lockdep = Path::new("/proc/lockdep_stats");
     if lockdep.exists() {
         let text = guest.read(lockdep)?;
         let alive = text.lines().any(|line| line.trim().starts_with("debug_locks:") && line.ends_with('1'));
         ensure!(alive, "lockdep has switched itself off");
     }
+    Ok(())
+}
+
+/// Nothing hurt the kernel or was warned of.
+fn nothing_warned(guest: &Guest) -> Result<()> {
+    // `TAINT_BAD_PAGE`, `TAINT_DIE`, `TAINT_WARN`, `TAINT_SOFTLOCKUP` (include/linux/panic.h). KASAN uses the first.
+    const HURT: u64 = 1 << 5 | 1 << 7 | 1 << 9 | 1 << 14;
+    let tainted: u64 = guest.read("/proc/sys/kernel/tainted")?.parse()?;
+    ensure!(tainted & HURT == 0, "the kernel is tainted: {tainted:#x}");
     Ok(())
 }
