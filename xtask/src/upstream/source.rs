@@ -19,7 +19,7 @@ pub(crate) struct Source {
 }
 
 /// Parts of the source of which nothing is compiled. Kconfig reads every folder all the same.
-const UNNEEDED: [&str; 4] = ["drivers/gpu", "drivers/media", "drivers/net", "sound"];
+const UNNEEDED: [&str; 4] = ["drivers/gpu", "drivers/media", "drivers/net/*", "sound"];
 
 impl Source {
     /// Fetches a `linux-source` package, or takes it from the cache.
