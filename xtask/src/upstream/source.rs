@@ -127,6 +127,8 @@ impl Patched<'_> {
     pub(crate) fn checkpatch(&self, shell: &Shell, patch: &Path) -> Result<()> {
         let tree = self.source.tree();
         cmd!(shell, "perl {tree}/scripts/checkpatch.pl --root={tree} --strict --quiet --no-signoff {patch}")
+            // It looks commits and licences up in the kernel's repository, and would take ours for that.
+            .env("GIT_DIR", tree.join(".git"))
             .quiet()
             .run()
             .context("checkpatch has complaints")
