@@ -169,7 +169,8 @@ fn the_examples_run() {
     assert!(copied.contains("512 pages were copied twice, by: ") && copied.contains("the file was cut: "));
     let policy = example("own_policy");
     let told = run(&mut part(&policy, "tsc,row"));
-    assert!(told.contains("without ") && told.contains("tsc"), "{told}");
+    // A CPU of aarch64 has no TSC to do without.
+    assert!(told.contains("without ") && told.contains("row"), "{told}");
     let unknown = output(&mut part(&policy, "nonsense"));
     assert_eq!(unknown.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("erms"), "the known names are told");
