@@ -254,7 +254,7 @@ fn module_parameters(profile: &Profile) -> Result<String> {
         cpu.model_name, cpu.family, cpu.model, cpu.stepping
     );
     let built_in = Policy::new(profiled(cpu), Registers::GeneralPurpose);
-    // The module knows no last-level cache, and neither does this CPU: bands up to its size are left out by both.
+    // The module knows no last-level cache, and neither does this CPU: a band up to its size is the last one of both.
     let tuned = Policy::with_row(profiled(cpu), Registers::GeneralPurpose, kernel)?;
     let mut options = "options foliocopy".to_owned();
     for (locality, parameter) in [
