@@ -19,8 +19,6 @@ pub struct Machine {
     pub cpu: &'static str,
     /// What is added to the kernel's command line.
     pub kernel_arguments: &'static str,
-    /// Whether the emulator runs both CPUs in turns, on one thread of the host.
-    pub in_turns: bool,
     /// Whether it has Debian's systemd and perf.
     pub system: bool,
 }
@@ -37,20 +35,12 @@ impl Machine {
         architecture: Architecture::X86_64,
         cpu: "Haswell,vendor=GenuineIntel,+erms",
         kernel_arguments: "",
-        in_turns: false,
         system: false,
     };
 
     /// All that the emulator has of aarch64, less what makes it slow: pointers are signed by an algorithm of its own.
     pub const AARCH64: Self =
         Self { architecture: Architecture::Aarch64, cpu: "max,pauth-impdef=on", ..Self::ERMS };
-
-    /// The same machine, its CPUs run in turns: for scenarios that patch running code. With a thread for each, a CPU of
-    /// QEMU 7.2 may still run the breakpoint by which the other one patches when that one has done away with it: `Oops:
-    /// int3`, in `__schedule()` as in functions of ours.
-    pub const fn in_turns(self) -> Self {
-        Self { in_turns: true, ..self }
-    }
 
     /// The same machine with systemd and perf.
     pub const fn with_system(self) -> Self {

@@ -13,8 +13,11 @@ mod qemu;
 mod system;
 
 use std::env;
+use std::fmt::{self, Write as _};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -84,6 +87,10 @@ pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
         }
         return Ok(());
     }
+    let mut names: Vec<_> = args.scenarios.iter().collect();
+    names.sort_unstable();
+    names.dedup();
+    ensure!(names.len() == args.scenarios.len(), "a scenario is named twice");
     let shell_asked = args.scenarios.iter().any(|name| name == "shell");
     ensure!(!shell_asked || args.scenarios.len() == 1, "`shell` goes alone");
     let scenarios = if args.scenarios.is_empty() || shell_asked {
@@ -229,24 +236,37 @@ impl Bench {
         Boot { qemu: &self.qemu, machine, kernel: &self.image, initramfs, scenario }
     }
 
-    /// Runs scenarios; an error names those that failed.
+    /// Runs scenarios, one on each CPU of this machine; an error says which failed and why.
     fn pass(&self, scenarios: &[&Scenario], notes: &mut Vec<String>) -> Result<()> {
-        let failed: Vec<_> = scenarios.iter().filter(|scenario| !self.passes(scenario, notes)).collect();
-        let names: Vec<_> = failed.iter().map(|scenario| scenario.name).collect();
+        let waiting = Mutex::new(scenarios.iter());
+        let ended = Mutex::new((Vec::new(), notes));
+        let lane = || {
+            while let Some(scenario) = { waiting.lock().expect("no lane panics").next() } {
+                let report = self.report(scenario);
+                let (failed, notes) = &mut *ended.lock().expect("no lane panics");
+                eprint!("{}", report.text);
+                report.notes.iter().for_each(|note| _ = test::note(notes, note));
+                failed.extend(report.failed.map(|why| format!("{}: {why}", scenario.name)));
+            }
+        };
+        thread::scope(|scope| {
+            let lanes = thread::available_parallelism().map_or(1, usize::from);
+            (0..lanes.min(scenarios.len())).for_each(|_| drop(scope.spawn(lane)));
+        });
+        let (failed, _) = ended.into_inner().expect("no lane panics");
         let (all, release) = (scenarios.len(), &self.release);
         ensure!(
-            names.is_empty(),
+            failed.is_empty(),
             "{} of {all} scenarios failed on Linux {release}: {}",
-            names.len(),
-            names.join(", ")
+            failed.len(),
+            failed.join("; ")
         );
         eprintln!("all {all} scenarios passed on Linux {release}");
         Ok(())
     }
 
-    /// Runs one scenario and says how it went. What it could not test goes to the notes.
-    fn passes(&self, scenario: &Scenario, not_tested: &mut Vec<String>) -> bool {
-        eprint!("{:25} ", scenario.name);
+    /// Runs one scenario, and tells how it went.
+    fn report(&self, scenario: &Scenario) -> Report {
         let started = Instant::now();
         let mut console = Vec::new();
         let mut attempts = 1;
@@ -259,30 +279,30 @@ impl Bench {
                 Err(error) => break Err(error),
             }
         };
-        let record = self.runs.join(scenario.name).join("console");
-        if let Err(error) = fs::write(&record, console.join("\n")) {
-            eprintln!("cannot write {}: {error}", record.display());
-        }
+        let mut text = format!("{:25} ", scenario.name);
         let seconds = started.elapsed().as_secs_f32();
-        match outcome {
+        let record = self.runs.join(scenario.name).join("console");
+        let mut add = |line: fmt::Arguments| _ = writeln!(text, "{line}");
+        let (notes, failed) = match outcome {
             Ok(notes) => {
                 let again = if attempts > 1 { format!(", at attempt {attempts}") } else { String::new() };
-                eprintln!("pass ({seconds:.1} s{again})");
-                for note in notes {
-                    eprintln!("{:25} note: {note}", "");
-                    test::note(not_tested, &note);
-                }
-                true
+                add(format_args!("pass ({seconds:.1} s{again})"));
+                notes.iter().for_each(|note| add(format_args!("{:25} note: {note}", "")));
+                (notes, None)
             }
             Err(error) => {
-                eprintln!("FAIL ({seconds:.1} s): {error:#}");
-                for line in &console[console.len().saturating_sub(TAIL)..] {
-                    eprintln!("    | {line}");
-                }
-                eprintln!("    the whole console is in {}", record.display());
-                false
+                let why = format!("{error:#}");
+                add(format_args!("FAIL ({seconds:.1} s): {why}"));
+                let tail = &console[console.len().saturating_sub(TAIL)..];
+                tail.iter().for_each(|line| add(format_args!("    | {line}")));
+                add(format_args!("    the whole console is in {}", record.display()));
+                (Vec::new(), Some(why))
             }
+        };
+        if let Err(error) = fs::write(&record, console.join("\n")) {
+            add(format_args!("cannot write {}: {error}", record.display()));
         }
+        Report { text, notes, failed }
     }
 
     /// One boot: follows the console until the machine is off or its time is up, then judges how it ended.
@@ -334,6 +354,16 @@ impl Bench {
             Err(why) => bail!("{why}"),
         }
     }
+}
+
+/// How a scenario went.
+struct Report {
+    /// For the terminal.
+    text: String,
+    /// What it could not test, and what it found beside.
+    notes: Vec<String>,
+    /// Why it failed.
+    failed: Option<String>,
 }
 
 /// How a boot ended that did not fail.

@@ -15,7 +15,7 @@ use crate::machine::Machine;
 pub(super) const GUIDE: Scenario = Scenario {
     name: "guide",
     proves: "the commands of docs/KERNEL.md do what the page says, with the modules where DKMS puts them, and undo it",
-    machine: Machine::ERMS.in_turns(),
+    machine: Machine::ERMS,
     limit: Duration::from_secs(300),
     ending: Ending::Verdict,
     run,

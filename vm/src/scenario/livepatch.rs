@@ -19,7 +19,7 @@ const PROGRAM: &str = "/bin/foliocopy";
 pub(super) const CONTRACT: Scenario = Scenario {
     name: "livepatch-contract",
     proves: "folio_copy() and folio_mc_copy() keep their contract unpatched, patched, and patched with the stock method",
-    machine: Machine::ERMS.in_turns(),
+    machine: Machine::ERMS,
     limit: Duration::from_secs(180),
     ending: Ending::Verdict,
     run: contract,
@@ -28,7 +28,7 @@ pub(super) const CONTRACT: Scenario = Scenario {
 pub(super) const MIGRATE: Scenario = Scenario {
     name: "migrate",
     proves: "base pages and folios of 64K, 256K and 2M move over all node pairs; ours copied each once, as the policy names",
-    machine: Machine::ERMS.in_turns(),
+    machine: Machine::ERMS,
     limit: Duration::from_secs(400),
     ending: Ending::Verdict,
     run: migrate,
@@ -37,7 +37,7 @@ pub(super) const MIGRATE: Scenario = Scenario {
 pub(super) const CYCLES: Scenario = Scenario {
     name: "livepatch-cycles",
     proves: "20 times on and off, and 200 switches of the method, while memory moves, is written and checked",
-    machine: Machine::ERMS.in_turns(),
+    machine: Machine::ERMS,
     limit: Duration::from_secs(400),
     ending: Ending::Verdict,
     run: cycles,
@@ -46,7 +46,7 @@ pub(super) const CYCLES: Scenario = Scenario {
 pub(super) const PROGRAM_TURNS: Scenario = Scenario {
     name: "livepatch-program",
     proves: "`foliocopy kernel patch` turns it on and off, leaves nothing behind when that takes too long, and undoes nobody else's",
-    machine: Machine::ERMS.in_turns(),
+    machine: Machine::ERMS,
     limit: Duration::from_secs(180),
     ending: Ending::Verdict,
     run: program,
@@ -55,7 +55,7 @@ pub(super) const PROGRAM_TURNS: Scenario = Scenario {
 pub(super) const RECOVERY: Scenario = Scenario {
     name: "livepatch-mce-recovery",
     proves: "with mce=recovery safe copies are copy_mc_to_kernel()'s, and pages move as they should",
-    machine: Machine::ERMS.with("mce=recovery").in_turns(),
+    machine: Machine::ERMS.with("mce=recovery"),
     limit: Duration::from_secs(180),
     ending: Ending::Verdict,
     run: recovery,
@@ -453,8 +453,8 @@ fn cycles(guest: &Guest) -> Result<()> {
     })?;
     patch.revert()?;
 
-    // From here on everything runs on one CPU, since the machine's run in turns (see `Machine::in_turns`) and two would
-    // only wait for each other.
+    // From here on everything runs on one CPU, since the emulator runs both in turns and two would only wait for each
+    // other.
     let mut cpus = CpuSet::new();
     cpus.set(0);
     sched_setaffinity(None, &cpus)?;

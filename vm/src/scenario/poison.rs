@@ -21,7 +21,7 @@ use crate::poison::{Poison, machine_checks};
 pub(super) const POISON: Scenario = Scenario {
     name: "livepatch-poison",
     proves: "a machine check during move_pages() leaves folio, process and machine alive, as in the kernel without our modules",
-    machine: Machine::ERMS.in_turns(),
+    machine: Machine::ERMS,
     limit: Duration::from_secs(240),
     ending: Ending::Verdict,
     run,

@@ -15,7 +15,7 @@ use crate::machine::Machine;
 pub(super) const RUN_ALL: Scenario = Scenario {
     name: "run-all",
     proves: "`foliocopy kernel run-all` does every part, keeps what it has when it is interrupted, and leaves nothing loaded",
-    machine: Machine::ERMS.in_turns(),
+    machine: Machine::ERMS,
     limit: Duration::from_secs(300),
     ending: Ending::Verdict,
     run,

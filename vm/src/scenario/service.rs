@@ -20,7 +20,7 @@ use crate::machine::Machine;
 pub(super) const SERVICE: Scenario = Scenario {
     name: "service",
     proves: "systemd patches at boot where the service is enabled, and reverts when it stops; docs/does-it-help-me.md finds the share",
-    machine: Machine::ERMS.in_turns().with_system(),
+    machine: Machine::ERMS.with_system(),
     limit: Duration::from_secs(400),
     ending: Ending::Verdict,
     run,

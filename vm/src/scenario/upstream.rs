@@ -19,7 +19,7 @@ use crate::poison::{Poison, machine_checks};
 const UPSTREAM: Scenario = Scenario {
     name: "upstream",
     proves: "",
-    machine: Machine::ERMS.in_turns(),
+    machine: Machine::ERMS,
     limit: Duration::from_secs(1800),
     ending: Ending::Verdict,
     run: |_| Ok(()),
