@@ -305,13 +305,12 @@ unsafe extern "C" fn copy(
     locality: foliocopy::Locality,
     error: *mut MemoryError,
 ) -> c_int {
-    let options = CopyOptions::new().locality(locality);
+    let pair = foliocopy::FolioPair { dst: dst.cast(), src: src.cast(), nr_pages };
     // SAFETY: both ranges are mapped, and `error` is null or may be written.
     unsafe {
-        match options.copy_mc_pages_raw(dst.cast(), src.cast(), nr_pages) {
-            Ok(()) => 0,
-            Err(failed) => answer_with_memory(failed, error),
-        }
+        CopyOptions::new()
+            .locality(locality)
+            .copy_mc_pair(pair, 0, |failed| answer_with_memory(failed, error))
     }
 }
 

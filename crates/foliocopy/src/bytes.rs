@@ -221,15 +221,11 @@ impl Plan {
     }
 }
 
-/// Up to so many bytes, to read the kernel's clock takes a good part of the copy.
-const SHORT: usize = 16 * PAGE_SIZE;
-
 /// Checks the request, which is about a byte at least, and that a fault in the copy would be survived. Answers the plan.
 #[inline(always)]
 fn validate(dst: *mut u8, src: *const u8, bytes: usize) -> Result<Plan, CopyError> {
     check_pair(dst.addr(), src.addr(), bytes)?;
-    let handler = if bytes < SHORT { sigbus::ensure_short() } else { sigbus::ensure() };
-    handler.map_err(CopyError::Unsupported)?;
+    sigbus::ensure(bytes).map_err(CopyError::Unsupported)?;
     Plan::ready()
 }
 

@@ -1,5 +1,10 @@
 //! The policy of this process: worked out once, by the CPU under it and by what its owner says.
 
+#[cfg(not(foliocopy_kernel))]
+use core::ptr;
+#[cfg(not(foliocopy_kernel))]
+use core::sync::atomic::{AtomicPtr, Ordering};
+
 #[cfg(not(feature = "std"))]
 use crate::cpu::Cpu;
 #[cfg(feature = "std")]
@@ -37,6 +42,10 @@ pub struct HostReport {
 
 static HOST: Once<Host> = Once::new();
 
+/// The policy in it, once it is there and may copy.
+#[cfg(not(foliocopy_kernel))]
+static READY: AtomicPtr<Policy> = AtomicPtr::new(ptr::null_mut());
+
 /// For copies in a signal handler that interrupts the thread which works out the policy, and for kernels in Rust: right on
 /// every CPU, fast on none.
 static MEANWHILE: Policy = Policy::baseline(REGISTERS);
@@ -63,11 +72,13 @@ impl Policy {
         }
     }
 
-    /// Answers [`Policy::host`] if it is worked out, and works nothing out: so a copy of one page needs no stack.
+    /// Answers [`Policy::host`] if it is worked out and may copy, and works nothing out: so a copy of one page needs no stack,
+    /// and one line of the cache to find its table.
     #[cfg(not(foliocopy_kernel))]
     #[inline(always)]
     pub(crate) fn ready_host() -> Option<&'static Self> {
-        HOST.get().map(|host| &host.policy)
+        // SAFETY: null, or the policy of the host, which stays.
+        unsafe { READY.load(Ordering::Acquire).as_ref() }
     }
 
     /// Makes this the policy of the process, unless it has one: before its first copy.
@@ -121,6 +132,14 @@ impl Policy {
     }
 }
 
+/// Lets copies find the policy, if it may copy.
+fn publish() {
+    #[cfg(not(foliocopy_kernel))]
+    if let Some(policy) = HOST.get().and_then(|host| host.policy.if_usable()) {
+        READY.store(ptr::from_ref(policy).cast_mut(), Ordering::Release);
+    }
+}
+
 /// Keeps the host that it works out, or answers the policy that there is.
 fn keep(host: impl FnOnce() -> Host) -> Result<(), &'static Policy> {
     let mut taken = false;
@@ -128,6 +147,7 @@ fn keep(host: impl FnOnce() -> Host) -> Result<(), &'static Policy> {
         taken = true;
         host()
     });
+    publish();
     if taken { Ok(()) } else { Err(Policy::host()) }
 }
 
@@ -155,6 +175,7 @@ fn work_out() -> &'static Policy {
         }
         std::thread::sleep(std::time::Duration::from_micros(50));
     }
+    publish();
     HOST.get().map_or(&MEANWHILE, |host| &host.policy)
 }
 

@@ -59,8 +59,7 @@ pub fn function_for(
     if !pair.is_one_chunk(crate::chunks::DEFAULT_CHUNK_BYTES) {
         return None;
     }
-    let policy = Policy::ready_host().filter(|policy| policy.check_usable().is_ok())?;
-    let band = policy.band(locality, pair.bytes());
+    let band = Policy::ready_host()?.band(locality, pair.bytes());
     Some((band.function, &band.step))
 }
 
@@ -122,10 +121,10 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         #[cfg(not(foliocopy_kernel))]
         if self.primitive.is_none() && pair.is_one_chunk(self.chunk_bytes) {
             let policy = match self.policy {
-                Some(policy) => Some(policy),
+                Some(policy) => policy.if_usable(),
                 None => Policy::ready_host(),
             };
-            if let Some(policy) = policy.filter(|policy| policy.check_usable().is_ok()) {
+            if let Some(policy) = policy {
                 let band = policy.band(self.locality, pair.bytes());
                 // SAFETY: the ranges are pages and apart, and this function's contract is about their memory. The policy
                 // is for this CPU.

@@ -228,6 +228,13 @@ impl Policy {
         self.usable
     }
 
+    /// The policy, where it may copy here.
+    #[cfg(not(foliocopy_kernel))]
+    #[inline(always)]
+    pub(crate) fn if_usable(&self) -> Option<&Self> {
+        self.usable.is_ok().then_some(self)
+    }
+
     /// How `bytes` bytes are copied, and why, to be printed.
     pub fn explain(&self, locality: Locality, bytes: usize) -> impl fmt::Display + use<> {
         let (step, source) = (self.step(locality, bytes), self.source);

@@ -78,6 +78,6 @@ mod absent;
 use absent as platform;
 
 pub use platform::{catch_sigsegv, install, is_installed};
-pub(crate) use platform::{ensure, ensure_short, suspect};
+pub(crate) use platform::{ensure, suspect};
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub use platform::{handled_by_caller, try_handle};

@@ -5,6 +5,7 @@ use crate::chunks::Yield;
 use crate::error::CopyError;
 use crate::memory_error::CopyMcError;
 use crate::options::CopyOptions;
+use crate::page::PAGE_SIZE;
 use crate::pages::{machine_check_safe, memory_error};
 use crate::pair::FolioPair;
 use crate::sigbus;
@@ -41,7 +42,8 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         let refused = |error: CopyError| BatchError { index: 0, error: error.into() };
         let checked = check(self.deciding(), batch)
             .map_err(|BatchError { index, error }| BatchError { index, error: error.into() })?;
-        sigbus::ensure().map_err(|unsupported| refused(CopyError::Unsupported(unsupported)))?;
+        sigbus::ensure(checked.nr_pages * PAGE_SIZE)
+            .map_err(|unsupported| refused(CopyError::Unsupported(unsupported)))?;
         // SAFETY: every pair was checked, this function's contract is about their memory, and faults are caught.
         let failed = unsafe { self.run_batch::<true>(batch, checked, machine_check_safe) };
         let Some((index, fault)) = failed.map_err(refused)? else {

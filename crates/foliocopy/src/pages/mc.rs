@@ -1,5 +1,7 @@
 //! Machine-check-safe copies of pages in a process.
 
+use core::mem::MaybeUninit;
+
 use crate::chunks::{NoYield, Yield};
 use crate::error::{CopyError, Unsupported};
 use crate::execute;
@@ -109,38 +111,76 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         if dst.nr_pages() == src.nr_pages() {
             let pair = FolioPair { dst: dst.start(), src: src.start(), nr_pages: src.nr_pages() };
             // SAFETY: both ranges are mapped, as their types promise.
-            if let Some(copied) = unsafe { self.copy_mc_one_chunk(pair) } {
-                return copied;
-            }
+            return unsafe { self.copy_mc_pair(pair, Ok(()), Err) };
         }
         // SAFETY: both ranges are mapped, as their types promise.
         unsafe { self.copy_mc_spans(dst, src) }
     }
 
-    /// Copies a pair that can be copied at once, if nothing has to be said about it. A page in the L1 is bound by its stores, so
-    /// this way stores little: see docs/tuning-notes.md, "the way to the loop".
+    /// Copies a pair like [`CopyOptions::copy_mc_pages_raw`], and answers `done`, or what `failed` makes of the error. A page in
+    /// the L1 is bound by its stores, so that this stores little, and keeps no room for an error. See docs/tuning-notes.md, "the
+    /// way to the loop".
     ///
     /// # Safety
     ///
     /// The pair's ranges are mapped, or are not two such ranges at all.
+    #[doc(hidden)]
     #[inline(always)]
-    unsafe fn copy_mc_one_chunk(&self, pair: FolioPair) -> Option<Result<(), CopyMcError>> {
+    pub unsafe fn copy_mc_pair<R>(
+        self,
+        pair: FolioPair,
+        done: R,
+        failed: impl FnOnce(CopyMcError) -> R,
+    ) -> R {
+        let FolioPair { dst, src, .. } = pair;
+        let mut fault = MaybeUninit::uninit();
+        let step = self.mc_step_at_once(pair);
+        // SAFETY: where there is a step the ranges are pages and apart, and the handler catches their faults. A fault that ends
+        // the copy is filled in. This function's contract is about the memory.
+        unsafe {
+            match step.map(|step| run_one_chunk(step, dst.cast(), src.cast(), pair.bytes(), &mut fault)) {
+                Some(true) => done,
+                Some(false) => lost(fault.assume_init_ref(), dst, src, pair.bytes(), failed),
+                None => self.copy_mc_any(dst, src, pair.nr_pages, done, failed),
+            }
+        }
+    }
+
+    /// The step for a pair that can be copied in one chunk, of which nothing has to be said.
+    #[inline(always)]
+    fn mc_step_at_once(&self, pair: FolioPair) -> Option<Step> {
         let policy = match self.policy {
-            Some(policy) => policy,
+            Some(policy) => policy.if_usable()?,
             None => Policy::ready_host()?,
         };
-        if self.primitive.is_some() || policy.check_usable().is_err() || !pair.is_one_chunk(self.chunk_bytes)
-        {
+        if self.primitive.is_some() || !pair.is_one_chunk(self.chunk_bytes) {
             return None;
         }
         let step = machine_check_safe(policy.step(self.locality, pair.bytes())).ok()?;
-        sigbus::ensure().ok()?;
-        // SAFETY: the ranges are pages and apart, this function's contract is about their memory, and the handler catches their
-        // faults. The policy is for this CPU.
-        match unsafe { run_one_chunk(step, pair.dst.cast(), pair.src.cast(), pair.bytes()) } {
-            Ok(()) => Some(Ok(())),
-            Err(fault) => Some(Err(lost(fault, pair))),
-        }
+        sigbus::ensure(pair.bytes()).ok()?;
+        Some(step)
+    }
+
+    /// Copies any pair.
+    ///
+    /// # Safety
+    ///
+    /// As [`CopyOptions::copy_mc_pair`].
+    #[inline(never)]
+    unsafe fn copy_mc_any<R>(
+        self,
+        dst: *mut Page,
+        src: *const Page,
+        nr_pages: usize,
+        done: R,
+        failed: impl FnOnce(CopyMcError) -> R,
+    ) -> R {
+        let copied = || {
+            let (dst, src) = (Span::new(dst, nr_pages)?, Span::new(src.cast_mut(), nr_pages)?);
+            // SAFETY: this function's contract.
+            unsafe { self.copy_mc_spans(dst, src) }
+        };
+        copied().map_or_else(failed, |()| done)
     }
 
     /// Copies any two ranges, or says why not.
@@ -174,12 +214,7 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         nr_pages: usize,
     ) -> Result<(), CopyMcError> {
         // SAFETY: where these are two ranges at all they are mapped: this function's contract.
-        unsafe {
-            if let Some(copied) = self.copy_mc_one_chunk(FolioPair { dst, src, nr_pages }) {
-                return copied;
-            }
-            self.copy_mc_spans(Span::new(dst, nr_pages)?, Span::new(src.cast_mut(), nr_pages)?)
-        }
+        unsafe { self.copy_mc_pair(FolioPair { dst, src, nr_pages }, Ok(()), Err) }
     }
 
     /// Copies what can be copied like [`copy_mc_pages_skipping`].
@@ -221,7 +256,7 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         if dst.overlaps(src) {
             return Err(CopyError::Overlap);
         }
-        sigbus::ensure().map_err(CopyError::Unsupported)?;
+        sigbus::ensure(src.bytes()).map_err(CopyError::Unsupported)?;
         machine_check_safe(self.step(src.bytes())?)
     }
 
@@ -246,22 +281,36 @@ pub(crate) fn machine_check_safe(step: Step) -> Result<Step, CopyError> {
     }
 }
 
-/// Takes everything in registers, and answers there.
+/// Takes everything in registers, and answers there whether the copy is whole. Otherwise it fills in the fault.
 ///
 /// # Safety
 ///
 /// As [`CopyOptions::run_mc`].
 #[inline(never)]
-unsafe fn run_one_chunk(step: Step, dst: *mut u8, src: *const u8, bytes: usize) -> Result<(), Fault> {
+unsafe fn run_one_chunk(
+    step: Step,
+    dst: *mut u8,
+    src: *const u8,
+    bytes: usize,
+    fault: &mut MaybeUninit<Fault>,
+) -> bool {
     // SAFETY: this function's contract.
-    unsafe { execute::copy::<true>(step, dst, src, bytes, usize::MAX, NoYield) }
+    let copied = unsafe { execute::copy::<true>(step, dst, src, bytes, usize::MAX, NoYield) };
+    copied.map_err(|ended_by| fault.write(ended_by)).is_ok()
 }
 
-/// The error of a pair.
+/// What `failed` makes of a fault.
 #[cold]
-fn lost(fault: Fault, pair: FolioPair) -> CopyMcError {
+#[inline(never)]
+fn lost<R>(
+    fault: &Fault,
+    dst: *mut Page,
+    src: *const Page,
+    bytes: usize,
+    failed: impl FnOnce(CopyMcError) -> R,
+) -> R {
     sigbus::suspect();
-    MemoryError::new(fault, pair.dst.addr(), pair.src.addr(), pair.bytes()).into()
+    failed(MemoryError::new(*fault, dst.addr(), src.addr(), bytes).into())
 }
 
 /// The meaning of a fault that ended a copy from `src` to `dst`.

@@ -10,4 +10,4 @@ mod table;
 
 pub use handler::try_handle;
 pub use installed_handler::{catch_sigsegv, handled_by_caller, install, is_installed};
-pub(crate) use installed_handler::{ensure, ensure_short, suspect};
+pub(crate) use installed_handler::{ensure, suspect};

@@ -14,17 +14,28 @@ use crate::error::Unsupported;
 /// The number of copies in a row that ask the kernel. After them the answer is trusted for a tick.
 const WARY: u32 = 256;
 
-/// Set once the program's own handler calls the crate's.
-static HANDLED_BY_CALLER: AtomicBool = AtomicBool::new(false);
+/// From so many bytes on, to read the tick takes a small part of the copy.
+const SHORT: usize = 64 << 10;
 
-/// How many copies are still wary.
-static WARY_COPIES_LEFT: AtomicU32 = AtomicU32::new(WARY);
+/// What every copy asks, in one line of the cache.
+#[repr(align(64))]
+struct Trust {
+    /// Set once the program's own handler calls the crate's.
+    handled_by_caller: AtomicBool,
+    /// How many copies are still wary.
+    wary_copies_left: AtomicU32,
+    /// The tick in which the kernel was last asked and our handler stood.
+    last_tick: AtomicU64,
+    /// The second in which that was.
+    last_second: AtomicU64,
+}
 
-/// The tick in which the kernel was last asked and our handler stood.
-static LAST_SEEN: AtomicU64 = AtomicU64::new(0);
-
-/// The second in which that was.
-static LAST_SECOND: AtomicU64 = AtomicU64::new(0);
+static TRUST: Trust = Trust {
+    handled_by_caller: AtomicBool::new(false),
+    wary_copies_left: AtomicU32::new(WARY),
+    last_tick: AtomicU64::new(0),
+    last_second: AtomicU64::new(0),
+};
 
 /// Puts our handler of SIGBUS in place, the first time it is called; or asks whether it still stands.
 ///
@@ -35,7 +46,7 @@ static LAST_SECOND: AtomicU64 = AtomicU64::new(0);
 /// ever. [`Unsupported::SegvHandlerReplaced`] for that of [`catch_sigsegv`]. [`Unsupported::Sigaction`] where the
 /// kernel refused.
 pub fn install() -> Result<(), Unsupported> {
-    match HANDLED_BY_CALLER.load(Ordering::Relaxed) {
+    match TRUST.handled_by_caller.load(Ordering::Relaxed) {
         true => Ok(()),
         false => install_or_check(),
     }
@@ -61,7 +72,7 @@ pub fn catch_sigsegv() -> Result<(), Unsupported> {
     static INSTALLED: OnceLock<Result<(), Unsupported>> = OnceLock::new();
     (*INSTALLED.get_or_init(|| install_for(libc::SIGSEGV)))?;
     CATCHES_SIGSEGV.store(true, Ordering::Relaxed);
-    match HANDLED_BY_CALLER.load(Ordering::Relaxed) || receives(libc::SIGSEGV) {
+    match TRUST.handled_by_caller.load(Ordering::Relaxed) || receives(libc::SIGSEGV) {
         true => Ok(()),
         false => Err(Unsupported::SegvHandlerReplaced),
     }
@@ -99,39 +110,28 @@ fn receives(signal: c_int) -> bool {
 ///
 /// Such handlers stand from now on, for as long as copies are made. Otherwise a fault kills the process.
 pub unsafe fn handled_by_caller() {
-    HANDLED_BY_CALLER.store(true, Ordering::Relaxed);
+    TRUST.handled_by_caller.store(true, Ordering::Relaxed);
 }
 
-/// Makes sure that a fault in the copy that follows is survived. The module says what it cannot know.
-#[inline]
-pub(crate) fn ensure() -> Result<(), Unsupported> {
-    ensure_since(&LAST_SEEN, tick)
-}
-
-/// Makes sure of that for a copy that takes less time than [`ensure`].
-#[inline]
-pub(crate) fn ensure_short() -> Result<(), Unsupported> {
-    ensure_since(&LAST_SECOND, second)
-}
-
-/// Asks the kernel for the installed handler, unless the clock has not moved since the last question.
+/// Makes sure that a fault in a copy of so many bytes is survived, and asks the kernel for the installed handler unless the
+/// clock has not moved since the last question. The module says what it cannot know.
 #[inline(always)]
-fn ensure_since(last_seen: &AtomicU64, clock: impl Fn() -> u64) -> Result<(), Unsupported> {
-    if HANDLED_BY_CALLER.load(Ordering::Relaxed) {
+pub(crate) fn ensure(bytes: usize) -> Result<(), Unsupported> {
+    if TRUST.handled_by_caller.load(Ordering::Relaxed) {
         return Ok(());
     }
-    let trusted =
-        WARY_COPIES_LEFT.load(Ordering::Relaxed) == 0 && last_seen.load(Ordering::Relaxed) == clock();
-    match trusted {
-        true => Ok(()),
-        false => install_or_check(),
-    }
+    let trusted = TRUST.wary_copies_left.load(Ordering::Relaxed) == 0
+        && match bytes < SHORT {
+            true => TRUST.last_second.load(Ordering::Relaxed) == second(),
+            false => TRUST.last_tick.load(Ordering::Relaxed) == tick(),
+        };
+    if trusted { Ok(()) } else { install_or_check() }
 }
 
 /// Makes the copies that follow wary again.
 #[cold]
 pub(crate) fn suspect() {
-    WARY_COPIES_LEFT.store(WARY, Ordering::Relaxed);
+    TRUST.wary_copies_left.store(WARY, Ordering::Relaxed);
 }
 
 /// Installs the handler if that was never tried. Otherwise asks whether it is installed.
@@ -140,15 +140,16 @@ fn install_or_check() -> Result<(), Unsupported> {
     static INSTALLED: OnceLock<Result<(), Unsupported>> = OnceLock::new();
     (*INSTALLED.get_or_init(|| install_for(libc::SIGBUS)))?;
     check()?;
-    LAST_SEEN.store(tick(), Ordering::Relaxed);
-    LAST_SECOND.store(second(), Ordering::Relaxed);
-    let _ = WARY_COPIES_LEFT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+    TRUST.last_tick.store(tick(), Ordering::Relaxed);
+    TRUST.last_second.store(second(), Ordering::Relaxed);
+    let _ =
+        TRUST.wary_copies_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
     Ok(())
 }
 
 /// The kernel's clock as of its last tick: the same number for 1 to 10 ms, and then another. It is read without a system
 /// call, and faster than the time-stamp counter, which can be forbidden (`prctl(2)`).
-#[inline]
+#[inline(never)]
 fn tick() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the kernel writes the time into a local variable.
