@@ -1,8 +1,8 @@
 //! Machine-check-safe copies of any address and length.
 //!
-//! A block is loaded whole before any of it is stored, its stores ascend, and no register moves before the block is done. So
-//! after a fault the bytes left are those at the start of the block in which memory fails. Bytes of the block may be stored
-//! already, but none that lies behind the fault.
+//! A block is loaded whole before any of it is stored, stores ascend, and no register moves before a block is stored. So after a
+//! fault the bytes left start at the block in which memory fails, or at most two blocks before it. Bytes behind that start may
+//! be stored already, but none that lies behind the fault.
 
 use super::vector::{advance, load, store};
 use super::{Stopped, rep_movsb, store_fence};
@@ -11,9 +11,6 @@ use crate::extable::may_fault;
 
 /// The longest copy without a loop, in bytes.
 const SHORT: usize = 64;
-
-/// The longest block.
-const BLOCK: usize = 128;
 
 /// Copies by the loop named. 1, 2, 4 and 8 bytes are one access each.
 ///
@@ -28,7 +25,7 @@ pub(crate) unsafe fn copy_bytes(work: Work, by: ByteLoop) -> Stopped {
     unsafe {
         match by {
             _ if bytes <= SHORT => short(work),
-            ByteLoop { past_the_cache: true, avx2 } if bytes > BLOCK => {
+            ByteLoop { past_the_cache: true, avx2 } => {
                 let copy = if avx2 { long_avx2_nt } else { long_sse2_nt };
                 let stopped = copy(dst, src, bytes, recovery);
                 store_fence();
@@ -50,35 +47,34 @@ pub(crate) unsafe fn copy_each_byte(work: Work) -> Stopped {
     unsafe { rep_movsb::copy::<true>(work) }
 }
 
-/// One access, or as many that overlap as cover the length.
-///
-/// # Safety
-///
-/// As [`copy_bytes`], for 1 to [`SHORT`] bytes.
-#[inline(always)]
-unsafe fn short(work: Work) -> Stopped {
-    let (bytes_left, trap);
-    // SAFETY: every access lies within the ranges of the work.
-    unsafe {
-        core::arch::asm!(
+/// Templates, a line each.
+macro_rules! lines {
+    ($($line:expr),* $(,)?) => { concat!($($line, "\n"),*) };
+}
+
+/// 1 to [`SHORT`] bytes by one access, or by as many that overlap as cover them. No access crosses a line where the
+/// destination starts with one. Goes on at label 8, or at 9 after a fault.
+macro_rules! short {
+    ($move:literal) => {
+        lines!(
             "cmp rcx, 16",
             "jb 3f",
             "cmp rcx, 32",
             "ja 2f",
-            load!("movdqu", "xmm0", "0", "9f"),
-            load!("movdqu", "xmm1", "rcx - 16", "9f"),
-            store!("movdqu", "xmm0", "0", "9f"),
-            store!("movdqu", "xmm1", "rcx - 16", "9f"),
+            load!($move, "xmm0", "0", "9f"),
+            load!($move, "xmm1", "rcx - 16", "9f"),
+            store!($move, "xmm0", "0", "9f"),
+            store!($move, "xmm1", "rcx - 16", "9f"),
             "jmp 8f",
             "2:",
-            load!("movdqu", "xmm0", "0", "9f"),
-            load!("movdqu", "xmm1", "16", "9f"),
-            load!("movdqu", "xmm2", "rcx - 32", "9f"),
-            load!("movdqu", "xmm3", "rcx - 16", "9f"),
-            store!("movdqu", "xmm0", "0", "9f"),
-            store!("movdqu", "xmm1", "16", "9f"),
-            store!("movdqu", "xmm2", "rcx - 32", "9f"),
-            store!("movdqu", "xmm3", "rcx - 16", "9f"),
+            load!($move, "xmm0", "0", "9f"),
+            load!($move, "xmm1", "16", "9f"),
+            load!($move, "xmm2", "rcx - 32", "9f"),
+            load!($move, "xmm3", "rcx - 16", "9f"),
+            store!($move, "xmm0", "0", "9f"),
+            store!($move, "xmm1", "16", "9f"),
+            store!($move, "xmm2", "rcx - 32", "9f"),
+            store!($move, "xmm3", "rcx - 16", "9f"),
             "jmp 8f",
             "3:",
             "cmp rcx, 8",
@@ -119,6 +115,22 @@ unsafe fn short(work: Work) -> Stopped {
             "7:",
             may_fault!("movzx r8d, byte ptr [rsi]", "9f"),
             store!("mov", "r8b", "0", "9f"),
+        )
+    };
+}
+
+/// One access, or as many that overlap as cover the length.
+///
+/// # Safety
+///
+/// As [`copy_bytes`], for 1 to [`SHORT`] bytes.
+#[inline(always)]
+unsafe fn short(work: Work) -> Stopped {
+    let (bytes_left, trap);
+    // SAFETY: every access lies within the ranges of the work.
+    unsafe {
+        core::arch::asm!(
+            short!("movdqu"),
             "8:",
             "xor ecx, ecx",
             "9:",
@@ -140,17 +152,31 @@ unsafe fn short(work: Work) -> Stopped {
     Stopped { bytes_left, trap }
 }
 
-/// Four vectors at a time: one block from the start, then blocks whose stores are aligned to a line, then one that ends with
-/// the range. A range of one block or less is left to `$whole`, where there may be one.
+/// Loads or stores the block of four vectors that starts so many bytes ahead.
+macro_rules! block {
+    ($access:ident, $move:literal, $vector:literal, [$first:literal, $second:literal, $third:literal, $fourth:literal], $at:expr) => {
+        lines!(
+            $access!($move, $first, $at, "9f"),
+            $access!($move, $second, concat!($at, " + ", $vector), "9f"),
+            $access!($move, $third, concat!($at, " + 2 * ", $vector), "9f"),
+            $access!($move, $fourth, concat!($at, " + 3 * ", $vector), "9f"),
+        )
+    };
+}
+
+/// Blocks of four vectors: one from the start, then blocks whose stores start with a line, then a rest of at most
+/// [`SHORT`] bytes.
+///
+/// Two blocks are under way: one is stored when the next is loaded. So no load waits for a store right before it whose address
+/// ends in the same twelve bits. The rest is stored within its line, since a store that crosses a page is slow. See
+/// docs/tuning-notes.md, "bytes".
 macro_rules! long {
     (
-        $name:ident, $vector:literal, $block:literal, $move:literal, $aligned:literal,
-        [$first:literal, $second:literal, $third:literal, $fourth:literal], $whole:expr, $end:literal
+        $name:ident, $vector:literal, $block:literal, $move:literal, $aligned:literal, $even:tt, $odd:tt, $half:expr, $end:literal
     ) => {
         /// # Safety
         ///
-        /// As [`copy_bytes`], for more than [`SHORT`] bytes, and more than a block where `$whole` is empty. The CPU has the
-        /// instructions.
+        /// As [`copy_bytes`], for more than [`SHORT`] bytes. The CPU has the instructions.
         #[inline(never)]
         unsafe fn $name(
             dst: *mut u8,
@@ -159,19 +185,14 @@ macro_rules! long {
             recovery: *mut crate::extable::Recovery,
         ) -> Stopped {
             let (bytes_left, trap);
-            // SAFETY: every access lies within the two ranges: the first block is shorter than they are, or the range is one
-            // block or less; a block of the loop is followed by a byte at least; the last one starts behind their start.
+            // SAFETY: every access lies within the two ranges: what is loaded or stored was compared with the bytes left, and
+            // what is left is compared again before more is.
             unsafe {
                 core::arch::asm!(
-                    $whole,
-                    load!($move, $first, "0", "9f"),
-                    load!($move, $second, $vector, "9f"),
-                    load!($move, $third, concat!("2 * ", $vector), "9f"),
-                    load!($move, $fourth, concat!("3 * ", $vector), "9f"),
-                    store!($move, $first, "0", "9f"),
-                    store!($move, $second, $vector, "9f"),
-                    store!($move, $third, concat!("2 * ", $vector), "9f"),
-                    store!($move, $fourth, concat!("3 * ", $vector), "9f"),
+                    concat!("cmp rcx, ", $block),
+                    "jbe 4f",
+                    block!(load, $move, $vector, $even, "0"),
+                    block!(store, $move, $vector, $even, "0"),
                     // To the last line of the destination that starts in the block, or right behind it.
                     "mov r8d, edi",
                     "and r8d, 63",
@@ -179,30 +200,30 @@ macro_rules! long {
                     "sub rsi, r8",
                     "sub rdi, r8",
                     "add rcx, r8",
-                    concat!("cmp rcx, ", $block),
+                    concat!("cmp rcx, 3 * ", $block),
                     "jbe 3f",
+                    block!(load, $move, $vector, $even, "0"),
                     ".balign 64",
                     "2:",
-                    load!($move, $first, "0", "9f"),
-                    load!($move, $second, $vector, "9f"),
-                    load!($move, $third, concat!("2 * ", $vector), "9f"),
-                    load!($move, $fourth, concat!("3 * ", $vector), "9f"),
-                    store!($aligned, $first, "0", "9f"),
-                    store!($aligned, $second, $vector, "9f"),
-                    store!($aligned, $third, concat!("2 * ", $vector), "9f"),
-                    store!($aligned, $fourth, concat!("3 * ", $vector), "9f"),
-                    advance!($block),
-                    concat!("cmp rcx, ", $block),
+                    block!(load, $move, $vector, $odd, $block),
+                    block!(store, $aligned, $vector, $even, "0"),
+                    block!(load, $move, $vector, $even, concat!("2 * ", $block)),
+                    block!(store, $aligned, $vector, $odd, $block),
+                    advance!(concat!("2 * ", $block)),
+                    concat!("cmp rcx, 3 * ", $block),
                     "ja 2b",
+                    block!(store, $aligned, $vector, $even, "0"),
+                    advance!($block),
                     "3:",
-                    load!($move, $first, concat!("rcx - 4 * ", $vector), "9f"),
-                    load!($move, $second, concat!("rcx - 3 * ", $vector), "9f"),
-                    load!($move, $third, concat!("rcx - 2 * ", $vector), "9f"),
-                    load!($move, $fourth, concat!("rcx - ", $vector), "9f"),
-                    store!($move, $first, concat!("rcx - 4 * ", $vector), "9f"),
-                    store!($move, $second, concat!("rcx - 3 * ", $vector), "9f"),
-                    store!($move, $third, concat!("rcx - 2 * ", $vector), "9f"),
-                    store!($move, $fourth, concat!("rcx - ", $vector), "9f"),
+                    concat!("cmp rcx, ", $block),
+                    "jbe 4f",
+                    block!(load, $move, $vector, $even, "0"),
+                    block!(store, $aligned, $vector, $even, "0"),
+                    advance!($block),
+                    "jmp 3b",
+                    "4:",
+                    $half,
+                    short!($move),
                     "8:",
                     "xor ecx, ecx",
                     "9:",
@@ -213,7 +234,6 @@ macro_rules! long {
                     inout("rsi") src => _,
                     inout("rax") 0_usize => trap,
                     in("rdx") recovery,
-                    out("r8") _,
                     clobber_abi("sysv64"),
                     options(nostack),
                 );
@@ -223,43 +243,57 @@ macro_rules! long {
     };
 }
 
-/// A range of one block or less, by 32-byte vectors.
-macro_rules! whole_avx2 {
+/// The first 64 bytes of what is more than that, and less than a block.
+macro_rules! half_avx2 {
     () => {
-        concat!(
-            "cmp rcx, 128\n",
-            "ja 4f\n",
+        lines!(
+            "cmp rcx, 64",
+            "jbe 2f",
             load!("vmovdqu", "ymm0", "0", "9f"),
-            "\n",
             load!("vmovdqu", "ymm1", "32", "9f"),
-            "\n",
-            load!("vmovdqu", "ymm2", "rcx - 64", "9f"),
-            "\n",
-            load!("vmovdqu", "ymm3", "rcx - 32", "9f"),
-            "\n",
             store!("vmovdqu", "ymm0", "0", "9f"),
-            "\n",
             store!("vmovdqu", "ymm1", "32", "9f"),
-            "\n",
-            store!("vmovdqu", "ymm2", "rcx - 64", "9f"),
-            "\n",
-            store!("vmovdqu", "ymm3", "rcx - 32", "9f"),
-            "\njmp 8f\n",
-            "4:"
+            advance!("64"),
+            "2:",
         )
     };
 }
 
-long!(long_sse2, "16", "64", "movdqu", "movdqa", ["xmm0", "xmm1", "xmm2", "xmm3"], "", "");
-long!(long_sse2_nt, "16", "64", "movdqu", "movntdq", ["xmm0", "xmm1", "xmm2", "xmm3"], "", "");
-long!(
-    long_avx2,
-    "32",
-    "128",
-    "vmovdqu",
-    "vmovdqa",
-    ["ymm0", "ymm1", "ymm2", "ymm3"],
-    whole_avx2!(),
-    "vzeroupper"
-);
-long!(long_avx2_nt, "32", "128", "vmovdqu", "vmovntdq", ["ymm0", "ymm1", "ymm2", "ymm3"], "", "vzeroupper");
+/// By 16-byte vectors, of which a block is no longer than [`SHORT`].
+macro_rules! long_sse2 {
+    ($name:ident, $aligned:literal) => {
+        long!(
+            $name,
+            "16",
+            "64",
+            "movdqu",
+            $aligned,
+            ["xmm0", "xmm1", "xmm2", "xmm3"],
+            ["xmm4", "xmm5", "xmm6", "xmm7"],
+            "",
+            ""
+        );
+    };
+}
+
+/// By 32-byte vectors.
+macro_rules! long_avx2 {
+    ($name:ident, $aligned:literal) => {
+        long!(
+            $name,
+            "32",
+            "128",
+            "vmovdqu",
+            $aligned,
+            ["ymm0", "ymm1", "ymm2", "ymm3"],
+            ["ymm4", "ymm5", "ymm6", "ymm7"],
+            half_avx2!(),
+            "vzeroupper"
+        );
+    };
+}
+
+long_sse2!(long_sse2, "movdqa");
+long_sse2!(long_sse2_nt, "movntdq");
+long_avx2!(long_avx2, "vmovdqa");
+long_avx2!(long_avx2_nt, "vmovntdq");

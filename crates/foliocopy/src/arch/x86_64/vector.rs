@@ -26,7 +26,7 @@ macro_rules! store {
 
 /// Goes on to the next `$step` bytes.
 macro_rules! advance {
-    ($step:literal) => {
+    ($step:expr) => {
         concat!("add rsi, ", $step, "\nadd rdi, ", $step, "\nsub rcx, ", $step)
     };
 }
