@@ -17,6 +17,9 @@ use super::poison;
 /// Distance to another node, as firmware states it: 10 is local. The node without CPUs is the farthest.
 const DISTANCES: [[u32; NODES]; NODES] = [[10, 20, 30], [20, 10, 30], [30, 30, 10]];
 
+/// The clocks by which a kernel finds that a CPU or a task hangs run on while a busy host leaves the machine no CPU.
+const PATIENCE: &str = "rcupdate.rcu_cpu_stall_timeout=200 watchdog_thresh=60";
+
 /// What to boot.
 pub(crate) struct Boot<'a> {
     pub(crate) qemu: &'a Path,
@@ -53,7 +56,7 @@ impl Boot<'_> {
             }
         };
         let arguments = format!(
-            "console={console} rdinit=/init panic=-1 {} -- {}",
+            "console={console} rdinit=/init panic=-1 {PATIENCE} {} -- {}",
             self.machine.kernel_arguments, self.scenario
         );
         qemu.arg("-kernel").arg(self.kernel).arg("-initrd").arg(self.initramfs).args(["-append", &arguments]);
