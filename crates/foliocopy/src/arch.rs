@@ -1,4 +1,4 @@
-//! The loops themselves, one file a primitive. They know instructions, and no threshold.
+//! The copy loops, one file for each primitive. They know instructions, and no threshold.
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 mod x86_64;
@@ -29,7 +29,7 @@ use crate::cpu::Cpu;
 use crate::extable::Recovery;
 use crate::primitive::Primitive;
 
-/// Does the work, compiled for the vectors of the CPU where that is the CPU under us.
+/// Does the work, compiled for the policy's vectors where `cpu` is this machine's.
 #[inline(always)]
 pub(crate) fn on_vectors<R>(cpu: &Cpu, work: impl FnOnce() -> R) -> R {
     #[cfg(all(target_arch = "x86_64", not(any(miri, foliocopy_kernel))))]
@@ -39,7 +39,7 @@ pub(crate) fn on_vectors<R>(cpu: &Cpu, work: impl FnOnce() -> R) -> R {
             work()
         }
         if cpu.is_host() && cpu.has(crate::cpu::Features::AVX512F) {
-            // SAFETY: the CPU under us has the feature, by the invariant of `Cpu`.
+            // SAFETY: this machine's CPU has the feature, by the invariant of `Cpu`.
             return unsafe { on_avx512(work) };
         }
     }
@@ -54,7 +54,7 @@ pub(crate) fn on_vectors<R>(cpu: &Cpu, work: impl FnOnce() -> R) -> R {
 /// As [`run`].
 #[inline]
 pub(crate) unsafe fn run_any<const MC: bool>(which: Loop, work: Work) -> Stopped {
-    /// Takes everything in registers: a store to the stack costs as much as that of a line.
+    /// Takes its arguments in registers: a store to the stack costs as much as the store of a line.
     #[inline(never)]
     unsafe fn dispatch<const MC: bool>(
         dst: *mut u8,
@@ -79,10 +79,10 @@ pub(crate) struct Work {
     pub(crate) dst: *mut u8,
     /// The source, at the start of a cache line. Copies of bytes start anywhere.
     pub(crate) src: *const u8,
-    /// How much: not 0, and a multiple of 64 bytes but for copies of bytes.
+    /// The length: not 0, and a multiple of 64 bytes except for copies of bytes.
     pub(crate) bytes: usize,
-    /// From the line that is read to the line that is prefetched, in bytes, for loops past the cache. For the others, from
-    /// the source to the range that is copied next, or 0.
+    /// For loops past the cache, the distance from the line that is read to the line that is prefetched, in bytes. For the
+    /// others, the distance from the source to the range that is copied next, or 0.
     pub(crate) prefetch: isize,
     /// Null where the loop is not machine-check safe.
     pub(crate) recovery: *mut Recovery,
@@ -110,7 +110,7 @@ pub(crate) struct ByteLoop {
 /// The place at which a loop stopped.
 #[derive(Clone, Copy)]
 pub(crate) struct Stopped {
-    /// 0, unless it is machine-check safe and faulted.
+    /// 0, unless the loop is machine-check safe and faulted.
     pub(crate) bytes_left: usize,
     /// The number of the trap, if it faulted.
     pub(crate) trap: usize,
@@ -124,7 +124,7 @@ mod tests {
 
     use crate::primitive::Primitive;
 
-    /// A primitive is one variant, one row of its properties and one file, as CONTRIBUTING.md says.
+    /// A primitive is one variant, one row of properties and one file, as CONTRIBUTING.md says.
     #[test]
     fn every_primitive_has_its_file() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/arch");

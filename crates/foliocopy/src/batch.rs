@@ -48,15 +48,14 @@ impl<E: Into<std::io::Error>> From<BatchError<E>> for std::io::Error {
     }
 }
 
-/// Copies scattered ranges as one piece of work: one question where the sources are, the next source
-/// prefetched while this one is copied, one fence at the end.
+/// Copies scattered ranges as one piece of work. The sources are probed once, the next source is prefetched while this one is
+/// copied, and one fence ends the batch.
 ///
 /// The total length resolves [`Locality::Auto`]; the length of each pair picks its step.
 ///
 /// # Errors
 ///
-/// As [`copy_pages_raw`](crate::copy_pages_raw), for the first pair that is not what it must be. Nothing
-/// has been copied then.
+/// As [`copy_pages_raw`](crate::copy_pages_raw), for the first invalid pair. Nothing is copied then.
 ///
 /// # Safety
 ///
@@ -86,7 +85,7 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         Ok(())
     }
 
-    /// Copies pairs that were `checked`. Answers the pair that faulted and how, if one did.
+    /// Copies pairs that were `checked`. Returns the pair that faulted and its fault, if one did.
     ///
     /// # Safety
     ///
@@ -127,7 +126,7 @@ impl<Y: Yield> CopyOptions<'_, Y> {
                     };
                     let pairs = &batch[done..done + alike];
                     let after = batch.get(done + alike).filter(|after| after.nr_pages >= first.nr_pages);
-                    // SAFETY: pairs of the batch; what comes after is at least as long.
+                    // SAFETY: pairs of the batch; the range after them is at least as long.
                     let failed = unsafe { copy_alike::<MC>(by, distance, bytes, pairs, after) };
                     done += alike;
                     since_yield = since_yield.saturating_add(alike * bytes);
@@ -155,7 +154,7 @@ impl<Y: Yield> CopyOptions<'_, Y> {
     }
 }
 
-/// Settles [`Locality::Auto`] for the whole batch. Any other locality stays.
+/// Resolves [`Locality::Auto`] for the whole batch. Any other locality stays.
 ///
 /// # Safety
 ///
@@ -175,7 +174,7 @@ unsafe fn resolve<const MC: bool>(
         Step::TimeFirstPage { .. } => false,
         Step::Glance { .. } => {
             let source = |index: usize| {
-                // Spread over the batch, however many are asked for.
+                // Spread over the batch, for any number of glances.
                 let pair = batch.get((index * 0x9e37 + batch.len() / 8) % batch.len().max(1));
                 pair.map_or(ptr::null(), |pair| pair.src.cast())
             };
@@ -187,8 +186,8 @@ unsafe fn resolve<const MC: bool>(
     if past_the_cache { Locality::NonTemporal } else { Locality::Temporal }
 }
 
-/// Copies pairs of `bytes` bytes each by one primitive, one after the other, while the next source is prefetched. Answers
-/// the pair that faulted and how, if one did. A loop of its own, so that it fits the registers.
+/// Copies pairs of `bytes` bytes each by one primitive, and prefetches the next source during each copy. Returns the pair that
+/// faulted and its fault, if one did. A separate function, so that the loop fits the registers.
 ///
 /// # Safety
 ///
@@ -246,8 +245,8 @@ fn gather(batch: &[FolioPair]) -> Gathered {
     gathered
 }
 
-/// Checks every pair, before anything is copied: first all of them at once and without a branch, with the vectors that the
-/// CPU of the policy has.
+/// Checks every pair before anything is copied. The first pass takes all pairs without a branch, with the vectors of the
+/// policy's CPU.
 fn check(policy: &Policy, batch: &[FolioPair]) -> Result<Checked, BatchError<CopyError>> {
     let Gathered { flaws, differences, mut nr_pages } = arch::on_vectors(policy.cpu(), || gather(batch));
     if flaws != 0 {
@@ -266,7 +265,7 @@ mod tests {
 
     use super::*;
 
-    /// However many are checked at once, and whatever is left over.
+    /// In the part that is checked by vectors, and in the rest.
     #[test]
     fn a_bad_pair_is_found_wherever_it_is() {
         extern crate std;

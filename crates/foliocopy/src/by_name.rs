@@ -29,9 +29,9 @@ impl Primitive {
     ///
     /// # Safety
     ///
-    /// As [`Primitive::copy`], except that memory may fault, provided that the fault is caught:
-    /// in a process [`sigbus::install`](crate::sigbus::install) must have succeeded and stand, in a
-    /// kernel the exception table must be known to it. [`Primitive::Portable`] can't survive a fault.
+    /// As [`Primitive::copy`], except that memory may fault if the fault is caught. In a process
+    /// [`sigbus::install`](crate::sigbus::install) must have succeeded, and its handler must still be installed. In a kernel
+    /// the exception table must be registered. [`Primitive::Portable`] can't survive a fault.
     pub unsafe fn copy_mc(self, dst: *mut u8, src: *const u8, bytes: usize) -> Result<(), Fault> {
         // SAFETY: this function's contract.
         unsafe { execute::copy::<true>(Step::copy(self), dst, src, bytes, usize::MAX, NoYield) }

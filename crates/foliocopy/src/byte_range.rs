@@ -51,7 +51,7 @@ pub(crate) fn check_pair(dst: usize, src: usize, bytes: usize) -> Result<(), Cop
 
 /// The first address that no process can have.
 ///
-/// A kernel that runs 5-level paging gives addresses above 47 bits only to who names one
+/// A kernel with 5-level paging gives addresses above 47 bits only to a caller that names one
 /// (`Documentation/arch/x86/x86_64/5level-paging.rst`).
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
 fn end_of_process() -> usize {
@@ -112,7 +112,7 @@ macro_rules! range {
         // SAFETY: the range is what a reference to a slice is, less the promise that the memory doesn't change; the
         // constructors make sure that it may be used from any thread.
         unsafe impl Send for $range<'_> {}
-        // SAFETY: a shared range can only be asked for its place, or, where it only reads, be copied.
+        // SAFETY: a shared range only tells its place. A shared source can also be copied from, which changes nothing.
         unsafe impl Sync for $range<'_> {}
     };
 }

@@ -75,11 +75,11 @@ pub fn copy_mc_bytes(dst: ByteRangeMut<'_>, src: ByteRange<'_>) -> Result<(), Co
     unsafe { copy_mc(dst.as_ptr(), src.as_ptr(), src.bytes()) }
 }
 
-/// Copies every byte whose source can be read, zeroes the others in the destination, and reports those: what
+/// Copies every byte whose source can be read, zeroes the others in the destination, and reports those, as
 /// [`copy_mc_pages_skipping`](crate::copy_mc_pages_skipping) does for pages.
 ///
-/// `report` is called with each [`SkippedBytes`] in ascending order. A bad page is lost whole, as far as it lies in the range,
-/// with all that the kernel says is lost with it. Returns how many bytes were skipped.
+/// `report` is called with each [`SkippedBytes`] in ascending order. A bad page is lost whole, as far as it lies in the range.
+/// So is all memory that the kernel reports lost with it. Returns how many bytes were skipped.
 ///
 /// # Errors
 ///
@@ -111,7 +111,7 @@ pub fn copy_mc_skipping(
 pub struct SkippedBytes {
     /// The first of them, counted from the start of the range.
     pub offset: usize,
-    /// How many they are.
+    /// The number of bytes.
     pub bytes: usize,
     /// The error at their start. Its counts are those of the whole range, up to this error.
     pub error: MemoryError,
@@ -189,7 +189,7 @@ fn same_length(dst: &ByteRangeMut<'_>, src: &ByteRange<'_>) -> Result<(), CopyEr
 struct Plan {
     /// Whether the CPU has 32-byte vectors.
     avx2: bool,
-    /// From so many bytes on the policy may go past the cache.
+    /// The length from which the policy may go past the cache, in bytes.
     ask_from: usize,
 }
 
@@ -213,7 +213,7 @@ impl Plan {
         let bands = policy.bands(Locality::Auto).take_while(|(_, step)| through(step));
         let ask_from = bands.last().map_or(0, |(up_to, _)| up_to.saturating_add(1));
         let plan = Self { avx2: policy.cpu().has(Features::AVX2), ask_from: ask_from.max(PAGE_SIZE) };
-        // While another thread works out the policy, there is one that does not stay.
+        // While another thread works out the policy, `policy` is a temporary one: a plan for it is not kept.
         if Policy::ready_host().is_some() {
             PLAN.keep_with(|| plan);
         }
@@ -221,7 +221,7 @@ impl Plan {
     }
 }
 
-/// Checks the request, which is about a byte at least, and that a fault in the copy would be survived. Answers the plan.
+/// Checks a request of at least one byte, and that a fault in the copy would be survived. Returns the plan.
 #[inline(always)]
 fn validate(dst: *mut u8, src: *const u8, bytes: usize) -> Result<Plan, CopyError> {
     check_pair(dst.addr(), src.addr(), bytes)?;
@@ -233,7 +233,7 @@ fn validate(dst: *mut u8, src: *const u8, bytes: usize) -> Result<Plan, CopyErro
 ///
 /// # Safety
 ///
-/// The ranges are mapped, except that their faults are caught, and apart. There is a byte at least.
+/// The ranges are mapped and apart, and their faults are caught. There is at least one byte.
 #[inline(always)]
 unsafe fn run(plan: Plan, dst: *mut u8, src: *const u8, bytes: usize) -> Result<(), Fault> {
     if bytes >= PAGE_SIZE && (dst.addr() | src.addr() | bytes).is_multiple_of(PAGE_SIZE) {

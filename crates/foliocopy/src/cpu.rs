@@ -156,7 +156,7 @@ impl Cpu {
     pub const UNKNOWN: Self =
         Self::foreign(Vendor::Other, [0, 0, 0], Features::NONE, Caches { l1d: 0, l2: 0, l3: 0 });
 
-    /// The CPU under us with nothing known of it but its architecture, which every build may use.
+    /// This machine's CPU, of which only the architecture is known. Every build may use the features of that.
     pub(crate) const BASELINE: Self = Self {
         is_host: true,
         // INVARIANT: compiled code uses them too.
@@ -164,8 +164,8 @@ impl Cpu {
         ..Self::UNKNOWN
     };
 
-    /// A CPU that is not the one under us: [`Policy::new`](crate::Policy::new) tells how it would copy, and such a policy
-    /// copies nothing.
+    /// A CPU other than this machine's. [`Policy::new`](crate::Policy::new) tells how it would copy, and such a policy copies
+    /// nothing.
     ///
     /// The signature is family, model and stepping as `/proc/cpuinfo` has them. On aarch64 it is [`Cpu::family`],
     /// [`Cpu::model`] and [`Cpu::stepping`].
@@ -175,27 +175,27 @@ impl Cpu {
         Self { vendor, family, model, stepping, features, caches, is_host: false }
     }
 
-    /// The CPU under us, as the kernel describes it.
+    /// This machine's CPU, as the kernel describes it.
     ///
     /// # Safety
     ///
     /// It has every feature in `features`.
     #[cfg(foliocopy_kernel)]
     pub(crate) const unsafe fn of_kernel(vendor: Vendor, signature: [u32; 3], features: Features) -> Self {
-        // INVARIANT: this function's contract is that the CPU under us has these features.
+        // INVARIANT: this function's contract is that this machine's CPU has these features.
         Self { is_host: true, ..Self::foreign(vendor, signature, features, Self::UNKNOWN.caches) }
     }
 
-    /// Describes the CPU under us, by a pass over CPUID, which takes long where a hypervisor
-    /// intercepts it. On aarch64 with `std`, Linux says what it has and sysfs how large its caches are.
+    /// Describes this machine's CPU, by CPUID, which is slow where a hypervisor intercepts it. On aarch64 with `std`, Linux
+    /// gives the features, and sysfs the sizes of the caches.
     ///
     /// `REP_GOOD` is derived as Linux derives it: AMD from family 0x10 on (`amd.c`), Hygon
     /// (`hygon.c`), Intel from Dothan on (`intel.c`), Centaur from family 6 model 15 on
     /// (`centaur.c`), Zhaoxin from family 6 on (`zhaoxin.c`). Linux also asks an Intel CPU whether its
     /// firmware left fast strings on, which takes a privileged instruction.
     ///
-    /// On hybrid CPUs it describes the core on which it runs. The features are those of all cores, since Linux
-    /// offers no others; family, model and caches may be another core's.
+    /// On hybrid CPUs it describes the core on which it runs. The features are those of all cores, since Linux offers no
+    /// others. Family, model and caches may be another core's.
     pub fn detect() -> Self {
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         return x86_64::detect();
@@ -240,7 +240,7 @@ impl Cpu {
         self.is_host
     }
 
-    /// Takes the features in `mask` away: the CPU pretends to lack them.
+    /// Removes the features in `mask`: the CPU counts as one without them.
     #[must_use]
     pub const fn without(mut self, mask: Features) -> Self {
         self.features = self.features.without(mask);

@@ -24,8 +24,8 @@ pub(crate) struct Followed {
     pub(crate) problems: &'static [EnvironmentError],
 }
 
-/// Reads the environment, for a program that does `without` some features in any case. A setuid program ignores it, as glibc
-/// ignores its tunables there.
+/// Reads the environment. The program does `without` some features in any case. A setuid program ignores the environment, as
+/// glibc ignores its tunables there.
 pub(crate) fn follow(without: Features) -> Followed {
     let mut problems = Vec::new();
     let ignored = is_secure();
@@ -54,7 +54,7 @@ fn kept(message: String) -> EnvironmentError {
     EnvironmentError { message: Box::leak(message.into_boxed_str()) }
 }
 
-/// The value of a variable, as one of the names that there are.
+/// Reads a variable whose value is one of the known names.
 fn read<T: core::str::FromStr<Err = UnknownName>>(
     name: &str,
     variable: impl Fn(&str) -> Option<OsString>,
@@ -80,10 +80,10 @@ mod profile {
     use crate::policy::Policy;
     use crate::profile::Profile;
 
-    /// The files in which a profile of the user or of the system may be.
+    /// Where a profile lies in the user's or in the system's folder of settings.
     const USUAL: &str = "foliocopy/profile.toml";
 
-    /// Lets `policy` decide by the profile that the variable names, or else by the first that lies at a usual place.
+    /// Gives `policy` the profile that the variable names, or else the first one at a usual place.
     pub(super) fn follow(
         policy: &mut Policy,
         variable: impl Fn(&str) -> Option<OsString>,
@@ -144,7 +144,7 @@ fn is_secure() -> bool {
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
-/// Elsewhere nothing tells, so the environment is ignored.
+/// Elsewhere there is no way to tell, so the environment is ignored.
 #[cfg(not(all(target_os = "linux", not(miri))))]
 fn is_secure() -> bool {
     true

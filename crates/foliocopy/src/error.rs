@@ -59,7 +59,7 @@ pub enum CopyError {
     },
     /// A fault in this machine-check-safe copy would not be survived.
     Unsupported(Unsupported),
-    /// The policy is for a CPU that is not the one under us.
+    /// The policy is for another CPU than this machine's.
     ForeignCpu,
     /// `FOLIOCOPY_STRICT` is set, and an environment variable or a profile can't be followed.
     #[cfg(feature = "std")]
@@ -120,7 +120,7 @@ pub enum Unsupported {
     Primitive(Primitive),
     /// Another handler of SIGBUS was installed in the place of foliocopy's.
     HandlerReplaced,
-    /// Somebody has put another handler of SIGSEGV in the place of that of `sigbus::catch_sigsegv`.
+    /// Another handler of SIGSEGV was installed in the place of that of `sigbus::catch_sigsegv`.
     SegvHandlerReplaced,
     /// The kernel refused to install the handler, with this errno.
     Sigaction(i32),
@@ -197,9 +197,9 @@ pub enum RowProblem {
         /// The distance or burst, in bytes.
         distance: u32,
     },
-    /// The primitive has no place there: through the cache in a table for copies past it, or the other way round.
+    /// The primitive stores through the cache in a table for copies past it, or past it in a table for copies through it.
     Cache(Primitive),
-    /// The step reads the time-stamp counter, which the CPU lacks, or which tells nothing here.
+    /// The step reads the time-stamp counter, which this CPU lacks, or which is not usable here.
     NoCounter,
     /// The primitive's vector registers belong to processes.
     Registers(Primitive),
@@ -220,10 +220,10 @@ impl fmt::Display for RowError {
             RowProblem::Limited => formatter.write_str("the last band must be unlimited"),
             RowProblem::Unreachable => formatter.write_str("only the last band may be unlimited"),
             RowProblem::NoPages(bytes) => {
-                write!(formatter, "its limit is {bytes}: a positive multiple of 4096 bytes")
+                write!(formatter, "its limit is {bytes}, and must be a positive multiple of 4096 bytes")
             }
             RowProblem::NotAscending { up_to, before } => {
-                write!(formatter, "its limit is {up_to}: more than {before}, that of the band before")
+                write!(formatter, "its limit is {up_to}, and must be more than {before}, that of the band before")
             }
             RowProblem::Distance { primitive, distance } => write!(
                 formatter,
@@ -232,10 +232,10 @@ impl fmt::Display for RowError {
             ),
             RowProblem::Cache(primitive) => {
                 let through = if primitive.is_non_temporal() { "past" } else { "through" };
-                write!(formatter, "{primitive} stores {through} the cache, which has no place there")
+                write!(formatter, "{primitive} stores {through} the cache, which this table is not for")
             }
             RowProblem::NoCounter => formatter.write_str(
-                "it reads the time-stamp counter, which tells nothing on this CPU: a copy does not",
+                "it reads the time-stamp counter, which is not usable on this CPU: name steps that do not probe",
             ),
             RowProblem::Registers(primitive) => {
                 write!(formatter, "the vector registers of {primitive} belong to processes")

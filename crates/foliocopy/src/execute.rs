@@ -46,14 +46,14 @@ fn and_left(bytes: usize) -> impl Fn(Fault) -> Fault {
     move |fault| Fault { bytes_left: fault.bytes_left + bytes, ..fault }
 }
 
-/// Copies `bytes` bytes, at most `chunk_bytes` (rounded up to whole pages, a page at least) between two
-/// yields: not before the first chunk, not after the last. Never an error unless `MC`: machine-check safe.
+/// Copies `bytes` bytes in chunks, and yields between two chunks. A chunk has `chunk_bytes` bytes, rounded up to whole pages,
+/// and at least one page. With `MC` the copy is machine-check safe; without, it never returns an error.
 ///
 /// # Safety
 ///
-/// `src` is readable and `dst` writable for `bytes` bytes, or with `MC` their faults are caught. They start at pages and
-/// don't overlap, and `bytes` is a multiple of a page; lines do for a step that does not probe. The CPU has what the step's
-/// primitives and its probe require.
+/// `src` is readable and `dst` writable for `bytes` bytes, or with `MC` their faults are caught. They don't overlap. They start
+/// at pages, and `bytes` is a multiple of a page. For a step that does not probe, lines suffice instead of pages. The CPU has
+/// the features that the step's primitives and its probe require.
 #[inline]
 pub(crate) unsafe fn copy<const MC: bool>(
     step: Step,
@@ -73,7 +73,7 @@ pub(crate) unsafe fn copy<const MC: bool>(
     }
 }
 
-/// One chunk.
+/// Copies one chunk.
 ///
 /// # Safety
 ///
@@ -99,7 +99,7 @@ unsafe fn one<const MC: bool>(step: Step, range: Range) -> Result<(), Fault> {
     }
 }
 
-/// More than one chunk: the whole range is probed once.
+/// Copies more than one chunk. The whole range is probed once.
 ///
 /// # Safety
 ///
@@ -126,8 +126,7 @@ unsafe fn many<const MC: bool>(
     }
 }
 
-/// Probes the source where the step asks for it, and answers the copy that the step becomes. For copies in parts, which
-/// probe once.
+/// Probes the source if the step asks for it, and returns the copy that the step becomes. Copies in parts call this once.
 ///
 /// # Safety
 ///
@@ -151,7 +150,7 @@ unsafe fn run<const MC: bool>(by: Primitive, distance: u32, range: Range) -> Res
         return unsafe { copy_before::<MC>(by, distance, range, ptr::null()) };
     }
     let distance = range.bytes.min(distance as usize);
-    // SAFETY: this function's contract, and of the source a part.
+    // SAFETY: this function's contract. The prefetch is for a part of the source.
     let copied = unsafe {
         // The loop would prefetch these lines too late.
         probe::prefetch(range.src, distance);
@@ -161,11 +160,11 @@ unsafe fn run<const MC: bool>(by: Primitive, distance: u32, range: Range) -> Res
     copied
 }
 
-/// Copies the first page by `copy_first`, and decides by the time of that how the rest is copied.
+/// Copies the first page by `copy_first`, and picks the copy of the rest by the time that the page took.
 ///
 /// # Safety
 ///
-/// As [`copy`]; there is a page at least. `copy_first` copies as [`copy_before`] does.
+/// As [`copy`]; the range has at least one page. `copy_first` copies as [`copy_before`] does.
 #[inline(always)]
 unsafe fn by_first_page<const MC: bool>(
     first: Primitive,
@@ -188,7 +187,7 @@ unsafe fn by_first_page<const MC: bool>(
     if cycles <= times.in_l1_up_to {
         return copy_first(left);
     }
-    // SAFETY: what is left of the range.
+    // SAFETY: the rest of the range.
     unsafe {
         if cycles > times.near_up_to {
             probe::prefetch(left.src, left.bytes.min(burst as usize));
@@ -197,11 +196,11 @@ unsafe fn by_first_page<const MC: bool>(
     }
 }
 
-/// A first page is copied by the loop that prefetches, where its primitive has one. In bytes.
+/// The prefetch distance of a first page, for primitives that can prefetch. In bytes.
 const PAGE_LOOP_DISTANCE: u32 = 512;
 
-/// Copies by one primitive without a fence, and prefetches the start of what comes `next`, unless that is null, if the
-/// distance is not 0.
+/// Copies by one primitive without a fence. If the distance is not 0, it also prefetches the start of the `next` range, unless
+/// that is null.
 ///
 /// # Safety
 ///
@@ -222,7 +221,8 @@ pub(crate) unsafe fn copy_before<const MC: bool>(
         // SAFETY: a part of the range that is not empty, and a recovery that lives as long as the loop.
         unsafe { arch::run_any::<MC>(Loop { by, prefetches }, work) }
     };
-    // Past the cache the loop runs twice: over what lies more than the distance before the end, and over the rest.
+    // Past the cache the loop runs twice. The second run, over the last `distance` bytes, has nothing of this range to
+    // prefetch.
     let past = by.is_non_temporal();
     let (ahead, rest) =
         range.split(if past && distance != 0 { range.bytes.saturating_sub(distance as usize) } else { 0 });

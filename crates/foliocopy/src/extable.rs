@@ -1,17 +1,17 @@
 //! The exception table: which instruction may fault, and where it lands.
 //!
-//! An entry has Linux's layout (`arch/x86/include/asm/extable.h`): three 32-bit fields, each of the
-//! first two relative to itself. In a kernel build the entries stand in `__ex_table`, where the
-//! kernel's own handlers of #PF and #MC find them; in a process they stand in a section of ours, where
-//! the handler of SIGBUS does. The machine code around them is the same, and so is what it may expect
-//! at its landing pad:
+//! An entry has Linux's layout (`arch/x86/include/asm/extable.h`): three 32-bit fields, each of the first two relative to
+//! itself. In a kernel build the entries stand in `__ex_table`, where the kernel's own handlers of #PF and #MC find them. In a
+//! process they stand in a section of ours, where the handler of SIGBUS finds them. Both kinds of build have the same machine
+//! code. At a landing pad it expects:
 //!
-//! - every register as it was at the faulting instruction, but
+//! - every register as it was at the faulting instruction, except
 //! - `rax`, on aarch64 `x4`, which holds the number of the trap: 14 (#PF) or 18 (#MC). Aarch64 has no such numbers, so its
 //!   handler gives those of x86.
+//!   handler gives those of x86.
 //!
-//! While a machine-check-safe loop runs, `rdx`, on aarch64 `x3`, points to the [`Recovery`] of its copy: there the
-//! handler of a process finds the ranges that are being copied, and leaves what it knows of the fault.
+//! While a machine-check-safe loop runs, `rdx`, on aarch64 `x3`, points to the [`Recovery`] of its copy. There the handler of a
+//! process finds the ranges that are being copied, and leaves its description of the fault.
 
 #[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
 mod code;
@@ -34,7 +34,7 @@ impl Entry {
         relative(&self.instruction)
     }
 
-    /// The address at which it lands.
+    /// The address of its landing pad.
     pub fn landing_pad(&self) -> usize {
         relative(&self.landing_pad)
     }
@@ -59,13 +59,13 @@ pub struct Recovery {
     pub dst: usize,
     /// The start of the source.
     pub src: usize,
-    /// How long each of the two is.
+    /// The length of each, in bytes.
     pub bytes: usize,
     /// The signal, filled in by the handler. A kernel leaves it empty.
     pub signal: Option<Signal>,
 }
 
-/// A signal's account of the memory that could not be accessed (`sigaction(2)`).
+/// A signal's description of the memory that could not be accessed (`sigaction(2)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Signal {
@@ -77,7 +77,7 @@ pub struct Signal {
     pub code: i32,
     /// `si_addr_lsb`: the logarithm of the granule that is lost, 0 where the kernel doesn't say.
     pub address_lsb: i16,
-    /// Whether a store faulted; nothing where the kernel doesn't say.
+    /// Whether a store faulted; `None` where the kernel doesn't say.
     pub is_store: Option<bool>,
 }
 

@@ -1,8 +1,8 @@
-//! The folio layer of a kernel: the functions of `include/linux/highmem.h` and `mm/util.c`, by the
-//! kernel's names and with the kernel's meaning, over what a kernel gives.
+//! The folio layer of a kernel: the functions of `include/linux/highmem.h` and `mm/util.c`, with the kernel's names and
+//! meanings, over a [`Platform`].
 //!
-//! All of it is generic over the [`Platform`], so that a kernel build has no indirect call in it; and
-//! nothing in it panics or allocates.
+//! All of it is generic over the platform, so that a kernel build has no indirect call in it. Nothing in it panics or
+//! allocates.
 
 use core::fmt;
 
@@ -80,8 +80,8 @@ impl core::error::Error for McError {}
 ///
 /// - [`Platform::map_page`] and [`Platform::page_address`] give addresses at which the frame's memory,
 ///   and nothing else, is readable and writable.
-/// - The policy is one for the CPU under the platform, or for one that has less.
-/// - [`Platform::RECOVERS_FROM_MACHINE_CHECKS`] only where a fault at an instruction of the
+/// - The policy is for the platform's CPU, or for one that has less.
+/// - [`Platform::RECOVERS_FROM_MACHINE_CHECKS`] is true only where a fault at an instruction of the
 ///   [exception table](crate::extable) resumes at its landing pad.
 pub unsafe trait Platform: Sized {
     /// `CONFIG_HIGHMEM`: not all memory is mapped all the time. Pages are mapped one by one then.
@@ -91,8 +91,8 @@ pub unsafe trait Platform: Sized {
     /// tags of MTE. Pages are copied one by one by [`Platform::copy_highpage`] then.
     const ARCH_COPY_HIGHPAGE: bool = false;
 
-    /// `CONFIG_ARCH_HAS_COPY_MC`: a machine check in a copy can be survived. Where not, the
-    /// machine-check-safe functions are the plain ones, as in Linux; [`explain_mc`] says so.
+    /// `CONFIG_ARCH_HAS_COPY_MC`: a machine check in a copy can be survived. Otherwise the machine-check-safe functions are the
+    /// plain ones, as in Linux; [`explain_mc`] says so.
     const RECOVERS_FROM_MACHINE_CHECKS: bool;
 
     /// How copies are made on this CPU.
@@ -140,7 +140,7 @@ pub unsafe trait Platform: Sized {
         let _ = (to, from);
     }
 
-    /// Copies a page and its metadata: `copy_highpage()`. An architecture with a way of its own provides it here.
+    /// Copies a page and its metadata: `copy_highpage()`. An architecture with its own `copy_highpage()` provides it here.
     #[inline]
     fn copy_highpage(&self, to: PageFrame, from: PageFrame) {
         let step = page_step(self);
@@ -179,8 +179,8 @@ pub unsafe trait Platform: Sized {
     }
 }
 
-/// Copies `nr_pages` contiguous pages and what the platform keeps beside them: in one piece where all
-/// memory is mapped and the architecture has no way of its own, else page by page.
+/// Copies `nr_pages` contiguous pages and their metadata. Where all memory is mapped and the architecture has no
+/// `copy_highpage()` of its own, they are copied in one piece, otherwise page by page.
 ///
 /// It may sleep in [`Platform::cond_resched`]: between chunks of one piece, or between pages; never for
 /// a single page.
@@ -207,9 +207,8 @@ pub unsafe fn copy_highpages<P: Platform>(platform: &P, to: PageFrame, from: Pag
     copy_metadata(platform, to, from, nr_pages);
 }
 
-/// Copies like [`copy_highpages`], and stops at poisoned memory: the first frame that couldn't be read
-/// goes to [`Platform::memory_failure_queue`], once, and nothing that is kept beside the pages is
-/// copied where they are copied in one piece.
+/// Copies like [`copy_highpages`], and stops at poisoned memory. The first frame that couldn't be read goes to
+/// [`Platform::memory_failure_queue`], once. Where the pages are copied in one piece, no metadata is copied then.
 ///
 /// Where the platform can't recover from machine checks this is [`copy_highpages`], as in Linux.
 ///
@@ -249,7 +248,7 @@ pub unsafe fn copy_mc_highpages<P: Platform>(
     finish_mc(platform, to, from, nr_pages, copied)
 }
 
-/// Copies the contents of a folio, and what the platform keeps beside its pages.
+/// Copies the contents of a folio, and the metadata of its pages.
 ///
 /// # Safety
 ///
@@ -322,13 +321,13 @@ impl fmt::Display for McExplanation {
     }
 }
 
-/// Whether something has to be done for each page between its neighbours.
+/// Whether pages are copied one by one, since the platform has something to do for each.
 #[inline]
 const fn page_by_page<P: Platform>() -> bool {
     P::HIGHMEM || P::ARCH_COPY_HIGHPAGE
 }
 
-/// Only for memory that is mapped, so it fits a pointer's range.
+/// The length of mapped pages, which therefore fits a `usize`.
 #[inline]
 const fn bytes(nr_pages: u64) -> usize {
     (nr_pages << PAGE_SHIFT) as usize
@@ -339,8 +338,8 @@ fn step<P: Platform>(platform: &P, to: PageFrame, nr_pages: u64) -> Step {
     platform.policy().step(platform.locality(to), bytes(nr_pages))
 }
 
-/// For a page of many that are copied one by one: through the cache wherever it goes, since past it a
-/// fence a page would cost more than the page.
+/// The step for pages that are copied one by one. It goes through the cache, whatever the node: past it, each page needs a
+/// fence, which costs more than the page.
 #[inline]
 fn page_step<P: Platform>(platform: &P) -> Step {
     platform.policy().step(Locality::Temporal, PAGE_SIZE)
@@ -355,7 +354,7 @@ fn machine_check_safe(step: Step) -> Result<Step, McError> {
     }
 }
 
-/// The primitive and the prefetch distance of a machine-check-safe copy that is one piece, without a probe or a yield.
+/// The primitive and the prefetch distance of a machine-check-safe copy in one piece, without a probe or a yield.
 #[cfg(foliocopy_kernel)]
 #[inline]
 pub(crate) fn in_one_piece<P: Platform>(

@@ -1,4 +1,4 @@
-//! The policy of this process: worked out once, by the CPU under it and by what its owner says.
+//! The policy of this process: worked out once, from the CPU and the environment.
 
 #[cfg(not(foliocopy_kernel))]
 use core::ptr;
@@ -32,7 +32,7 @@ struct Host {
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct HostReport {
-    /// Whether the policy is worked out. A signal handler that interrupts that finds nothing else.
+    /// Whether the policy is worked out. In a signal handler that interrupts that work it is not, and the rest is empty.
     pub is_ready: bool,
     /// The profile that it follows.
     pub profile: Option<&'static std::path::Path>,
@@ -42,12 +42,12 @@ pub struct HostReport {
 
 static HOST: Once<Host> = Once::new();
 
-/// The policy in it, once it is there and may copy.
+/// The policy of `HOST`, once it is worked out and if it may copy.
 #[cfg(not(foliocopy_kernel))]
 static READY: AtomicPtr<Policy> = AtomicPtr::new(ptr::null_mut());
 
-/// For copies in a signal handler that interrupts the thread which works out the policy, and for kernels in Rust: right on
-/// every CPU, fast on none.
+/// For copies in a signal handler that interrupts the thread which works out the policy, and for kernels in Rust. It is correct
+/// on every CPU, but slow.
 static MEANWHILE: Policy = Policy::baseline(REGISTERS);
 
 /// The registers that this build may use: without `std` it may be a kernel.
@@ -55,15 +55,15 @@ const REGISTERS: Registers =
     if cfg!(feature = "std") { Registers::Vector } else { Registers::GeneralPurpose };
 
 impl Policy {
-    /// The policy of this process. With `std` that is the policy for the CPU under it and all registers, less what
-    /// `FOLIOCOPY_MASK` takes away, by the profile that it finds, or with what `FOLIOCOPY_PRIMITIVE` names
-    /// for everything. Without `std` only general-purpose registers are used.
+    /// The policy of this process. With `std` it is the policy for this machine's CPU and all registers. `FOLIOCOPY_MASK` takes
+    /// features away, a profile replaces the tables, and `FOLIOCOPY_PRIMITIVE` names one primitive for everything. Without
+    /// `std` only general-purpose registers are used.
     ///
     /// A variable that can't be followed is left aside, and [`Policy::host_report`] says why. With `FOLIOCOPY_STRICT=1` every
     /// copy by this policy fails with that reason instead.
     ///
     /// The first call works it out, in well under a millisecond; with `std` other threads wait for that. A signal handler that
-    /// interrupts the first call gets a policy that is right everywhere, and slow.
+    /// interrupts the first call gets a policy that is correct on every CPU, but slow.
     #[inline]
     pub fn host() -> &'static Self {
         match HOST.get() {
@@ -72,7 +72,7 @@ impl Policy {
         }
     }
 
-    /// Answers [`Policy::host`] if it is worked out and may copy, and works nothing out: so a copy of one page needs no stack,
+    /// Returns [`Policy::host`] if it is worked out already and may copy. It calls nothing, so a copy of one page needs no stack,
     /// and one line of the cache to find its table.
     #[cfg(not(foliocopy_kernel))]
     #[inline(always)]
@@ -81,9 +81,9 @@ impl Policy {
         unsafe { READY.load(Ordering::Acquire).as_ref() }
     }
 
-    /// Makes this the policy of the process, unless it has one: before its first copy.
+    /// Makes this the policy of the process. It fails if the process has one, so call it before the first copy.
     ///
-    /// The environment says nothing then. A program that only does without a feature calls `Policy::host_without`.
+    /// The environment is ignored then. A program that only does without a feature calls `Policy::host_without`.
     ///
     /// ```
     /// use foliocopy::{Cpu, Features, Policy, Registers};
@@ -103,8 +103,8 @@ impl Policy {
         })
     }
 
-    /// Works out [`Policy::host`] now, as if `FOLIOCOPY_MASK` named these features too, unless the process has a policy: before
-    /// its first copy.
+    /// Works out [`Policy::host`] now, as if `FOLIOCOPY_MASK` named these features too. It fails if the process has a policy,
+    /// so call it before the first copy.
     ///
     /// A program of which some thread may not read the time-stamp counter (`prctl(2)`, PR_SET_TSC) does without
     /// [`Features::TSC`]. No copy reads the counter then. Otherwise a copy on such a thread may be killed by SIGSEGV.
@@ -140,7 +140,7 @@ fn publish() {
     }
 }
 
-/// Keeps the host that it works out, or answers the policy that there is.
+/// Keeps the host that the closure works out, or returns the existing policy as an error.
 fn keep(host: impl FnOnce() -> Host) -> Result<(), &'static Policy> {
     let mut taken = false;
     HOST.keep_with(|| {
@@ -167,7 +167,7 @@ fn work_out() -> &'static Policy {
     HOST.keep_with(|| Host::without(Features::NONE));
     #[cfg(not(feature = "std"))]
     HOST.keep_with(|| Host { policy: Policy::new(probe::seen_by(Cpu::detect()), REGISTERS) });
-    // Another thread works it out. It may be this one, interrupted by a signal: so the wait has an end.
+    // Another thread works it out. It may be this one, interrupted by a signal, so the wait is limited.
     #[cfg(feature = "std")]
     for _ in 0..WAITS {
         if HOST.get().is_some() {
@@ -179,6 +179,6 @@ fn work_out() -> &'static Policy {
     HOST.get().map_or(&MEANWHILE, |host| &host.policy)
 }
 
-/// How often the policy of another thread is waited for, 50 µs each.
+/// How often to wait for the policy of another thread, 50 µs each time.
 #[cfg(feature = "std")]
 const WAITS: usize = 2000;

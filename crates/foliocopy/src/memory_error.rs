@@ -14,7 +14,7 @@ pub struct MemoryError {
     /// The number of bytes, from the start, that are the source's. Exact to the byte for copies of bytes and for `rep
     /// movs`. Exact to the 64-byte line before the fault where a loop copies pages.
     pub bytes_copied: usize,
-    /// How many bytes of the range are not. Never 0.
+    /// The number of bytes after those. Never 0.
     pub bytes_left: usize,
     /// The first bad page, counted from the page in which the range starts.
     pub page_index: usize,
@@ -72,7 +72,7 @@ impl MemoryError {
     pub(crate) fn new(fault: Fault, dst: usize, src: usize, bytes: usize) -> Self {
         let bytes_copied = bytes - fault.bytes_left;
         let (read, written) = (src + bytes_copied, dst + bytes_copied);
-        // Only a kernel leaves it empty, and there nobody asks for a `MemoryError`.
+        // Only a kernel leaves it empty, and a kernel makes no `MemoryError`.
         let nothing = Signal { number: 0, address: read, code: 0, address_lsb: 0, is_store: None };
         let signal = fault.signal.unwrap_or(nothing);
         let Signal { address, address_lsb, is_store, .. } = signal;
@@ -106,7 +106,7 @@ impl MemoryError {
         start..end.min(bytes)
     }
 
-    /// How much memory is lost at once, in bytes: a page of the system at least, and a power of two.
+    /// The size of the lost granule in bytes: at least a page of the system, and a power of two.
     pub fn granule_bytes(&self) -> usize {
         granule_bytes(self.address_lsb)
     }
@@ -119,8 +119,8 @@ impl Signal {
     }
 }
 
-/// The size of a granule: a page of the system where the kernel doesn't say, and never less, since it takes memory away by
-/// pages.
+/// The size of a granule. It is a page of the system where the kernel doesn't say. It is never less, since the kernel takes
+/// memory away by pages.
 pub(crate) fn granule_bytes(address_lsb: i16) -> usize {
     match address_lsb {
         13..=62 => 1 << address_lsb,
@@ -219,7 +219,7 @@ impl From<MemoryError> for CopyMcError {
     }
 }
 
-/// `EIO`'s kind has no name in `std`: a memory error is of the kind `Other`.
+/// `std` has no kind for `EIO`: a memory error is of the kind `Other`.
 impl From<MemoryError> for std::io::Error {
     fn from(error: MemoryError) -> Self {
         Self::other(error)
@@ -244,7 +244,7 @@ mod tests {
 
     const HUGE: usize = 2 << 20;
 
-    /// An error at the start of page `page` of 1024, where the kernel said so much.
+    /// An error at the start of page `page` of 1024, for such a signal.
     fn error(page: usize, address: usize, code: i32, address_lsb: i16) -> MemoryError {
         let signal = Some(Signal { number: libc::SIGBUS, address, code, address_lsb, is_store: None });
         let fault = Fault { bytes_left: (1024 - page) * PAGE_SIZE, trap: 18, signal };
@@ -269,11 +269,11 @@ mod tests {
         // The start of the huge page that holds it.
         assert_eq!(at(33 * HUGE, 21), Side::Source);
         assert_eq!(at(65 * HUGE, 21), Side::Destination);
-        // Lost at once: loads consume poison, stores don't.
+        // A granule that holds both: loads consume poison, stores don't.
         assert_eq!(at(0, 30), Side::Source);
     }
 
-    /// As an external abort of aarch64 has it, where the CPU does not know the address.
+    /// An external abort of aarch64, where the CPU does not know the address.
     #[test]
     fn without_an_address_the_access_tells_the_side() {
         let at = |is_store| {
@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn what_is_lost_ends_with_the_granule_or_the_range() {
-        // A page with which a page of the system starts, of 64 KiB too.
+        // A page at which a page of the system starts, even one of 64 KiB.
         let lost = |address_lsb, src, bytes| error(704, 0, libc::BUS_MCEERR_AR, address_lsb).lost(src, bytes);
         let (bad, end) = (704 * PAGE_SIZE, 1024 * PAGE_SIZE);
         assert_eq!(lost(12, 32 * HUGE, end), bad..bad + system_page());

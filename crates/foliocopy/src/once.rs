@@ -8,7 +8,7 @@ const EMPTY: u8 = 0;
 const FILLING: u8 = 1;
 const READY: u8 = 2;
 
-/// Keeps the first value given to it. Nobody ever waits: a reader finds it empty while another thread fills it. So it never
+/// Keeps the first value given to it. No caller waits: a reader finds it empty while another thread fills it. So it never
 /// spins, not even in an interrupt.
 pub(crate) struct Once<T> {
     state: AtomicU8,
@@ -34,7 +34,7 @@ impl<T: Copy> Once<T> {
         }
     }
 
-    /// Keeps the value that it works out, unless one is kept already or just being kept.
+    /// Keeps the value of the closure, unless a value is kept already or is being kept.
     #[cold]
     #[inline(never)]
     pub(crate) fn keep_with(&self, value: impl FnOnce() -> T) {

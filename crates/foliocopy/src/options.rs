@@ -74,7 +74,7 @@ impl<'a, Y: Yield> CopyOptions<'a, Y> {
         Self { primitive: Some(primitive), ..self }
     }
 
-    /// Copies at most so many bytes between two yields, rounded up to whole pages, a page at least.
+    /// Copies at most this many bytes between two yields, rounded up to whole pages, and at least one page.
     /// `usize::MAX` makes the range one chunk.
     #[inline]
     #[must_use]
@@ -98,7 +98,7 @@ impl<'a, Y: Yield> CopyOptions<'a, Y> {
         }
     }
 
-    /// How `bytes` bytes are copied.
+    /// The step for `bytes` bytes.
     #[inline]
     pub(crate) fn step(&self, bytes: usize) -> Result<Step, CopyError> {
         let policy = self.deciding();

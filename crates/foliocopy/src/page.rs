@@ -28,19 +28,18 @@ impl Page {
         Self([byte; PAGE_SIZE])
     }
 
-    /// Views bytes as pages; `None` where they don't start at a page boundary, or are no whole number of pages.
+    /// Views bytes as pages; `None` where they don't start at a page boundary, or are not a whole number of pages.
     pub fn from_bytes(bytes: &[u8]) -> Option<&[Self]> {
-        // SAFETY: a page is an array of bytes, and `align_to` answers aligned ones.
+        // SAFETY: a page is an array of bytes, and `align_to` returns aligned pages.
         match unsafe { bytes.align_to() } {
             ([], pages, []) => Some(pages),
             _ => None,
         }
     }
 
-    /// Views bytes as pages that can be written; `None` where they don't start at a page boundary, or are no whole number
-    /// of pages.
+    /// Views bytes as writable pages; `None` where they don't start at a page boundary, or are not a whole number of pages.
     pub fn from_bytes_mut(bytes: &mut [u8]) -> Option<&mut [Self]> {
-        // SAFETY: a page is an array of bytes, of which every value is valid, and `align_to_mut` answers aligned ones.
+        // SAFETY: a page is an array of bytes, of which every value is valid, and `align_to_mut` returns aligned pages.
         match unsafe { bytes.align_to_mut() } {
             ([], pages, []) => Some(pages),
             _ => None,
@@ -90,7 +89,7 @@ impl Span {
         }
         let overflow = CopyError::Overflow { nr_pages };
         let bytes = nr_pages.checked_mul(PAGE_SIZE).filter(|bytes| *bytes <= isize::MAX as usize);
-        // A range may end with the last byte there is, hence the `- 1`.
+        // A range may end with the last byte of the address space, hence the `- 1`.
         address.checked_add(bytes.ok_or(overflow)?.saturating_sub(1)).ok_or(overflow)?;
         // INVARIANT: alignment and length were checked above.
         Ok(Self { start, nr_pages })
@@ -168,7 +167,7 @@ macro_rules! range {
         // SAFETY: the range is what a reference to a slice is, less the promise that the memory doesn't change; the
         // constructors make sure that it may be used from any thread.
         unsafe impl Send for $range<'_> {}
-        // SAFETY: a shared range can only be asked for its place, or, where it only reads, be copied.
+        // SAFETY: a shared range only tells its place. A shared source can also be copied from, which changes nothing.
         unsafe impl Sync for $range<'_> {}
     };
 }

@@ -33,8 +33,8 @@ pub fn copy_pages(dst: &mut [Page], src: &[Page]) -> Result<(), CopyError> {
 ///
 /// # Errors
 ///
-/// [`CopyError::Null`], [`CopyError::Misaligned`], [`CopyError::Overflow`] or [`CopyError::Overlap`] where the
-/// ranges are not what they must be. Nothing has been copied then. With `FOLIOCOPY_STRICT=1` also
+/// [`CopyError::Null`], [`CopyError::Misaligned`], [`CopyError::Overflow`] or [`CopyError::Overlap`] where the ranges are
+/// invalid. Nothing has been copied then. With `FOLIOCOPY_STRICT=1` also
 /// [`CopyError::Environment`].
 ///
 /// # Safety
@@ -47,8 +47,8 @@ pub unsafe fn copy_pages_raw(dst: *mut Page, src: *const Page, nr_pages: usize) 
     unsafe { CopyOptions::new().copy_pages_raw(dst, src, nr_pages) }
 }
 
-/// The function that copies these pages and answers 0, with its last argument, where they are what [`copy_pages_raw`] asks
-/// for: so a C library may end with a jump to it.
+/// The function that copies these pages and returns 0, with its last argument, where the ranges are valid for
+/// [`copy_pages_raw`]. A C library may end with a jump to it.
 #[cfg(not(foliocopy_kernel))]
 #[doc(hidden)]
 #[inline(always)]
@@ -63,7 +63,7 @@ pub fn function_for(
     Some((band.function, &band.step))
 }
 
-/// The function that runs a step with no check before it, for measurements.
+/// The function that runs a step without checks, for measurements.
 #[cfg(not(foliocopy_kernel))]
 #[doc(hidden)]
 pub const fn function_of(
@@ -73,7 +73,7 @@ pub const fn function_of(
 }
 
 impl Policy {
-    /// Answers how it would copy this source now: [`Policy::step`], after the probe if there is one.
+    /// Returns the step that would copy this source now: [`Policy::step`], after the probe if there is one.
     pub fn resolve(&self, locality: Locality, src: PageRange<'_>) -> Step {
         let step = self.step(locality, src.bytes());
         if self.check_usable().is_err() {
@@ -138,7 +138,7 @@ impl<Y: Yield> CopyOptions<'_, Y> {
     }
 }
 
-/// Copies as the options say. Their fields come one by one, so that they stay in registers.
+/// Copies as the options say. Their fields are separate arguments, so that they stay in registers.
 ///
 /// # Safety
 ///

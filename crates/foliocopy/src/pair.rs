@@ -11,7 +11,7 @@ pub struct FolioPair {
     pub dst: *mut Page,
     /// The source, aligned to a page.
     pub src: *const Page,
-    /// How many pages.
+    /// The number of pages.
     pub nr_pages: usize,
 }
 
@@ -26,10 +26,10 @@ impl FolioPair {
         self.nr_pages * PAGE_SIZE
     }
 
-    /// Whether it can be copied at once: there is something to copy, at most a chunk, and the ranges are what they must be.
-    /// What is out of the ordinary is left to [`FolioPair::spans`].
+    /// Whether it can be copied at once: it is valid, not empty, and at most a chunk. Unusual pairs are left to
+    /// [`FolioPair::spans`].
     ///
-    /// One branch for each question: [`FolioPair::flaws`] needs more registers than a function may use without saving some.
+    /// One branch for each condition: [`FolioPair::flaws`] needs more registers than a function may use without saving some.
     #[cfg(not(foliocopy_kernel))]
     #[inline(always)]
     pub(crate) fn is_one_chunk(&self, chunk_bytes: usize) -> bool {
@@ -37,7 +37,7 @@ impl FolioPair {
         const SIGN: usize = !(usize::MAX >> 1);
         let (dst, src) = (self.dst.addr(), self.src.addr());
         let most = if chunk_bytes < LONGEST { chunk_bytes } else { LONGEST } / PAGE_SIZE;
-        // Less one, no pages are very many, and null is in the upper half of the address space.
+        // Less one, 0 pages are very many, and null is in the upper half of the address space.
         self.nr_pages.wrapping_sub(1) < most
             && (dst | src).is_multiple_of(PAGE_SIZE)
             && (dst.wrapping_sub(1) | src.wrapping_sub(1)) & SIGN == 0
@@ -53,8 +53,8 @@ impl FolioPair {
         let (dst, src) = (self.dst.addr(), self.src.addr());
         let bytes = self.nr_pages << PAGE_SHIFT;
         let low_or_high = dst | src | dst.wrapping_sub(1) | src.wrapping_sub(1);
-        // The destination ends behind the start of the source, and starts before its end: two signs of distances, of
-        // lower halves, where an absolute value has to compare.
+        // The destination ends behind the start of the source, and starts before its end. In the lower half both are signs of
+        // distances; an absolute value would take a comparison.
         let (ends_behind, starts_before) = (
             !(dst.wrapping_sub(1).wrapping_sub(src).wrapping_add(bytes)),
             dst.wrapping_sub(src).wrapping_sub(bytes),
@@ -64,7 +64,7 @@ impl FolioPair {
             | (self.nr_pages >> (32 - PAGE_SHIFT))
     }
 
-    /// Destination and source, checked.
+    /// Returns destination and source, checked.
     pub(crate) fn spans(&self) -> Result<(Span, Span), CopyError> {
         let dst = Span::new(self.dst, self.nr_pages)?;
         let src = Span::new(self.src.cast_mut(), self.nr_pages)?;
@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
 
-    /// Without a branch or with them: what has no flaws is what it must be, and nothing else but what is out of the ordinary.
+    /// A pair without flaws is valid. A pair with flaws is invalid or unusual.
     #[test]
     fn flaws_are_what_the_thorough_check_refuses() {
         const HIGH: usize = !(usize::MAX >> 1);

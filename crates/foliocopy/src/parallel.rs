@@ -23,8 +23,8 @@ const BYTES_PER_THREAD: usize = 16 << 20;
 
 /// Copies `nr_pages` pages from `src` to `dst` with up to `threads` threads, of which the caller's is one.
 ///
-/// The range is split on boundaries of huge pages. A range that is too short for a second thread is copied
-/// by the caller's alone; see [`threads_for`].
+/// The range is split on boundaries of huge pages. The caller's thread alone copies a range that is too short for a second
+/// thread; see [`threads_for`].
 ///
 /// # Errors
 ///
@@ -77,7 +77,7 @@ impl<Y: Yield + Clone + Send> CopyOptions<'_, Y> {
     ) -> Result<(), CopyError> {
         let (dst, src) = FolioPair { dst, src, nr_pages }.spans()?;
         let step = self.step(dst.bytes())?;
-        // SAFETY: two ranges of pages, apart, of which this function's contract is about the memory.
+        // SAFETY: two ranges of pages, apart; this function's contract is about their memory.
         unsafe { self.run_parallel::<false>(step, dst, src, threads) };
         Ok(())
     }
@@ -102,7 +102,7 @@ impl<Y: Yield + Clone + Send> CopyOptions<'_, Y> {
         }
     }
 
-    /// The fault at the lowest address, if there was one, with the bytes left of the whole range.
+    /// Copies by threads. Returns the fault at the lowest address, if there was one, with the bytes left of the whole range.
     ///
     /// # Safety
     ///
@@ -151,8 +151,7 @@ impl<Y: Yield + Clone + Send> CopyOptions<'_, Y> {
     }
 }
 
-/// How many of `threads` threads [`copy_pages_parallel`] uses for `bytes` bytes: as many as have 16 MiB
-/// each, one at least.
+/// How many of `threads` threads [`copy_pages_parallel`] uses for `bytes` bytes: one for each 16 MiB, and at least one.
 pub fn threads_for(bytes: usize, threads: NonZeroUsize) -> NonZeroUsize {
     NonZeroUsize::new(bytes / BYTES_PER_THREAD).unwrap_or(NonZeroUsize::MIN).min(threads)
 }
@@ -164,7 +163,7 @@ struct Piece {
     src: Span,
 }
 
-// SAFETY: a piece is a pair of addresses; its memory is copied by one thread alone.
+// SAFETY: a piece is a pair of addresses; only one thread copies its memory.
 unsafe impl Send for Piece {}
 // SAFETY: a shared piece can only be read: two addresses and two lengths.
 unsafe impl Sync for Piece {}
@@ -193,7 +192,7 @@ mod tests {
         Span::new(std::ptr::without_provenance_mut(start), nr_pages).unwrap()
     }
 
-    /// Whatever the lengths: all of it, once, in order, cut at huge pages only.
+    /// For several lengths: the pieces cover the range once, in order, and are cut at huge pages only.
     #[test]
     fn pieces_cover_the_range_and_split_no_huge_page() {
         for start in [1 << 30, (1 << 30) + PAGE_SIZE, (1 << 30) - 3 * PAGE_SIZE] {

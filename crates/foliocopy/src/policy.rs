@@ -41,7 +41,7 @@ impl Source {
     /// One primitive, asked for by name.
     pub const FORCED: Self = Self("asked for by name");
 
-    /// In a few words. A row that was measured names the CPU: one like this, or the newest of its vendor.
+    /// Describes the source in a few words. A measured row names its CPU: this one's kind, or the newest of its vendor.
     pub const fn text(self) -> &'static str {
         self.0
     }
@@ -49,10 +49,10 @@ impl Source {
 
 /// How copies are made on one CPU: a table of [`Step`]s by length for each [`Locality`].
 ///
-/// A policy is for the CPU on which it was made. A policy for a CPU that is not the one under us explains, and
-/// copies nothing. On hybrid CPUs all cores have the same features, so a policy is safe on each, and tuned for the one on which
-/// it was made. Features are never checked again. Hypervisors move virtual machines only between CPUs that show the same
-/// features; after any other move a process must not copy by a policy from before.
+/// A policy is for the CPU on which it was made. A policy for another CPU than this machine's explains, and copies nothing. On
+/// hybrid CPUs all cores have the same features, so a policy is safe on each core, and tuned for the one on which it was made.
+/// Features are never checked again. Hypervisors move virtual machines only between CPUs that show the same features. After any
+/// other move a process must not use a policy from before.
 ///
 /// # Invariants
 ///
@@ -63,7 +63,7 @@ pub struct Policy {
     cpu: Cpu,
     registers: Registers,
     source: Source,
-    /// Whether it may copy here.
+    /// Whether it may copy on this machine.
     usable: Result<(), CopyError>,
     tables: [Table; 3],
 }
@@ -82,7 +82,7 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// [`RowError`] where the row is not one that the CPU could follow: see there.
+    /// [`RowError`] where the CPU could not follow the row.
     pub fn with_row(cpu: Cpu, registers: Registers, row: &Row) -> Result<Self, RowError> {
         validate(&cpu, registers, row)?;
         Ok(Self::of(cpu, registers, Source::ROW, row))
@@ -107,21 +107,21 @@ impl Policy {
         policy
     }
 
-    /// The policy that is right on every CPU, and fast on none.
+    /// The policy that is correct on every CPU, but slow.
     pub(crate) const fn baseline(registers: Registers) -> Self {
         let by = if Primitive::Movq.is_built() { Primitive::Movq } else { Primitive::Portable };
         Self::always(Cpu::BASELINE, registers, Source::GENERAL, Step::copy(by))
     }
 
-    /// The policy for a step that every CPU like this can follow, at every length.
+    /// The policy of one step for every length. The caller makes sure that the CPU can follow the step.
     const fn always(cpu: Cpu, registers: Registers, source: Source, step: Step) -> Self {
         let usable = if cpu.is_host() { Ok(()) } else { Err(CopyError::ForeignCpu) };
         let band = Resolved { up_to: usize::MAX, step, function: function(step) };
-        // INVARIANT: the limit is the greatest, and the caller answers for the step.
+        // INVARIANT: the limit is the greatest, and the caller makes sure that the CPU can follow the step.
         Self { cpu, registers, source, usable, tables: [Table([band; MOST_BANDS]); 3] }
     }
 
-    /// Puts valid bands in the place of a table.
+    /// Replaces the bands of a table by valid ones.
     fn put(&mut self, locality: Locality, bands: &Bands) {
         let cpu = self.cpu;
         let resolved =
@@ -130,7 +130,7 @@ impl Policy {
         self.tables[locality as usize] = Table(bands.padded().map(resolved));
     }
 
-    /// Puts a table in the place of its own for one locality.
+    /// Replaces the table for one locality by one of the caller's.
     ///
     /// # Errors
     ///
@@ -184,13 +184,13 @@ impl Policy {
         band
     }
 
-    /// How `bytes` bytes are copied.
+    /// The step for `bytes` bytes.
     #[inline]
     pub fn step(&self, locality: Locality, bytes: usize) -> Step {
         self.band(locality, bytes).step
     }
 
-    /// The table for a locality: up to how many bytes, `usize::MAX` at its end, what is done.
+    /// The table for a locality: each band's limit in bytes, `usize::MAX` at the end, and its step.
     pub fn bands(&self, locality: Locality) -> impl Iterator<Item = (usize, Step)> {
         let mut longest = 0;
         self.tables[locality as usize].0.iter().filter_map(move |band| {
@@ -200,8 +200,8 @@ impl Policy {
         })
     }
 
-    /// How `bytes` bytes are copied by a primitive that the caller names: with the prefetch distance that the table for
-    /// copies past the cache has for it, if it stands there.
+    /// The step for `bytes` bytes by a primitive that the caller names. It has the prefetch distance that the table for copies
+    /// past the cache gives that primitive, if any.
     ///
     /// # Errors
     ///
@@ -222,20 +222,20 @@ impl Policy {
         }
     }
 
-    /// Refuses, with the reason, where the policy may not copy here.
+    /// Returns the reason as an error where the policy may not copy here.
     #[inline(always)]
     pub(crate) const fn check_usable(&self) -> Result<(), CopyError> {
         self.usable
     }
 
-    /// The policy, where it may copy here.
+    /// Returns the policy if it may copy on this machine.
     #[cfg(not(foliocopy_kernel))]
     #[inline(always)]
     pub(crate) fn if_usable(&self) -> Option<&Self> {
         self.usable.is_ok().then_some(self)
     }
 
-    /// How `bytes` bytes are copied, and why, to be printed.
+    /// Explains how `bytes` bytes are copied, and why.
     pub fn explain(&self, locality: Locality, bytes: usize) -> impl fmt::Display + use<> {
         let (step, source) = (self.step(locality, bytes), self.source);
         fmt::from_fn(move |formatter| write!(formatter, "{step} ({})", source.text()))
@@ -279,7 +279,7 @@ fn validate_step(cpu: &Cpu, registers: Registers, locality: Locality, step: Step
     if step.is_probe() && !cpu.has(Features::TSC) {
         return Err(RowProblem::NoCounter);
     }
-    // A primitive, how far ahead it prefetches, and whether it is to go past the cache.
+    // Each primitive, how far ahead it prefetches, and whether it must go past the cache.
     let parts = match step {
         Step::Copy { by, distance } => [(by, distance, by.is_non_temporal()); 2],
         Step::TimeFirstPage { rest, burst, .. } if burst > 64 << 10 || !burst.is_multiple_of(64) => {

@@ -13,9 +13,9 @@ struct Properties {
     requires: Features,
     /// Whether its stores bypass the cache, and need a fence.
     non_temporal: bool,
-    /// Whether it leaves alone the registers that a kernel leaves to processes.
+    /// Whether it uses no register that a kernel leaves to processes.
     kernel: bool,
-    /// How far ahead it can prefetch the source, in bytes; 0, to leave that to the CPU, is always possible.
+    /// How far ahead it can prefetch the source, in bytes. 0 is always possible, and leaves prefetching to the CPU.
     distances: Distances,
     /// Whether this build is for its architecture.
     built: bool,
@@ -45,7 +45,7 @@ macro_rules! primitives {
         }
 
         impl Primitive {
-            /// All of them.
+            /// All primitives.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
             const NAMES: &'static [&'static str] = &[$($properties.name),*];
 
@@ -132,7 +132,7 @@ impl Primitive {
         self.requires().without(cpu.features())
     }
 
-    /// Whether `cpu` can run it, and this build has it. What builds for another CPU have is not asked.
+    /// Whether `cpu` can run it, and this build has it. For another CPU than this machine's, only the features count.
     pub const fn is_available(self, cpu: &Cpu) -> bool {
         (self.is_built() || !cpu.is_host()) && self.missing(cpu).is_empty()
     }
@@ -143,7 +143,7 @@ impl Primitive {
         self.properties().built && (self.is_kernel() || cfg!(not(foliocopy_kernel)))
     }
 
-    /// Whether a kernel may use it: general-purpose registers only.
+    /// Whether a kernel may use it: it needs general-purpose registers only.
     pub const fn is_kernel(self) -> bool {
         self.properties().kernel
     }
@@ -159,7 +159,7 @@ impl Primitive {
         cfg!(miri) || !matches!(self, Self::Portable)
     }
 
-    /// Whether it can prefetch its source so many bytes ahead.
+    /// Whether it can prefetch its source this many bytes ahead.
     pub const fn prefetches(self, distance: u32) -> bool {
         match self.properties().distances {
             _ if distance == 0 => true,

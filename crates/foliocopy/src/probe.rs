@@ -1,5 +1,5 @@
-//! Where is the source? The time-stamp counter tells, by a load from it or by the copy of its first page. The thresholds are
-//! calibrated once, on this CPU. A source whose place can't be told counts as cached.
+//! Probes where the source is: in a cache or in memory. The time-stamp counter times a load from the source, or the copy of its
+//! first page. The thresholds are calibrated once, on this CPU. A source whose place is unknown counts as cached.
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 #[path = "probe/x86_64.rs"]
@@ -19,11 +19,11 @@ use crate::cpu::{Cpu, Features};
 pub(crate) struct PageTimes {
     /// With source and destination in the L1.
     pub(crate) in_l1_up_to: u32,
-    /// Within the L2; beyond this, one of them was farther away.
+    /// Within the L2. A longer time means that one of them was farther away.
     pub(crate) near_up_to: u32,
 }
 
-/// The CPU, without a counter that tells nothing: so probes are decided for once, and shown as they are.
+/// The CPU as probes see it: without its counter where that is not usable.
 pub(crate) fn seen_by(cpu: Cpu) -> Cpu {
     if cpu.has(Features::TSC) && !counter::is_usable() { cpu.without(Features::TSC) } else { cpu }
 }

@@ -4,7 +4,7 @@
 //! else in `$XDG_CONFIG_HOME/foliocopy/profile.toml` (`~/.config` where that is not set), else in
 //! `/etc/foliocopy/profile.toml`. [`Policy::with_profile`] takes a profile that a program has read itself.
 //!
-//! A profile is used as a whole or refused with the reason: never for another CPU, never in part.
+//! A profile is used as a whole, or refused with the reason. It is never used for another CPU.
 
 mod row;
 
@@ -30,7 +30,7 @@ pub const PROFILE_VERSION: u32 = 2;
 /// The longest profile that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// The features that change how a copy runs: a profile taken with them says nothing of a CPU without.
+/// The features that change how a copy runs. A profile measured with them does not hold for a CPU without them.
 const DECISIVE: Features = Features::ERMS
     .union(Features::FSRM)
     .union(Features::FZRM)
@@ -67,9 +67,9 @@ pub struct Profile {
 
 /// The CPU of a [`Profile`].
 ///
-/// Vendor, family, model and stepping must be this CPU's: Skylake-SP, Cascade Lake and Cooper Lake differ
-/// in nothing but the stepping. The rest is for people, but for the features. Microcode may differ, since
-/// an update must not stop a program; `foliocopy info` tells of it.
+/// Vendor, family, model and stepping must be this CPU's: Skylake-SP, Cascade Lake and Cooper Lake differ in nothing but the
+/// stepping. Of the rest only the features count. Microcode may differ, since an update must not stop a program; `foliocopy
+/// info` tells of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProfiledCpu {
@@ -81,8 +81,7 @@ pub struct ProfiledCpu {
     pub model: u32,
     /// Stepping.
     pub stepping: u32,
-    /// What it had when it was measured, after a mask. This CPU must have as much of what changes how a
-    /// copy runs.
+    /// Its features when it was measured, after a mask. This CPU must have each of them that changes how a copy runs.
     #[serde(with = "feature_names")]
     pub features: Features,
     /// The brand string.
@@ -182,7 +181,7 @@ impl fmt::Display for ProfileError {
                 "{file} was measured on another CPU, {measured}; this is {here}: measure anew with `foliocopy tune`"
             ),
             Refusal::UnknownVendor => {
-                write!(formatter, "{file} can't be told to be of this CPU, whose vendor is unknown")
+                write!(formatter, "{file} can't be checked against this CPU, whose vendor is unknown")
             }
             Refusal::Lacks(features) => {
                 write!(
@@ -201,8 +200,8 @@ impl Profile {
     ///
     /// # Errors
     ///
-    /// Where it can't be read, is no profile, or one that no CPU could follow. For which CPU it is,
-    /// [`Policy::with_profile`] asks.
+    /// Where the file can't be read, is no profile, or is one that no CPU could follow. [`Policy::with_profile`] checks whether
+    /// it is for this CPU.
     pub fn read(file: &Path) -> Result<Self, ProfileError> {
         let text = read_text(file).map_err(|problem| ProfileError::from(Refusal::Unreadable(problem)));
         text.and_then(|text| text.parse()).map_err(|error| error.of(file))
@@ -243,7 +242,7 @@ fn read_text(file: &Path) -> Result<String, String> {
 
     let mut options = OpenOptions::new();
     options.read(true);
-    // A pipe must not stop the first copy of a program.
+    // A pipe must not block the first copy of a program.
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
     let opened = options.open(file).map_err(|error| error.to_string())?;
@@ -286,7 +285,7 @@ impl FromStr for Profile {
             return Err(Refusal::Version(version).into());
         }
         let profile: Self = toml::from_str(text).map_err(damaged)?;
-        // Rows that no CPU could follow are refused here, whichever this one is.
+        // Rows that no CPU could follow are refused on every CPU.
         let any = Cpu::foreign(Vendor::Other, [0; 3], Features::ALL, Cpu::UNKNOWN.caches());
         for (registers, table) in [(Registers::Vector, "process"), (Registers::GeneralPurpose, "kernel")] {
             Policy::with_row(any, registers, profile.row(registers))
@@ -296,7 +295,7 @@ impl FromStr for Profile {
     }
 }
 
-/// As TOML, which [`FromStr`] reads back.
+/// Writes TOML, which [`FromStr`] reads back.
 impl fmt::Display for Profile {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&toml::to_string(self).map_err(|_| fmt::Error)?)
@@ -308,7 +307,7 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// Where the profile is of another CPU, or of one that had more than this one has.
+    /// Where the profile is of another CPU, or of one with features that this one lacks.
     pub fn with_profile(&self, profile: &Profile) -> Result<Self, ProfileError> {
         profile.check_cpu(self.cpu())?;
         let registers = self.registers();

@@ -8,38 +8,37 @@
 //!
 //! A SIGBUS is taken for a fault of a copy if all three hold; otherwise it is forwarded:
 //!
-//! - the interrupted instruction is in our table;
+//! - the interrupted instruction is in the crate's exception table;
 //! - the signal is a synchronous one (`BUS_MCEERR_AR`, `BUS_ADRERR` or `BUS_OBJERR`): `BUS_MCEERR_AO`
 //!   and a `kill(2)` can arrive while we happen to be copying;
 //! - the address, rounded to the granule that the kernel reports, meets one of the ranges of that copy.
 //!
 //! # Everybody else's signals
 //!
-//! They go to the action that stood before ours, as if we weren't there. A handler is called with what it
-//! asked for (`SA_SIGINFO` or not), with its `SA_RESTART`, and once only with `SA_RESETHAND`. The default
-//! kills the process with this very SIGBUS. What was ignored is ignored, except for a fault, which the
-//! kernel doesn't let a process ignore. One thing differs: with an alternate signal stack a handler runs there
-//! (`SA_ONSTACK`), since the runtimes of Go and of Java need it so.
+//! They go to the action that was installed before ours. A handler is called with the arguments that it asked for (`SA_SIGINFO`
+//! or not), with its `SA_RESTART`, and once only with `SA_RESETHAND`. The default kills the process with this very SIGBUS. A
+//! signal that was ignored stays ignored, except for a fault, which the kernel doesn't let a process ignore. One thing differs:
+//! with an alternate signal stack a handler runs there (`SA_ONSTACK`), since the runtimes of Go and of Java need it so.
 //!
-//! While our handler works, every signal is blocked. Before it calls another handler it blocks what the
-//! kernel would have blocked for that one: the mask of the code that was interrupted, the handler's `sa_mask`,
-//! and SIGBUS unless it has `SA_NODEFER`.
+//! While our handler works, every signal is blocked. Before it calls another handler it blocks the signals that the kernel
+//! would have blocked for that one: the mask of the interrupted code, the handler's `sa_mask`, and SIGBUS unless it has
+//! `SA_NODEFER`.
 //!
 //! The action before ours is the one that the installing `sigaction` returns. A signal that comes before that
 //! call has returned waits for it.
 //!
 //! # Programs that own SIGBUS
 //!
-//! A runtime that insists on its own handler (a JVM, Go, a VMM) calls [`try_handle`] from it and says
-//! so with [`handled_by_caller`]. If another handler merely replaces ours, faults no longer reach it:
-//! [`is_installed`] tells, and machine-check-safe copies answer
-//! [`Unsupported::HandlerReplaced`](crate::Unsupported::HandlerReplaced) instead of dying.
+//! A runtime that insists on its own handler (a JVM, Go, a VMM) calls [`try_handle`] from it and says so with
+//! [`handled_by_caller`]. If another handler merely replaces ours, faults no longer reach it. [`is_installed`] tells.
+//! Machine-check-safe copies then return [`Unsupported::HandlerReplaced`](crate::Unsupported::HandlerReplaced) instead of
+//! dying.
 //!
-//! To ask the kernel whose handler stands takes a system call, longer than to copy a page. So not every
-//! copy asks. The first 256 of a process do, and the 256 after a memory error or after a signal that was
-//! forwarded. Later, one copy asks in every tick of the kernel's clock (1 to 10 ms), and of the copies of less than 64 KiB of
-//! bytes, for which to read that clock takes long, one in every second. A handler that is replaced during a copy, or in the tick
-//! or second before it, goes unnoticed.
+//! To ask the kernel which handler is installed takes a system call, longer than to copy a page. So not every copy asks. The
+//! first 256 copies of a process do, and the 256 after a memory error or after a signal that was forwarded. Later, one copy
+//! asks in every tick of the kernel's clock (1 to 10 ms). Copies of fewer than 64 KiB of bytes take about as long as to read
+//! that clock: of them one asks in every second. A handler that is replaced during a copy, or in the tick or second before it,
+//! goes unnoticed.
 //!
 //! # Blocked signals
 //!
@@ -49,8 +48,8 @@
 //!
 //! # SIGSEGV
 //!
-//! An address without memory, or without the right to access it, raises SIGSEGV. That is a bug in nearly every program, and is
-//! left to it. [`catch_sigsegv`] is for the others. Its handler forwards, and copies ask for it, by the rules of SIGBUS.
+//! An address without memory, or without the right to access it, raises SIGSEGV. That is a bug in nearly every program, so it
+//! is not caught. [`catch_sigsegv`] is for the other programs. The rules of SIGBUS hold for its handler too.
 //!
 //! # Shared objects
 //!
@@ -62,10 +61,10 @@
 //! A program may hold several: two versions, or one of its own and one in a shared object. Each has its own table
 //! and its own handler, and each handler forwards to the one before it.
 //!
-//! To the earlier copy its handler looks replaced, but faults still come to it. So a handler of this crate starts
-//! with bytes by which the others recognise it, and with the place where it keeps the handler before it. The earlier
-//! copy goes from the handler that stands to the one before, and so on, until it comes to its own. A handler
-//! that it doesn't recognise counts as a replacement, since nobody can tell whether that one forwards.
+//! The handler of the earlier copy looks replaced, but faults still come to it. So a handler of this crate starts with bytes by
+//! which the others recognise it, and with the place where it keeps the handler before it. The earlier copy follows these
+//! places from the installed handler until it comes to its own. A handler that it doesn't recognise counts as a replacement,
+//! since nothing tells whether that one forwards.
 
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
 mod linux;

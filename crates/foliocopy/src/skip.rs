@@ -7,8 +7,8 @@ use crate::memory_error::{MemoryError, Side};
 use crate::page::{PAGE_SIZE, Page};
 use crate::sigbus;
 
-/// Copies by `copy`, which takes a destination, a source and a length, and goes on behind each fault of the source. What is
-/// lost is zeroed and reported, as a range of offsets. Answers how many bytes that was.
+/// Copies by `copy`, which takes a destination, a source and a length, and goes on behind each fault of the source. Lost memory
+/// is zeroed and reported as a range of offsets. Returns how many bytes were lost.
 ///
 /// # Errors
 ///
@@ -21,7 +21,7 @@ pub(crate) fn skip_lost(
     mut report: impl FnMut(Range<usize>, MemoryError),
 ) -> Result<usize, MemoryError> {
     static ZEROS: Page = Page::zeroed();
-    // To the bytes of the destination from `start` to `end`.
+    // Copies to the bytes of the destination from `start` to `end`.
     let mut copy = |start: usize, end: usize, from: *const u8| {
         copy(dst.wrapping_add(start), from, end - start).map_err(|fault| {
             sigbus::suspect();

@@ -1,4 +1,4 @@
-//! Steps, and tables of steps: the words in which a CPU's tuning is written.
+//! Steps, and tables of steps, of which a CPU's tuning consists.
 
 use core::fmt;
 
@@ -9,8 +9,8 @@ use crate::primitive::Primitive;
 
 /// The way to copy one range. Eight bytes, so that it moves in a register.
 ///
-/// Primitives whose stores bypass the cache end with a store fence. A distance says how many bytes ahead of its loads a
-/// loop prefetches the source; with 0 that is left to the CPU.
+/// Primitives whose stores bypass the cache end with a store fence. A distance says how many bytes ahead of its loads a loop
+/// prefetches the source. With 0 the CPU prefetches alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Copies by one primitive.
@@ -30,7 +30,7 @@ pub enum Step {
         /// How much of the rest is prefetched after a slow first page, in bytes.
         burst: u32,
     },
-    /// Times a load from the source, from 512 KiB up several loads, which have to agree.
+    /// Times a load from the source. From 512 KiB up it times several loads, which have to agree.
     Glance {
         /// Copies a source that is in a cache, or whose place is unknown.
         near: Primitive,
@@ -47,7 +47,7 @@ impl Step {
         Self::Copy { by, distance: 0 }
     }
 
-    /// The primitives that it may use. One may be there twice.
+    /// The primitives that it may use. One may be listed twice.
     pub const fn primitives(self) -> [Primitive; 2] {
         match self {
             Self::Copy { by, .. } => [by, by],
@@ -153,8 +153,8 @@ impl Bands {
     ///
     /// # Panics
     ///
-    /// Where they are more than [`MOST_BANDS`]: at compile time for a table that is a constant. [`Bands::try_of`] answers
-    /// `None` instead.
+    /// Where there are more than [`MOST_BANDS`], or none: at compile time for a table that is a constant. [`Bands::try_of`]
+    /// returns `None` instead.
     pub const fn of(bands: &[Band]) -> Self {
         match Self::try_of(bands) {
             Some(bands) => bands,
@@ -182,7 +182,7 @@ impl Bands {
         Self { bands: [Band::rest(step); MOST_BANDS], count: 1 }
     }
 
-    /// The bands, and the last one again in every other place.
+    /// The bands. The last one fills the other places.
     pub(crate) const fn padded(&self) -> [Band; MOST_BANDS] {
         self.bands
     }

@@ -1,4 +1,5 @@
-//! How each CPU copies best: a file for each that was measured, and the general rule for the others. Data, read by the policy.
+//! How each CPU copies best: one file for each measured CPU, and the general rule for the others. They are data; the policy
+//! reads them.
 
 mod general;
 mod zen3;
@@ -16,7 +17,7 @@ pub(crate) use general::general;
 pub enum Registers {
     /// General-purpose registers only: a kernel, where the vector registers belong to the process.
     GeneralPurpose,
-    /// All of them: a process.
+    /// All registers: a process.
     Vector,
 }
 
@@ -29,11 +30,11 @@ impl Registers {
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
-/// A band ends one page below a power of two where the next band begins at that power.
+/// For a band that ends one page below a power of two, at which the next band begins.
 const PAGE: usize = 4 << 10;
 
-/// What a kernel does where a glance is worth it. `movnti` prefetches `near` bytes ahead for ranges shorter than `far_from`
-/// bytes, `huge` bytes from 16 MiB on, and `far` bytes between.
+/// The row for a kernel on a CPU where a glance is worth its time. `movnti` prefetches `near` bytes ahead for ranges shorter
+/// than `far_from` bytes, `huge` bytes from 16 MiB on, and `far` bytes between.
 const fn kernel(near: u32, far_from: usize, far: u32, huge: u32) -> Row {
     Row {
         temporal: Bands::always(Step::copy(RepMovsb)),
@@ -50,15 +51,15 @@ const fn kernel(near: u32, far_from: usize, far: u32, huge: u32) -> Row {
     }
 }
 
-/// What was measured on one microarchitecture: the rows for a process and for a kernel, best first. The name says so too.
+/// The measured rows of one microarchitecture: for a process and for a kernel, best first. The name says where they were
+/// measured.
 struct Measured {
     name: &'static str,
     process: &'static [Row],
     kernel: &'static [Row],
 }
 
-/// The measured rows for such a CPU, best first, and where they were measured. None where the general
-/// rule has to do.
+/// The measured rows for this CPU, best first, and where they were measured. No rows where the general rule decides.
 ///
 /// A newer CPU than those here gets its vendor's newest rows. All of them rest on a fast `rep movsb`.
 pub(crate) fn measured(cpu: &Cpu, registers: Registers) -> (&'static [Row], &'static str) {

@@ -13,7 +13,7 @@ mod mops;
 use super::{Loop, Stopped, Work};
 use crate::primitive::Primitive;
 
-/// Runs a loop that is known when this is compiled.
+/// Runs a loop that is known at compile time.
 ///
 /// # Safety
 ///
@@ -37,7 +37,7 @@ pub(crate) unsafe fn run<const MC: bool>(which: Loop, work: Work) -> Stopped {
     }
 }
 
-/// Nothing to do: STNP only hints that the data is not needed soon, and a release orders it like any other store.
+/// Does nothing: STNP only hints that the data is not needed soon, and a release orders it like any other store.
 pub(crate) fn store_fence() {}
 
 /// One load and one store. A fault lands at `$landing_pad`.
@@ -67,14 +67,14 @@ macro_rules! line {
     };
 }
 
-/// Goes on to the next `$step` bytes, and sets the flags by what is left.
+/// Advances by `$step` bytes, and sets the flags by the bytes left.
 macro_rules! advance {
     ($step:literal) => {
         concat!("add x1, x1, ", $step, "\nadd x0, x0, ", $step, "\nsubs x2, x2, ", $step)
     };
 }
 
-/// A byte a turn. It ends, and a fault lands, at the label 5.
+/// Copies a byte at a time. It ends, and a fault lands, at the label 5.
 macro_rules! each_byte {
     () => {
         concat!(
@@ -109,7 +109,7 @@ macro_rules! copy_by {
     }};
 }
 
-/// A line a turn. Memory fails by the line, so the bytes left at the start of the turn are exact.
+/// Copies a line at a time. Memory fails by the line, so the bytes left at the start of the turn are exact.
 macro_rules! by_lines {
     ($work:ident, $machine_check_safe:ident, $store:literal) => {
         $crate::arch::aarch64::copy_by!(

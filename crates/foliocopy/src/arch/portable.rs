@@ -7,7 +7,7 @@ use super::{Loop, Stopped, Work};
 ///
 /// # Safety
 ///
-/// `src` is readable and `dst` writable for `bytes` bytes, and both start at a multiple of 8. `bytes` is one.
+/// `src` is readable and `dst` writable for `bytes` bytes. Both start at a multiple of 8, and `bytes` is a multiple of 8.
 pub(crate) unsafe fn copy(dst: *mut u8, src: *const u8, bytes: usize) {
     let (dst, src) = (dst.cast::<u64>(), src.cast::<u64>());
     for index in 0..bytes / size_of::<u64>() {
@@ -16,7 +16,7 @@ pub(crate) unsafe fn copy(dst: *mut u8, src: *const u8, bytes: usize) {
     }
 }
 
-/// Runs the one loop there is.
+/// Runs the only loop.
 ///
 /// # Safety
 ///
@@ -36,8 +36,8 @@ pub(crate) unsafe fn run<const MC: bool>(which: Loop, work: Work) -> Stopped {
 #[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 pub(crate) fn store_fence() {}
 
-/// Copies bytes. 1, 2, 4 and 8 bytes are one access each where both ranges are aligned to that, and a longer range is copied
-/// word by word where both are aligned to words. Nothing faults where this is the only loop.
+/// Copies bytes. 1, 2, 4 and 8 bytes are one access each where both ranges are aligned to that. A longer range is copied word
+/// by word where both are aligned to words. Nothing faults where this is the only loop.
 ///
 /// # Safety
 ///

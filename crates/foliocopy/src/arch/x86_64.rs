@@ -1,8 +1,8 @@
 //! Dispatch over the loops of x86-64.
 //!
-//! Every loop keeps the same registers, so that a landing pad finds its state there. As `rep movs` wants it, `rdi` is the
-//! destination, `rsi` the source and `rcx` the length left. `rdx` is the [`Recovery`](crate::extable::Recovery), and `r8`
-//! the prefetch of the [`Work`].
+//! Every loop keeps its state in the same registers, so that a landing pad finds it there. As `rep movs` demands, `rdi` is the
+//! destination, `rsi` the source and `rcx` the length left. `rdx` is the [`Recovery`](crate::extable::Recovery), and `r8` the
+//! prefetch of the [`Work`].
 
 #[cfg(not(foliocopy_kernel))]
 mod avx2;
@@ -26,7 +26,7 @@ mod vector;
 use super::{Loop, Stopped, Work};
 use crate::primitive::Primitive;
 
-/// Runs a loop that is known when this is compiled. A `match`, since a kernel with retpolines pays for an indirect call.
+/// Runs a loop that is known at compile time. A `match`, since a kernel with retpolines pays for an indirect call.
 ///
 /// # Safety
 ///
@@ -72,8 +72,8 @@ pub(crate) unsafe fn run<const MC: bool>(which: Loop, work: Work) -> Stopped {
     }
 }
 
-/// Orders every weakly ordered store before it before every store after it (Intel SDM volume 1, 10.4.6.2): without it a
-/// lock released after the copy could be seen taken before the copied bytes are.
+/// Orders every weakly ordered store before it before every store after it (Intel SDM volume 1, 10.4.6.2). Without it, a lock
+/// that is released after the copy could be seen released before the copied bytes are seen.
 #[inline]
 pub(crate) fn store_fence() {
     // SAFETY: sfence is part of every x86-64 and touches no register. Not `nomem`: the compiler must

@@ -15,8 +15,8 @@ use crate::sigbus;
 ///
 /// # Errors
 ///
-/// As [`copy_mc_pages_raw`](crate::copy_mc_pages_raw), for the pair named: those before it are copied if memory went bad,
-/// and nothing is if the request can't be met.
+/// As [`copy_mc_pages_raw`](crate::copy_mc_pages_raw), for the pair named. If memory went bad, the pairs before it are copied.
+/// If the request can't be met, nothing is.
 ///
 /// # Safety
 ///

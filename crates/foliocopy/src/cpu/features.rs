@@ -25,7 +25,7 @@ macro_rules! features {
 features! {
     /// Enhanced `rep movsb` and `rep stosb`: CPUID 7.0 EBX bit 9.
     ERMS = 0, "erms";
-    /// Fast short `rep movsb`: CPUID 7.0 EDX bit 4. It speaks of copies up to 128 bytes.
+    /// Fast short `rep movsb`: CPUID 7.0 EDX bit 4. It is about copies of up to 128 bytes.
     FSRM = 1, "fsrm";
     /// Fast zero-length `rep movsb`: CPUID 7.1 EAX bit 10.
     FZRM = 2, "fzrm";
@@ -42,7 +42,7 @@ features! {
     TSC = 7, "tsc";
     /// The time-stamp counter runs at one rate in every power state: CPUID 0x8000_0007 EDX bit 8.
     CONSTANT_TSC = 8, "constant_tsc";
-    /// A hypervisor runs under us: CPUID 1 ECX bit 31.
+    /// The CPU runs under a hypervisor: CPUID 1 ECX bit 31.
     HYPERVISOR = 9, "hypervisor";
     /// The tuning row that this crate has for the CPU, if there is one. Where it is masked, the general rule decides, as on a
     /// CPU that was never measured.

@@ -10,8 +10,8 @@ use crate::primitive::Primitive;
 use crate::probe;
 use crate::step::Step;
 
-/// Copies `bytes` bytes, a positive multiple of a page, from the second address to the first, by the step for which it
-/// is the [`function`], and answers 0: so a function of the C ABI may end with a jump here.
+/// Copies `bytes` bytes, a positive multiple of a page, from the second address to the first, by the step for which it is the
+/// [`function`]. Returns 0, so that a function of the C ABI may end with a jump here.
 ///
 /// # Safety
 ///

@@ -20,8 +20,8 @@ use crate::step::Step;
 ///
 /// The bytes before the error are the source's, nothing outside the destination is written, and the
 /// next copy on the thread works. The loop is that of [`copy_pages`](crate::copy_pages), with an exception table beside it.
-/// Before the copy comes a check that the handler of SIGBUS still stands. [`sigbus`] says how faults are caught, and what that
-/// means for the rest of the program.
+/// Before the copy comes a check that the handler of SIGBUS is still installed. [`sigbus`] says how faults are caught, and what
+/// that means for the rest of the program.
 ///
 /// ```
 /// use foliocopy::{CopyMcError, Page, copy_mc_pages};
@@ -51,8 +51,8 @@ pub fn copy_mc_pages(dst: PageRangeMut<'_>, src: PageRange<'_>) -> Result<(), Co
 ///
 /// # Errors
 ///
-/// As [`copy_mc_pages`]; and where an address is no page's start, or a range too long,
-/// [`CopyMcError::Refused`] with what [`PageRange::new`] answers.
+/// As [`copy_mc_pages`]. Where an address is not the start of a page, or a range is too long, [`CopyMcError::Refused`] with the
+/// error of [`PageRange::new`].
 ///
 /// # Safety
 ///
@@ -69,9 +69,8 @@ pub unsafe fn copy_mc_pages_raw(
 
 /// Copies every page whose source can be read, zeroes the others in the destination, and reports those.
 ///
-/// This is for snapshots of virtual machines and for crash dumps. `report` is called with each
-/// [`Skipped`] run of pages in ascending order: one page at a time, or as many as the kernel says are
-/// lost at once, so that a poisoned huge page costs one fault.
+/// It serves snapshots of virtual machines and crash dumps. `report` is called with each [`Skipped`] run of pages in ascending
+/// order. A run is one page, or as many as the kernel reports lost at once, so a poisoned huge page costs one fault.
 ///
 /// Returns how many pages were skipped.
 ///
@@ -92,7 +91,7 @@ pub fn copy_mc_pages_skipping(
 pub struct Skipped {
     /// The first of them, counted from the start of the range.
     pub page_index: usize,
-    /// How many they are.
+    /// The number of pages.
     pub nr_pages: usize,
     /// The error at their start. Its counts are those of the whole range, up to this error.
     pub error: MemoryError,
@@ -117,13 +116,13 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         unsafe { self.copy_mc_spans(dst, src) }
     }
 
-    /// Copies a pair like [`CopyOptions::copy_mc_pages_raw`], and answers `done`, or what `failed` makes of the error. A page in
-    /// the L1 is bound by its stores, so that this stores little, and keeps no room for an error. See docs/tuning-notes.md, "the
-    /// way to the loop".
+    /// Copies a pair like [`CopyOptions::copy_mc_pages_raw`]. Returns `done`, or the result of `failed` for the error. The stores
+    /// of a page in the L1 are its bottleneck, so this path stores little, and reserves no stack for an error. See
+    /// docs/tuning-notes.md, "the way to the loop".
     ///
     /// # Safety
     ///
-    /// The pair's ranges are mapped, or are not two such ranges at all.
+    /// If the pair's ranges are valid, they are mapped.
     #[doc(hidden)]
     #[inline(always)]
     pub unsafe fn copy_mc_pair<R>(
@@ -146,7 +145,7 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         }
     }
 
-    /// The step for a pair that can be copied in one chunk, of which nothing has to be said.
+    /// The step for a valid pair of one chunk, once a handler catches its faults; `None` in any other case.
     #[inline(always)]
     fn mc_step_at_once(&self, pair: FolioPair) -> Option<Step> {
         let policy = match self.policy {
@@ -183,7 +182,7 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         copied().map_or_else(failed, |()| done)
     }
 
-    /// Copies any two ranges, or says why not.
+    /// Copies any two ranges, or returns the reason why not.
     ///
     /// # Safety
     ///
@@ -213,11 +212,11 @@ impl<Y: Yield> CopyOptions<'_, Y> {
         src: *const Page,
         nr_pages: usize,
     ) -> Result<(), CopyMcError> {
-        // SAFETY: where these are two ranges at all they are mapped: this function's contract.
+        // SAFETY: valid ranges are mapped: this function's contract.
         unsafe { self.copy_mc_pair(FolioPair { dst, src, nr_pages }, Ok(()), Err) }
     }
 
-    /// Copies what can be copied like [`copy_mc_pages_skipping`].
+    /// Copies like [`copy_mc_pages_skipping`].
     ///
     /// # Errors
     ///
@@ -262,8 +261,8 @@ impl<Y: Yield> CopyOptions<'_, Y> {
 
     /// # Safety
     ///
-    /// The step is [`CopyOptions::mc_step`]'s for two such ranges, or what that was resolved to. The ranges are pages, mapped, and
-    /// apart.
+    /// The step is [`CopyOptions::mc_step`]'s for two such ranges, or the copy that it was resolved to. The ranges are pages,
+    /// mapped, and apart.
     #[inline]
     unsafe fn run_mc(&mut self, step: Step, dst: *mut u8, src: *const u8, bytes: usize) -> Result<(), Fault> {
         let between_chunks = || self.between_chunks.yield_now();
@@ -281,7 +280,7 @@ pub(crate) fn machine_check_safe(step: Step) -> Result<Step, CopyError> {
     }
 }
 
-/// Takes everything in registers, and answers there whether the copy is whole. Otherwise it fills in the fault.
+/// Takes its arguments in registers, and returns in one whether the copy is complete. Otherwise it fills in the fault.
 ///
 /// # Safety
 ///
@@ -299,7 +298,7 @@ unsafe fn run_one_chunk(
     copied.map_err(|ended_by| fault.write(ended_by)).is_ok()
 }
 
-/// What `failed` makes of a fault.
+/// Returns the result of `failed` for a fault.
 #[cold]
 #[inline(never)]
 fn lost<R>(

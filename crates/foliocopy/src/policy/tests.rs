@@ -31,13 +31,13 @@ const UNKNOWN: Cpu = cpu(Vendor::Other, 6, 1, VECTORS.union(ROW_AND_TSC));
 const ALL_FEATURES: Cpu = cpu(Vendor::Amd, 0x1a, 0x02, Features::ALL);
 const X86_64: [Cpu; 8] = [ZEN_2, ZEN_3, ZEN_4, ZEN_5, NEWER, SKYLAKE, GRANITE_RAPIDS, UNKNOWN];
 
-/// What is done in a process where the source is near, and where it is far.
+/// The primitive in a process for a source that is near, and for one that is far.
 fn ways(cpu: Cpu, locality: Locality, bytes: usize) -> (Primitive, Primitive) {
     let step = Policy::new(cpu, Registers::Vector).step(locality, bytes);
     (step.near().primitives()[0], step.far().primitives()[0])
 }
 
-/// Every built-in row is one that a program could hand in, masked or not.
+/// Every built-in row passes the check of a program's own row, with and without a mask.
 #[test]
 fn built_in_rows_are_valid() {
     for cpu in X86_64.into_iter().chain([NEOVERSE]) {
@@ -119,7 +119,7 @@ fn auto_goes_past_the_cache_where_the_source_is_in_memory() {
         (ZEN_4, 64 * MIB, (RepMovsb, Avx2Nt)),
         (ZEN_5, 16 * KIB, (RepMovsb, RepMovsb)),
         (ZEN_5, 64 * KIB, (RepMovsb, Avx512Nt)),
-        // Intel: what can't be in the cache.
+        // Intel goes past the cache only for copies longer than the last-level cache.
         (GRANITE_RAPIDS, 32 * MIB, (RepMovsb, RepMovsb)),
         (GRANITE_RAPIDS, 33 * MIB, (Avx2Nt, Avx2Nt)),
         (UNKNOWN, MIB, (Movq, Movq)),
@@ -148,7 +148,7 @@ fn kernels_use_no_vectors() {
     }
 }
 
-/// By length alone, whatever else the CPU has. MOPS is slow on some cores.
+/// The length alone decides, whatever else the CPU has. MOPS is slow on some cores.
 #[test]
 fn aarch64_goes_past_the_cache_where_the_length_exceeds_it() {
     assert_eq!(ways(NEOVERSE, Locality::Temporal, MIB), (LdpStp, LdpStp));
@@ -168,7 +168,7 @@ fn aarch64_goes_past_the_cache_where_the_length_exceeds_it() {
     assert!(Policy::new(NEOVERSE, Registers::Vector).forcing(Mops).is_ok());
 }
 
-/// Without a counter what exceeds the last-level cache can't be in it, and the rest is near.
+/// Without a counter a copy longer than the last-level cache counts as far, and any other as near.
 #[test]
 fn without_a_counter_the_length_decides() {
     let blind = ZEN_5.without(Features::TSC);
@@ -182,7 +182,7 @@ fn without_a_counter_the_length_decides() {
     assert_eq!(ways(unknown, Locality::Auto, 64 * MIB), (RepMovsb, RepMovsb));
 }
 
-/// Each kind of row that no CPU could follow, or not this one.
+/// Each kind of row that no CPU could follow, or that this one could not.
 #[test]
 fn invalid_rows_are_refused_with_the_reason() {
     extern crate std;
@@ -198,7 +198,7 @@ fn invalid_rows_are_refused_with_the_reason() {
     let refused = |row: &Row| host(row).unwrap_err().to_string();
     assert_eq!(
         refused(&row(&[copy(Movnti)])),
-        "temporal, band 0: movnti stores past the cache, which has no place there"
+        "temporal, band 0: movnti stores past the cache, which this table is not for"
     );
     let first = Step::TimeFirstPage { first: Movnti, rest: RepMovsb, burst: 0 };
     assert!(refused(&row(&[Band::rest(first)])).contains("movnti stores past the cache"));

@@ -1,4 +1,4 @@
-//! No counter: other architectures have none that is known to serve, and Miri has none.
+//! The parts of `probe` without a counter: on other architectures, and under Miri.
 
 use super::PageTimes;
 use crate::primitive::Primitive;

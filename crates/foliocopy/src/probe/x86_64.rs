@@ -1,4 +1,4 @@
-//! The time-stamp counter, and the places of memory that it tells apart.
+//! The time-stamp counter, and the thresholds by which it tells caches from memory.
 
 use core::cell::UnsafeCell;
 use core::ptr;
@@ -15,14 +15,14 @@ pub(crate) use arch::{prefetch, time_stamp as now};
 /// Above this, in cycles, a reading of the counter is not an instruction but an exit to a hypervisor.
 const INTERCEPTED: u32 = 500;
 
-/// How many of a kind a calibration takes.
+/// The number of samples of each kind in a calibration.
 const ROUNDS: usize = 32;
 
-/// Glances at a cache take up to so many cycles. Nothing where the counter tells nothing.
+/// The longest time of a glance at a cache, in cycles. `None` where the counter is not usable.
 static NEAR_UP_TO: Once<Option<u32>> = Once::new();
 static PAGE_TIMES: [Once<PageTimes>; Primitive::ALL.len()] = [const { Once::new() }; Primitive::ALL.len()];
 
-/// The threshold, calibrated by the first caller; nothing while another thread does it, or where the counter is forbidden,
+/// The threshold, calibrated by the first caller. `None` while another thread calibrates, or where the counter is forbidden,
 /// intercepted or stands still.
 #[inline]
 fn near_up_to() -> Option<u32> {
@@ -32,12 +32,12 @@ fn near_up_to() -> Option<u32> {
     *NEAR_UP_TO.get()?
 }
 
-/// Whether the counter tells anything, for a CPU that has one.
+/// Whether the counter is usable, for a CPU that has one.
 pub(super) fn is_usable() -> bool {
     near_up_to().is_some()
 }
 
-/// How long a first page may take that `first` copies; nothing where the counter tells nothing.
+/// How long a first page may take that `first` copies; `None` where the counter is not usable.
 #[inline]
 pub(crate) fn page_times(first: Primitive) -> Option<PageTimes> {
     near_up_to()?;
@@ -48,8 +48,8 @@ pub(crate) fn page_times(first: Primitive) -> Option<PageTimes> {
     times.get().copied()
 }
 
-/// How many glances have to agree that so many bytes are in memory. One line that others have thrown out of a shared cache
-/// must not send the rest there: a copy past the cache leaves the source in memory too, so that the next one goes there again.
+/// How many glances have to agree that this many bytes are in memory. One line that others have evicted from a shared cache
+/// must not send the rest past it. A copy past the cache leaves the source in memory, so the next copy would go past it again.
 const fn glances_for(bytes: usize) -> usize {
     match bytes >> 19 {
         0 => 1,
@@ -58,16 +58,15 @@ const fn glances_for(bytes: usize) -> usize {
     }
 }
 
-/// Whether the source is in memory, by glances at words of it that agree. The first 2 KiB are prefetched meanwhile.
+/// Whether the source is in memory: all glances at words of it must say so. The first 2 KiB are prefetched meanwhile.
 ///
 /// # Safety
 ///
-/// The range is a page long at least, and readable, or with `MC` its faults are caught. The CPU has the
-/// counter.
+/// The range has at least one page, and is readable, or with `MC` its faults are caught. The CPU has the counter.
 #[inline(always)]
 pub(crate) unsafe fn glance<const MC: bool>(src: *const u8, bytes: usize) -> bool {
-    // Anywhere in its second half: prefetchers learn the distance between words that lie a regular distance apart, in this
-    // range or from one range to the next.
+    // Anywhere in the second half. Prefetchers would learn a regular distance between words, within this range or from one
+    // range to the next.
     let half = bytes / 2;
     let word = |index: usize| {
         let hash = (src.addr() / PAGE_SIZE).wrapping_add(index).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -77,20 +76,20 @@ pub(crate) unsafe fn glance<const MC: bool>(src: *const u8, bytes: usize) -> boo
     unsafe { glance_at::<MC>(bytes, src, word) }
 }
 
-/// Whether sources of so many bytes in all are in memory, by glances that agree at the words that `word` answers, by
-/// number.
+/// Whether sources of this many bytes in all are in memory, by glances at the words that `word` returns for each index. All
+/// glances must agree.
 ///
 /// # Safety
 ///
-/// The words are readable, or with `MC` their faults are caught, and a page of a source begins at `start`.
-/// The CPU has the counter.
+/// The words are readable, or with `MC` their faults are caught, and a page of a source begins at `start`. The CPU has the
+/// counter.
 #[inline(always)]
 pub(crate) unsafe fn glance_at<const MC: bool>(
     bytes: usize,
     start: *const u8,
     word: impl Fn(usize) -> *const u8,
 ) -> bool {
-    // Asked before the counter is read, which may be forbidden.
+    // The threshold comes before the counter, which may be forbidden.
     let Some(near_up_to) = near_up_to() else { return false };
     (0..glances_for(bytes)).all(|index| {
         // SAFETY: this function's contract.
@@ -99,7 +98,7 @@ pub(crate) unsafe fn glance_at<const MC: bool>(
     })
 }
 
-/// How long a load takes; nothing where it faulted.
+/// How long a load takes; `None` where it faulted.
 ///
 /// # Safety
 ///
@@ -112,7 +111,7 @@ pub(crate) unsafe fn cycles<const MC: bool>(word: *const u8, start: *const u8) -
     unsafe { arch::glance::<MC>(word, start, recovery) }
 }
 
-/// Two pages of zeros to calibrate with: too many for some stacks.
+/// Two pages of zeros for the calibration. They would not fit some stacks.
 struct Scratch(UnsafeCell<[Page; 2]>);
 
 // SAFETY: only zeros are ever written there, over zeros, and by assembly.
@@ -120,12 +119,12 @@ unsafe impl Sync for Scratch {}
 
 static SCRATCH: Scratch = Scratch(UnsafeCell::new([Page::zeroed(); 2]));
 
-/// Times `measured` as often as a calibration takes, with the scratch pages in the L1 or thrown out of every cache.
+/// Times `measured` once for each sample, with the scratch pages in the L1 or evicted from every cache.
 fn rounds(flushed: bool, measured: impl Fn(*mut u8) -> u32) -> [u32; ROUNDS] {
     let start: *mut u8 = SCRATCH.0.get().cast();
     let mut times = [0; ROUNDS];
     for time in &mut times {
-        // A flush of nothing waits for the loads before it too.
+        // A flush of no lines also waits for the loads before it.
         // SAFETY: two pages of ours.
         unsafe { arch::flush(start, if flushed { 2 * PAGE_SIZE } else { 0 }) };
         *time = measured(start);
@@ -139,27 +138,26 @@ fn calibrate() -> Option<u32> {
     if is_forbidden() {
         return None;
     }
-    // A quarter: a line that a prefetcher brings back makes the fastest glance at flushed lines one at cached ones.
+    // The first quarter: a prefetcher may bring a flushed line back, so the fastest of these glances may be one at a cache.
     let in_l1 = quantile(&rounds(false, time_glance), ROUNDS / 2);
     threshold(in_l1, quantile(&rounds(true, time_glance), ROUNDS / 4))
 }
 
-/// Five eighths of the way from the L1 to a fast glance at memory. Nothing where the two are not apart: a glance counts on a
-/// scheduler that it fills.
+/// Five eighths of the way from the L1 to a fast glance at memory. `None` where the two are not apart. A glance works only
+/// where it fills the scheduler.
 fn threshold(in_l1: u32, in_memory: u32) -> Option<u32> {
     let between = in_memory.saturating_sub(in_l1);
     (0 < in_l1 && in_l1 < INTERCEPTED && between > 2 * in_l1).then_some(in_l1 + between / 8 * 5)
 }
 
-/// How long a glance takes. Out of line, so that the loop is not unrolled: the time would be that of fetching
-/// code.
+/// How long a glance takes. Out of line, so that the loop is not unrolled: otherwise the time includes fetching the code.
 #[inline(never)]
 fn time_glance(start: *mut u8) -> u32 {
     // SAFETY: two pages of ours.
     unsafe { cycles::<false>(start.wrapping_add(PAGE_SIZE), start) }.unwrap_or(u32::MAX)
 }
 
-/// How long a first page may take: half more than the fastest in the L1, and a quarter of the way from the L1 to memory.
+/// How long a first page may take. In the L1: half more than the fastest. Near: a quarter of the way from the L1 to memory.
 #[cold]
 #[inline(never)]
 fn calibrate_page(first: Primitive) -> PageTimes {
@@ -180,8 +178,8 @@ fn time_page(first: Primitive, src: *mut u8) -> u32 {
     now().wrapping_sub(start)
 }
 
-/// The time that has so many below it. Sorting would be shorter, but core's sorts can panic, and then a kernel's object has
-/// an undefined symbol.
+/// The time with `rank` times below it. Sorting would be shorter, but core's sorts can panic, and then a kernel's object has an
+/// undefined symbol.
 fn quantile(times: &[u32; ROUNDS], rank: usize) -> u32 {
     let has_rank = |time: &&u32| {
         let (mut below, mut up_to) = (0, 0);
@@ -194,8 +192,8 @@ fn quantile(times: &[u32; ROUNDS], rank: usize) -> u32 {
     times.iter().find(has_rank).copied().unwrap_or(u32::MAX)
 }
 
-/// Whether this thread gets SIGSEGV at every reading of the counter (`prctl(2)`, PR_SET_TSC). Asked once, though it is a
-/// property of the thread: whoever forbids it later masks `tsc` first.
+/// Whether this thread gets SIGSEGV at every reading of the counter (`prctl(2)`, PR_SET_TSC). It is asked once, though it is a
+/// property of the thread. A program that forbids it later masks `tsc` first.
 #[cfg(all(feature = "std", target_os = "linux"))]
 fn is_forbidden() -> bool {
     let mut state: libc::c_int = 0;
@@ -214,7 +212,7 @@ fn is_forbidden() -> bool {
 mod tests {
     use super::*;
 
-    /// A scheduler that is larger than what fills it, or a counter that tells nothing, must not send everything to memory.
+    /// A scheduler that a glance does not fill, or an unusable counter, must not send every copy past the cache.
     #[test]
     fn glances_that_tell_nothing_are_not_used() {
         assert_eq!(threshold(26, 390), Some(251));
@@ -235,7 +233,7 @@ mod tests {
         let mut times = [0; ROUNDS];
         for seed in 1..200_u32 {
             for (index, time) in times.iter_mut().enumerate() {
-                // Few values, so that some are equal.
+                // Few different values, so that some are equal.
                 *time = (index as u32 + 1).wrapping_mul(seed.wrapping_mul(0x9e37_79b9)) >> 8 & 7;
             }
             let mut sorted = times;

@@ -69,14 +69,14 @@ fn policy(cpu: Cpu) -> Policy {
     Policy::new(cpu, Registers::Vector)
 }
 
-/// The reason for which the text of the profile is refused, changed in one place.
+/// The reason why the profile is refused after one change of its text.
 fn refused(what: &str, by: &str) -> String {
     let text = profile().to_string();
     assert!(text.contains(what), "`{what}` is not in\n{text}");
     text.replacen(what, by, 1).parse::<Profile>().expect_err("must be refused").to_string()
 }
 
-/// The reason for which a CPU refuses it.
+/// The reason why a profile is refused on a CPU.
 fn refused_by(cpu: Cpu) -> String {
     policy(cpu).with_profile(&profile()).expect_err("must be refused").to_string()
 }
@@ -128,7 +128,7 @@ fn a_cpu_that_lacks_what_decided_refuses_it() {
     assert!(policy(zen_3()).with_profile(&virtual_machine).is_ok(), "nor a hypervisor less");
 }
 
-/// Who changes a profile by hand may name what was never there.
+/// A profile that was changed by hand may name a primitive that the CPU never had.
 #[test]
 fn a_primitive_that_the_cpu_lacks_is_refused() {
     let mut profile = profile();
@@ -154,7 +154,7 @@ fn damaged_ones_are_refused() {
     let text = profile().to_string();
     for (end, _) in text.char_indices() {
         if let Ok(short) = text[..end].parse::<Profile>() {
-            // What is cut off is evidence, or a line's end.
+            // The part that is cut off is evidence, or the end of a line.
             assert_eq!((short.process, short.kernel), (profile().process, profile().kernel), "cut at {end}");
         }
     }

@@ -3,10 +3,10 @@
 
 use crate::error::Unsupported;
 
-/// The answer without a handler.
+/// The result without a handler.
 const ANSWER: Result<(), Unsupported> = if cfg!(miri) { Ok(()) } else { Err(Unsupported::Platform) };
 
-/// Puts the handler of SIGBUS in place; it exists on Linux for x86-64 and aarch64 alone.
+/// Installs the handler of SIGBUS, which exists only on Linux for x86-64 and aarch64.
 ///
 /// # Errors
 ///
@@ -15,7 +15,7 @@ pub fn install() -> Result<(), Unsupported> {
     ANSWER
 }
 
-/// Catches no SIGSEGV either.
+/// Installs the handler of SIGSEGV, which does not exist here either.
 ///
 /// # Errors
 ///
@@ -24,7 +24,7 @@ pub fn catch_sigsegv() -> Result<(), Unsupported> {
     ANSWER
 }
 
-/// Whether a fault comes to the crate's handler: never. Under Miri always, for there is no fault.
+/// Whether a fault comes to the crate's handler: never. Under Miri always, since no fault happens.
 pub fn is_installed() -> bool {
     ANSWER.is_ok()
 }
@@ -34,7 +34,7 @@ pub(crate) fn ensure(_: usize) -> Result<(), Unsupported> {
     ANSWER
 }
 
-/// Nothing is trusted here.
+/// Does nothing: there is no handler to check.
 pub(crate) fn suspect() {}
 
 /// Resumes nothing: Miri raises no signal.

@@ -1,5 +1,5 @@
-//! The general rule, for a CPU of which only vendor, family and features are known: what was good on every measured CPU, and
-//! nothing that can lose much. See docs/tuning-notes.md, "the general rule".
+//! The general rule, for a CPU of which only vendor, family and features are known. It takes what is fast on every measured CPU
+//! and cannot lose much on another. See docs/tuning-notes.md, "the general rule".
 
 use super::{KIB, PAGE, Registers, kernel};
 use crate::cpu::{Cpu, Features, Vendor};
@@ -23,7 +23,7 @@ pub(crate) fn general(cpu: &Cpu, registers: Registers) -> Row {
     if glances && !has_vectors {
         return without_vectors;
     }
-    // A page in the L1 gains by vectors. Intel's `rep movsb` is as fast where it is good at short copies.
+    // A page in the L1 is copied faster by vectors. Intel's `rep movsb` is as fast, where it is good at short copies.
     let short = match cpu.vendor() {
         Vendor::Amd | Vendor::Hygon if has_vectors => Band::up_to(16 * KIB, Step::copy(Avx2)),
         Vendor::Intel if has_vectors && !cpu.has(Features::FSRM) => Band::up_to(4 * KIB, Step::copy(Avx2)),
@@ -42,8 +42,8 @@ pub(crate) fn general(cpu: &Cpu, registers: Registers) -> Row {
         ]),
         // A kernel's engine knows no caches.
         Registers::GeneralPurpose => temporal,
-        // String instructions avoid the read for ownership there, or nothing is known of them, or of the source. So only
-        // copies that cannot be in the cache go past it.
+        // Here string instructions avoid the read for ownership, or nothing is known of them or of the source. So only copies
+        // that cannot be in the cache go past it.
         Registers::Vector => {
             Bands::of(&[short, Band { up_to: Limit::LastLevelCache, step: through }, Band::rest(far)])
         }
@@ -65,8 +65,8 @@ fn aarch64(cpu: &Cpu, registers: Registers) -> Row {
     }
 }
 
-/// The fast string instruction, by the order of `clear_pages()` and `copy_user_generic()` in Linux. FSRM never
-/// decides: it speaks of short copies. No family before Zen 3 has a fast `rep movsb`, whatever it shows.
+/// The fast string instruction, by the order of `clear_pages()` and `copy_user_generic()` in Linux. FSRM never decides, since
+/// it is about short copies. No AMD family before Zen 3 has a fast `rep movsb`, whatever it shows.
 fn strings(cpu: &Cpu) -> Primitive {
     let old = matches!(cpu.vendor(), Vendor::Amd) && cpu.family() < 0x19;
     if cpu.has(Features::ERMS) && !old {

@@ -7,7 +7,7 @@ use crate::step::{Band, Bands, Row, Step};
 const AHEAD: u32 = 4096;
 const FAR_AHEAD: u32 = 8192;
 
-/// By the widest vectors that there are.
+/// The row by vectors of one width.
 const fn row(by: Primitive, past: Primitive) -> Row {
     let page = Step::Copy { by, distance: 512 };
     let first_page = Step::TimeFirstPage { first: by, rest: RepMovsb, burst: 16 << 10 };

@@ -7,15 +7,15 @@
 use super::{Stopped, Work, access, advance, copy_by, each_byte, line};
 use crate::arch::ByteLoop;
 
-/// As many bytes as a bit of the length stands for, by one access.
+/// Copies as many bytes as a bit of the length stands for, by one access.
 macro_rules! bit {
     ($bit:literal, $bytes:literal, $load:literal, $store:literal) => {
         concat!("tbz x2, ", $bit, ", 5f\n", access!($load, $store, "9f"), advance!($bytes), "\n5:")
     };
 }
 
-/// Copies blocks of 64 bytes, then of 16, and what is left by one access for each power of two in its length: so 1, 2, 4 and 8
-/// bytes are one access each.
+/// Copies blocks of 64 bytes, then of 16. The rest takes one access for each power of two in its length, so 1, 2, 4 and 8 bytes
+/// are one access each.
 macro_rules! blocks {
     ($name:ident, $store:literal) => {
         /// # Safety

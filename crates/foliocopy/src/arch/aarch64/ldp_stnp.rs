@@ -2,7 +2,7 @@
 
 use super::{Stopped, Work, by_lines};
 
-/// A line a turn.
+/// Copies a line at a time.
 ///
 /// # Safety
 ///

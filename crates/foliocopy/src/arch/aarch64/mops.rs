@@ -4,8 +4,8 @@ use super::{Stopped, Work, copy_by, each_byte};
 use crate::extable::may_fault;
 
 /// A fault in the main part or in the epilogue leaves `x2` as the CPU keeps it. Option A counts up from minus the bytes left,
-/// with both addresses at their ends; option B counts the bytes left down. The landing pad makes B of A. How far the CPU has
-/// come may be less than it could have, so the pad copies up to the fault byte by byte, and faults there again.
+/// with both addresses at their ends; option B counts the bytes left down. The landing pad converts A to B. The CPU may stop
+/// well before the fault, so the pad copies up to it byte by byte, and faults there again.
 ///
 /// # Safety
 ///

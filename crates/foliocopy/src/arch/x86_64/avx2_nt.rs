@@ -3,7 +3,7 @@
 use super::vector::{load, past_the_cache, store};
 use super::{Stopped, Work};
 
-/// A line a turn. Memory fails by the line, so the bytes left at the start of the turn are exact.
+/// Copies a line at a time. Memory fails by the line, so the bytes left at the start of the turn are exact.
 ///
 /// # Safety
 ///

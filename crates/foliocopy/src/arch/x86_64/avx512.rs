@@ -3,7 +3,7 @@
 use super::vector::{advance, by_pages, lines, load, prefetching_pages, store};
 use super::{Stopped, Work};
 
-/// Each load before its store, and no prefetch.
+/// Copies with each load before its store, and no prefetch.
 ///
 /// # Safety
 ///
@@ -28,7 +28,7 @@ pub(super) unsafe fn copy<const MC: bool>(work: Work) -> Stopped {
     )
 }
 
-/// Four loads before their four stores, with a prefetch.
+/// Copies with four loads before their four stores, and a prefetch.
 ///
 /// # Safety
 ///

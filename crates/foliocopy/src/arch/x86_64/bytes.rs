@@ -47,13 +47,13 @@ pub(crate) unsafe fn copy_each_byte(work: Work) -> Stopped {
     unsafe { rep_movsb::copy::<true>(work) }
 }
 
-/// Templates, a line each.
+/// Joins templates, one a line.
 macro_rules! lines {
     ($($line:expr),* $(,)?) => { concat!($($line, "\n"),*) };
 }
 
-/// 1 to [`SHORT`] bytes by one access, or by as many that overlap as cover them. No access crosses a line where the
-/// destination starts with one. Goes on at label 8, or at 9 after a fault.
+/// Copies 1 to [`SHORT`] bytes by one access, or by several that overlap. If the destination starts with a line, no access
+/// crosses one. Goes on at label 8, or at 9 after a fault.
 macro_rules! short {
     ($move:literal) => {
         lines!(
@@ -119,7 +119,7 @@ macro_rules! short {
     };
 }
 
-/// One access, or as many that overlap as cover the length.
+/// Copies by one access, or by several that overlap.
 ///
 /// # Safety
 ///
@@ -152,7 +152,7 @@ unsafe fn short(work: Work) -> Stopped {
     Stopped { bytes_left, trap }
 }
 
-/// Loads or stores the block of four vectors that starts so many bytes ahead.
+/// Loads or stores the block of four vectors at the offset `$at`.
 macro_rules! block {
     ($access:ident, $move:literal, $vector:literal, [$first:literal, $second:literal, $third:literal, $fourth:literal], $at:expr) => {
         lines!(
@@ -164,7 +164,7 @@ macro_rules! block {
     };
 }
 
-/// Blocks of four vectors: one from the start, then blocks whose stores start with a line, then a rest of at most
+/// Copies blocks of four vectors: one from the start, then blocks whose stores start with a line, then a rest of at most
 /// [`SHORT`] bytes.
 ///
 /// Two blocks are under way: one is stored when the next is loaded. So no load waits for a store right before it whose address
@@ -185,15 +185,14 @@ macro_rules! long {
             recovery: *mut crate::extable::Recovery,
         ) -> Stopped {
             let (bytes_left, trap);
-            // SAFETY: every access lies within the two ranges: what is loaded or stored was compared with the bytes left, and
-            // what is left is compared again before more is.
+            // SAFETY: every access lies within the two ranges: before each block its length is compared with the bytes left.
             unsafe {
                 core::arch::asm!(
                     concat!("cmp rcx, ", $block),
                     "jbe 4f",
                     block!(load, $move, $vector, $even, "0"),
                     block!(store, $move, $vector, $even, "0"),
-                    // To the last line of the destination that starts in the block, or right behind it.
+                    // Go back to the last line of the destination that starts in the block, or right behind it.
                     "mov r8d, edi",
                     "and r8d, 63",
                     concat!("sub r8, ", $block),
@@ -243,7 +242,7 @@ macro_rules! long {
     };
 }
 
-/// The first 64 bytes of what is more than that, and less than a block.
+/// Copies the first 64 bytes of a range that is longer, but shorter than a block.
 macro_rules! half_avx2 {
     () => {
         lines!(

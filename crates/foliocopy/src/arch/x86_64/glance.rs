@@ -4,17 +4,17 @@ use core::arch::asm;
 
 use crate::extable::{Recovery, may_fault};
 
-/// Loads a word, and answers the cycles of the time-stamp counter until it had arrived; nothing where the load faulted.
-/// Prefetches the first 2 KiB from `start` on meanwhile: memory has nothing else to do.
+/// Loads a word, and returns the cycles of the time-stamp counter until it has arrived; `None` where the load faulted.
+/// Meanwhile it prefetches the first 2 KiB from `start` on, since memory is idle otherwise.
 ///
-/// No fence waits for the load, since a short copy would pay for it. Dependent instructions fill the scheduler instead, so
-/// the second RDTSC cannot issue before the load completes. Whoever calibrates sees whether that works on his CPU. No store is
-/// waited for, so the place of the destination does not matter. See docs/tuning-notes.md, "glances".
+/// No fence waits for the load, since a short copy would pay for it. Dependent instructions fill the scheduler instead, so the
+/// second RDTSC cannot issue before the load completes. The calibration shows whether that works on a CPU. No store is waited
+/// for, so the place of the destination does not matter. See docs/tuning-notes.md, "glances".
 ///
 /// # Safety
 ///
-/// The word is readable, or with `MC` its faults are caught and `recovery` points to what the
-/// handler fills in. What is prefetched belongs to the same source. The counter may be read.
+/// The word is readable, or with `MC` its faults are caught and `recovery` points to the [`Recovery`](crate::extable::Recovery)
+/// for the handler. The prefetched lines belong to the same source. The counter may be read.
 #[inline(always)]
 pub(crate) unsafe fn glance<const MC: bool>(
     word: *const u8,
@@ -56,11 +56,11 @@ pub(crate) unsafe fn glance<const MC: bool>(
     if MC && faulted != 0 { None } else { Some(cycles) }
 }
 
-/// Asks for the lines of a range, without waiting for them. `bytes` is a multiple of 64.
+/// Prefetches the lines of a range, without waiting for them. `bytes` is a multiple of 64.
 ///
 /// # Safety
 ///
-/// The range is within one object: a prefetch can't fault, but nothing of others is to be touched.
+/// The range is within one object: a prefetch can't fault, but should not touch memory of others.
 #[inline]
 pub(crate) unsafe fn prefetch(start: *const u8, bytes: usize) {
     for offset in (0..bytes).step_by(64) {
@@ -70,7 +70,7 @@ pub(crate) unsafe fn prefetch(start: *const u8, bytes: usize) {
     }
 }
 
-/// Throws the lines of a range out of every cache. CLFLUSH is part of every x86-64.
+/// Evicts the lines of a range from every cache. CLFLUSH is part of every x86-64.
 ///
 /// # Safety
 ///
@@ -85,7 +85,7 @@ pub(crate) unsafe fn flush(start: *const u8, bytes: usize) {
     unsafe { asm!("mfence", options(nostack, preserves_flags)) };
 }
 
-/// The time-stamp counter, read whenever the CPU gets to it.
+/// Reads the time-stamp counter, without ordering.
 #[inline(always)]
 pub(crate) fn time_stamp() -> u32 {
     let low: u32;

@@ -5,9 +5,8 @@ use core::arch::asm;
 use super::{Stopped, Work};
 use crate::extable::may_fault;
 
-/// A line a turn. The store is atomic and needs no write-combining buffer to fill up; it is weakly
-/// ordered like a non-temporal one. The source may fault, the destination too, both at this one
-/// instruction.
+/// Copies a line at a time. The store is atomic and needs no write-combining buffer. It is weakly ordered, like a non-temporal
+/// one. Both source and destination may fault, at this one instruction.
 ///
 /// # Safety
 ///

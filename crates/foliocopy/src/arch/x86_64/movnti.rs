@@ -1,13 +1,13 @@
-//! Non-temporal stores from general-purpose registers: what a kernel has.
+//! Non-temporal stores from general-purpose registers, the only ones that a kernel has.
 
 use core::arch::asm;
 
 use super::{Stopped, Work};
 use crate::extable::may_fault;
 
-/// A line a turn, in two halves of four loads and four stores, as Linux's `__copy_user_nocache` does
-/// it. Memory fails by the line, so what is left at the start of the turn is exact. `rax` holds data, unless a fault
-/// leaves its number there: a further register would have to be saved, and every other primitive would pay for that.
+/// Copies a line at a time, in two halves of four loads and four stores, as Linux's `__copy_user_nocache` does. Memory fails by
+/// the line, so the bytes left at the start of the turn are exact. `rax` holds data, unless a fault leaves its number there.
+/// One more register would have to be saved, by every other primitive too.
 ///
 /// # Safety
 ///
@@ -21,7 +21,7 @@ pub(super) unsafe fn copy<const MC: bool, const PREFETCHES: bool>(work: Work) ->
         asm!(
             ".balign 16",
             "2:",
-            // First an instruction that may fault: it is the only one at which an emulator can be made to.
+            // This instruction may fault, so it comes first: an emulator can raise a fault only there.
             may_fault!("mov rax, [rsi]", "3f"),
             ".if {prefetches}",
             "prefetchnta [rsi + r8]",

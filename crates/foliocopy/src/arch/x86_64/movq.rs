@@ -6,8 +6,8 @@ use core::arch::asm;
 use super::{Stopped, Work};
 use crate::extable::may_fault;
 
-/// Four loads, four stores. Memory fails by the line and a turn never crosses one, so what is left at
-/// the start of the turn is exact.
+/// Copies by four loads and four stores. Memory fails by the line and a turn never crosses one, so the bytes left at the start
+/// of the turn are exact.
 ///
 /// # Safety
 ///

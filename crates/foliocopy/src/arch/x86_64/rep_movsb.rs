@@ -5,7 +5,7 @@ use core::arch::asm;
 use super::{Stopped, Work};
 use crate::extable::may_fault;
 
-/// A fault leaves the bytes left in `rcx`.
+/// Copies. A fault leaves the bytes left in `rcx`.
 ///
 /// # Safety
 ///

@@ -5,7 +5,7 @@ use core::arch::asm;
 use super::{Stopped, Work};
 use crate::extable::may_fault;
 
-/// A fault leaves the words left in `rcx`.
+/// Copies. A fault leaves the words left in `rcx`.
 ///
 /// # Safety
 ///

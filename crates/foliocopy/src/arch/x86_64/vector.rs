@@ -1,6 +1,6 @@
 //! The common parts of the loops over vector registers. A vector is named by its register, and moved by an aligned move.
 
-/// The start of each line of a page, to be repeated over.
+/// The offset of each line of a page, for `.irp`.
 macro_rules! lines {
     () => {
         "0, 64, 128, 192, 256, 320, 384, 448, 512, 576, 640, 704, 768, 832, 896, 960, \
@@ -24,14 +24,14 @@ macro_rules! store {
     };
 }
 
-/// Goes on to the next `$step` bytes.
+/// Advances by `$step` bytes.
 macro_rules! advance {
     ($step:expr) => {
         concat!("add rsi, ", $step, "\nadd rdi, ", $step, "\nsub rcx, ", $step)
     };
 }
 
-/// Copies whole pages by the templates in front, then what is left by those behind, a line a turn.
+/// Copies whole pages by the templates in front, then the rest by those behind, a line at a time.
 ///
 /// Whole pages are unrolled: a rolled loop makes the prefetcher run past the page. A fault in a page lands at the loop over
 /// lines, which copies up to the bad line and faults there again: a page is loaded ahead of its stores. See
@@ -58,8 +58,8 @@ macro_rules! by_pages {
     };
 }
 
-/// The page loop that prefetches: eight lines ahead in a part of the page and, at its end, the first lines of the next one,
-/// or of the range that is copied next. Where there is such a range, a whole page ahead instead.
+/// The page loop that prefetches eight lines ahead within a page. At the end of a page it prefetches the first lines of the
+/// next one. Where a range is copied next, it prefetches a whole page ahead instead.
 ///
 /// `$lines` is a list of the starts of groups of four lines, `$group` copies one.
 macro_rules! prefetching_pages {
@@ -136,7 +136,7 @@ macro_rules! vector_loop {
     }};
 }
 
-/// A line a turn past the cache. Memory fails by the line, so the bytes left at the start of the turn are exact.
+/// Copies a line at a time past the cache. Memory fails by the line, so the bytes left at the start of the turn are exact.
 macro_rules! past_the_cache {
     ($work:ident, $machine_check_safe:ident, $prefetches:ident, line: [$($line:expr),* $(,)?]) => {
         match $prefetches {

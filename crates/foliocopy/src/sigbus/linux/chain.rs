@@ -1,8 +1,8 @@
 //! Our handler behind that of another copy of this crate.
 //!
-//! Each copy forwards what is not its own, so a fault still comes to ours if the chain of handlers leads to it. That
-//! can be known of our own kind alone: every handler of this crate starts with [`HEADER`] bytes that are alike in all
-//! versions, and says right behind them where it keeps the address of the handler before it.
+//! Each copy forwards signals that are not its own, so a fault still comes to ours if the chain of handlers leads to it. Only
+//! handlers of this crate can be followed. Each starts with [`HEADER`] bytes that are equal in all versions, and then says
+//! where it keeps the address of the handler before it.
 
 use core::arch::naked_asm;
 use core::ffi::{c_int, c_void};
@@ -12,13 +12,13 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use super::handler::{Handler, handle};
 use super::previous::wait_for;
 
-/// How many bytes of code and of text all handlers of this crate start with.
+/// The length of the code and the text with which all handlers of this crate start, in bytes.
 const HEADER: usize = 24;
 
-/// No handler's address: the installing call has not returned yet.
+/// In the place of a handler's address: the installing call has not returned yet.
 const UNKNOWN: usize = libc::SIG_ERR;
 
-/// How many copies of this crate are looked through.
+/// How many handlers of the chain are looked at.
 const LONGEST: usize = 64;
 
 /// The process's handler of a signal, and the place where it keeps the address of the handler before it. Other versions of
@@ -63,13 +63,13 @@ pub(super) fn entry(signal: c_int) -> Handler {
     if signal == libc::SIGSEGV { on_sigsegv } else { on_sigbus }
 }
 
-/// Keeps the handler before ours for the others.
+/// Keeps the handler before ours, for other copies of this crate.
 pub(super) fn remember(signal: c_int, handler: libc::sighandler_t) {
     let before = if signal == libc::SIGSEGV { &BEFORE_SIGSEGV } else { &BEFORE_SIGBUS };
     before.store(handler, Ordering::Release);
 }
 
-/// Whether a fault that is given to this handler comes to ours.
+/// Whether a fault that this handler gets comes to ours.
 pub(super) fn leads_to_ours(signal: c_int, mut handler: libc::sighandler_t) -> bool {
     let ours = entry(signal) as *const ();
     for _ in 0..LONGEST {
@@ -96,8 +96,8 @@ fn before(handler: libc::sighandler_t, ours: *const ()) -> Option<libc::sighandl
     if unsafe { theirs.read_volatile() != ours.cast::<[u8; HEADER]>().read_volatile() } {
         return None;
     }
-    // SAFETY: only an entry starts with these bytes, so behind them stands the distance to the place where that copy keeps the
-    // handler before it. It is an `AtomicUsize` in every version, and mapped as long as the handler stands.
+    // SAFETY: only an entry starts with these bytes, and then comes the distance to the place where that copy keeps the handler
+    // before it. It is an `AtomicUsize` in every version, and mapped as long as the handler is installed.
     let before = unsafe {
         let distance = ptr::with_exposed_provenance::<isize>(distance_at).read_unaligned();
         &*ptr::with_exposed_provenance::<AtomicUsize>(distance_at.wrapping_add_signed(distance))
@@ -110,7 +110,7 @@ fn before(handler: libc::sighandler_t, ours: *const ()) -> Option<libc::sighandl
 
 /// Whether memory can be read at this address and at the 7 bytes behind it.
 ///
-/// The kernel reads the new mask before it refuses what to do with it (Abseil's `AddressIsReadable` asks like this).
+/// The kernel reads the new mask before it refuses the unknown action (Abseil's `AddressIsReadable` asks in this way).
 fn is_readable(address: usize) -> bool {
     let nothing = -1;
     // SAFETY: the kernel changes no mask, since there is no such action as `nothing`. It writes nothing, and answers EFAULT

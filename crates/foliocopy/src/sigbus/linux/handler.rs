@@ -1,4 +1,4 @@
-//! Is this signal a fault of a copy? If so, the copy goes on at its landing pad.
+//! Tells whether a signal is a fault of a copy. If so, the copy goes on at its landing pad.
 
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use super::{previous, table};
 use crate::extable::{Recovery, Signal};
 use crate::memory_error::{SEGV_ACCERR, SEGV_MAPERR, UNTAGGED, granule_bytes};
 
-/// The numbers of the traps that a copy can meet.
+/// The numbers of the traps that a copy can raise.
 const PAGE_FAULT: u32 = 14;
 const MACHINE_CHECK: u32 = 18;
 
@@ -20,14 +20,14 @@ pub(super) static CATCHES_SIGSEGV: AtomicBool = AtomicBool::new(false);
 
 /// Resumes the copy that was interrupted, if the signal is a fault of one.
 ///
-/// For programs whose own handler of SIGBUS stands, or of SIGSEGV where that is caught too: it calls this with its three
-/// arguments, and returns if the answer is `true`. They must say so with [`handled_by_caller`](super::handled_by_caller).
+/// For programs with their own handler of SIGBUS, or of SIGSEGV where that is caught too. Their handler calls this with its
+/// three arguments, and returns if the answer is `true`. They must say so with [`handled_by_caller`](super::handled_by_caller).
 /// Async-signal-safe; `false` means that nothing was changed.
 ///
 /// # Safety
 ///
-/// Called from a signal handler with what the kernel gave it (`SA_SIGINFO`): `info` points to a
-/// `siginfo_t` and `context` to the `ucontext_t` that is restored when the handler returns.
+/// Called from a signal handler with the arguments that the kernel gave it (`SA_SIGINFO`): `info` points to a `siginfo_t` and
+/// `context` to the `ucontext_t` that is restored when the handler returns.
 pub unsafe fn try_handle(signal: c_int, info: *const libc::siginfo_t, context: *mut c_void) -> bool {
     if info.is_null() || context.is_null() {
         return false;

@@ -14,19 +14,19 @@ use crate::error::Unsupported;
 /// The number of copies in a row that ask the kernel. After them the answer is trusted for a tick.
 const WARY: u32 = 256;
 
-/// From so many bytes on, to read the tick takes a small part of the copy.
+/// Copies shorter than this take about as long as to read the tick. In bytes.
 const SHORT: usize = 64 << 10;
 
-/// What every copy asks, in one line of the cache.
+/// The state that every copy reads, in one line of the cache.
 #[repr(align(64))]
 struct Trust {
     /// Set once the program's own handler calls the crate's.
     handled_by_caller: AtomicBool,
-    /// How many copies are still wary.
+    /// How many more copies ask the kernel.
     wary_copies_left: AtomicU32,
-    /// The tick in which the kernel was last asked and our handler stood.
+    /// The tick in which the kernel was last asked and our handler was installed.
     last_tick: AtomicU64,
-    /// The second in which that was.
+    /// The second in which the kernel was last asked and our handler was installed.
     last_second: AtomicU64,
 }
 
@@ -37,14 +37,13 @@ static TRUST: Trust = Trust {
     last_second: AtomicU64::new(0),
 };
 
-/// Puts our handler of SIGBUS in place, the first time it is called; or asks whether it still stands.
+/// Installs our handler of SIGBUS on the first call. Later calls check that it is still installed.
 ///
 /// # Errors
 ///
-/// [`Unsupported::HandlerReplaced`] where somebody has replaced it since: it is never put in place a
-/// second time, since the other's handler may well forward to ours, and the two would call each other for
-/// ever. [`Unsupported::SegvHandlerReplaced`] for that of [`catch_sigsegv`]. [`Unsupported::Sigaction`] where the
-/// kernel refused.
+/// [`Unsupported::HandlerReplaced`] where another handler has replaced it since. It is never installed a second time: the other
+/// handler may forward to ours, and the two would call each other for ever. [`Unsupported::SegvHandlerReplaced`] for the
+/// handler of [`catch_sigsegv`]. [`Unsupported::Sigaction`] where the kernel refused.
 pub fn install() -> Result<(), Unsupported> {
     match TRUST.handled_by_caller.load(Ordering::Relaxed) {
         true => Ok(()),
@@ -52,22 +51,22 @@ pub fn install() -> Result<(), Unsupported> {
     }
 }
 
-/// Turns SIGSEGV of the copies that follow into errors too: [`Cause::NotMapped`](crate::Cause::NotMapped) and
-/// [`Cause::NotAllowed`](crate::Cause::NotAllowed). Off unless it is called; it stays for the life of the process.
+/// Turns SIGSEGV of later copies into errors too: [`Cause::NotMapped`](crate::Cause::NotMapped) and
+/// [`Cause::NotAllowed`](crate::Cause::NotAllowed). It is off until this is called, and then on for the life of the process.
 ///
-/// It is for ranges of which some parts may lack their access rights while they are copied, and of which the addresses stay
-/// reserved: `mprotect(2)` with `PROT_NONE`, never `munmap(2)`. Such a range may be handed to every machine-check-safe copy.
+/// It is for ranges that stay reserved while parts of them may lose their access rights during a copy: `mprotect(2)` with
+/// `PROT_NONE`, never `munmap(2)`. Every machine-check-safe copy takes such a range.
 ///
-/// It is not for addresses of which nothing is known. Another thread may map something of its own into a hole before the copy
-/// gets there, an allocator above all. Then the copy succeeds, and reads or overwrites what belongs to others.
+/// It is not for unknown addresses. Another thread, or an allocator, may map memory of its own into a hole before the copy gets
+/// there. Then the copy succeeds, and reads or overwrites that memory.
 ///
-/// A fault that is not a copy's goes to the handler that stood before, as for SIGBUS: so an overflow of the stack is told as
-/// ever. Copies ask whether this handler stands as often as they ask for that of SIGBUS.
+/// A fault that is not a copy's goes to the handler before ours, as for SIGBUS: a stack overflow is reported as ever. Copies
+/// check this handler as often as that of SIGBUS.
 ///
 /// # Errors
 ///
-/// [`Unsupported::SegvHandlerReplaced`] where somebody has replaced it since an earlier call. [`Unsupported::Sigaction`] where
-/// the kernel refuses, and [`Unsupported::Platform`] where SIGBUS is not caught either.
+/// [`Unsupported::SegvHandlerReplaced`] where another handler has replaced it since an earlier call. [`Unsupported::Sigaction`]
+/// where the kernel refuses, and [`Unsupported::Platform`] where SIGBUS is not caught either.
 pub fn catch_sigsegv() -> Result<(), Unsupported> {
     static INSTALLED: OnceLock<Result<(), Unsupported>> = OnceLock::new();
     (*INSTALLED.get_or_init(|| install_for(libc::SIGSEGV)))?;
@@ -78,14 +77,14 @@ pub fn catch_sigsegv() -> Result<(), Unsupported> {
     }
 }
 
-/// Whether faults come to our handlers now: ours stand, or those of other copies of this crate do and forward to them. This
-/// takes a system call, more than a short copy does, and two after [`catch_sigsegv`]. So not every copy asks: see
+/// Whether faults come to our handlers now: ours are installed, or those of other copies of this crate that forward to them.
+/// This takes a system call, longer than a short copy, and two after [`catch_sigsegv`]. So not every copy asks: see
 /// docs/tuning-notes.md, "Zen 5".
 pub fn is_installed() -> bool {
     check().is_ok()
 }
 
-/// Answers whose handler is missing.
+/// Returns the handler that is missing, as an error.
 fn check() -> Result<(), Unsupported> {
     let missing = if !receives(libc::SIGBUS) {
         Unsupported::HandlerReplaced
@@ -104,17 +103,17 @@ fn receives(signal: c_int) -> bool {
 }
 
 /// Declares that this process's own handler of SIGBUS calls [`try_handle`](super::try_handle), and that of SIGSEGV too if it
-/// has replaced ours: machine-check-safe copies then neither put ours of SIGBUS in place nor ask whether any stands.
+/// has replaced ours. Machine-check-safe copies then neither install ours of SIGBUS nor check that any is installed.
 ///
 /// # Safety
 ///
-/// Such handlers stand from now on, for as long as copies are made. Otherwise a fault kills the process.
+/// Such handlers are installed from now on, as long as copies are made. Otherwise a fault kills the process.
 pub unsafe fn handled_by_caller() {
     TRUST.handled_by_caller.store(true, Ordering::Relaxed);
 }
 
-/// Makes sure that a fault in a copy of so many bytes is survived, and asks the kernel for the installed handler unless the
-/// clock has not moved since the last question. The module says what it cannot know.
+/// Makes sure that a fault in a copy of `bytes` bytes is survived. It asks the kernel for the installed handler, unless the
+/// clock has not moved since the last check. The module's documentation says what it cannot notice.
 #[inline(always)]
 pub(crate) fn ensure(bytes: usize) -> Result<(), Unsupported> {
     if TRUST.handled_by_caller.load(Ordering::Relaxed) {
@@ -128,7 +127,7 @@ pub(crate) fn ensure(bytes: usize) -> Result<(), Unsupported> {
     if trusted { Ok(()) } else { install_or_check() }
 }
 
-/// Makes the copies that follow wary again.
+/// Makes each of the next copies ask the kernel again.
 #[cold]
 pub(crate) fn suspect() {
     TRUST.wary_copies_left.store(WARY, Ordering::Relaxed);
@@ -147,8 +146,7 @@ fn install_or_check() -> Result<(), Unsupported> {
     Ok(())
 }
 
-/// The kernel's clock as of its last tick: the same number for 1 to 10 ms, and then another. It is read without a system
-/// call, and faster than the time-stamp counter, which can be forbidden (`prctl(2)`).
+/// The kernel's clock as of its last tick: the number stays for 1 to 10 ms. It is read without a system call, and faster than the time-stamp counter, which can be forbidden (`prctl(2)`).
 #[inline(never)]
 fn tick() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -157,35 +155,35 @@ fn tick() -> u64 {
     (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
 }
 
-/// The seconds of the clock on the wall: the cheapest of all that move.
+/// The seconds of the wall clock, the cheapest clock to read.
 #[inline]
 fn second() -> u64 {
     // SAFETY: the kernel is given nowhere to write.
     unsafe { libc::time(ptr::null_mut()) as u64 }
 }
 
-/// Puts our handler of a signal in place, once the action before it is remembered.
+/// Installs our handler of a signal, and remembers the action before it.
 fn install_for(signal: c_int) -> Result<(), Unsupported> {
     let restart = restarts_system_calls(&current(signal)?);
-    // A signal that comes before the action is remembered waits for that: on this thread it would wait for ever.
+    // A signal that comes before the action is remembered waits for that. On this thread it would wait for ever.
     let mask = Mask::ALL.block();
     let result = replace(signal, restart).map(|before| {
         let handler = before.sa_sigaction;
         previous::remember(signal, before);
-        // Other copies of this crate look at this one, and forward to us only once we forward in turn.
+        // Other copies of this crate read this, and forward to us only once we can forward.
         chain::remember(signal, handler);
     });
     mask.block();
     result
 }
 
-/// Whether a system call should go on after a signal that we forward to this action. The kernel asks that of our
-/// action, before we get the signal.
+/// Whether a system call should go on after a signal that we forward to this action. The kernel looks at our action, before we
+/// get the signal.
 fn restarts_system_calls(action: &libc::sigaction) -> bool {
     action.sa_sigaction == libc::SIG_IGN || action.sa_flags & libc::SA_RESTART != 0
 }
 
-/// Puts our action in place, and returns the one that it replaced.
+/// Installs our action, and returns the one that it replaced.
 fn replace(signal: c_int, restart: bool) -> Result<libc::sigaction, Unsupported> {
     let restart = if restart { libc::SA_RESTART } else { 0 };
     let mut before = MaybeUninit::uninit();
@@ -206,7 +204,7 @@ fn replace(signal: c_int, restart: bool) -> Result<libc::sigaction, Unsupported>
 /// The action that is installed for a signal.
 fn current(signal: c_int) -> Result<libc::sigaction, Unsupported> {
     let mut action = MaybeUninit::uninit();
-    // SAFETY: the kernel is given no new action, and writes the one that stands if it succeeds.
+    // SAFETY: the kernel is given no new action, and writes the installed one if it succeeds.
     unsafe {
         match libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) {
             0 => Ok(action.assume_init()),

@@ -11,14 +11,14 @@ impl Mask {
     /// Every signal. libc's `sigfillset` leaves out those that it keeps for itself.
     pub(super) const ALL: Self = Self(!0);
 
-    /// The kernel's form of a set of libc's.
+    /// Converts a set of libc's into the kernel's form.
     pub(super) fn of(set: &libc::sigset_t) -> Self {
         const { assert!(size_of::<libc::sigset_t>() >= size_of::<u64>()) };
         // SAFETY: where words have 64 bits a `sigset_t` is an array of words, of which the kernel reads and writes the first.
         Self(unsafe { ptr::from_ref(set).cast::<u64>().read() })
     }
 
-    /// Makes a set of libc's say this to the kernel.
+    /// Writes the set into one of libc's.
     pub(super) fn store(self, set: &mut libc::sigset_t) {
         // SAFETY: where words have 64 bits a `sigset_t` is an array of words, of which the kernel reads and writes the first.
         unsafe { ptr::from_mut(set).cast::<u64>().write(self.0) };
@@ -34,7 +34,7 @@ impl Mask {
 
     /// Blocks these signals, and no other, on this thread. Returns those that were blocked before.
     ///
-    /// A system call of its own: libc's wrappers leave out the signals that it keeps for itself.
+    /// Calls the kernel directly: libc's wrappers leave out the signals that it keeps for itself.
     pub(super) fn block(self) -> Self {
         let mut before = Self(0);
         // SAFETY: the kernel reads the first set and writes the second, 8 bytes each.

@@ -11,9 +11,9 @@ use super::suspect;
 
 /// The action of one signal that was installed before.
 struct Previous {
-    /// It is here once the installing call has returned it.
+    /// Set once the installing call has returned it.
     action: OnceLock<libc::sigaction>,
-    /// Whether a handler with `SA_RESETHAND` has had its one call.
+    /// Whether a handler with `SA_RESETHAND` was called already.
     spent: AtomicBool,
 }
 
@@ -83,11 +83,11 @@ fn mask_of(action: &libc::sigaction, signal: c_int, interrupted: &libc::ucontext
     }
 }
 
-/// Waits for what the thread that installs a handler is about to say; `None` if that thread is gone.
+/// Waits for a value from the thread that installs a handler; `None` if that thread is gone.
 ///
-/// The handler stands before the installing call returns, so a signal may come in between. It waits here: that thread has
-/// nothing left to do but to call [`remember`], and blocks every signal meanwhile. Only in the child of a `fork` in
-/// the middle of that call is there no such thread.
+/// The kernel may call the handler before the installing call returns. Such a signal waits here. That thread has nothing left
+/// to do but to call [`remember`], and blocks every signal meanwhile. Only in the child of a `fork` in the middle of that call
+/// is there no such thread.
 pub(super) fn wait_for<T>(value: impl Fn() -> Option<T>) -> Option<T> {
     const MILLISECONDS: u32 = 1000;
     for _ in 0..MILLISECONDS {
@@ -113,8 +113,8 @@ const fn is_fault(signal: c_int, code: c_int) -> bool {
     }
 }
 
-/// Restores the default action and sends the thread the signal once more, with all that was known of it:
-/// it takes effect when our handler returns, so that a core dump shows the instruction at fault.
+/// Restores the default action and sends the thread the signal once more, with the kernel's `siginfo_t`. It takes effect when
+/// our handler returns, so that a core dump shows the instruction at fault.
 ///
 /// # Safety
 ///

@@ -20,9 +20,8 @@ const _: () = {
 
 /// The entry of the instruction at `address`.
 ///
-/// A linear search, for the table has about a thousand entries and a signal costs more than that. A binary search would need
-/// a sorted table. The kernel sorts its own at boot; here nothing runs before the first fault that may write to read-only
-/// memory.
+/// A linear search: a signal costs more than to read about a thousand entries. A binary search would need a sorted table. The
+/// kernel sorts its own at boot. Here nothing can sort read-only memory before the first fault.
 pub(super) fn find(address: usize) -> Option<&'static Entry> {
     table().iter().find(|entry| entry.instruction() == address)
 }

@@ -7,8 +7,8 @@ use super::Frame;
 /// The record that holds the syndrome of the fault, `ESR_MAGIC`.
 const SYNDROME: u32 = 0x4553_5201;
 
-/// The syndrome's fields of a data abort (Arm ARM, ESR_EL1): a store faulted; the address is unknown; a synchronous external
-/// abort that no walk of the tables caused.
+/// Fields of the syndrome of a data abort (Arm ARM, ESR_EL1): whether a store faulted; whether the address is unknown; a
+/// synchronous external abort that no walk of the tables caused.
 const IS_STORE: u64 = 1 << 6;
 const LACKS_ADDRESS: u64 = 1 << 10;
 const STATUS: u64 = 0x3f;
@@ -30,10 +30,10 @@ impl Frame<'_> {
         self.0.pc = landing_pad as u64;
     }
 
-    /// Whether a store faulted; nothing where the kernel doesn't say, and under qemu-user, which says nothing.
+    /// Whether a store faulted; `None` where the kernel doesn't say, and under qemu-user.
     ///
-    /// The kernel keeps the syndrome of the last fault that it turned into a signal. Where firmware reports an error of
-    /// memory the fault is another one: so this counts only where the address does not tell.
+    /// The kernel keeps the syndrome of the last fault that it turned into a signal. Where firmware reports a memory error,
+    /// that fault is an earlier one. So this counts only where the address does not tell.
     pub(in super::super) fn is_store(&self) -> Option<bool> {
         Some(self.syndrome()? & IS_STORE != 0)
     }
@@ -44,10 +44,10 @@ impl Frame<'_> {
             .is_some_and(|syndrome| syndrome & STATUS == EXTERNAL_ABORT && syndrome & LACKS_ADDRESS != 0)
     }
 
-    /// The syndrome, which stands in one of the records behind the registers. Each starts with its magic number and its
+    /// The syndrome, which lies in one of the records behind the registers. Each record starts with its magic number and its
     /// length; zeros end them.
     fn syndrome(&self) -> Option<u64> {
-        // The records take up the end of the registers: libc doesn't name them.
+        // The records are the end of the registers: libc doesn't name them.
         let bytes = size_of_val(&*self.0);
         let mut at = bytes - RECORDS;
         loop {
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn the_syndrome_tells_the_side_and_whether_there_is_an_address() {
-        // A record of the vector registers stands before it.
+        // A record of the vector registers lies before it.
         let with = |syndrome: u32| {
             let mut words = [0; 136];
             (words[0], words[1]) = (0x4650_8001, 528);

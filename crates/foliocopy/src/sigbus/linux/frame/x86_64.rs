@@ -18,7 +18,7 @@ impl Frame<'_> {
         self.0.gregs[libc::REG_RIP as usize] = landing_pad as i64;
     }
 
-    /// Nothing: one instruction of `rep movs` loads and stores.
+    /// `None`: one instruction of `rep movs` loads and stores.
     pub(in super::super) fn is_store(&self) -> Option<bool> {
         None
     }
