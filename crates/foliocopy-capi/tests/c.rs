@@ -1,5 +1,5 @@
-//! A program in C, compiled against the header as a user would: with what pkg-config says, against the
-//! shared library and the archive.
+//! A program in C, compiled against the header as a user would: with the words of pkg-config, against the shared library and
+//! the archive.
 //!
 //! With `FOLIOCOPY_TEST_CROSS=aarch64` the library and the programs are for aarch64, and QEMU runs them:
 //! `FOLIOCOPY_TEST_EMULATOR`, or the one on the path.
@@ -17,7 +17,7 @@ const SHARED: &str = "libfoliocopy.so.0";
 /// Another architecture for which everything is built, by its name in compilers.
 static CROSS: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("FOLIOCOPY_TEST_CROSS").ok());
 
-/// A tool of the compiler's, such as `gcc`, for the architecture that is tested.
+/// A tool of the compiler, such as `gcc`, for the tested architecture.
 fn tool(name: &str) -> String {
     match (&*CROSS, name) {
         (Some(architecture), "cc") => format!("{architecture}-linux-gnu-gcc"),
@@ -27,7 +27,7 @@ fn tool(name: &str) -> String {
     }
 }
 
-/// Starts a program that was compiled for the architecture that is tested, with the library where it is found.
+/// Starts a program of the tested architecture, with the folder of the library.
 fn start(program: &Path) -> Command {
     let Some(architecture) = &*CROSS else {
         let mut command = Command::new(program);
@@ -94,7 +94,7 @@ fn run(command: &mut Command) -> String {
     String::from_utf8(stdout).expect("text")
 }
 
-/// What pkg-config says, in words.
+/// The output of pkg-config, in words.
 fn pkg_config(arguments: &[&str]) -> Vec<String> {
     let said = run(Command::new("pkg-config")
         .env("PKG_CONFIG_PATH", library().join("pkgconfig"))
@@ -103,10 +103,10 @@ fn pkg_config(arguments: &[&str]) -> Vec<String> {
     said.split_whitespace().map(str::to_owned).collect()
 }
 
-/// What a careful project passes.
+/// The warnings that a careful project enables.
 const WARNINGS: [&str; 5] = ["-pedantic-errors", "-Wall", "-Wextra", "-Wconversion", "-Werror"];
 
-/// Compiles the program; `how` is what links the library to it.
+/// Compiles the program; `how` are the words that link the library.
 fn compile(name: &str, how: &[String]) -> PathBuf {
     let program = PREFIX.join(name);
     run(Command::new(tool("cc"))
@@ -151,7 +151,7 @@ fn with_the_archive() {
     check(&program);
 }
 
-/// The programs in examples/, built as their first lines say and by a stricter compiler, and run.
+/// The programs in examples/, built by the commands in their first lines and by a stricter compiler, and run.
 #[test]
 fn the_examples_run() {
     let example = |name: &str| {
@@ -169,7 +169,7 @@ fn the_examples_run() {
     assert!(copied.contains("512 pages were copied twice, by: ") && copied.contains("the file was cut: "));
     let policy = example("own_policy");
     let told = run(&mut part(&policy, "tsc,row"));
-    // A CPU of aarch64 has no TSC to do without.
+    // An aarch64 CPU has no TSC that could be masked.
     assert!(told.contains("without ") && told.contains("row"), "{told}");
     let unknown = output(&mut part(&policy, "nonsense"));
     assert_eq!(unknown.status.code(), Some(1));
@@ -181,7 +181,7 @@ fn the_examples_run() {
     );
 }
 
-/// Its handler would otherwise be gone, and the next signal would call what is no longer there.
+/// Otherwise the handler would be gone, and the next signal would call unmapped code.
 #[test]
 fn a_closed_library_stays() {
     let mut how = pkg_config(&["--libs"]);
@@ -212,7 +212,7 @@ fn the_library_exports_what_the_header_declares() {
     assert_eq!(exported, declared);
 }
 
-/// Whatever dialect a program is in, it has nothing to define or include before.
+/// A program in any dialect need not define or include anything before the header.
 #[test]
 fn the_header_stands_alone_in_strict_c_and_c_plus_plus() {
     let dialects = [("c", ["c99", "c11", "c17", "gnu17"]), ("c++", ["c++11", "c++17", "c++20", "gnu++17"])];
@@ -238,7 +238,7 @@ fn the_header_stands_alone_in_strict_c_and_c_plus_plus() {
     assert_ne!(compiled, 0, "the header takes gcc or clang to be checked");
 }
 
-/// The program, and what runs it with nothing of the environment that the library reads.
+/// A part of the program, without the environment variables that the library reads.
 fn part(program: &Path, part: &str) -> Command {
     let mut command = start(program);
     command.arg(part).env("XDG_CONFIG_HOME", "/nonexistent");
@@ -270,7 +270,7 @@ fn what_the_environment_says_is_followed_or_told() {
     assert_eq!((told.as_str(), copied), (left_aside.as_str(), format!("-{} {left_aside}", libc::EPERM)));
 }
 
-/// `prctl(PR_SET_TSC)`: on such a thread, and without the mask, a copy that reads the counter is killed, as the header says.
+/// `prctl(PR_SET_TSC)` without the mask: a copy on such a thread that reads the counter is killed, as the header says.
 #[test]
 fn a_thread_without_the_counter_copies_where_the_counter_is_masked() {
     if cfg!(not(target_arch = "x86_64")) || CROSS.is_some() {
@@ -281,14 +281,14 @@ fn a_thread_without_the_counter_copies_where_the_counter_is_masked() {
     let killed = |command: &mut Command| -> u32 { run(command).trim().parse().expect("a number") };
     assert_eq!(killed(part(&program, "counter").env("FOLIOCOPY_MASK", "tsc")), 0);
     assert_eq!(killed(part(&program, "counter").arg("tsc")), 0);
-    // What the program asks for comes on top of what the environment says.
+    // The program's request comes on top of the environment's.
     assert_eq!(killed(part(&program, "counter").arg("erms").env("FOLIOCOPY_MASK", "tsc")), 0);
     if killed(&mut part(&program, "counter")) == 0 {
         println!("not tested: no copy on this machine reads the time-stamp counter, masked or not");
     }
 }
 
-/// As a runtime in C++ has it that owns SIGBUS.
+/// Like a runtime in C++ that owns SIGBUS.
 #[test]
 fn a_program_in_c_plus_plus_copies() {
     const PROGRAM: &str = r#"
@@ -336,7 +336,7 @@ int main()
     run(&mut start(&program));
 }
 
-/// The first C on a page of the user's guide, and what stands below it.
+/// The first C on a page of the user's guide, and the text below it.
 fn guide(page: &str) -> (String, String) {
     let text = fs::read_to_string(source("docs").join(page)).unwrap();
     let (_, rest) = text.split_once("```c\n").expect("the page has C in it");
@@ -344,7 +344,7 @@ fn guide(page: &str) -> (String, String) {
     (code.to_owned(), rest.to_owned())
 }
 
-/// The C of the user's guide, built by the command that stands below it and by a stricter one.
+/// The C of the user's guide, built by the command below it and by a stricter one.
 #[test]
 fn the_guide_compiles() {
     let (code, rest) = guide("surviving-bad-memory.md");
@@ -365,7 +365,7 @@ fn the_guide_compiles() {
     );
 }
 
-/// The commands of the page, from this crate's folder, with the archive of these tests in the place of the release's.
+/// The commands of the page, run in this crate's folder, with these tests' archive instead of the release's.
 #[test]
 fn the_page_on_c_builds_a_program_from_the_repository() {
     let page = fs::read_to_string(source("docs/calling-from-c.md")).unwrap();

@@ -1,8 +1,8 @@
-//! The header is what cbindgen makes of the sources.
+//! The header is the one that cbindgen generates from the sources.
 
 use std::path::Path;
 
-/// `FOLIOCOPY_BLESS=1 cargo test -p foliocopy-capi` writes it anew.
+/// `FOLIOCOPY_BLESS=1 cargo test -p foliocopy-capi` writes a new one.
 #[test]
 fn the_header_is_current() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

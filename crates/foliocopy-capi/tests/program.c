@@ -1,5 +1,5 @@
 /*
- * A program in C that uses everything foliocopy.h has. The argument says which part of it; it exits with 0
+ * A program in C that uses everything in foliocopy.h. Its argument names the part to run. It exits with 0
  * if all is as the header says.
  */
 #define _GNU_SOURCE
@@ -28,7 +28,7 @@
 		}                                                                     \
 	} while (0)
 
-/* The code, and a text that says why. */
+/* Checks the code, and the text of the reason. */
 #define REFUSED(call, code, text)                                                     \
 	do {                                                                          \
 		CHECK((call) == -(code));                                             \
@@ -47,7 +47,7 @@ static const enum foliocopy_locality localities[] = {
 	FOLIOCOPY_LOCALITY_AUTO,
 };
 
-/* What a program gets from an int that it has read somewhere. */
+/* An invalid value, as from an int that a program has read. */
 static const enum foliocopy_locality no_locality = (enum foliocopy_locality)7;
 
 static unsigned char *pages(unsigned char first)
@@ -87,7 +87,7 @@ static void copies(void)
 	CHECK(strcmp(foliocopy_last_error(), "") == 0);
 }
 
-/* More than one thread's share, so that several copy. */
+/* More than the share of one thread, so that several threads copy. */
 static void parallel(void)
 {
 	const size_t bytes = 48UL << 20, nr_pages = bytes / PAGE;
@@ -121,7 +121,7 @@ static void parallel(void)
 	CHECK(foliocopy_copy_pages_parallel(NULL, NULL, 0, 2) == 0);
 	CHECK(foliocopy_copy_mc_pages_parallel(NULL, NULL, 0, 2, NULL) == 0);
 
-	/* Wherever the threads stop, the first bad page is the one told. */
+	/* Wherever the threads stop, the error is about the first bad page. */
 	const size_t bad = nr_pages / 2 + 1, worse = nr_pages - 1;
 	memset(dst, 0, bytes);
 	spoil(src, bad);
@@ -151,13 +151,13 @@ static void refusals(void)
 		"7 is no locality");
 	CHECK(memcmp(dst, before, PAGES * PAGE) == 0);
 
-	/* Success leaves the text alone. */
+	/* Success does not change the text. */
 	CHECK(foliocopy_copy_pages(NULL, NULL, 0) == 0);
 	CHECK(foliocopy_copy_pages(dst, src, 1) == 0);
 	CHECK(strncmp(foliocopy_last_error(), "7 is no locality", 16) == 0);
 }
 
-/* Any address and any length, up to the byte at which memory goes bad. */
+/* Any address and any length, up to the first bad byte. */
 static void bytes(void)
 {
 	unsigned char *src = pages(1), *dst = pages(101), *before = pages(101);
@@ -269,7 +269,7 @@ static void batches(void)
 	REFUSED(foliocopy_copy_folios(pairs, 3, &failed), EBUSY, "pair 1: source and destination overlap");
 	CHECK(dst[8 * PAGE] == 0);
 
-	/* Where it is nobody's fault, nobody is named. */
+	/* Without a failed copy no error is reported. */
 	CHECK(signal(SIGBUS, SIG_DFL) != SIG_ERR);
 	pairs[1].src = src + 9 * PAGE;
 	REFUSED(foliocopy_copy_mc_folios(pairs, 3, &failed, NULL), EOPNOTSUPP, "a fault would not be survived");
@@ -308,14 +308,14 @@ static void faults(void)
 		CHECK(dst[0] == 0 && dst[7 * PAGE] == 0 && memcmp(dst + PAGE, src + PAGE, 6 * PAGE) == 0);
 	}
 
-	/* Whoever takes our place leaves the copies without a handler. */
+	/* Another handler in our place leaves the copies without one. */
 	CHECK(signal(SIGBUS, SIG_DFL) != SIG_ERR);
 	CHECK(!foliocopy_sigbus_is_installed());
 	REFUSED(foliocopy_copy_mc_pages(dst, src, PAGES, NULL), EOPNOTSUPP, "another handler of SIGBUS");
 	REFUSED(foliocopy_sigbus_install(), EOPNOTSUPP, "another handler of SIGBUS");
 }
 
-/* Pages without access are errors once the process asks for that. */
+/* Accesses to protected pages are errors once the process asks for that. */
 static void sigsegv(void)
 {
 	unsigned char *src = pages(1), *dst = pages(101);
@@ -335,7 +335,7 @@ static void sigsegv(void)
 	CHECK(error.cause == FOLIOCOPY_CAUSE_NOT_MAPPED);
 	CHECK(foliocopy_sigbus_is_installed());
 
-	/* That of SIGBUS still stands. */
+	/* The handler of SIGBUS is still installed. */
 	CHECK(signal(SIGSEGV, SIG_DFL) != SIG_ERR);
 	CHECK(!foliocopy_sigbus_is_installed());
 	REFUSED(foliocopy_copy_mc_pages(dst, src, PAGES, &error), EOPNOTSUPP, "another handler of SIGSEGV");
@@ -362,7 +362,7 @@ static void own(void)
 	check_fault();
 }
 
-/* A library that is closed leaves its handler behind, and so must not go. */
+/* A library leaves its handler behind when it is closed, and so must stay loaded. */
 static void closed(const char *library)
 {
 	CHECK(signal(SIGBUS, SIG_IGN) != SIG_ERR);
@@ -375,7 +375,7 @@ static void closed(const char *library)
 	raise(SIGBUS);
 }
 
-/* What the policy of the process says, for a caller that has set the environment. */
+/* Prints the policy of the process, for a caller that has set the environment. */
 static void host(void)
 {
 	unsigned char *src = pages(1), *dst = pages(101);
@@ -454,8 +454,8 @@ static int copy_batch(void)
 }
 
 /*
- * Copies in processes of which the thread is forbidden to read the time-stamp counter. How many of them were
- * killed for it is printed. None is where the counter is forbidden before the first copy.
+ * Copies in processes whose thread may not read the time-stamp counter, and prints how many of them were killed.
+ * None is killed if the counter is forbidden before the first copy.
  */
 static void counter(const char *mask)
 {

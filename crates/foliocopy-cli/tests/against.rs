@@ -14,7 +14,7 @@ fn program() -> PathBuf {
     assert_cmd::cargo::cargo_bin("foliocopy")
 }
 
-/// The C library of this build, where cargo has made it.
+/// The C library of this build, if cargo has built it.
 fn library() -> Option<PathBuf> {
     let library = program().with_file_name("libfoliocopy.so");
     if !library.exists() {
@@ -28,12 +28,12 @@ fn against(program: &Path, old: &Path, directory: &Path) -> Command {
     evicting("4M", program, old, directory)
 }
 
-/// Such a run with `--evict`.
+/// A short run of that kind with `--evict`.
 fn evicting(how: &str, program: &Path, old: &Path, directory: &Path) -> Command {
     with(&["--time", "2s", "--evict", how], program, old, directory)
 }
 
-/// Such a run that lasts until every ratio is known to half its size, on a busy machine too.
+/// A run of that kind that lasts until no interval is wider than half its ratio, on a busy machine too.
 fn until_known(program: &Path, old: &Path, directory: &Path) -> Command {
     with(&["--until-width", "50", "--time", "10m", "--evict", "4M"], program, old, directory)
 }
@@ -80,7 +80,7 @@ fn a_program_against_itself() {
     assert_eq!(interfaces(&results(directory.path())), RUST);
 }
 
-/// As one of before there was `--alone`.
+/// Like a build from before `--alone`.
 #[test]
 fn an_older_program_measures_what_it_always_does() {
     let directory = tempfile::tempdir().unwrap();
@@ -89,7 +89,7 @@ fn an_older_program_measures_what_it_always_does() {
     assert_eq!(interfaces(&results(directory.path())), RUST);
 }
 
-/// This program, but one that refuses arguments of that pattern of sh.
+/// A program like this one that refuses arguments of that pattern of sh.
 fn refusing(pattern: &str, directory: &Path) -> PathBuf {
     let old = directory.join("foliocopy");
     let script = format!(
@@ -98,12 +98,12 @@ fn refusing(pattern: &str, directory: &Path) -> PathBuf {
     );
     let written = directory.join("script");
     fs::write(&written, script).unwrap();
-    // By another process, or a child of another test could hold it open (ETXTBSY).
+    // By another process: a child of another test could hold the file open (ETXTBSY).
     assert!(Process::new("install").arg("--mode=755").arg(&written).arg(&old).status().unwrap().success());
     old
 }
 
-/// Programs that know of one kind alone can't be held against this one in the other.
+/// Both programs of a run evict in the same way, so an old one that lacks it is refused.
 #[test]
 fn both_programs_evict_alike() {
     let directory = tempfile::tempdir().unwrap();
@@ -130,7 +130,7 @@ fn a_folder_has_both() {
     assert_eq!(interfaces(&results(directory.path())), [&c[..], &RUST].concat());
 }
 
-/// A library that copies fifty times is found, in each interface that does, and so is the one that no longer does.
+/// The gate finds a library that copies fifty times, in each interface that does, and also one that no longer does.
 #[test]
 fn a_slower_library_exits_with_1_and_a_faster_one_with_0() {
     let Some(library) = library() else { return };
@@ -199,7 +199,7 @@ fn what_cannot_be_compared_is_refused_with_the_reason() {
     refused(directory.path(), "has neither libfoliocopy.so nor foliocopy");
     let text = directory.path().join("notes.so");
     fs::write(&text, "no library").unwrap();
-    // Where this build has a library to hold against it.
+    // Only if this build has a library.
     if library().is_some() {
         refused(&text, "can't load contender `old`");
     }

@@ -13,7 +13,7 @@ use predicates::str::contains;
 
 mod process;
 
-/// `foliocopy bench`, without what the surroundings may say.
+/// `foliocopy bench`, without the environment variables that it follows.
 fn bench() -> Command {
     let mut command = Command::cargo_bin("foliocopy").expect("cargo builds the program for its tests");
     for variable in ["FOLIOCOPY_MASK", "FOLIOCOPY_PRIMITIVE", "FOLIOCOPY_PROFILE"] {
@@ -23,14 +23,14 @@ fn bench() -> Command {
     command
 }
 
-/// A bench that takes no time to speak of.
+/// A very short bench.
 fn short() -> Command {
     let mut command = bench();
     command.args(["--folio", "4K,64K", "--total", "256K", "--rounds", "3", "--evict", "4M"]);
     command
 }
 
-/// Runs `command` with its results written to a file, and reads them. A verdict on so few rounds is none.
+/// Runs `command` with its results written to a file, and reads them. So few rounds give no verdict.
 fn results(command: &mut Command) -> Results {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("results.json");
@@ -89,7 +89,7 @@ fn the_json_holds_every_sample_and_the_environment() {
 fn the_exit_code_is_the_verdicts() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("results.json");
-    // Enough rounds to decide, on a contender list that makes `foliocopy` lose or not as it may.
+    // Enough rounds to decide. `foliocopy` may be slower than one of these contenders or not.
     let output = bench()
         .args([
             "--cache", "hot", "--folio", "64K", "--total", "1M", "--rounds", "15", "--evict", "2M", "--quiet",
@@ -248,7 +248,7 @@ fn the_time_of_every_copy_is_kept() {
         .stderr(contains("latency=every copy timed"));
 }
 
-/// Each load has cells of its own, and what it came to; more threads than CPUs are warned of.
+/// Each load has its own cells and its own throughput. More threads than CPUs cause a warning.
 #[test]
 fn copies_are_measured_under_load() {
     let directory = tempfile::tempdir().unwrap();
@@ -297,7 +297,7 @@ fn memory_of_each_kind_is_copied() {
             assert!(results.cells.iter().all(|cell| cell.memory.as_ref().unwrap().huge_bytes == 0));
         }
     }
-    // Reserved huge pages are there or the error says how to get them.
+    // Either huge pages are reserved, or the error says how to reserve them.
     let output = short().args(["--memory", "hugetlb"]).output().unwrap();
     if !output.status.success() {
         assert_eq!(output.status.code(), Some(2));
@@ -334,7 +334,7 @@ fn every_export_is_written() {
     let text = |name: &str| fs::read_to_string(file(name)).unwrap();
     assert_eq!(text("r.csv").lines().count(), 1 + 20);
     assert_eq!(text("r.md").lines().filter(|line| line.starts_with('|')).count(), 2 + 20);
-    // On a busy machine the figures of so few rounds may be wide.
+    // On a busy machine the figures of so few rounds may be long.
     for line in text("r.txt").lines() {
         let room = if line.contains("->") { 80 } else { 72 };
         assert!(line.chars().count() <= room, "{line}");
@@ -361,7 +361,7 @@ fn an_existing_file_is_kept_without_force() {
     assert!(result::read(&file).is_ok());
 }
 
-/// What the eviction leaves stands in the results and above the table, and other evictions are no baseline.
+/// The results and the output say what the eviction leaves in the caches. Other evictions are no baseline.
 #[test]
 fn an_eviction_leaves_clean_lines_or_dirty_ones() {
     let directory = tempfile::tempdir().unwrap();
@@ -496,7 +496,7 @@ fn the_environment_is_obeyed_and_checked() {
         .stderr(contains("error: FOLIOCOPY_MASK: unknown CPU feature"));
 }
 
-/// A CPU whose row is masked is copied on as one that was never measured, and says what to do.
+/// A CPU whose row is masked is treated as one that was never measured, and the program says what to do.
 #[test]
 fn a_cpu_without_a_row_is_told_what_to_do() {
     short()

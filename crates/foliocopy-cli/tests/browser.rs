@@ -1,6 +1,6 @@
-//! The report in a real browser: light and dark, on a desk, on a phone and on paper.
+//! The report in a real browser: light and dark, on a desktop, on a phone and on paper.
 //!
-//! `cargo xtask test` runs these and fails where Chromium is missing; plain `cargo test` names them as ignored.
+//! `cargo xtask test` runs these and fails without Chromium; plain `cargo test` lists them as ignored.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,8 +18,8 @@ enum Scheme {
     Dark,
 }
 
-/// Frames `page.html` in a given width, since no window of Chromium is narrower than 500 pixels, and keeps what
-/// the page's check says.
+/// Frames `page.html` at a given width, since no window of Chromium is narrower than 500 pixels, and keeps the result of the
+/// page's check.
 const FRAME: &str = r#"<!doctype html><html style="color-scheme: light dark"><body style="margin: 0">
 <script>addEventListener("message", event => {
   const verdict = document.createElement("pre");
@@ -29,7 +29,7 @@ const FRAME: &str = r#"<!doctype html><html style="color-scheme: light dark"><bo
 });</script>
 <iframe src="page.html" style="border: 0; width: WIDTHpx; height: 900px"></iframe></body></html>"#;
 
-/// What the page looks like from inside the browser.
+/// The page's check, run inside the browser.
 fn look(page: &str, scheme: Scheme, width: u32) -> Value {
     let directory = tempfile::tempdir().unwrap();
     let page = page.replace("</body>", &format!("<script>{CHECK}</script></body>"));
@@ -42,7 +42,7 @@ fn look(page: &str, scheme: Scheme, width: u32) -> Value {
         &[
             format!("--blink-settings=preferredColorScheme={preferred}"),
             "--window-size=1400,1000".into(),
-            // Until the message has come.
+            // Long enough for the message to come.
             "--virtual-time-budget=10000".into(),
             "--dump-dom".into(),
             format!("file://{}", frame.display()),
@@ -136,7 +136,7 @@ fn nodes_and_machines_side_by_side() {
 #[ignore = "needs Chromium: apt install chromium, then cargo xtask test"]
 fn on_paper_nothing_is_cut_off_or_dark() {
     let page = results::page(&[results::one_machine()]);
-    // What the printer sees, on a screen as wide as A4: the rules for print, and not those for dark screens.
+    // The page as printed, on a screen as wide as A4: with the rules for print, and without those for dark screens.
     let paper = page.replace("@media print", "@media all").replace("@media screen and", "@media not all and");
     assert_good(&paper, Scheme::Dark, 794);
 
@@ -153,7 +153,7 @@ fn on_paper_nothing_is_cut_off_or_dark() {
     assert!((2..=8).contains(&pages), "{pages} pages");
 }
 
-/// Charts as files bring their own style sheet and labels.
+/// Charts in files bring their own style sheet and labels.
 #[test]
 #[ignore = "needs Chromium: apt install chromium, then cargo xtask test"]
 fn charts_as_files_stand_alone() {

@@ -124,7 +124,7 @@ fn one_run_of_each_says_what_it_cannot_know() {
 #[test]
 fn several_runs_of_old_and_new_are_compared() {
     let (mut command, directory) = compare(|_| ());
-    // Runs of one program differ by up to 1 %, and their order tells nothing.
+    // Runs of one program differ by up to 1 %, and their order does not matter.
     let runs = |factor: f64, first: u32| -> Vec<std::path::PathBuf> {
         let run = |run: u32| {
             let mut results = results::made_up(&["per-page", "rfc", "foliocopy"], 3, &[(0, 0)], 15);
@@ -180,7 +180,7 @@ fn bad_arguments_say_what_would_be_right() {
     }
 }
 
-/// The program, which is killed once it has used so many seconds of the CPUs' time: on a busy machine they last for minutes.
+/// The program, limited to this many seconds of CPU time. On a busy machine they take minutes.
 fn within(cpu_seconds: u32) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("ulimit -t {cpu_seconds}; exec \"$0\" \"$@\"")]);
@@ -212,7 +212,7 @@ fn thousands_of_cells_are_compared_while_one_waits() {
         .stdout(predicate::str::contains("2560 cells: 0 faster, 0 slower, 0 the same, 2560 undecided"));
 }
 
-/// Where time and memory went with the square of either, these took minutes and gigabytes.
+/// With quadratic time or memory these would take minutes and gigabytes.
 #[test]
 fn fifty_thousand_samples_and_fifty_thousand_cells_take_seconds() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,14 +1,14 @@
-//! Every command in README.md and docs/ is run here, so that none rots.
+//! Runs every command of README.md and docs/, so that none goes stale.
 //!
-//! A page's commands run in its own empty directory, in their order, with this build's `foliocopy` in front on PATH. A
-//! small script stands before it that makes measurements short. What can't run here, [`ELSEWHERE`] names, with the test
-//! that runs it; of those, the words of `foliocopy` and of `cargo xtask` are checked here all the same.
+//! A page's commands run in its own empty directory, in their order, with this build's `foliocopy` first on PATH. A small
+//! script in front of it makes measurements short. [`ELSEWHERE`] names the commands that can't run here, and the test that runs
+//! each. Of those, the words of `foliocopy` and of `cargo xtask` are still checked here.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// In front of the program: `$program` is its path.
+/// The script in front of the program: `$program` is its path.
 const SHORT: &str = r#"
 command=$1; shift
 rest=()
@@ -40,7 +40,7 @@ case "$command" in
 esac
 "#;
 
-/// What the pages tell a reader to run.
+/// A command of a page.
 struct Step {
     page: PathBuf,
     line: usize,
@@ -59,8 +59,8 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// The lines after `$ ` in the page's blocks of `console`, where a line that ends in `\` goes on, and the indented lines
-/// that call the program.
+/// The lines after `$ ` in the page's blocks of `console`, and the indented lines that call the program. A line that ends in
+/// `\` goes on.
 fn steps(page: &Path) -> Vec<Step> {
     let text = fs::read_to_string(page).unwrap();
     let mut steps: Vec<Step> = Vec::new();
@@ -96,8 +96,8 @@ fn steps(page: &Path) -> Vec<Step> {
     steps
 }
 
-/// What doesn't run here, by page and start, and what runs it. The guest's scenario takes its commands from the page, and
-/// names those that it leaves to others.
+/// The commands that don't run here, by page and start, and what runs them. The guest's scenario takes its commands from the
+/// page, and lists those that it leaves to others.
 const ELSEWHERE: &[(&str, &str, &str)] = &[
     ("README.md", "cargo xtask test", "it runs this test"),
     (
@@ -122,7 +122,7 @@ impl Step {
         found.map(|(_, _, why)| *why)
     }
 
-    /// As it runs here: what a fresh clone builds first is built already.
+    /// The command as it runs here: programs that a fresh clone builds first are built already.
     fn here(&self) -> String {
         self.command.replace("cargo run --release -- ", "foliocopy ").replace("sudo foliocopy ", "foliocopy ")
     }
@@ -135,12 +135,12 @@ fn run(steps: &[Step]) {
     let script = format!("#!/bin/bash\nprogram={}\n{SHORT}", env!("CARGO_BIN_EXE_foliocopy"));
     let written = home.path().join("script");
     fs::write(&written, script).unwrap();
-    // By another process: a child that another test starts meanwhile would inherit what this one has open, and a program
-    // that somebody may write can't be run (ETXTBSY).
+    // By another process. A child that another test starts meanwhile would inherit the open file, and a program that is open
+    // for writing can't be run (ETXTBSY).
     let installed = Command::new("install").arg("--mode=755").arg(&written).arg(&program).status().unwrap();
     assert!(installed.success());
     let directory = home.path().join("here");
-    // A build to hold this one against: itself.
+    // The old build for comparisons is this build.
     fs::create_dir_all(directory.join("target")).unwrap();
     let build = Path::new(env!("CARGO_BIN_EXE_foliocopy")).parent().unwrap();
     std::os::unix::fs::symlink(build, directory.join("target/release")).unwrap();
@@ -176,7 +176,7 @@ fn every_command_runs() {
     assert!(commands > 20, "only {commands} commands were found");
 }
 
-/// `sudo foliocopy kernel …` and `cargo xtask …`: their words exist, though they do not run here.
+/// The words of `sudo foliocopy kernel …` and `cargo xtask …` exist, though the commands do not run here.
 #[test]
 fn what_runs_elsewhere_is_spelt_right() {
     let mut named = Vec::new();
@@ -192,7 +192,7 @@ fn what_runs_elsewhere_is_spelt_right() {
     }
 }
 
-/// What the text says in passing is spelt right too; any other command than ours stands in a block, where it is run.
+/// Commands within the text are spelt correctly too. Commands of other programs stand in blocks, where they are run.
 #[test]
 fn commands_in_passing_are_spelt_right() {
     const OTHERS: [&str; 10] =
@@ -217,7 +217,7 @@ fn commands_in_passing_are_spelt_right() {
     assert!(ours > 10, "only {ours} commands were found");
 }
 
-/// What stands between two backquotes outside of blocks, each with the line on which it starts.
+/// The text between two backquotes outside of blocks, with the line on which it starts.
 fn in_passing(page: &Path) -> Vec<Step> {
     let text = fs::read_to_string(page).unwrap();
     let mut inside = false;
@@ -239,7 +239,7 @@ fn in_passing(page: &Path) -> Vec<Step> {
     steps
 }
 
-/// The command, asked for its help: a misspelt word is refused.
+/// Asks the command for its help, which refuses a misspelt word.
 fn spelt_right(step: &Step) {
     let command = step.command.split(" # ").next().unwrap().trim_end();
     if let Some(arguments) = command.strip_prefix("cargo xtask ") {
@@ -280,7 +280,7 @@ fn the_test_can_fail() {
     }
 }
 
-/// The names of the parameters that `foliocopy tune --emit kernel` prints are the module's own.
+/// The parameters that `foliocopy tune --emit kernel` prints have the module's own names.
 #[test]
 fn the_module_has_the_parameters_that_are_emitted() {
     let source = fs::read_to_string(repository().join("kmod/parameters.c")).unwrap();

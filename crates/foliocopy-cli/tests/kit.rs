@@ -85,7 +85,7 @@ fn two_logs_are_compared_cell_by_cell() {
         .stdout(contains("cold 2M 0->1 total=2M"))
         .stdout(contains("differs in kernel: Linux 6.15.0-base #1 SMP, then Linux 6.15.0-patched #1 SMP"))
         .stdout(contains("so 100 % is allowed for"));
-    // A loss beyond what runs can differ by is red.
+    // A loss that is greater than the difference between runs is red.
     let slow = put(directory.path(), "slow.log", &folio_log("6.15.0-slow", 0.3));
     foliocopy().arg("compare").args([&old, &slow]).assert().code(1).stdout(contains("16 slower"));
     foliocopy()
@@ -126,7 +126,7 @@ fn logs_of_two_benches_answer_different_questions() {
     refused.stderr(contains("command: kernel bench, then migrate"));
 }
 
-/// Ours beside the kit's: the same scenario in both.
+/// Our scenario and the kit's are compared as one.
 #[test]
 fn a_log_is_compared_with_our_bench_of_the_same_scenario() {
     let directory = tempfile::tempdir().unwrap();

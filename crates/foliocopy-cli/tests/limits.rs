@@ -1,4 +1,4 @@
-//! `foliocopy roofline`, `reproduce` and what a bench makes of older results, from outside. Real copies, short ones.
+//! `foliocopy roofline`, `reproduce` and a bench beside older results, from outside. The copies are real and short.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use results::foliocopy;
 
 mod results;
 
-/// A bench of one small cell; its verdict on such few rounds does not matter.
+/// A bench of one small cell. Its verdict on so few rounds does not matter.
 const BENCH: [&str; 10] =
     ["bench", "--quiet", "--rounds", "3", "--folio", "64K", "--total", "1M", "--cache", "hot"];
 
@@ -31,7 +31,7 @@ fn roofline_measures_and_the_bench_prints_percents_of_it() {
         .assert()
         .code(predicate::in_iter([0, 1]))
         .stdout(predicate::str::contains("percent of the copy limit of one thread"));
-    // Limits of another machine are none.
+    // Limits of another machine are not used.
     let text = fs::read_to_string(&limits).unwrap();
     let name = format!("\"model_name\": \"{}\"", results.environment.cpu.model_name);
     assert!(text.contains(&name));
@@ -78,7 +78,7 @@ fn a_bench_is_held_against_its_baseline() {
     let directory = tempfile::tempdir().unwrap();
     let old = directory.path().join("old.json");
     foliocopy().args(BENCH).arg("--export-json").arg(&old).assert().code(predicate::in_iter([0, 1]));
-    // Three rounds are too few for any verdict, so nothing can have become slower, and the comparison alone decides.
+    // Three rounds are too few for a verdict of its own, so only the comparison decides.
     foliocopy().args(BENCH).arg("--baseline").arg(&old).assert().code(0).stdout(
         predicate::str::contains("too few rounds")
             .and(predicate::str::contains("No cell is slower by more than 2 %")),
@@ -128,14 +128,14 @@ fn the_rfc_is_reproduced_row_by_row() {
             "{text}"
         );
     }
-    // Every machine has one node with memory, so the hot table can be run anywhere.
+    // Every machine has a node with memory, so the hot table can be run anywhere.
     let hot =
         output.split("cache-hot (1G total), folio_copy").nth(1).unwrap().split("move_pages").next().unwrap();
     assert!(hot.contains("\nDRAM0->DRAM0\n"), "{hot}");
     let rows: Vec<_> = hot.lines().filter(|line| line.contains('[')).collect();
     assert_eq!(rows.len(), 6, "{hot}");
     assert!(rows.iter().all(|row| row.matches('[').count() == 2 && !row.contains("not here")), "{hot}");
-    // And what can't be says why.
+    // Tables that can't be run say why.
     assert!(output.contains("one node: there is no second node") || output.contains("needs the module"));
     for name in ["cold", "hot", "zen3-cold", "zen3-hot-2m", "zen3-hot-1g"] {
         let results = result::read(&kept.join(format!("rfc-{name}.json"))).unwrap();

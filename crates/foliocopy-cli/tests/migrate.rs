@@ -1,4 +1,4 @@
-//! `foliocopy migrate` on whatever machine this is; between nodes it is tested in the VM.
+//! `foliocopy migrate` on any machine. The virtual machine tests it between nodes.
 
 use std::fs;
 use std::io::Write;
@@ -55,7 +55,7 @@ fn bad_input_is_refused_before_anything_runs() {
     }
 }
 
-/// The process that puts settings back, with one change noted and its pipe still open.
+/// The process that restores settings, with one change noted and its pipe still open.
 fn guard(setting: &std::path::Path) -> std::process::Child {
     let mut guard = Process::new(assert_cmd::cargo::cargo_bin("foliocopy"))
         .args(["migrate", "--put-settings-back"])
@@ -77,7 +77,7 @@ fn settings_are_put_back_when_the_pipe_closes_and_not_before() {
     let setting = directory.path().join("enabled");
     fs::write(&setting, "madvise").unwrap();
     let mut guard = guard(&setting);
-    // Ctrl-C, a terminal that closes and a polite kill don't end it.
+    // Ctrl-C, a closed terminal and SIGTERM don't end it.
     process::send(&guard, &["INT", "HUP", "TERM"]);
     assert_eq!(guard.try_wait().unwrap(), None);
     assert_eq!(fs::read_to_string(&setting).unwrap(), "madvise");

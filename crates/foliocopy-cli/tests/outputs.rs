@@ -13,7 +13,7 @@ use results::{foliocopy, schema_1};
 mod namespace;
 mod results;
 
-/// A short bench whose samples are worth keeping.
+/// A short bench with results.
 const BENCH: &str = "bench --quiet --rounds 2 --folio 4K --total 64K --cache hot --evict 1M";
 
 #[test]
@@ -62,7 +62,7 @@ fn over_long_names_and_directories_are_refused_by_the_users_name() {
     }
 }
 
-/// The samples are safe though nobody reads the tables.
+/// The samples are saved even if nobody reads the tables.
 #[test]
 fn exports_are_written_where_nobody_reads_the_tables() {
     let here = tempfile::tempdir().unwrap();
@@ -89,7 +89,7 @@ fn a_pipe_whose_reader_went_away_is_an_error_and_the_samples_are_elsewhere() {
     let pipe = here.path().join("pipe");
     fs::create_dir(here.path().join("other")).unwrap();
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    // Does not wait for a writer.
+    // The reader is there, so the program does not wait for one.
     let reader = File::options().read(true).write(true).open(&pipe).unwrap();
     let bench = Command::new(assert_cmd::cargo::cargo_bin("foliocopy"))
         .args("bench --quiet --time 3s --folio 4K --total 64K --cache hot --evict 1M".split(' '))
@@ -113,7 +113,7 @@ fn a_pipe_whose_reader_went_away_is_an_error_and_the_samples_are_elsewhere() {
     assert!(fs::read_to_string(here.path().join("good.csv")).unwrap().starts_with("cache,"));
 }
 
-/// The results that were written to the folder `other`, as was said.
+/// Checks that complete results are in the folder `other`, as the program's message says.
 #[track_caller]
 fn rescued(said: &str, here: &std::path::Path) {
     let kept: Vec<_> = fs::read_dir(here.join("other")).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -122,7 +122,7 @@ fn rescued(said: &str, here: &std::path::Path) {
     assert!(result::read(&kept[0]).unwrap().complete);
 }
 
-/// What is longer than a file may be, here 2 KiB, is an error of its file. The old content stays.
+/// A file that becomes longer than the limit, here 2 KiB, is an error. The old content stays.
 #[test]
 fn a_limit_for_files_is_an_error_and_no_death() {
     let here = tempfile::tempdir().unwrap();
@@ -190,7 +190,7 @@ fn a_mounted_file_is_written_in_place() {
     assert_eq!(fs::read_to_string(here.path().join("m")).unwrap(), "old\n");
 }
 
-/// Devices, pipes and the links that lead to streams stay what they are.
+/// Devices, pipes and links to streams stay as they are.
 #[test]
 fn streams_and_devices_are_never_replaced() {
     let here = tempfile::tempdir().unwrap();
@@ -206,7 +206,7 @@ fn streams_and_devices_are_never_replaced() {
     assert_eq!(fs::read_to_string(here.path().join("f")).unwrap().matches("Test setup").count(), 3);
 }
 
-/// As `-` is: the tables go where the export does not.
+/// Such a path is treated like `-`: the tables go to the other stream.
 #[test]
 fn a_stream_by_another_name_gets_the_export_alone() {
     let here = tempfile::tempdir().unwrap();

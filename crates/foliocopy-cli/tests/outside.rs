@@ -1,4 +1,4 @@
-//! What others wrote: text that steers terminals, and paths that are no files.
+//! Input from others: text that steers terminals, and paths that are no files.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,7 +13,7 @@ mod results;
 /// Steers a terminal, forges a line, hides a word.
 const HOSTILE: &str = "\u{1b}]0;x\u{7}\u{9b}2J\nerror: forged\r\u{202e}|<b>";
 
-/// Results in which everything that is text is hostile.
+/// Results in which every text is hostile.
 fn hostile() -> Results {
     let mut results = results::one_machine();
     let environment = &mut results.environment;
@@ -122,7 +122,7 @@ fn names_of_files_and_arguments_steer_nothing() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert_shown(&output, &format!("{arguments:?}"));
     }
-    // The page of good results in a file of such a name.
+    // The page of good results in a file with a hostile name.
     fs::copy(schema_1(), &file).unwrap();
     let output = foliocopy().arg("report").args([&file, &file]).args(["-o", "-"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
@@ -150,7 +150,7 @@ fn the_profiles_path_steers_nothing() {
             }
         }
     }
-    // One that nobody named, where `foliocopy tune` writes.
+    // A file that the command line did not name: `foliocopy tune` writes here.
     let config = here.path().join(format!("config{HOSTILE}"));
     fs::create_dir_all(config.join("foliocopy")).unwrap();
     fs::write(config.join("foliocopy/profile.toml"), "no profile").unwrap();
@@ -159,7 +159,7 @@ fn the_profiles_path_steers_nothing() {
     assert!(String::from_utf8(output.stdout).unwrap().contains("Left aside: the profile"));
 }
 
-/// None of these waits, and none reads without end.
+/// No command waits on such a path, or reads without end.
 #[test]
 fn only_files_are_read() {
     let here = tempfile::tempdir().unwrap();
@@ -183,12 +183,12 @@ fn only_files_are_read() {
                 foliocopy().args(arguments).timeout(std::time::Duration::from_secs(300)).output().unwrap();
             let said = String::from_utf8(output.stderr).unwrap();
             assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
-            // The engine, which reads profiles, knows files and nothing else.
+            // The engine reads profiles, and has its own message.
             let why = if arguments[0] == "tune" { "it is no regular file" } else { why };
             assert!(said.contains(why), "{arguments:?}: {said}");
         }
     }
-    // Longer than any results, though it takes no room.
+    // Longer than any results, but sparse.
     let huge = here.path().join("huge.json");
     fs::File::create(&huge).unwrap().set_len(3 << 30).unwrap();
     let output = foliocopy().arg("report").arg(&huge).args(["-o", "-"]).output().unwrap();

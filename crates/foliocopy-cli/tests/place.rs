@@ -1,4 +1,4 @@
-//! The process's place in the machine: its cgroups, its CPUs, what is mounted, and what its kernel believes.
+//! The process's place in the machine: its cgroups, its CPUs, its mounts, and its kernel's view of the CPU.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,14 +15,14 @@ fn program() -> PathBuf {
     assert_cmd::cargo::cargo_bin("foliocopy")
 }
 
-/// A cgroup of our own with one inside, in which the program runs.
+/// A cgroup of our own with another inside, in which the program runs.
 struct Cgroup {
     outer: PathBuf,
     inner: PathBuf,
 }
 
 impl Cgroup {
-    /// Below the cgroups that are mounted in `folder`, with `limit` written to `file` of the outer one.
+    /// Makes it below the cgroups that are mounted in `folder`, with `limit` written to `file` of the outer one.
     fn new(folder: &str, file: &str, limit: &str) -> Result<Self, String> {
         if !Path::new(folder).join("cgroup.procs").exists() {
             return Err(format!("{folder} is none"));
@@ -55,7 +55,7 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // A process that just ended may be in there still.
+        // A process that has just ended may still be in it.
         for _ in 0..100 {
             let _ = fs::remove_dir(&self.inner);
             if fs::remove_dir(&self.outer).is_ok() || !self.outer.exists() {
@@ -66,7 +66,7 @@ impl Drop for Cgroup {
     }
 }
 
-/// Runs `check` in each kind of cgroup in which root may have that limit, and names the others.
+/// Runs `check` in each kind of cgroup in which root may set that limit, and prints the names of the others.
 fn in_cgroups(kinds: [(&str, &str); 2], limit: &str, check: impl Fn(&Cgroup)) {
     for (folder, file) in kinds {
         match Cgroup::new(folder, file, limit) {
@@ -83,7 +83,7 @@ fn the_memory_limit_of_a_parent_is_an_error_and_no_death() {
         let said = said(&cgroup.run("bench --cache cold --folio 2M"), 2);
         assert!(said.contains("memory in its cgroup") && said.contains("available"), "{said}");
         self::said(&cgroup.run("roofline --memory 128M"), 2);
-        // What fits runs.
+        // A bench within the limit runs.
         let fits = cgroup.run(&BENCH.replace("--cache hot", "--cache cold"));
         assert!(!self::said(&fits, 0).contains("memory in its cgroup"));
     });
@@ -98,7 +98,7 @@ fn a_quota_of_cpu_time_is_a_warning() {
     });
 }
 
-/// One CPU of those that the machine has.
+/// Only one of the machine's CPUs.
 #[test]
 fn a_cpuset_leaves_the_cpus_that_are_in_it() {
     let allowed = foliocopy_measure::affinity::allowed_cpus().unwrap();
@@ -108,7 +108,7 @@ fn a_cpuset_leaves_the_cpus_that_are_in_it() {
     };
     let kinds = [("/sys/fs/cgroup/cpuset", "cpuset.cpus"), ("/sys/fs/cgroup", "cpuset.cpus")];
     in_cgroups(kinds, &first.to_string(), |cgroup| {
-        // Version 1 lets nobody in before both are set, in each.
+        // In version 1 a process can join only after both are set, in each cgroup.
         let root = cgroup.outer.parent().unwrap();
         if let Ok(nodes) = fs::read_to_string(root.join("cpuset.mems")) {
             for folder in [&cgroup.outer, &cgroup.inner] {
@@ -129,7 +129,7 @@ fn a_cpuset_leaves_the_cpus_that_are_in_it() {
     });
 }
 
-/// Answers as a kernel for 4096 CPUs of which one is allowed, number 2000.
+/// Answers like a kernel for 4096 CPUs of which one is allowed, number 2000.
 const MANY_CPUS: &str = r#"
 #define _GNU_SOURCE
 #include <errno.h>
@@ -178,7 +178,7 @@ fn a_kernel_for_more_than_1024_cpus_is_understood() {
     assert!(said(&output, 2).contains("this process may run on 2000"));
 }
 
-/// Everything works that does not need them, and says what is unknown.
+/// Commands that do not need them work, and say what is unknown.
 #[test]
 fn proc_and_sys_may_be_missing() {
     for (hide, missing) in [
@@ -210,7 +210,7 @@ fn proc_and_sys_may_be_missing() {
     }
 }
 
-/// As after `clearcpuid=erms,fsrm`: the kernel does without, so its stand-ins do.
+/// As after `clearcpuid=erms,fsrm`: the kernel does not use them, and so the stand-ins of its copies don't.
 #[test]
 fn what_the_kernel_believes_decides_for_its_stand_ins() {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap();

@@ -1,4 +1,4 @@
-//! The program from outside: what holds for every subcommand.
+//! The program from outside: rules that hold for every subcommand.
 
 use assert_cmd::Command;
 use predicates::prelude::*;
@@ -23,7 +23,7 @@ fn every_command_documents_them() {
         let arguments = command.split(' ').chain(["--help"]);
         foliocopy().args(arguments).assert().success().stdout(contains("Exit codes:"));
     }
-    // Its own words are wrapped like all others.
+    // Its own text is wrapped like other text.
     let help = foliocopy().args(["migrate", "--help"]).output().unwrap().stdout;
     let help = String::from_utf8(help).unwrap();
     assert!(

@@ -1,4 +1,4 @@
-//! Signals during a transition of the kernel, and the programs that the program starts.
+//! Signals during a transition of the kernel, and the child programs of the program.
 
 use std::fs;
 use std::process::Command;
@@ -7,7 +7,7 @@ use namespace::said;
 
 mod namespace;
 
-/// A kernel of files: a livepatch whose transition ends when it is removed.
+/// A fake kernel of files: a livepatch whose transition ends when it is removed.
 const TRANSITION: &str = r#"
 mount -t tmpfs none /sys
 mkdir -p /sys/kernel/livepatch/foliocopy_livepatch /sys/module/foliocopy /sys/module/foliocopy_livepatch
@@ -67,7 +67,7 @@ fn a_second_signal_while_the_livepatch_leaves_is_noted_too() {
     assert!(said.contains("interrupted: the kernel is patched as before"), "{said}");
 }
 
-/// Names of tasks are anybody's to choose.
+/// Anybody can choose the name of a task.
 #[test]
 fn what_the_kernel_shows_steers_nothing() {
     let here = tempfile::tempdir().unwrap();
@@ -85,7 +85,7 @@ fn what_the_kernel_shows_steers_nothing() {
     assert!(!text.chars().any(|letter| letter.is_control() && letter != '\n'), "{text:?}");
 }
 
-/// By its exit code and by its JSON. Of another livepatch it says whether both replace a function.
+/// The status is in the exit code and in the JSON. It says whether another livepatch replaces one of the same functions.
 #[test]
 fn a_script_can_tell_patched_from_not_patched_and_from_in_between() {
     let here = tempfile::tempdir().unwrap();
@@ -117,7 +117,7 @@ fn a_script_can_tell_patched_from_not_patched_and_from_in_between() {
     assert!(absent["headers"]["installed"].is_boolean() && absent["kernel"].is_string());
 }
 
-/// The one that is loaded last wins, and what the other mended would be broken again.
+/// The livepatch that is loaded last wins, and a fix of the other one would be undone.
 #[test]
 fn another_livepatch_of_the_same_function_is_not_undone_unasked() {
     let here = tempfile::tempdir().unwrap();
@@ -150,7 +150,7 @@ fn modprobes_complaint_is_one_line_and_gets_advice() {
     assert_eq!(said.lines().count(), 1, "{said}");
 }
 
-/// It starts itself for each bench. An update or a removal meanwhile is none of its business.
+/// The program starts itself for each bench. An update or a removal in between does not matter.
 #[test]
 fn a_program_that_was_removed_goes_on() {
     let here = tempfile::tempdir().unwrap();

@@ -41,7 +41,7 @@ fn hostile_names_stay_text() {
     }
 }
 
-/// As the terminal: what so few rounds show is no verdict, whatever their intervals.
+/// Like the terminal, the report gives no verdict on so few rounds, whatever their intervals.
 #[test]
 fn too_few_rounds_decide_nothing() {
     let decided = results::page(&[results::one_machine()]);
@@ -71,7 +71,7 @@ fn two_outputs_do_not_share_a_file() {
         let refused = foliocopy().arg("report").arg(schema_1()).args(outputs).assert().code(2).stdout("");
         refused.stderr(predicate::str::contains("give each its own file"));
     }
-    // However it is written.
+    // Two spellings of one path are one file.
     let outputs = ["-o", "both", "--export-lkml", "./both", "--force"];
     let mut command = foliocopy();
     command.arg("report").arg(schema_1()).args(outputs).current_dir(&directory);
@@ -98,7 +98,7 @@ fn schema_version_1_is_read_for_ever() {
     assert!(page.contains("AMD EPYC 7713") && page.contains("18 cells"));
 }
 
-/// Limits are lines over the sizes of their working sets, one chart for each number of threads.
+/// Limits are lines over the sizes of their working sets, in one chart for each number of threads.
 #[test]
 fn limits_are_drawn_over_working_sets() {
     let mut results = results::made_up(&["read", "copy limit", "rep_movsb"], 4, &[(0, 0)], 5);
@@ -128,12 +128,12 @@ fn several_files_stand_side_by_side() {
     }
     assert!(page.contains("The run was interrupted"));
 
-    // One machine twice is no two machines.
+    // One machine twice does not count as two machines.
     let page = results::page(&[results::one_machine(), results::one_machine()]);
     assert!(page.contains(", 2 runs</h1>") && !page.contains("2 machines"));
 }
 
-/// One grid of all pairs of nodes, with the distances that the machine tells.
+/// One grid of all pairs of nodes, with the machine's distances.
 #[test]
 fn nodes_have_a_grid_with_distances() {
     let mut results = results::many_nodes();
@@ -208,7 +208,7 @@ fn an_output_that_exists_is_kept_unless_forced() {
     assert!(fs::read_to_string(&page).unwrap().starts_with("<!DOCTYPE html>"));
 }
 
-/// With two outputs of which one can't be written, neither appears.
+/// If one of two outputs can't be written, neither appears.
 #[test]
 fn all_outputs_or_none() {
     let directory = tempfile::tempdir().unwrap();

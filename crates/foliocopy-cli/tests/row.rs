@@ -1,4 +1,4 @@
-//! The source of a table that `tune --emit row` prints takes the place of a file in the engine, and the engine compiles.
+//! The source that `tune --emit row` prints replaces a file of the engine, and the engine compiles.
 
 use std::fs;
 use std::path::Path;

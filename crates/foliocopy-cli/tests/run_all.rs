@@ -1,5 +1,5 @@
-//! `foliocopy kernel run-all` where parts of it fail or are interrupted. The virtual machine's scenario `run-all` has them
-//! all succeed.
+//! `foliocopy kernel run-all` where parts of it fail or are interrupted. In the virtual machine's scenario `run-all` all of
+//! them succeed.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 mod namespace;
 
-/// A kernel of files, of which no module can be had: modprobe says why.
+/// A fake kernel of files without any module: modprobe gives the reason.
 const NO_MODULE: &str = r#"
 mount -t tmpfs none /sys
 printf '#!/bin/sh\necho "modprobe: FATAL: Module $1 not found in directory /lib/modules/1" >&2; exit 1\n' >modprobe
@@ -25,7 +25,7 @@ fn outcomes(report: &Value) -> Vec<(&str, &str)> {
     parts.map(|part| (part["name"].as_str().unwrap(), part["outcome"].as_str().unwrap())).collect()
 }
 
-/// What fails is recorded by name with its reason, and what does not need it runs.
+/// Failed parts are recorded by name with the reason, and parts that do not need them run.
 #[test]
 fn a_part_that_fails_loses_no_other() {
     let here = tempfile::tempdir().unwrap();
@@ -66,7 +66,7 @@ fn a_part_that_fails_loses_no_other() {
     assert!(String::from_utf8(output.stdout).unwrap().contains("written to kernel.json"));
 }
 
-/// Where it is interrupted, it says by name what was not run.
+/// After an interrupt the file names the parts that were not run.
 #[test]
 fn what_was_done_before_an_interruption_is_kept() {
     let here = tempfile::tempdir().unwrap();
@@ -84,7 +84,7 @@ fn what_was_done_before_an_interruption_is_kept() {
     let outcomes = outcomes(&report);
     assert_eq!(outcomes[..3], [("info", "done"), ("status", "done"), ("load", "interrupted")]);
     assert!(outcomes.len() == 8 && outcomes[3..].iter().all(|(_, outcome)| *outcome == "not-run"));
-    // Written after each part: a machine that had not come back would have left this.
+    // The file is written after each part: a machine that does not come back would leave this one.
     let before: Value = serde_json::from_slice(&fs::read(here.path().join("before.json")).unwrap()).unwrap();
     assert_eq!(before["parts"].as_array().unwrap().len(), 2);
 }

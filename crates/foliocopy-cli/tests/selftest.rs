@@ -15,7 +15,7 @@ fn selftest() -> Command {
     command
 }
 
-/// Every primitive has a row: of what was right, or of why it wasn't checked.
+/// Every primitive has a row: with its result, or with the reason why it wasn't checked.
 #[test]
 fn every_primitive_is_checked_or_named() {
     let cpu = Cpu::detect();

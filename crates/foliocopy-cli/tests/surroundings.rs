@@ -1,4 +1,4 @@
-//! What the program runs in: outputs that are full or closed, signals that come in pairs, terminals.
+//! The surroundings of the program: full or closed outputs, signals in pairs, terminals.
 
 use std::fs;
 use std::fs::File;
@@ -12,7 +12,7 @@ use foliocopy_measure::result;
 mod process;
 mod results;
 
-/// Every command that prints something and takes little time for it.
+/// Every command that prints something and is quick.
 fn commands() -> Vec<Vec<String>> {
     let fixture = results::schema_1();
     let fixture = fixture.to_str().unwrap();
@@ -30,7 +30,7 @@ fn commands() -> Vec<Vec<String>> {
         "kernel status".into(),
         "kernel status --json".into(),
         "kernel patch status".into(),
-        // Refused, which is said on standard error.
+        // It is refused, with a message on standard error.
         "compare nonexistent.json nonexistent.json".into(),
     ]
     .iter()
@@ -51,7 +51,7 @@ fn is_refused(command: &[String]) -> bool {
     command.iter().any(|word| word == "nonexistent.json")
 }
 
-/// What it exits with where nothing goes wrong.
+/// The exit code without an error.
 fn code(command: &[String]) -> Option<i32> {
     let absent = command[0] == "kernel" && !Path::new("/sys/module/foliocopy").exists();
     Some(if is_refused(command) { 2 } else { 3 * i32::from(absent) })
@@ -101,7 +101,7 @@ fn lines_end_where_their_words_do() {
     for command in commands() {
         let output = foliocopy().args(&command).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
-        // What clap makes is clap's.
+        // clap makes this text, so it is not checked.
         if command[0] != "completions" {
             let padded = text.lines().find(|line| line.ends_with(' '));
             assert_eq!(padded, None, "{command:?}");
@@ -109,14 +109,14 @@ fn lines_end_where_their_words_do() {
     }
 }
 
-/// Starts it and waits until it has measured something.
+/// Starts the program and waits until it has measured something.
 fn measuring(arguments: &str, directory: &Path) -> Child {
     let child = started(arguments, directory);
     process::wait_until_it_has_worked(&child, Duration::from_secs(3));
     child
 }
 
-/// Starts it and waits until it has caught its signals.
+/// Starts the program and waits until it has caught its signals.
 fn started(arguments: &str, directory: &Path) -> Child {
     let child = foliocopy()
         .args(arguments.split(' '))
@@ -129,13 +129,13 @@ fn started(arguments: &str, directory: &Path) -> Child {
     child
 }
 
-/// Ends it by these signals in a row.
+/// Ends the program by these signals in a row.
 fn ended(child: Child, signals: &[&str]) -> Output {
     process::send(&child, signals);
     child.wait_with_output().unwrap()
 }
 
-/// `timeout` signals a process twice: by itself, and with the group that both are in.
+/// `timeout` signals a process twice: directly, and with the group of both.
 #[test]
 fn a_signal_that_comes_twice_at_once_is_one() {
     for _ in 0..3 {
@@ -168,7 +168,7 @@ fn an_interrupted_roofline_says_so() {
     assert!(!limits.complete && limits.warnings.iter().any(|warning| warning.contains("interrupted")));
 }
 
-/// The signal reaches the bench that runs at the time, though it was sent to this process alone.
+/// The signal reaches the running bench, though it was sent to this process alone.
 #[test]
 fn an_interrupted_reproduction_shows_what_it_has() {
     let here = tempfile::tempdir().unwrap();
@@ -185,7 +185,7 @@ fn an_interrupted_reproduction_shows_what_it_has() {
     left.sort();
     assert_eq!(left, ["kept", "rfc.md"]);
 
-    // Too early for anything new: what an earlier run kept is not this one's.
+    // Interrupted before any new part: the parts of an earlier run are not used.
     let again = "reproduce rfc --time 10m --keep kept --export-markdown rfc.md --force";
     let output = ended(started(again, here.path()), &["INT"]);
     let said = String::from_utf8(output.stderr).unwrap();

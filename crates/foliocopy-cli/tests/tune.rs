@@ -1,5 +1,5 @@
-//! `foliocopy tune` and `foliocopy survey` from outside: short runs on real memory, what they leave, and everything that they must
-//! refuse. What is faster is never asserted.
+//! `foliocopy tune` and `foliocopy survey` from outside: short runs on real memory, their files, and everything that they must
+//! refuse. No test asserts which step is faster.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 mod process;
 
-/// `foliocopy`, with nothing but an empty configuration folder around it.
+/// `foliocopy`, with an empty folder of settings and none of our variables.
 fn foliocopy(home: &TempDir) -> Command {
     let mut command = Command::cargo_bin("foliocopy").expect("cargo builds the program for its tests");
     for variable in ["FOLIOCOPY_MASK", "FOLIOCOPY_PRIMITIVE", "FOLIOCOPY_PROFILE", "FOLIOCOPY_STRICT"] {
@@ -28,7 +28,7 @@ fn home() -> TempDir {
     tempfile::tempdir().expect("a folder for temporary files")
 }
 
-/// A tuning that takes no time to speak of, and so decides nothing.
+/// A very short tuning, which therefore decides nothing.
 fn short(home: &TempDir) -> Command {
     let mut command = foliocopy(home);
     command.args(["tune", "--time", "1ms", "--evict", "1M", "--seed", "1"]);
@@ -39,8 +39,8 @@ fn usual(home: &TempDir) -> PathBuf {
     home.path().join("foliocopy/profile.toml")
 }
 
-/// A profile of this CPU that copies everything through the cache with `movq`, which is built in nowhere that this program is
-/// tested.
+/// A profile of this CPU that copies everything through the cache with `movq`, which no built-in table of a tested machine
+/// does.
 fn differing(home: &TempDir) -> Profile {
     let file = home.path().join("measured.toml");
     short(home).arg("--output").arg(&file).assert().code(0);
@@ -144,7 +144,7 @@ fn emits_the_source_of_a_row_and_the_parameters_of_the_module() {
     ]);
     profile.kernel = Row { non_temporal: ahead, auto, ..profile.kernel };
     let text = emitted(&profile);
-    // A kernel does not know its last-level cache, so that the band up to it never ends.
+    // A kernel does not know the last-level cache, so the band up to it never ends.
     let (ahead, auto) = ("60K:movnti@512,2048K:movnti,movnti@4096", "8K:movq,movq");
     assert!(text.ends_with(&format!(" table_nontemporal={ahead} table_sampling={auto}\n")), "{text}");
 }
@@ -232,7 +232,7 @@ fn info_holds_the_profile_against_what_is_built_in() {
         .stdout(contains("No profile is in use"));
 }
 
-/// A profile that can't be followed is left aside with the reason, unless the owner wants it strict.
+/// A profile that can't be followed is ignored with the reason, unless the user asks for strictness.
 #[test]
 fn a_profile_that_does_not_fit_stops_nobody() {
     let home = home();
@@ -280,7 +280,7 @@ fn a_survey_is_results_of_which_a_profile_can_be_made() {
     foliocopy(&home).arg("report").arg(&file).arg("-o").arg(&page).assert().code(0);
     assert!(fs::read_to_string(&page).unwrap().contains("movnti@8192"));
 
-    // Of another CPU: its row is of use, its profile is not.
+    // A survey of another CPU gives a row, but no profile.
     let rewrite = |results: &Results| {
         let mut text = Vec::new();
         result::write_to(results, &mut text).unwrap();

@@ -1,7 +1,7 @@
-//! How often verdicts are wrong, on simulated runs of which the truth is known. The seeds are fixed, so each answer is always the
-//! same.
+//! How often verdicts are wrong, on simulated runs whose true ratios are known. The seeds are fixed, so the answers never
+//! change.
 //!
-//! A simulated machine drifts, has two speeds or comes in bursts, as the shared ones do on which figures are really taken.
+//! A simulated machine drifts, has two speeds or comes in bursts, as shared machines do.
 
 use fastrand::Rng;
 use foliocopy_measure::bench::Until;
@@ -10,28 +10,28 @@ use foliocopy_measure::result::{self, Cache, Cell, Results};
 use foliocopy_measure::statistics::paired_ratios;
 use foliocopy_measure::verdict::{Standing, Verdict};
 
-/// What disturbs the machine, beside 3 % of noise.
+/// The disturbance of the machine, beside 3 % of noise.
 #[derive(Clone, Copy, Debug)]
 enum Noise {
-    /// Its speed wanders by a factor of two, for both contenders alike.
+    /// The speed wanders by a factor of two, for both contenders alike.
     Drift,
-    /// Every third sample is taken at two thirds of the speed.
+    /// Every third sample runs at two thirds of the speed.
     TwoSpeeds,
-    /// For ten rounds in every forty a neighbour takes up to half the speed, of each sample another part.
+    /// For ten rounds in every forty a neighbour takes up to half the speed, and another part of each sample.
     Bursts,
 }
 
 const NOISES: [Noise; 3] = [Noise::Drift, Noise::TwoSpeeds, Noise::Bursts];
 
-/// What the simulated runs are about: cells of one contender against one baseline.
+/// The cells of a simulated run: one contender against one baseline.
 const CELLS: usize = 12;
 
-/// A standard normal number, nearly.
+/// An approximately normal random number.
 fn normal(rng: &mut Rng) -> f64 {
     (0..12).map(|_| rng.f64()).sum::<f64>() - 6.0
 }
 
-/// A machine's speed, sample by sample.
+/// A simulated machine, which gives the speed of each sample.
 struct Machine {
     noise: Noise,
     speed: f64,
@@ -57,8 +57,8 @@ impl Machine {
     }
 }
 
-/// The cells of `new` and `old`, where `new` has `speed_up(cell)` times the speed of `old`: as many rounds as a gate of this `width`
-/// asks for, up to `most`.
+/// Cells of `new` and `old`, where `new` has `speed_up(cell)` times the speed of `old`. They have as many rounds as a gate of
+/// this `width` needs, and at most `most`.
 fn run(noise: Noise, seed: u64, most: usize, width: f64, speed_up: impl Fn(usize) -> f64) -> Results {
     let mut rng = Rng::with_seed(seed);
     let until = Until { baseline: "old".into(), width, tests: CELLS };
@@ -83,7 +83,7 @@ fn run(noise: Noise, seed: u64, most: usize, width: f64, speed_up: impl Fn(usize
     results
 }
 
-/// Results without cells, of which `old` is the baseline.
+/// Results without cells, with `old` as the baseline.
 fn empty() -> Results {
     let text = include_bytes!("fixtures/schema-1.json");
     let mut results = result::read_from(text, "schema-1.json".as_ref()).unwrap();
@@ -92,7 +92,7 @@ fn empty() -> Results {
     results
 }
 
-/// Of so many runs of the gate, in how many some cell is slower.
+/// How many of the runs of the gate find a slower cell.
 fn alarms(runs: u64, noise: Noise, speed_up: impl Fn(usize) -> f64) -> usize {
     let is_red = |seed: &u64| {
         let results = run(noise, *seed, 600, 0.03, &speed_up);
@@ -104,7 +104,7 @@ fn alarms(runs: u64, noise: Noise, speed_up: impl Fn(usize) -> f64) -> usize {
 #[test]
 fn a_build_against_itself_is_no_slower() {
     for noise in NOISES {
-        // 1 % would be two; the smallest difference that counts makes them rarer.
+        // 1 % would be two. The smallest difference that counts makes false alarms rarer.
         let alarms = alarms(200, noise, |_| 1.0);
         assert!(alarms <= 1, "{noise:?}: {alarms} of 200");
     }
@@ -120,7 +120,7 @@ fn even_without_a_smallest_difference_one_run_in_a_hundred_errs() {
             !verdict.slower.is_empty() || !verdict.faster.is_empty()
         };
         let errors = (0..400).filter(errs).count();
-        // Of 400 at 1 % more than 10 are as rare as 1 in 400.
+        // With an error rate of 1 %, more than 10 errors of 400 occur once in 400 tests.
         assert!(errors <= 10, "{noise:?}: {errors} of 400");
     }
 }
@@ -142,7 +142,7 @@ fn what_is_planted_in_one_cell_is_found_there_and_nowhere_else() {
 
 #[test]
 fn what_is_promised_to_decide_decides() {
-    // Rounds enough for an interval, too few to tell.
+    // Enough rounds for an interval, but too few for a decision.
     let mut promised = 0;
     for seed in 0..40 {
         let results = run(Noise::Drift, seed, 24, 0.0, |_| 1.0);
@@ -157,7 +157,7 @@ fn what_is_promised_to_decide_decides() {
     assert!(promised >= 20, "{promised}");
 }
 
-/// Runs whose speed-ups differ by `between`, a normal deviation, beside their noise.
+/// Runs whose speed-ups differ by `between`, a standard deviation, beside their noise.
 fn runs(count: u64, seed: u64, between: f64, speed_up: f64) -> Vec<Results> {
     let mut rng = Rng::with_seed(seed);
     let one = |_| {
@@ -177,7 +177,7 @@ fn compared(count: u64, seed: u64, between: f64, speed_up: f64) -> (bool, usize)
 
 #[test]
 fn compared_runs_of_one_build_are_no_slower() {
-    // One run of each, and as many as it takes to know what runs differ by.
+    // One run of each, and then enough runs to know how much they differ.
     for (count, between) in [(1, 0.03), (7, 0.03), (7, 0.01)] {
         let alarms = (0..100).filter(|seed| !compared(count, *seed, between, 1.0).0).count();
         assert!(alarms <= 1, "{count} runs: {alarms} of 100");
@@ -188,7 +188,7 @@ fn compared_runs_of_one_build_are_no_slower() {
 fn compared_runs_find_what_they_can() {
     let found = |count, speed_up| (0..40).filter(|seed| !compared(count, *seed, 0.01, speed_up).0).count();
     assert!(found(7, 0.90) >= 38);
-    // Nobody knows whether runs differ by a twelfth anyway; by a quarter they do not.
+    // Runs may differ by a twelfth anyway, but not by a quarter.
     assert_eq!(found(1, 0.92), 0);
     assert!(found(1, 0.75) >= 38);
 }

@@ -1,5 +1,5 @@
-//! Every built-in table is judged by every survey that is kept in results/surveys: the samples are fixed, so that a change of a
-//! table or of the general rule is judged on each CPU that was ever surveyed, and on any machine with the same verdict.
+//! Judges every built-in table by every survey in results/surveys. The samples are fixed. So a change of a table or of the
+//! general rule is judged on every surveyed CPU, with the same verdict on any machine.
 
 use std::fmt::Write as _;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Copies of vm-memory's own back ends, of memory that really faults.
+//! Copies of vm-memory's own back ends, on memory that really faults.
 
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
@@ -18,7 +18,7 @@ use vm_memory::{
 const PAGES: usize = 8;
 const FIRST: GuestAddress = GuestAddress(0x10_0000);
 
-/// The bytes of a page of the system: what a file is cut by, and what is dirty at once.
+/// The bytes of a page of the system, the unit in which a file is cut and pages become dirty.
 fn page() -> usize {
     // SAFETY: only asks.
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).expect("a system has pages")
@@ -26,7 +26,7 @@ fn page() -> usize {
 
 type Guest = GuestMemoryMmap<AtomicBitmap>;
 
-/// Two regions of a file, the second right behind the first, with a pattern in them; and the file, that it may be cut.
+/// Two adjacent regions of a file with a pattern in them; and the file, so that a test can cut it.
 fn guest() -> (Guest, Arc<File>) {
     // SAFETY: the name ends; the descriptor is new and ours.
     let file = unsafe {
@@ -66,7 +66,7 @@ fn at(offset: usize) -> GuestAddress {
 /// A write that stops leaves everything behind it clean.
 #[test]
 fn a_file_that_is_cut_is_a_partial_buffer() {
-    // In the first region, at its end and in the second one.
+    // In the first region, at its end, and in the second region.
     for cut in [2, 4, 6] {
         for before in [0, 1, 63, 64, 100, page() + 1] {
             let (guest, file) = guest();
@@ -177,7 +177,7 @@ fn memory_that_is_replaced_while_it_is_used() {
 }
 
 proptest! {
-    /// Of good memory both read and write alike, and make the same pages dirty.
+    /// Copies of good memory are equal to reads and writes, and make the same pages dirty.
     #[test]
     fn as_vm_memory_copies(offset in 0..PAGES * page(), length in 0..3 * page(), byte: u8) {
         let length = length.min(PAGES * page() - offset);

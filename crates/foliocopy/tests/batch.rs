@@ -169,9 +169,9 @@ mod faults {
         }
     }
 
-    /// A glance at a batch may meet bad memory: then it knows nothing, and the copy finds the error.
+    /// A glance at a batch may meet bad memory. It answers nothing then, and the copy finds the error.
     #[test]
-    fn a_look_at_bad_memory_does_no_harm() {
+    fn a_glance_at_bad_memory_does_no_harm() {
         let mut batch = Scattered::new(&[1; 128]);
         let cut_off = cut_off();
         for pair in &mut batch.pairs[8..] {

@@ -1,4 +1,4 @@
-//! Threads that may not read the time-stamp counter (`prctl(2)`, PR_SET_TSC): each case is this program anew, since a process
+//! Threads that may not read the time-stamp counter (`prctl(2)`, PR_SET_TSC). Each case runs this program anew, since a process
 //! has one policy.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -16,11 +16,11 @@ use foliocopy::{
 const HOW: &str = "FOLIOCOPY_TEST_COUNTER";
 
 fn forbid() {
-    // SAFETY: from here on a reading of the counter on this thread is SIGSEGV, which is what is tested.
+    // SAFETY: from now on a reading of the counter on this thread raises SIGSEGV, which is what is tested.
     assert_eq!(unsafe { libc::prctl(libc::PR_SET_TSC, libc::PR_TSC_SIGSEGV) }, 0);
 }
 
-/// Every kind of copy, at lengths of several bands.
+/// Makes every kind of copy, at lengths of several bands.
 fn copy_all() {
     const MOST: usize = 512;
     let src: Vec<Page> = (0..MOST).map(|index| Page::filled(index as u8)).collect();
@@ -59,7 +59,7 @@ fn copy_all() {
     }
 }
 
-/// Not a test of its own: what the others run.
+/// Not a test of its own: the other tests run it.
 #[test]
 fn child() {
     let Ok(how) = std::env::var(HOW) else { return };
@@ -73,7 +73,7 @@ fn child() {
             Policy::host_without(Features::TSC).expect("nothing was copied yet");
             assert!(Policy::host_without(Features::NONE).is_err());
             assert!(Policy::host_report().is_ready);
-            // The environment is followed all the same.
+            // The environment still counts.
             assert!(!Policy::host().cpu().has(Features::FSRM));
         }
         "forbidden first" => {}

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use foliocopy::{CopyError, Locality, Page, Policy, copy_pages};
 
-/// Not a test of its own: what the others run, to print what the policy of its process says.
+/// Not a test of its own: the other tests run it to print the policy of its process.
 #[test]
 fn report() {
     if std::env::var_os("FOLIOCOPY_TEST_REPORT").is_none() {
@@ -110,7 +110,7 @@ mod profile {
         Row { non_temporal: past, ..Row::always(by) }
     }
 
-    /// A profile of this CPU that copies temporally with `movq`, which no policy built in does here.
+    /// A profile of this CPU that copies temporally with `movq`, which no built-in policy does here.
     fn of_this_cpu() -> Profile {
         let cpu = Cpu::detect();
         Profile {
@@ -133,7 +133,7 @@ mod profile {
         }
     }
 
-    /// What a process says that is told of this file.
+    /// The report of a process with this file as its profile.
     fn reported_with(name: &str, text: &str, more: &[(&str, &str)]) -> String {
         let file: PathBuf = [env!("CARGO_TARGET_TMPDIR"), name].iter().collect();
         fs::write(&file, text).expect("cargo's folder for tests can be written");
@@ -168,7 +168,7 @@ mod profile {
         );
     }
 
-    /// Without the variable, the user's comes before the system's.
+    /// Without the variable, the user's profile comes before the system's.
     #[test]
     fn of_the_user_is_found() {
         let home: PathBuf = [env!("CARGO_TARGET_TMPDIR"), "config"].iter().collect();
@@ -189,7 +189,7 @@ mod profile {
     }
 }
 
-/// A program with rights that its caller lacks takes no orders from the caller's environment.
+/// A program with rights that its caller lacks ignores the caller's environment.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_setuid_program_ignores_the_variables() {
@@ -215,8 +215,8 @@ fn a_setuid_program_ignores_the_variables() {
     std::fs::create_dir(&folder).expect("a folder of our own");
     std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o755)).unwrap();
     let program = folder.join("report");
-    // By another process: a child that another test starts meanwhile would inherit what this one has open, and a program
-    // that somebody may write can't be run (ETXTBSY).
+    // Another process copies it. Otherwise a child of another test could inherit the open file, and a program that is open for
+    // writing can't be run (ETXTBSY).
     let copied = Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&program).status().unwrap();
     assert!(copied.success());
     let reported = |mode| {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const PAGE: usize = 4096;
 const HUGE: usize = 2 << 20;
 
-/// Where they are, once they are built.
+/// The folder of the examples, once they are built.
 static EXAMPLES: LazyLock<PathBuf> = LazyLock::new(|| {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples");
     let mut build = Command::new(env!("CARGO"));
@@ -31,7 +31,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Runs one that ends with this status.
+/// Runs an example, which must end with this status.
 fn run(command: &mut Command, status: i32) -> (String, String) {
     let output = command.output().unwrap();
     let (out, err) = (text(&output.stdout), text(&output.stderr));
@@ -39,7 +39,7 @@ fn run(command: &mut Command, status: i32) -> (String, String) {
     (out, err)
 }
 
-/// Memory of a guest, whose path others can open.
+/// The memory of a guest, which others can open by its path.
 fn guest(bytes: usize, flags: libc::c_uint) -> Option<(File, String)> {
     // SAFETY: the name ends; the descriptor is new and ours.
     let file = unsafe {
@@ -75,7 +75,7 @@ fn a_snapshot_is_sparse_and_restores() {
     written.iter().for_each(|index| expected[index * PAGE..][..PAGE].copy_from_slice(&page(*index)));
     assert!(snapshot == expected);
 
-    // What was in the memory before is gone.
+    // The old contents of the memory are gone.
     let (other, path) = guest(bytes, 0).unwrap();
     other.write_all_at(&page(3), (3 * PAGE) as u64).unwrap();
     run(example("snapshot").arg("restore").arg(&image).arg(&path), 0);
@@ -84,7 +84,7 @@ fn a_snapshot_is_sparse_and_restores() {
     assert!(restored == expected);
 }
 
-/// Of a guest's memory of which the end is gone: a file that was cut.
+/// The end of the guest's memory is gone: a file that was cut.
 #[test]
 fn a_snapshot_lists_what_is_lost() {
     let folder = tempfile::tempdir().unwrap();
@@ -106,7 +106,7 @@ fn a_snapshot_of_huge_pages() {
     let Some((memory, path)) = guest(HUGE, libc::MFD_HUGETLB | libc::MFD_HUGE_2MB) else {
         return eprintln!("not tested on this kernel: hugetlb, which it lacks");
     };
-    // Where there is no huge page, all of it is lost, and the kernel doesn't say that it is lost at once.
+    // Without a huge page all of it is lost, and the kernel doesn't say that it is lost at once.
     let output = example("snapshot").args(["save", &path]).arg(&image).output().unwrap();
     assert!(matches!(output.status.code(), Some(0 | 3)), "{}: {}", output.status, text(&output.stderr));
     let out = text(&output.stdout);
@@ -182,7 +182,7 @@ fn a_checksum_is_that_of_sha256sum() {
     assert!(err.contains("No such file"), "{err}");
 }
 
-/// The file is cut as soon as it is mapped. Wherever the checksum is by then, the answer is an error.
+/// The file is cut as soon as it is mapped. Wherever the checksum has come to, the result is an error.
 #[test]
 fn a_checksum_of_a_file_that_is_cut() {
     let folder = tempfile::tempdir().unwrap();

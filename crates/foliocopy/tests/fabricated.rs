@@ -1,4 +1,4 @@
-//! Safe code makes up CPUs and rows. None of it runs an instruction that the CPU under us lacks, and none of it leaves stores
+//! CPUs and rows that safe code invents. Copies by them run no instruction that this machine's CPU lacks, and leave no stores
 //! past the cache without their fence.
 
 #![forbid(unsafe_code)]
@@ -48,7 +48,7 @@ fn what_the_cpu_lacks_is_refused_by_every_way_to_ask_for_it() {
     }
 }
 
-/// Where a copy through the cache is asked for, a step whose stores bypass it would go unfenced.
+/// A step past the cache would go unfenced in a table for copies through the cache.
 #[test]
 fn rows_that_bypass_the_cache_where_it_is_asked_for_are_refused() {
     let movnti = Primitive::Movnti;

@@ -1,5 +1,5 @@
-//! The folio layer on platforms that are what they say: memory that is mapped all the time, memory that
-//! is mapped a page at a time, an architecture that copies tags along.
+//! The folio layer on three platforms: memory that is always mapped, memory that is mapped a page at a time, and an
+//! architecture that copies tags with its pages.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
@@ -27,7 +27,7 @@ fn folio_mc_copy(platform: &impl Platform, dst: Folio, src: Folio) -> Result<(),
     unsafe { folio::folio_mc_copy(platform, dst, src) }
 }
 
-/// What a page of the source holds.
+/// The contents of a page of the source.
 fn contents(pfn: u64) -> Page {
     Page::filled(pfn as u8 ^ 0x5a)
 }
@@ -129,7 +129,7 @@ fn contents_of<P: Platform>(platform: &P, pfn: u64) -> Page {
     platform.map_page(PageFrame { pfn, node: DRAM }, |mapped| unsafe { mapped.read() })
 }
 
-/// Every page of a folio, in one piece and in chunks.
+/// Poison in every page of a folio, which is copied in one piece and in chunks.
 #[test]
 fn poison_is_reported_once_by_its_frame() {
     sigbus::install().unwrap();
@@ -186,7 +186,7 @@ fn good_memory_is_copied_safely_too() {
     }
 }
 
-/// A platform that recovers never falls back to a copy that doesn't.
+/// A platform that recovers never falls back to a copy that can't.
 #[test]
 fn what_can_not_survive_is_refused() {
     let direct = Direct::new(1200).forcing(Primitive::Portable);

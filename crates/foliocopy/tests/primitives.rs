@@ -6,7 +6,7 @@ use proptest::prelude::*;
 const LINE: usize = 64;
 const CANARY: u8 = 0xee;
 
-/// What this CPU can run of its architecture. What it can't is named, so that nobody takes it for tested.
+/// The primitives that this CPU can run. Those that it lacks are named in the output.
 fn available() -> Vec<Primitive> {
     let cpu = Cpu::detect();
     let (available, lacking): (Vec<Primitive>, Vec<Primitive>) = Primitive::ALL
@@ -83,7 +83,7 @@ fn every_relative_position_in_lines() {
     }
 }
 
-/// Around the prefetch distance, around a chunk, and in between.
+/// Page counts around the prefetch distance, around a chunk, and in between.
 #[test]
 fn every_page_count_in_chunks_of_every_length() {
     for primitive in available() {
@@ -107,7 +107,7 @@ fn every_page_count_in_chunks_of_every_length() {
     }
 }
 
-/// At every yield all that was copied so far is in place.
+/// At every yield all earlier chunks are in place.
 #[test]
 fn a_yield_comes_after_whole_chunks() {
     for primitive in available() {
@@ -129,7 +129,7 @@ fn a_yield_comes_after_whole_chunks() {
     }
 }
 
-/// A panic in the callback leaves what was copied in place and nothing else.
+/// A panic in the callback leaves only the earlier chunks in place.
 #[test]
 fn a_yield_may_unwind() {
     for primitive in available() {

@@ -10,8 +10,7 @@ fn refused(dst_offset: usize, src_offset: usize, nr_pages: usize) -> CopyError {
     let mut pages: Vec<Page> = (0..8).map(Page::filled).collect();
     let before = pages.clone();
     let start = pages.as_mut_ptr();
-    // SAFETY: what is within the buffer is readable and writable; the rest must not be touched, which is
-    // what is tested.
+    // SAFETY: memory within the buffer is readable and writable. The rest must not be touched, which is what is tested.
     let answer = unsafe {
         copy_pages_raw(start.wrapping_byte_add(dst_offset), start.wrapping_byte_add(src_offset), nr_pages)
     };
@@ -83,7 +82,7 @@ fn a_primitive_this_cpu_lacks() {
     assert!(dst == [Page::zeroed()]);
 }
 
-/// A CPU that somebody describes may have what the one under us lacks: its policy explains, and copies nothing.
+/// A CPU may be described with features that this machine's lacks. Its policy explains, and copies nothing.
 #[test]
 fn a_policy_for_another_cpu() {
     let here = Cpu::detect();
@@ -106,7 +105,7 @@ fn a_policy_for_another_cpu() {
     assert!(CopyError::ForeignCpu.to_string().contains("another CPU"));
 }
 
-/// Every path that a mask can force here copies right.
+/// Every path that a mask can force here copies correctly.
 #[test]
 fn masks_force_every_path() {
     let erms_and_rep_good = Features::ERMS | Features::REP_GOOD;

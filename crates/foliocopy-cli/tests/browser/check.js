@@ -1,5 +1,4 @@
-// Looks at the page that it was appended to and tells the page that frames it what is wrong.
-// Part of the test, never of the page.
+// Checks the page to which it is appended, and reports errors to the framing page. It is part of the test, never of a page.
 addEventListener("load", () => {
   const wrong = [];
   const name = element => `<${element.tagName.toLowerCase()} class="${element.getAttribute("class") ?? ""}"> "${element.textContent.trim().slice(0, 40)}"`;
@@ -9,7 +8,7 @@ addEventListener("load", () => {
 
   for (const details of document.querySelectorAll("details")) details.open = true;
 
-  // Whoever hears the page goes by its headings: none is skipped on the way down.
+  // Screen readers navigate by headings: no level is skipped on the way down.
   let level = 0;
   for (const heading of document.querySelectorAll("h1, h2, h3, h4")) {
     if (heading.tagName[1] - level > 1) wrong.push(`${name(heading)} is a level too deep`);
@@ -34,13 +33,13 @@ addEventListener("load", () => {
       for (const [b, boxB] of texts.slice(index + 1)) {
         const across = Math.min(boxA.right, boxB.right) - Math.max(boxA.left, boxB.left);
         const down = Math.min(boxA.bottom, boxB.bottom) - Math.max(boxA.top, boxB.top);
-        // A box is as high as a line: letters touch only where it is overlapped by about a third.
+        // A box is as high as a line, so letters touch only if about a third of it overlaps.
         if (across > 1 && down > 0.35 * Math.min(boxA.height, boxB.height))
           wrong.push(`${name(a)} and ${name(b)} overlap in "${svg.querySelector("title").textContent}"`);
       }
   }
 
-  // WCAG 2.2, success criterion 1.4.3: 4.5 to 1, for large text 3 to 1; 1.4.11: 3 to 1 for marks.
+  // WCAG 2.2, success criterion 1.4.3: 4.5 to 1, and 3 to 1 for large text; 1.4.11: 3 to 1 for marks.
   const parse = color => { const [r, g, b, a = 1] = color.match(/[\d.]+/g).map(Number); return [r, g, b, a]; };
   const blend = (top, under, opacity) => top.slice(0, 3).map((channel, i) => channel * opacity + under[i] * (1 - opacity));
   const luminance = color => {

@@ -1,10 +1,10 @@
-//! A place of one's own: scripts that mount what they need, seen by nobody else.
+//! Private mount namespaces: scripts mount what they need, and nobody else sees it.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-/// Runs a script of sh in mount namespace of its own, as root in it, with `$FOLIOCOPY` as the program and `$RESULTS` as
-/// results. `None`, and a line that says so, where the system gives nobody such a namespace.
+/// Runs a script of sh in a mount namespace of its own, as root in it, with `$FOLIOCOPY` as the program and `$RESULTS` as
+/// results. Where the system gives no such namespace it prints that, and returns `None`.
 pub(crate) fn run(directory: &Path, script: &str) -> Option<Output> {
     let mut attempts = vec![vec!["--mount"]];
     attempts.push(vec!["--user", "--map-root-user", "--mount"]);
@@ -30,7 +30,7 @@ pub(crate) fn run(directory: &Path, script: &str) -> Option<Output> {
     None
 }
 
-/// What a script wrote to standard error, of one that ended with `code`.
+/// The standard error of a script that ended with `code`.
 #[track_caller]
 pub(crate) fn said(output: &Output, code: i32) -> String {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

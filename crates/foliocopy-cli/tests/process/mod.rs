@@ -1,4 +1,4 @@
-//! What another process has come to. A test waits for that, and never for a time: on a busy machine no time is long enough.
+//! Waits for a state of another process, and never for a time: on a busy machine no time is long enough.
 
 #![allow(dead_code, reason = "no test uses all of it")]
 
@@ -7,7 +7,7 @@ use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Past that the process hangs.
+/// After that the process counts as hung.
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// A tick of the times in `/proc/PID/stat`, by `USER_HZ`.
@@ -15,7 +15,7 @@ const TICK: Duration = Duration::from_millis(10);
 
 const SIGINT: u32 = 2;
 
-/// Waits until the process catches SIGINT, by which it would end otherwise.
+/// Waits until the process catches SIGINT, which would end it otherwise.
 pub(crate) fn wait_until_it_catches_signals(child: &Child) {
     wait(child, "catches no signal", || {
         let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
@@ -24,12 +24,12 @@ pub(crate) fn wait_until_it_catches_signals(child: &Child) {
     });
 }
 
-/// Waits until the process and its children have used that much of the CPUs' time: by then a bench has measured something.
+/// Waits until the process and its children have used that much CPU time. By then a bench has measured something.
 pub(crate) fn wait_until_it_has_worked(child: &Child, for_so_long: Duration) {
     wait(child, "does not work", || cpu_time(child.id()) >= for_so_long);
 }
 
-/// Sends these signals in a row, by the shell's own `kill`: the program of that name is no part of a small system.
+/// Sends these signals in a row, by the shell's own `kill`: a small system may lack the program of that name.
 pub(crate) fn send(child: &Child, signals: &[&str]) {
     let kill = signals.iter().map(|signal| format!("kill -{signal} {};", child.id())).collect::<String>();
     assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
@@ -43,7 +43,7 @@ fn wait(child: &Child, complaint: &str, so: impl Fn() -> bool) {
     }
 }
 
-/// The time of a process and of its children that live.
+/// The CPU time of a process and of its living children.
 fn cpu_time(process: u32) -> Duration {
     let Some((_, own)) = stat(process) else { return Duration::ZERO };
     let processes =
@@ -52,10 +52,10 @@ fn cpu_time(process: u32) -> Duration {
     own + children.map(cpu_time).sum::<Duration>()
 }
 
-/// A process's parent, and the time that it used itself; `None` where it is gone.
+/// A process's parent, and its own CPU time; `None` if it is gone.
 fn stat(process: u32) -> Option<(u32, Duration)> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // State, parent, and so on: what stands before is a name that may hold anything.
+    // State, parent, and so on. The name before them may contain anything.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks = fields[11].parse::<u32>().ok()? + fields[12].parse::<u32>().ok()?;
     Some((fields[1].parse().ok()?, TICK * ticks))

@@ -1,4 +1,4 @@
-//! Results made up for the tests of what is rendered, and the program's rendering of them.
+//! Made-up results for tests of the output, and their rendering by the program.
 #![allow(dead_code, reason = "every test program uses some of it")]
 
 use std::fs;
@@ -12,12 +12,12 @@ pub(crate) fn schema_1() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/schema-1.json")
 }
 
-/// What the default bench gives: the five contenders over ten folio sizes, with rounds enough to tell.
+/// Results of the default bench: the five contenders over ten folio sizes, with rounds enough for a verdict.
 pub(crate) fn one_machine() -> Results {
     made_up(&["per-page", "per-page-mc", "rfc", "rfc-mc", "foliocopy"], 10, &[(0, 0)], 21)
 }
 
-/// As many contenders as somebody who compares every memcpy has.
+/// Results with very many contenders.
 pub(crate) fn many_contenders() -> Results {
     let names = [
         "per-page",
@@ -37,13 +37,13 @@ pub(crate) fn many_contenders() -> Results {
     results
 }
 
-/// Names as long as the bench's longest, and one that somebody made longer.
+/// Results with the bench's longest names, and an even longer one.
 pub(crate) fn long_names() -> Results {
     let names = ["per-page", "foliocopy", "foliocopy:non_temporal", "my-favourite-memcpy-of-last-summer"];
     made_up(&names, 4, &[(0, 0)], 7)
 }
 
-/// Three nodes, one of them without CPUs, interrupted.
+/// Results of a machine with three nodes, one of them without CPUs, interrupted.
 pub(crate) fn many_nodes() -> Results {
     let pairs: Vec<(u32, u32)> = (0..3).flat_map(|src| (0..3).map(move |dst| (src, dst))).collect();
     let mut results = made_up(&["per-page", "rfc", "foliocopy"], 3, &pairs, 7);
@@ -55,7 +55,7 @@ pub(crate) fn many_nodes() -> Results {
     results
 }
 
-/// Measured by an emulator: nothing of it is speed.
+/// Results of an emulated CPU, of which no speed may be shown.
 pub(crate) fn emulated() -> Results {
     let mut results = one_machine();
     results.environment.emulated = true;
@@ -106,7 +106,7 @@ pub(crate) fn foliocopy() -> Command {
     Command::cargo_bin("foliocopy").unwrap()
 }
 
-/// The page that `foliocopy report` makes of `machines`.
+/// The page of `foliocopy report` for `machines`.
 pub(crate) fn page(machines: &[Results]) -> String {
     let directory = tempfile::tempdir().unwrap();
     let mut command = foliocopy();
@@ -117,7 +117,7 @@ pub(crate) fn page(machines: &[Results]) -> String {
     String::from_utf8(command.assert().success().get_output().stdout.clone()).unwrap()
 }
 
-/// The charts that `foliocopy report --svg` makes of `machines`, by name.
+/// The charts of `foliocopy report --svg` for `machines`, by name.
 pub(crate) fn charts(machines: &[Results]) -> Vec<(String, String)> {
     let directory = tempfile::tempdir().unwrap();
     let charts = directory.path().join("charts");

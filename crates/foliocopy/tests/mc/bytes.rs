@@ -16,11 +16,11 @@ use crate::memory::{Bad, Region, system_page, unit, ways};
 const UNTOUCHED: u8 = 0xee;
 const SIDES: [Side; 2] = [Side::Source, Side::Destination];
 
-/// Lengths at which a copy goes another way, and those around pages.
+/// Lengths at which another loop takes over, and lengths around pages.
 const LENGTHS: [usize; 14] =
     [511, 512, 513, 4031, 4032, 4033, 4095, 4096, 4097, 4159, 4160, 8191, 8192, 8193];
 
-/// Copies between places of two regions.
+/// Copies from a place in one region to a place in another.
 fn copy(dst: &Region, to: usize, src: &Region, from: usize, bytes: usize) -> Result<(), CopyMcError> {
     // SAFETY: within the regions, of which some pages raise SIGBUS.
     unsafe { copy_mc(dst.start().cast::<u8>().add(to), src.start().cast::<u8>().add(from), bytes) }
@@ -33,10 +33,10 @@ fn memory_error(answer: Result<(), CopyMcError>) -> MemoryError {
     }
 }
 
-/// Fills what a case may have written, from 64 bytes before it.
+/// Fills the bytes that a case may have written, from 64 bytes before it.
 fn clear(dst: &Region, to: usize, end: usize) {
     let start = to.saturating_sub(64);
-    // SAFETY: pages of ours, which nobody looks at meanwhile.
+    // SAFETY: pages of ours, which nobody reads meanwhile.
     unsafe { ptr::write_bytes(dst.start().cast::<u8>().add(start), UNTOUCHED, end - start) };
 }
 
@@ -47,7 +47,7 @@ fn check(dst: &Region, to: usize, src: &Region, from: usize, copied: usize, end:
     assert!(dst.is_filled(UNTOUCHED, to + copied, end), "written behind: {context}");
 }
 
-/// The other tests once more, as on a CPU without 32-byte vectors.
+/// Runs the other tests once more, as on a CPU without 32-byte vectors.
 #[test]
 #[cfg_attr(not(target_arch = "x86_64"), ignore = "it has no choice of vectors")]
 fn without_avx2() {
@@ -84,12 +84,12 @@ fn every_offset_and_every_short_length() {
     }
 }
 
-/// How many bytes lie before the bad page, and how many of the range in it and behind it.
+/// Checks a copy with `before` bytes before the bad page, and `within` bytes in it and behind it.
 fn check_edge(dst: &Region, src: &Region, side: Side, bad: Bad, before: usize, within: usize, other: usize) {
     let bad_page = 2 * system_page();
     let (start, bytes) = (bad_page - before, before + within);
     let (to, from) = if side == Side::Source { (other, start) } else { (start, other) };
-    // Of a bad destination only what lies before the bad page can be filled.
+    // If the destination is bad, only the bytes before the bad page can be filled.
     let end = if side == Side::Source { to + bytes + 64 } else { bad_page };
     clear(dst, to, end);
     let error = memory_error(copy(dst, to, src, from, bytes));
@@ -106,7 +106,7 @@ fn check_edge(dst: &Region, src: &Region, side: Side, bad: Bad, before: usize, w
     check(dst, to, src, from, before, end, &context);
 }
 
-/// A fault after every number of bytes, of ranges that end anywhere behind it.
+/// A fault after each number of bytes, for ranges of several lengths behind it.
 #[test]
 fn every_byte_before_a_bad_page() {
     const WITHIN: [usize; 19] = [1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 129, 300];
@@ -127,7 +127,7 @@ fn every_byte_before_a_bad_page() {
                 for within in
                     WITHIN.into_iter().chain([PAGE_SIZE - 1, PAGE_SIZE, PAGE_SIZE + 1, 2 * PAGE_SIZE])
                 {
-                    // The other side needs as much room.
+                    // The other side needs as much space.
                     if before + within + 64 < 4 * PAGE_SIZE
                         && (side == Side::Source || before + within < 2 * PAGE_SIZE)
                     {
@@ -164,7 +164,7 @@ fn a_range_that_starts_in_a_bad_page() {
     }
 }
 
-/// Both sides fail in one block: the lower offset counts, and the source where they are equal.
+/// Both sides fail in one block: the lower offset counts. Where they are equal, the source counts.
 #[test]
 fn both_sides_are_bad() {
     let (mut src, mut dst) = (Region::patterned(4), Region::new(4));
@@ -195,7 +195,7 @@ fn bad_input_is_refused_and_nothing_is_copied() {
     let high = 1_usize << 47;
     let overflow = |bytes| CopyError::ByteOverflow { bytes };
     let not_canonical = |address| CopyError::NotCanonical { address };
-    // SAFETY: each is refused, or empty.
+    // SAFETY: each copy is refused, or empty.
     unsafe {
         let refused =
             |dst, src, bytes, error| assert_eq!(copy_mc(dst, src, bytes), Err(CopyMcError::Refused(error)));
@@ -345,7 +345,7 @@ fn ranges<'a>(
     }
 }
 
-/// Of the source's bad pages as much as lies in the range is zeroed and reported; everything else is copied.
+/// Bad pages of the source are zeroed and reported, as far as they lie in the range. Everything else is copied.
 #[test]
 fn skipping_zeroes_what_is_lost_and_copies_the_rest() {
     const LOST: [usize; 4] = [0, 3, 4, 7];

@@ -1,5 +1,5 @@
-//! A copy of any shape with bad memory anywhere, and what must come of it. The fuzz target `faults` and the
-//! replay of its corpus share it.
+//! A copy of any shape with bad memory anywhere, and its expected result. The fuzz target `faults` and the replay of its corpus
+//! share it.
 
 use std::cell::RefCell;
 use std::sync::OnceLock;
@@ -17,10 +17,10 @@ const BYTES: usize = NR_PAGES * PAGE_SIZE;
 const LINE: usize = 64;
 const UNTOUCHED: u8 = 0xee;
 
-/// How many bytes make a case. What is missing counts as zeros, what is more is not looked at.
+/// The bytes of a case. Missing bytes count as zeros, and bytes behind the last are ignored.
 pub(crate) const ENCODED: usize = 21;
 
-/// What is called.
+/// The function under test.
 #[derive(Clone, Copy, Debug)]
 enum Call {
     /// [`Primitive::copy`], of good memory.
@@ -37,7 +37,7 @@ enum Call {
     SkippingBytes,
 }
 
-/// What is copied. Offsets and lengths in bytes, bad pages as a bit each.
+/// The copy of a case. Offsets and lengths are in bytes, and bad pages are a bit each.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     call: Call,
@@ -50,7 +50,7 @@ struct Case {
     bad_dst: u32,
 }
 
-/// Decodes a case, makes the copy, and panics where anything differs from what it must be.
+/// Decodes a case, makes the copy, and panics where the result is not the expected one.
 pub(crate) fn check(data: &[u8]) {
     thread_local! {
         static REGIONS: RefCell<(Region, Region)> = RefCell::new({
@@ -63,7 +63,7 @@ pub(crate) fn check(data: &[u8]) {
     REGIONS.with_borrow_mut(|(src, dst)| case.check(src, dst));
 }
 
-/// The bad pages, and those that go bad with them: a page of the system does as a whole.
+/// The bad pages, and the pages that go bad with them: a page of the system goes bad as a whole.
 fn whole(bad: u32) -> u32 {
     let is_bad = |index: usize| (bad >> (index / unit() * unit())) & ((1 << unit()) - 1) != 0;
     (0..NR_PAGES).filter(|index| is_bad(*index)).fold(0, |whole, index| whole | 1 << index)
@@ -101,7 +101,7 @@ impl Case {
             primitive: primitives[usize::from(bytes[1]) % primitives.len()],
             from,
             to,
-            // Short ones often, for copies of bytes.
+            // Often a short length, for copies of bytes.
             bytes: if unit == 1 && bytes[20] != 0 { usize::from(bytes[20]) } else { two(6) * unit }
                 % (longest + unit),
             chunk_bytes: usize::from(bytes[8]) * PAGE_SIZE,
@@ -116,14 +116,14 @@ impl Case {
         (bad(self.bad_src, self.from + index), bad(self.bad_dst, self.to + index))
     }
 
-    /// How many bytes can be copied before the first that can't.
+    /// How many bytes can be copied before the first bad one.
     fn good(&self) -> usize {
         let bad = |index: &usize| *index < self.bytes && self.is_bad(*index) != (false, false);
         let (src, dst) = (self.starts(self.from), self.starts(self.to));
         src.chain(dst).filter(bad).min().unwrap_or(self.bytes)
     }
 
-    /// The indices at which a page starts, and the range, of which the first byte has this offset.
+    /// The indices at which the range or a page starts. The first byte of the range has this offset.
     fn starts(&self, offset: usize) -> impl Iterator<Item = usize> + use<> {
         std::iter::once(0).chain((PAGE_SIZE - offset % PAGE_SIZE..self.bytes).step_by(PAGE_SIZE))
     }
@@ -151,7 +151,7 @@ impl Case {
         bad_pages(self.bad_dst).for_each(|index| dst.mend(index, |_| Page::zeroed()));
     }
 
-    /// What must be there of the source's first bytes.
+    /// Fills in the expected copy of the source's bytes from `start` to `end`.
     fn expect_copied(&self, expected: &mut [u8], start: usize, end: usize) {
         let mut index = start;
         while index < end {
@@ -237,7 +237,7 @@ impl Case {
             }
         }
         if stopped.is_some() && unit() > 1 {
-            // Of a page of the system the start was zeroed, and nothing reported yet.
+            // The start of a page of the system was zeroed, and is not reported yet.
             assert!(skipped.starts_with(&reported) && skipped.len() - reported.len() < unit(), "{self:?}");
         } else {
             assert_eq!(reported, skipped, "{self:?}");
@@ -280,7 +280,7 @@ impl Case {
         let answer = copy_mc_skipping(to, from, |skipped| {
             reported.push(skipped.offset..skipped.offset + skipped.bytes)
         });
-        // Piece by piece of the source's pages, up to the first byte that can't be written.
+        // One piece for each page of the source, up to the first byte that can't be written.
         let unwritable = self.starts(self.to).filter(|index| *index < self.bytes && self.is_bad(*index).1);
         let stop = unwritable.min().unwrap_or(self.bytes);
         let (mut lost, mut start) = (Vec::new(), 0);

@@ -1,4 +1,4 @@
-//! What the fuzzer has found worth keeping, and cases at random.
+//! Replays the fuzzer's corpus, and random cases.
 
 use std::fs;
 use std::path::Path;
@@ -28,7 +28,7 @@ proptest! {
         check(&data);
     }
 
-    /// Bad pages are rare.
+    /// Random cases with few bad pages.
     #[test]
     fn a_case_with_a_bad_page_or_two(mut data in any::<[u8; ENCODED]>(), src in 0..32_u32, dst in 0..48_u32) {
         data[9..13].copy_from_slice(&(1_u32 << src).to_le_bytes());

@@ -21,7 +21,7 @@ fn memory_error(answer: Result<(), CopyMcError>) -> MemoryError {
     }
 }
 
-/// Makes a page of one side bad, copies with every primitive, and checks all that is promised.
+/// Makes a page of one side bad, copies with every primitive, and checks all promises.
 fn check_bad_page(dst: &mut Region, src: &mut Region, nr_pages: usize, index: usize, bad: Bad, side: Side) {
     let spoilt = if side == Side::Source { &mut *src } else { &mut *dst };
     spoilt.spoil(index, bad);
@@ -82,8 +82,8 @@ fn every_page_of_a_huge_page() {
     }
 }
 
-/// What the policy chooses, its first page and its glance at the source: where these fault, the copy finds the error. Each
-/// length is one that goes another way, with the memory in the cache and out of it.
+/// The policy's own steps, with a first page or a glance that faults: the copy still finds the error. Each length takes another
+/// step, with the memory in the cache and out of it.
 #[test]
 fn every_page_of_a_range_as_the_policy_copies_it() {
     for nr_pages in [1, 2, 4, 16, 63, 512].map(|nr_pages: usize| nr_pages.div_ceil(unit())) {
@@ -119,7 +119,7 @@ fn every_page_of_a_range_as_the_policy_copies_it() {
     }
 }
 
-/// The byte-granular call: a fault after every number of lines, from none to a page of them and more.
+/// A fault after each number of lines, from none to more than a page of them.
 #[test]
 fn every_line_of_a_page() {
     sigbus::install().unwrap();
@@ -141,7 +141,7 @@ fn every_line_of_a_page() {
 fn check_line(primitive: Primitive, dst: &Region, src: &Region, side: Side, before: usize) {
     let page = system_page();
     let bad = 2 * page;
-    // The other side starts elsewhere in its page.
+    // The other side starts at another place in its page.
     let (start, other) = (bad - before, LINE);
     let (from, to) = if side == Side::Source { (start, other) } else { (other, start) };
     let bytes = before + page / 2;
@@ -164,7 +164,7 @@ fn check_line(primitive: Primitive, dst: &Region, src: &Region, side: Side, befo
     assert!(dst.canaries_live() && src.canaries_live(), "{context}: written outside");
 }
 
-/// Aarch64 ignores the top byte of an address, and the kernel leaves it out of what the signal says.
+/// Aarch64 ignores the top byte of an address, and the kernel leaves it out of `si_addr`.
 #[cfg(target_arch = "aarch64")]
 #[test]
 fn addresses_with_a_tag() {
@@ -245,7 +245,7 @@ fn skipping_zeroes_what_is_lost_and_copies_the_rest() {
     }
 }
 
-/// What can't be written is no reason to go on, not even where it would only have been zeroed.
+/// A destination that can't be written ends the copy, even where it would only have been zeroed.
 #[test]
 fn skipping_stops_at_a_bad_destination() {
     for lost_in_source in [None, Some(5)] {
@@ -262,7 +262,7 @@ fn skipping_stops_at_a_bad_destination() {
     }
 }
 
-/// 10,000 faults on 8 threads at once, each of them answered and each thread's next copy right.
+/// 10,000 faults on 8 threads at once. Each returns an error, and each thread's next copy is right.
 #[test]
 fn eight_threads_fault_at_once() {
     const THREADS: usize = 8;

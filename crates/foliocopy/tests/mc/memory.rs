@@ -18,7 +18,7 @@ pub(crate) enum Bad {
     Poisoned,
 }
 
-/// The ways in which this kernel can make a page bad. What it can't is named.
+/// The ways in which this kernel can make a page bad. The others are named in the output.
 pub(crate) fn ways() -> &'static [Bad] {
     static WAYS: OnceLock<Vec<Bad>> = OnceLock::new();
     WAYS.get_or_init(|| match userfaultfd() {
@@ -30,7 +30,7 @@ pub(crate) fn ways() -> &'static [Bad] {
     })
 }
 
-/// Every primitive that this CPU has in a machine-check-safe variant. What it lacks is named.
+/// Every primitive that this CPU has in a machine-check-safe variant. The others are named in the output.
 pub(crate) fn safe_primitives() -> Vec<Primitive> {
     let cpu = Cpu::detect();
     let safe = Primitive::ALL.iter().copied().filter(|one| one.is_built() && one.is_machine_check_safe());
@@ -41,14 +41,14 @@ pub(crate) fn safe_primitives() -> Vec<Primitive> {
     available
 }
 
-/// The bytes of a page of the system: what can go bad at once.
+/// The bytes of a page of the system, the least that can go bad.
 pub(crate) fn system_page() -> usize {
     // SAFETY: only asks.
     let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     usize::try_from(bytes).expect("a system has pages").max(PAGE_SIZE)
 }
 
-/// Whoever has another kernel than this run these tests says how large its pages are.
+/// A test run on another kernel than this machine's says how large its pages are.
 #[test]
 fn pages_are_as_large_as_is_said() {
     if let Ok(bytes) = std::env::var("FOLIOCOPY_TEST_PAGE_BYTES") {
@@ -61,7 +61,7 @@ pub(crate) fn unit() -> usize {
     system_page() / PAGE_SIZE
 }
 
-/// Pages of the system of our own, with a canary page on both sides.
+/// Pages of the system, with a canary page on both sides.
 pub(crate) struct Region {
     mapping: *mut Page,
     nr_pages: usize,
@@ -78,7 +78,7 @@ impl Region {
     pub(crate) fn new(nr_pages: usize) -> Self {
         let mapping = map(ptr::null_mut(), nr_pages + 2, None);
         let region = Self { mapping, nr_pages, userfaultfd: None };
-        // Every page is touched: once userfaultfd watches, an absent one would wait for ever.
+        // Every page is touched: once userfaultfd watches, an access to an absent page would wait for ever.
         region.fill(0);
         // SAFETY: our own pages.
         unsafe {
@@ -88,7 +88,7 @@ impl Region {
         region
     }
 
-    /// Pages with contents of which no two lines are alike.
+    /// Pages in which no two lines are alike.
     pub(crate) fn patterned(nr_pages: usize) -> Self {
         let region = Self::new(nr_pages);
         (0..nr_pages).for_each(|index| region.write(index, pattern));
@@ -104,13 +104,13 @@ impl Region {
         self.start().addr()
     }
 
-    /// What a copy reads.
+    /// The region as a source.
     pub(crate) fn source(&self) -> PageRange<'_> {
         // SAFETY: pages of ours, of which some raise SIGBUS.
         unsafe { PageRange::new(self.start(), self.nr_pages * unit()) }.unwrap()
     }
 
-    /// What a copy writes.
+    /// The region as a destination.
     pub(crate) fn destination(&self) -> PageRangeMut<'_> {
         // SAFETY: pages of ours, of which some raise SIGBUS, and to which no reference is kept.
         unsafe { PageRangeMut::new(self.start(), self.nr_pages * unit()) }.unwrap()
@@ -122,7 +122,7 @@ impl Region {
         unsafe { self.start().add(index * unit()) }
     }
 
-    /// Writes a page. `contents` answers each page of the crate in it, by its index.
+    /// Writes a page. `contents` returns each of the crate's pages in it, by index.
     pub(crate) fn write(&self, index: usize, contents: impl Fn(usize) -> Page) {
         let start = self.page(index);
         for part in 0..unit() {
@@ -143,7 +143,7 @@ impl Region {
         unsafe { std::slice::from_raw_parts(self.start().cast::<u8>().add(start), end - start) }
     }
 
-    /// Puts those bytes out of every cache.
+    /// Flushes those bytes from every cache.
     pub(crate) fn flush(&self, start: usize, end: usize) {
         for line in self.bytes(start, end).chunks(64) {
             // SAFETY: a reference is a valid address, and flushing changes no content.
@@ -151,7 +151,7 @@ impl Region {
             unsafe {
                 core::arch::x86_64::_mm_clflush(line.as_ptr())
             };
-            // SAFETY: a reference is a valid address, and flushing changes no content. Linux lets processes do so.
+            // SAFETY: a reference is a valid address, and flushing changes no content. Linux lets processes flush.
             #[cfg(target_arch = "aarch64")]
             unsafe {
                 core::arch::asm!("dc civac, {}", in(reg) line.as_ptr(), options(nostack, preserves_flags))
@@ -169,13 +169,13 @@ impl Region {
         };
     }
 
-    /// Whether every byte from `start` to `end` is `byte`. A page at a time, which is fast unoptimized too.
+    /// Whether every byte from `start` to `end` is `byte`. It compares whole pages, which is fast without optimization too.
     pub(crate) fn is_filled(&self, byte: u8, start: usize, end: usize) -> bool {
         let page = Page::filled(byte);
         self.bytes(start, end).chunks(PAGE_SIZE).all(|chunk| *chunk == page.as_bytes()[..chunk.len()])
     }
 
-    /// Takes the contents of a page away, so that whoever touches it gets SIGBUS.
+    /// Takes the contents of a page away, so that every access gets SIGBUS.
     pub(crate) fn spoil(&mut self, index: usize, bad: Bad) {
         let page = self.page(index);
         match bad {
@@ -199,7 +199,7 @@ impl Region {
         }
     }
 
-    /// Gives the page good memory again, with this in it.
+    /// Gives the page good memory again, with these contents.
     pub(crate) fn mend(&self, index: usize, contents: impl Fn(usize) -> Page) {
         map(self.page(index), 1, None);
         self.write(index, contents);
@@ -236,7 +236,7 @@ pub(crate) fn pattern(index: usize) -> Page {
     page
 }
 
-/// Maps pages, at a place of the kernel's choice or in place of what is mapped.
+/// Maps pages, at a place of the kernel's choice or over an existing mapping.
 fn map(at: *mut Page, nr_pages: usize, file: Option<&File>) -> *mut Page {
     let fixed = if at.is_null() { 0 } else { libc::MAP_FIXED };
     let (flags, descriptor) = match file {

@@ -1,5 +1,4 @@
-//! What becomes of SIGBUS in the rest of a program. The action for a signal belongs to the process, so
-//! each scenario runs in one of its own: this program, run anew.
+//! SIGBUS in the rest of a program. The action for a signal belongs to the process, so each scenario runs this program anew.
 
 mod interposed;
 mod signals;
@@ -24,7 +23,7 @@ use signals::*;
 enum End {
     /// It runs to its end.
     Lives,
-    /// It dies of SIGBUS, after it has said that it is about to.
+    /// It prints that it is about to die, and dies of SIGBUS.
     DiesOfSigbus,
 }
 
@@ -32,7 +31,7 @@ macro_rules! scenarios {
     ($($(#[$doc:meta])* $name:ident: $end:ident $body:block)*) => {
         $($(#[$doc])* #[test] fn $name() { run(stringify!($name), End::$end); })*
 
-        /// Not a test of its own: what the others run.
+        /// Not a test of its own: the other tests run it.
         #[test]
         fn scenario() {
             match std::env::var("FOLIOCOPY_TEST_SCENARIO").as_deref() {
@@ -45,7 +44,7 @@ macro_rules! scenarios {
     };
 }
 
-/// Runs this program anew, on its main thread and with nothing but the scenario.
+/// Runs this program anew, with only the scenario, on its main thread.
 fn run(scenario: &str, end: End) {
     let program = std::env::current_exe().expect("a test knows where it is");
     let output = Command::new(program)
@@ -69,10 +68,10 @@ fn about_to_die() {
     println!("<about to die>");
 }
 
-/// Runs on the first thread of a process, which the test harness keeps for itself: in a child's.
+/// Runs `body` on the first thread of a process, by a child's: the harness keeps the first thread of this one.
 fn on_first_thread(body: fn()) {
-    // SAFETY: the harness's first thread only waits for us, so no lock is held but those that fork
-    // takes care of; the child ends without running what belongs to the parent.
+    // SAFETY: the harness's first thread only waits for us, so no lock is held except those that fork handles. The child ends
+    // without running the parent's cleanup.
     unsafe {
         let child = libc::fork();
         if child == 0 {
@@ -85,7 +84,7 @@ fn on_first_thread(body: fn()) {
     }
 }
 
-/// Four pages of which the third is bad, and four to copy them to.
+/// Four pages of which the third is bad, and four pages for the copy.
 fn regions() -> (Region, Region) {
     let (mut src, dst) = (Region::patterned(4), Region::new(4));
     src.spoil(2, Bad::Cut);
@@ -97,7 +96,7 @@ fn copy_all() -> Result<(), CopyMcError> {
     copy_mc_pages(dst.destination(), src.source())
 }
 
-/// A copy that faults is answered, and the handler of others hears nothing of it.
+/// Checks that a copy that faults returns an error, and that other handlers are not called.
 fn check_copy() {
     let before = CALLS.load(SeqCst);
     match copy_all() {
@@ -109,7 +108,7 @@ fn check_copy() {
     assert_eq!(CALLS.load(SeqCst), before);
 }
 
-/// A fault of the program's own. Doesn't return, unless a handler jumps.
+/// Raises a fault of the program's own. Doesn't return, unless a handler jumps.
 fn fault() {
     let (src, _) = regions();
     // SAFETY: mapped memory; that it faults is the point.
@@ -126,7 +125,7 @@ fn refused(answer: Result<(), CopyMcError>) -> CopyError {
 const REPLACED: CopyError = CopyError::Unsupported(Unsupported::HandlerReplaced);
 
 scenarios! {
-    /// Below Rust's own handler, which tells overflows of the stack from other faults.
+    /// Rust's own handler was there before, which tells stack overflows from other faults.
     a_fault_of_the_program_kills_it: DiesOfSigbus {
         check_copy();
         about_to_die();
@@ -198,7 +197,7 @@ scenarios! {
         act(PLAIN, 0, None);
         let (src, dst) = regions();
         sigbus::install().unwrap();
-        // The first copy works out the policy, by system calls that may set it.
+        // The first copy works out the policy, by system calls that may set errno.
         assert!(foliocopy::copy_pages(&mut [foliocopy::Page::zeroed()], &[foliocopy::Page::zeroed()]).is_ok());
         // SAFETY: errno is always there; the rest is the test's own memory.
         unsafe {
@@ -269,8 +268,8 @@ scenarios! {
         assert_eq!(BLOCKED_BEFORE.load(SeqCst), 0, "it interrupted our handler");
     }
 
-    /// Another handler comes between our question and our answer. A signal to the installing thread and one to
-    /// another thread come before we know of it.
+    /// Another handler is installed between our check and our call. One signal to the installing thread and one to another
+    /// thread come before the call returns.
     the_action_before_is_the_one_that_was_replaced: Lives {
         act(PLAIN, 0, None);
         meet(Meanwhile { before: || act(INFO, SA_SIGINFO, None), after: be_signalled });
@@ -314,7 +313,7 @@ scenarios! {
         mem::forget(stack);
     }
 
-    /// Wary or not.
+    /// While each copy asks the kernel.
     a_replaced_handler_is_noticed: Lives {
         check_copy();
         assert!(sigbus::is_installed());
@@ -341,7 +340,7 @@ scenarios! {
         assert_eq!(refused(copy_all()), REPLACED);
     }
 
-    /// Rust's own handler restores the default when it is forwarded a signal that is none of its own.
+    /// Rust's own handler restores the default action when it gets a signal that is not its own.
     a_handler_that_steps_down_is_noticed: Lives {
         let (src, dst) = (Region::patterned(4), Region::new(4));
         (0..10_000).for_each(|_| copy_mc_pages(dst.destination(), src.source()).unwrap());
@@ -353,7 +352,7 @@ scenarios! {
 
     a_handler_of_others_may_call_ours: Lives {
         act(asking_handler as *const (), SA_SIGINFO, None);
-        // SAFETY: it does.
+        // SAFETY: the program's handler calls ours.
         unsafe { sigbus::handled_by_caller() };
         check_copy();
         assert!(!sigbus::is_installed(), "theirs stands");
@@ -379,8 +378,8 @@ scenarios! {
         assert_eq!(refused(answer), CopyError::Unsupported(Unsupported::Primitive(Primitive::Portable)));
     }
 
-    /// Signals of every other kind, at any instruction of the copies: none is taken for a fault, and real
-    /// faults are still found.
+    /// Signals of every other kind, at any instruction of the copies. None is taken for a fault, and real faults are still
+    /// found.
     a_storm_of_signals_during_copies: Lives {
         on_first_thread(storm);
     }
@@ -402,7 +401,7 @@ fn be_signalled() {
     thread::sleep(Duration::from_millis(20));
 }
 
-/// Reads from a pipe that stays empty until so many signals have come. Returns what `read(2)` does.
+/// Reads from a pipe that stays empty until this many signals have come. Returns the result of `read(2)`.
 fn read_during(signals: usize) -> Result<isize, c_int> {
     let mut ends = [0; 2];
     // SAFETY: two descriptors are written.
@@ -447,32 +446,32 @@ fn storm() {
             scope.spawn(move || copy_in_a_storm(offset, &sender, done));
         }
         let copiers: Vec<_> = receiver.iter().take(COPIERS).collect();
-        // What is sent to the process goes to a copier, then.
+        // Then signals to the process go to a copier.
         mask(libc::SIG_BLOCK, &[SIGBUS]);
         let started = Instant::now();
         let mut sent = 0_usize;
-        // For a while, and on a busy machine until enough of them came.
+        // For two seconds, and on a busy machine until enough signals came.
         while started.elapsed() < Duration::from_secs(2) || CALLS.load(SeqCst) <= ENOUGH {
             for (thread, address) in &copiers {
                 // SAFETY: a signal to a thread of ours.
                 unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), *thread, SIGBUS) };
-                // In a range that is being copied, but no fault.
+                // The address is in a range that is being copied, but the code is not a fault's.
                 forge_for_process(libc::BUS_MCEERR_AO, address + 7 * system_page());
                 thread::sleep(Duration::from_micros(20));
-                // A fault, but nowhere near.
+                // The code is a fault's, but the address is in no range.
                 forge_for_process(libc::BUS_ADRERR, 0x1000);
                 thread::sleep(Duration::from_micros(20));
                 sent += 3;
             }
         }
         done.store(true, SeqCst);
-        // A signal that is pending already isn't queued a second time.
+        // The kernel doesn't queue a signal that is already pending.
         let forwarded = CALLS.load(SeqCst);
         assert!(forwarded > ENOUGH && forwarded <= sent, "{forwarded} of {sent} were forwarded");
     });
 }
 
-/// Copies what is good and what is bad, in turns and with every primitive, until it is told to stop.
+/// Copies good and bad memory in turn, with every primitive, until it is told to stop.
 fn copy_in_a_storm(offset: usize, ready: &mpsc::Sender<(libc::pid_t, usize)>, done: &AtomicBool) {
     let (good, mut bad, dst) = (Region::patterned(64), Region::patterned(64), Region::new(64));
     bad.spoil(40, Bad::Cut);

@@ -1,5 +1,4 @@
-//! SIGSEGV where a program asks for it. The handler belongs to the process, so each scenario runs in one of its own: this
-//! program, run anew.
+//! SIGSEGV where a program asks for it. The handler belongs to the process, so each scenario runs this program anew.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
@@ -17,7 +16,7 @@ fn bad_page() -> usize {
     2 * system_page()
 }
 
-/// Runs a scenario anew, which ends well or by this signal.
+/// Runs a scenario anew. It must end well, or by this signal.
 fn run(scenario: &str, signal: Option<i32>) {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "sigsegv::scenario", "--nocapture", "--test-threads=1"])
@@ -51,13 +50,13 @@ fn a_handler_that_stood_before_gets_the_others() {
     run("handler", None);
 }
 
-/// Rust's own handler tells them, on a stack of its own.
+/// Rust's own handler reports it, on a stack of its own.
 #[test]
-fn an_overflow_of_the_stack_is_told_as_ever() {
+fn a_stack_overflow_is_still_reported() {
     run("overflow", Some(libc::SIGABRT));
 }
 
-/// By others who take its place: copies are refused then, where a fault would have killed.
+/// Another handler takes its place. Copies are refused then, since a fault would kill.
 #[test]
 fn a_replaced_handler_is_noticed() {
     run("replaced", None);
@@ -68,7 +67,7 @@ fn a_handler_of_others_may_call_ours() {
     run("called by others", None);
 }
 
-/// Not a test of its own: what the others run.
+/// Not a test of its own: the other tests run it.
 #[test]
 fn scenario() {
     let Ok(scenario) = std::env::var("FOLIOCOPY_TEST_SIGSEGV") else { return };
@@ -125,11 +124,11 @@ extern "C" fn count(_: i32) {
 }
 
 extern "C" fn ask(signal: i32, info: *const libc::siginfo_t, context: *mut libc::c_void) {
-    // SAFETY: what the kernel gave to this handler.
+    // SAFETY: the arguments from the kernel.
     assert!(unsafe { sigbus::try_handle(signal, info, context) });
 }
 
-/// Puts a handler of SIGSEGV in place, whatever stood there.
+/// Installs a handler of SIGSEGV.
 fn act(handler: *const (), flags: i32) {
     // SAFETY: zeros are a valid action, and the handler has the signature that the flags say.
     unsafe {
@@ -146,7 +145,7 @@ fn overflow(depth: usize) -> usize {
     overflow(depth + 1) + std::hint::black_box(&frame)[depth % 100]
 }
 
-/// Four pages, of which the third can be accessed only so.
+/// Four pages. The third one has this protection.
 fn protected(protection: i32) -> Region {
     let region = Region::patterned(4);
     // SAFETY: a page of ours.
@@ -155,7 +154,7 @@ fn protected(protection: i32) -> Region {
     region
 }
 
-/// Faults of either kind on either side, exact to the byte.
+/// Checks faults of either kind on either side, exact to the byte.
 fn check_answers() {
     sigbus::catch_sigsegv().unwrap();
     let check = |dst: &Region, src: &Region, side, cause| {
@@ -179,7 +178,7 @@ fn check_answers() {
     check(&Region::new(4), &protected(libc::PROT_NONE), Side::Source, Cause::NotAllowed);
     check(&protected(libc::PROT_READ), &Region::patterned(4), Side::Destination, Cause::NotAllowed);
     let hole = Region::patterned(4);
-    // SAFETY: a page of ours. This process has but one thread that maps anything meanwhile.
+    // SAFETY: a page of ours. No other thread of this process maps anything meanwhile.
     assert_eq!(unsafe { libc::munmap(hole.start().add(2 * unit()).cast(), system_page()) }, 0);
     check(&Region::new(4), &hole, Side::Source, Cause::NotMapped);
 }

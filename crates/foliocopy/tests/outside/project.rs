@@ -11,7 +11,7 @@ pub(crate) struct Project {
 }
 
 impl Project {
-    /// Writes the project `name` with the program `program`. `manifest` goes on after `[dependencies]`.
+    /// Writes the project `name` with the program `program`. `manifest` is the rest after `[dependencies]`.
     pub(crate) fn new(name: &str, manifest: &str, program: &str) -> Self {
         let project = Self { folder: Path::new(env!("CARGO_TARGET_TMPDIR")).join(name) };
         let manifest = format!(
@@ -22,7 +22,7 @@ impl Project {
         project
     }
 
-    /// Writes a file of the project, unless it is there already: cargo then builds nothing anew.
+    /// Writes a file of the project, unless it is there already. Then cargo builds nothing anew.
     pub(crate) fn write(&self, name: &str, contents: &str) {
         let path = self.folder.join(name);
         if fs::read_to_string(&path).is_ok_and(|present| present == contents) {
@@ -32,8 +32,7 @@ impl Project {
         fs::write(path, contents).expect("the folder is ours");
     }
 
-    /// Copies this crate to `copies/name`, as the version `version`. `edit` is given the path of
-    /// each file and its text.
+    /// Copies this crate to `copies/name`, as the version `version`. `edit` gets the path and the text of each file.
     pub(crate) fn copy_crate(&self, name: &str, version: &str, edit: fn(&Path, String) -> String) {
         let manifest = format!(
             "[package]\nname = \"foliocopy\"\nversion = \"{version}\"\nedition = \"2024\"\n\n\

@@ -1,11 +1,11 @@
-//! Callers that keep values in vector registers while they copy. Compiled for a CPU with such registers the compiler
-//! may inline a copy into its caller, so each `asm!` block has to name every register that it changes.
+//! Callers that keep values in vector registers across a copy. With such registers in the target CPU the compiler may inline a
+//! copy into its caller, so each `asm!` block has to name every register that it changes.
 
 use std::process::Command;
 
 use crate::project::{Project, succeed};
 
-/// Builds a program for `cpu` with every kind of link-time optimization, and runs it.
+/// Builds a program for `cpu` with each kind of link-time optimization, and runs it.
 fn check(cpu: &str) {
     if !is_x86_feature_detected!("avx2") {
         eprintln!("not tested on this CPU: it lacks avx2");
@@ -29,13 +29,13 @@ fn check(cpu: &str) {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
-/// Has the compiler inline every function that it may inline, as it does where it sees fit.
+/// Makes the compiler inline every function that it may inline.
 fn with_everything_inlined(text: &str) -> String {
     let lines: Vec<_> = text.lines().collect();
     let inlined = |index: usize| {
         let near = &lines[index.saturating_sub(1)..lines.len().min(index + 2)];
         match lines[index].trim() {
-            // Not allowed together with `target_feature`.
+            // This is not allowed together with `target_feature`.
             "#[inline]" | "#[inline(never)]" if near.iter().all(|line| !line.contains("target_feature")) => {
                 "#[inline(always)]"
             }

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use crate::project::{Project, succeed};
 
-/// The program with both versions in it: this one, and one with another layout of what a copy and the handler exchange.
+/// The program with two versions in it: this one, and one with another layout of the data that a copy and the handler share.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -26,7 +26,7 @@ fn program() -> &'static Path {
     })
 }
 
-/// Turns the fields of `Signal` round, which is a part of `Recovery`.
+/// Reverses the fields of `Signal`, which is a part of `Recovery`.
 fn with_fields_turned_round(text: &str) -> String {
     let (before, rest) = text.split_once("pub struct Signal {\n").expect("extable.rs has the struct");
     let (fields, after) = rest.split_once('}').expect("the struct ends");
@@ -48,9 +48,9 @@ scenarios! {
     this_before_next
     next_before_this
     both_at_once
-    /// It has the version of the program, and a table and a handler of its own.
+    /// The shared object has the version of the program, and a table and a handler of its own.
     one_in_a_shared_object
-    /// It took the place of the first and knows nothing of it; the second forwards to it.
+    /// A foreign handler replaces the first one and does not forward to it. The second forwards to the foreign one.
     a_stranger_between
     a_stranger_in_front
     /// Each catches SIGSEGV too, behind or before the other.

@@ -15,7 +15,7 @@ pub(crate) const SLOW: i32 = 2;
 /// Frames of memory, and a record of what the folio layer asked for.
 pub(crate) struct Memory {
     file: File,
-    /// A file without contents: what is mapped from it raises SIGBUS.
+    /// A file without contents: mapped pages of it raise SIGBUS.
     nothing: File,
     bad: RefCell<Vec<u64>>,
     nr_pages: u64,
@@ -52,7 +52,7 @@ impl Memory {
     }
 
     fn unmap(&self, start: *mut Page, nr_pages: u64) {
-        // SAFETY: what `map` gave, and nobody uses any more.
+        // SAFETY: a mapping of `map`, which nobody uses any more.
         assert_eq!(unsafe { libc::munmap(start.cast(), nr_pages as usize * PAGE_SIZE) }, 0);
     }
 
@@ -61,7 +61,7 @@ impl Memory {
         self.yields.get()
     }
 
-    /// Frames that raise SIGBUS wherever they are mapped from now on.
+    /// Makes the frame raise SIGBUS wherever it is mapped from now on.
     pub(crate) fn spoil(&self, pfn: u64) {
         self.bad.borrow_mut().push(pfn);
     }
@@ -71,7 +71,7 @@ impl Memory {
         self.failures.borrow().clone()
     }
 
-    /// The frames of which metadata was copied: to and from, in order.
+    /// The frames whose metadata was copied: to and from, in order.
     pub(crate) fn metadata(&self) -> Vec<(u64, u64)> {
         self.metadata.borrow().clone()
     }
@@ -86,10 +86,10 @@ fn memory_file() -> File {
     }
 }
 
-/// Maps pages of a file, somewhere or in the place of what is mapped there.
+/// Maps pages of a file, at a place of the kernel's choice or over an existing mapping.
 fn map_file(file: &File, at: *mut Page, first: u64, nr_pages: u64) -> *mut Page {
     let fixed = if at.is_null() { 0 } else { libc::MAP_FIXED };
-    // SAFETY: a new mapping, or one in the place of our own.
+    // SAFETY: a new mapping, or one over a mapping of ours.
     let start = unsafe {
         libc::mmap(
             at.cast(),
@@ -104,7 +104,7 @@ fn map_file(file: &File, at: *mut Page, first: u64, nr_pages: u64) -> *mut Page 
     start.cast()
 }
 
-/// What the platforms have in common.
+/// The common parts of the platforms.
 macro_rules! recorded {
     () => {
         fn policy(&self) -> &Policy {
@@ -141,7 +141,7 @@ macro_rules! has_memory {
     };
 }
 
-/// All memory is mapped all the time, as on x86-64.
+/// A platform whose memory is always mapped, as on x86-64.
 pub(crate) struct Direct {
     memory: Memory,
     start: *mut Page,
@@ -156,7 +156,7 @@ impl Direct {
         Self { start: memory.map(0, nr_pages), memory, chunk_bytes: DEFAULT_CHUNK_BYTES }
     }
 
-    /// The same with bad frames.
+    /// Makes frames bad.
     pub(crate) fn spoilt(self, pfns: &[u64]) -> Self {
         for pfn in pfns {
             self.spoil(*pfn);
@@ -203,7 +203,7 @@ unsafe impl Platform for Direct {
     recorded!();
 }
 
-/// No memory is mapped but through windows of a page.
+/// A platform that maps memory only through windows of a page.
 pub(crate) struct Highmem {
     memory: Memory,
     mapped: Cell<usize>,
@@ -217,7 +217,7 @@ impl Highmem {
         Self { memory: Memory::new(nr_pages), mapped: Cell::new(0), most_mapped: Cell::new(0) }
     }
 
-    /// How many windows were open at once, at most.
+    /// The most windows that were open at once.
     pub(crate) fn most_mapped(&self) -> usize {
         self.most_mapped.get()
     }
@@ -245,7 +245,7 @@ unsafe impl Platform for Highmem {
     recorded!();
 }
 
-/// An architecture that copies a tag along with each page, and can't survive machine checks.
+/// A platform whose architecture copies a tag with each page, and can't survive machine checks.
 pub(crate) struct Tagged {
     memory: Memory,
     start: *mut Page,
@@ -270,7 +270,7 @@ impl Tagged {
         self.tags.borrow()[pfn as usize]
     }
 
-    /// How many pages were copied the architecture's way.
+    /// How many pages the architecture's own function copied.
     pub(crate) fn copies(&self) -> usize {
         self.copies.get()
     }

@@ -1,34 +1,34 @@
-//! `sigaction` of this program, which may be made to meet other callers and other threads.
+//! Replaces `sigaction` in this program, so that a test can act in the middle of a call.
 
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::SeqCst};
 
 use libc::{SIGBUS, c_int, sigaction as Action};
 
-/// What runs in the middle of the next call that puts a handler of SIGBUS in place.
+/// Runs in the middle of the next call that installs a handler of SIGBUS.
 pub(crate) struct Meanwhile {
-    /// Before the new action stands.
+    /// Runs before the new action is installed.
     pub(crate) before: fn(),
-    /// When it stands, and the call has not returned.
+    /// Runs when the new action is installed, and before the call returns.
     pub(crate) after: fn(),
 }
 
 static MEANWHILE: AtomicPtr<Meanwhile> = AtomicPtr::new(ptr::null_mut());
 
-/// Whether the call has been met.
+/// Whether such a call was made.
 pub(crate) static MET: AtomicBool = AtomicBool::new(false);
 
-/// Has the next call meet this.
+/// Lets the next call run `meanwhile`.
 pub(crate) fn meet(meanwhile: Meanwhile) {
     MEANWHILE.store(Box::into_raw(Box::new(meanwhile)), SeqCst);
 }
 
 unsafe extern "C" {
-    /// libc's own, by its other name, which it has in a static program too.
+    /// libc's own function, by its other name, which a static program has too.
     fn __sigaction(signal: c_int, new: *const Action, old: *mut Action) -> c_int;
 }
 
-/// Takes the place of libc's in this program, and calls it.
+/// Replaces libc's function in this program, and calls it.
 ///
 /// # Safety
 ///

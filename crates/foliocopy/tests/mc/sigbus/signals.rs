@@ -1,4 +1,4 @@
-//! Handlers that say what they saw, and signals that are sent or forged.
+//! Handlers that record their calls, and signals that are sent or forged.
 
 use std::mem;
 use std::ptr;
@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use foliocopy::sigbus;
 use libc::{SIGBUS, c_int, c_void, siginfo_t};
 
-/// The number of calls of the handlers below, and what they saw last.
+/// The number of calls of the handlers below, and the arguments of the last one.
 pub(crate) static CALLS: AtomicUsize = AtomicUsize::new(0);
 pub(crate) static CODE: AtomicI32 = AtomicI32::new(0);
 pub(crate) static ADDRESS: AtomicUsize = AtomicUsize::new(0);
 pub(crate) static STACK: AtomicUsize = AtomicUsize::new(0);
 pub(crate) static DEEPEST: AtomicUsize = AtomicUsize::new(0);
 pub(crate) static BLOCKED: AtomicU64 = AtomicU64::new(0);
-/// What is blocked again once the handler returns.
+/// The signals that are blocked again once the handler returns.
 pub(crate) static BLOCKED_BEFORE: AtomicU64 = AtomicU64::new(0);
 
 /// The kernel's set with these signals in it: a bit each, signal 1 first.
@@ -22,7 +22,7 @@ pub(crate) fn set_of(signals: &[c_int]) -> u64 {
     signals.iter().fold(0, |set, signal| set | 1 << (signal - 1))
 }
 
-/// What this thread blocks, as the kernel says.
+/// The signals that this thread blocks, as the kernel says.
 fn blocked() -> u64 {
     let mut set = 0_u64;
     // SAFETY: the kernel writes a set of 8 bytes.
@@ -43,7 +43,7 @@ pub(crate) extern "C" fn plain_handler(signal: c_int) {
 }
 
 pub(crate) extern "C" fn info_handler(_: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    // SAFETY: what the kernel gave us. Of the set in the context it has written the first word.
+    // SAFETY: the arguments from the kernel. It has written the first word of the context's set.
     unsafe {
         CODE.store((*info).si_code, SeqCst);
         ADDRESS.store((*info).si_addr().addr(), SeqCst);
@@ -64,9 +64,9 @@ pub(crate) extern "C" fn nesting_handler(_: c_int) {
     DEPTH.fetch_sub(1, SeqCst);
 }
 
-/// What a runtime of its own does: asks us first.
+/// The handler of a runtime: it asks ours first.
 pub(crate) extern "C" fn asking_handler(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    // SAFETY: what the kernel gave us.
+    // SAFETY: the arguments from the kernel.
     if !unsafe { sigbus::try_handle(signal, info, context) } {
         CALLS.fetch_add(1, SeqCst);
     }
@@ -77,12 +77,12 @@ pub(crate) const INFO: *const () = info_handler as *const ();
 pub(crate) const DEFAULT: *const () = ptr::without_provenance(libc::SIG_DFL);
 pub(crate) const IGNORE: *const () = ptr::without_provenance(libc::SIG_IGN);
 
-/// Puts an action in place, whatever stood there.
+/// Installs an action for SIGBUS.
 pub(crate) fn act(handler: *const (), flags: c_int, masked: Option<c_int>) {
     act_on(SIGBUS, handler, flags, masked);
 }
 
-/// Puts an action for any signal in place.
+/// Installs an action for any signal.
 pub(crate) fn act_on(signal: c_int, handler: *const (), flags: c_int, masked: Option<c_int>) {
     // SAFETY: the handlers of this file have the signature that their flags say.
     unsafe {
@@ -96,13 +96,13 @@ pub(crate) fn act_on(signal: c_int, handler: *const (), flags: c_int, masked: Op
     }
 }
 
-/// A signal that somebody sent.
+/// Raises a signal that is no fault.
 pub(crate) fn stray() {
     // SAFETY: a signal to ourselves.
     unsafe { libc::raise(SIGBUS) };
 }
 
-/// What the kernel says of a signal, forged.
+/// The kernel's description of a signal, forged.
 pub(crate) fn forged(code: c_int, address: usize) -> siginfo_t {
     #[repr(C)]
     struct Info {
@@ -117,7 +117,7 @@ pub(crate) fn forged(code: c_int, address: usize) -> siginfo_t {
     unsafe { mem::transmute(Info { signal: SIGBUS, errno: 0, code, address, rest: [0; 13] }) }
 }
 
-/// Sends this thread a signal that says of an address what never happened to it.
+/// Sends this thread a forged signal.
 pub(crate) fn forge(code: c_int, address: usize) {
     let info = forged(code, address);
     // SAFETY: a whole `siginfo_t`; the kernel lets a thread forge one for itself.
@@ -126,7 +126,7 @@ pub(crate) fn forge(code: c_int, address: usize) {
     assert_eq!(sent, 0);
 }
 
-/// Sends one to whichever thread of the process doesn't block it: the kernel lets the first thread.
+/// Sends a forged signal to a thread of the process that doesn't block it. The kernel allows that to the first thread.
 pub(crate) fn forge_for_process(code: c_int, address: usize) {
     let info = forged(code, address);
     // SAFETY: a whole `siginfo_t`.
@@ -134,7 +134,7 @@ pub(crate) fn forge_for_process(code: c_int, address: usize) {
     assert_eq!(sent, 0, "{}", std::io::Error::last_os_error());
 }
 
-/// Blocks signals on this thread and those that it starts, or lets them through.
+/// Blocks signals on this thread and on threads that it starts, or unblocks them.
 pub(crate) fn mask(how: c_int, signals: &[c_int]) {
     // SAFETY: a set of signals, filled in.
     unsafe {

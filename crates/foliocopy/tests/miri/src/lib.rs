@@ -1,4 +1,4 @@
-//! What users of foliocopy test under Miri: copies of their own memory, by every function that copies pages.
+//! Tests that users of foliocopy run under Miri: copies of their own memory, by every function that copies pages.
 
 #![cfg(test)]
 
@@ -14,7 +14,7 @@ use foliocopy::{
 const NR_PAGES: usize = 3;
 const LOCALITIES: [Locality; 3] = [Locality::Auto, Locality::Temporal, Locality::NonTemporal];
 
-/// Copies pages that differ by a function, which answers whether it copied, and checks what it copied.
+/// Copies different pages by a function that returns whether it copied, and checks the copy.
 fn check(copy: impl FnOnce(&mut [Page], &[Page]) -> bool) {
     let source: Vec<_> = (1..).map(Page::filled).take(NR_PAGES).collect();
     let mut destination = vec![Page::zeroed(); NR_PAGES];

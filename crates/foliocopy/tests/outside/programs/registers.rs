@@ -1,4 +1,4 @@
-//! Copies in the midst of vector arithmetic. Prints every way of copying that loses values of its caller.
+//! Copies in the midst of vector arithmetic. Prints every kind of copy that changes values of its caller.
 
 use std::arch::x86_64::{
     __m256, _mm256_add_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_storeu_ps,
@@ -16,7 +16,7 @@ use foliocopy::{
 const NR_FLOATS: usize = 8 * NR_VALUES;
 const NR_VALUES: usize = 14;
 
-/// What is copied, and how where the way has a name.
+/// The ranges of a copy, and its primitive and locality.
 struct Work<'a> {
     dst: &'a mut [Page],
     src: &'a [Page],
@@ -105,7 +105,7 @@ callers! {
     };
 }
 
-/// How many values of the caller are wrong after copies of so many pages.
+/// How many values of the caller are wrong after copies of `nr_pages` pages.
 fn count_wrong(caller: Caller, primitive: Primitive, locality: Locality, nr_pages: usize) -> usize {
     let numbers = std::array::from_fn(|index| index as f32);
     let src = vec![Page::filled(1); nr_pages];

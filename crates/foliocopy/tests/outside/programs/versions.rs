@@ -1,4 +1,4 @@
-//! Puts the handlers of two versions of foliocopy, and others, in place in one order or another.
+//! Installs the handlers of two versions of foliocopy, and foreign ones, in several orders.
 
 mod copies;
 
@@ -10,12 +10,12 @@ use std::thread;
 
 use copies::{next, this};
 
-/// Somebody else's handler, which forwards to nobody.
+/// A foreign handler, which forwards nothing.
 extern "C" fn foreign(_: libc::c_int) {}
 
-/// Puts a handler in place, whatever stood there.
+/// Installs a handler.
 fn act(handler: libc::sighandler_t) {
-    // SAFETY: zeros are a valid action, and whoever calls has a handler without arguments or no function at all.
+    // SAFETY: zeros are a valid action, and the caller gives a handler without arguments, or no function at all.
     unsafe {
         let mut action: libc::sigaction = mem::zeroed();
         action.sa_sigaction = handler;
@@ -43,7 +43,7 @@ fn main() {
         "each_reads_its_own_table" => {
             this::install().unwrap();
             next::install().unwrap();
-            // SAFETY: the handler of `next` stands for good, and forwards to that of `this`.
+            // SAFETY: the handler of `next` stays installed, and forwards to that of `this`.
             unsafe { this::sigbus::handled_by_caller() };
             next::survives();
             this::survives();
@@ -86,7 +86,7 @@ fn main() {
         "a_stranger_in_front" => {
             this::survives();
             next::survives();
-            // No function, none that is mapped, and one of somebody else.
+            // No function; addresses that are not mapped; and a foreign handler.
             for handler in [libc::SIG_DFL, libc::SIG_IGN, 0x1000, usize::MAX - 16, foreign] {
                 act(handler);
                 assert!(!this::sigbus::is_installed() && !next::sigbus::is_installed());

@@ -3,11 +3,11 @@
 use std::io::Error;
 use std::ptr;
 
-/// How many pages a copy has, and which of them is behind the end of the file.
+/// The number of pages of a copy, and the index of the page behind the end of the file.
 const NR_PAGES: usize = 4;
 const BAD_PAGE: usize = 2;
 
-/// Maps `NR_PAGES` pages: of a file that has `BAD_PAGE` pages only, or of nothing.
+/// Maps `NR_PAGES` pages: of a file that has only `BAD_PAGE` pages, or of anonymous memory.
 fn map(cut: bool) -> *mut u8 {
     // SAFETY: new memory and a new descriptor, which nobody else knows.
     unsafe {
@@ -28,7 +28,7 @@ macro_rules! version {
         pub mod $name {
             pub use $name::*;
 
-            /// Copies pages of which one is bad, with every primitive that survives that.
+            /// Copies pages of which one is bad, with every primitive that survives it.
             pub fn survives() {
                 let (source, destination) = (super::map(true), super::map(false));
                 let (source, destination) = (source.cast::<Page>(), destination.cast::<Page>());
@@ -49,7 +49,7 @@ macro_rules! version {
                 }
             }
 
-            /// Copies pages of which one may not be accessed, which makes an error of SIGSEGV.
+            /// Copies pages of which one may not be accessed: SIGSEGV becomes an error.
             pub fn survives_sigsegv() {
                 sigbus::catch_sigsegv().unwrap();
                 let (source, destination) = (super::map(false), super::map(false));
@@ -67,7 +67,7 @@ macro_rules! version {
                 }
             }
 
-            /// Puts the handler in place.
+            /// Installs the handler.
             pub fn install() -> Result<(), Unsupported> {
                 sigbus::install()
             }
