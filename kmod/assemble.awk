@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-# Turns the assembly that rustc prints into what the kernel's own .S files look like: the macros of
-# <linux/linkage.h> stand for returns, padding and landing pads, so that the kernel's configuration decides what each
-# of them is (return thunks, call depth tracking, IBT, straight-line speculation).
+# Turns rustc's assembly into the form of the kernel's own .S files. The macros of <linux/linkage.h> replace returns, padding
+# and landing pads. So the kernel's configuration decides what each of them is: return thunks, call depth tracking, IBT, or
+# straight-line speculation.
 
 BEGIN {
 	print "/* SPDX-License-Identifier: GPL-2.0 OR MIT */"
@@ -9,7 +9,7 @@ BEGIN {
 	print "#include <linux/linkage.h>"
 }
 
-# The preprocessor would take these for its own.
+# The preprocessor would read these lines as directives.
 /^[ \t]*#/ { next }
 
 # objtool writes the kernel's unwind tables itself.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Folios of a list, copied as one piece of work: while one is copied the start of the next is prefetched, and one fence
-//! ends them all.
+//! Copies the folios of a list as one piece of work: the start of the next source is prefetched during each copy, and one fence
+//! ends the batch.
 
 use core::ptr;
 
@@ -10,7 +10,7 @@ use crate::execute::{self, Range};
 use crate::folio::{self, McError, PageFrame, Platform};
 
 /// Copies a folio of a batch like [`folio::copy_mc_highpages`], but leaves the fence to the end of the batch. `next` is the
-/// source of another that is no shorter.
+/// next source, if that is no shorter.
 ///
 /// # Errors
 ///
@@ -39,8 +39,8 @@ pub(super) unsafe fn copy_in_batch<P: Platform>(
     folio::finish_mc(platform, to, from, nr_pages, copied)
 }
 
-/// Copies a folio of a batch: 0 or the index of an [`McError`] from 1 on. `next_pfn` is where the next source starts, `u64::MAX`
-/// where there is none or a shorter one.
+/// Copies a folio of a batch. Returns 0, or the index of an [`McError`] counted from 1. `next_pfn` is where the next source
+/// starts, or `u64::MAX` if there is none or a shorter one.
 ///
 /// # Safety
 ///

@@ -1,27 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The benchmark: one request is written to <debugfs>/foliocopy/benchmark, its samples are read from the same open file,
- * a JSON object a line. Each read runs a round; a signal ends it and leaves what was read. The kernel computes no
- * statistics: `foliocopy kernel bench` does, as it does in user space.
+ * The benchmark: one request is written to <debugfs>/foliocopy/benchmark, and its samples are read from the same open
+ * file, one JSON object a line. Each read runs one round. A signal ends it, and keeps the rounds that were read. The
+ * kernel computes no statistics: `foliocopy kernel bench` does, as for user space.
  *
  * A request is a line of words, key=value:
  *
- *	contenders=LIST   folio_copy, folio_mc_copy (this kernel's), foliocopy, foliocopy-mc (ours), a primitive
- *	                  (one piece), page:PRIMITIVE (page by page, yielding between as mm/util.c does); -mc after a
- *	                  primitive takes its machine-check-safe variant; batch:N (ours, lists of N folios). At most 16,
- *	                  separated by commas
+ *	contenders=LIST   at most 16, separated by commas:
+ *	                    folio_copy, folio_mc_copy     this kernel's
+ *	                    foliocopy, foliocopy-mc       ours
+ *	                    PRIMITIVE                     in one piece
+ *	                    page:PRIMITIVE                page by page, and a yield after each, as mm/util.c does
+ *	                    batch:N                       ours, lists of N folios
+ *	                  -mc after a primitive takes its machine-check-safe variant
  *	order=N           of the folios, 0 to 10
  *	folios=N          pairs of folios, copied in shuffled order; default 1
  *	passes=N          times each pair is copied a sample; default 1
  *	warmup=N          times each pair is copied before a sample that is hot; default 1
  *	src_node=N dst_node=N
- *	evict=BYTES       streamed through the caches before each sample, once the folios are flushed; 0 (default) leaves
- *	                  them hot
+ *	evict=BYTES       flushes the folios before each sample, and streams this much through the caches; 0 (default)
+ *	                  leaves the folios hot
  *	evict_each=1      evicts before each copy instead
- *	each=1            times each copy by itself; a sample is their sum. So it is with evict_each=1 and times=1
- *	times=1           each copy's nanoseconds are in the answer, and what reading the clock takes
+ *	each=1            times each copy alone; a sample is their sum. evict_each=1 and times=1 imply it
+ *	times=1           adds each copy's nanoseconds to the answer, and how long a reading of the clock takes
  *	rounds=N          each runs every contender, in shuffled order
- *	seed=N            of what is shuffled
+ *	seed=N            for everything that is shuffled
  */
 #include <linux/debugfs.h>
 #include <linux/highmem.h>
@@ -61,7 +64,7 @@ struct contender {
 	enum kind kind;
 	bool safe;
 	s32 primitive;
-	/* How many folios a list has. */
+	/* The number of folios in a list. */
 	unsigned int batch;
 };
 
@@ -90,7 +93,7 @@ struct benchmark {
 	struct folio **src;
 	struct folio **dst;
 	unsigned int *sequence;
-	/* As many as there are folios; a batch of N uses each Nth. */
+	/* One list for each folio; a batch of N uses each Nth. */
 	struct list_head *src_lists;
 	struct list_head *dst_lists;
 	void *evict;
@@ -103,7 +106,7 @@ struct benchmark {
 	size_t output_read;
 };
 
-/* One at a time: two would measure each other. */
+/* One process at a time: two would disturb each other's measurements. */
 static atomic_t busy = ATOMIC_INIT(0);
 
 static void __printf(2, 3) say(struct benchmark *bench, const char *format, ...)
@@ -116,7 +119,7 @@ static void __printf(2, 3) say(struct benchmark *bench, const char *format, ...)
 	va_end(arguments);
 }
 
-/* What is wrong goes to who reads next; the writer gets the code. */
+/* The next read gets the message, and the writer the error code. */
 #define refuse(bench, error, format, ...) \
 	({ say(bench, "{\"error\":\"" format "\"}\n", ##__VA_ARGS__); error; })
 
@@ -182,7 +185,7 @@ static int parse_contender(struct benchmark *bench, const char *name)
 	if (one->primitive < 0 || !foliocopy_engine_primitive_available(one->primitive)) {
 		char shown[sizeof(one->name)];
 
-		/* It goes into JSON. */
+	/* The name goes into JSON. */
 		string_escape_mem(one->name, strlen(one->name), shown, sizeof(shown), ESCAPE_NAP | ESCAPE_HEX, "\"\\");
 		shown[min(sizeof(shown) - 1, strlen(one->name))] = '\0';
 		strreplace(shown, '\\', '/');
@@ -270,7 +273,7 @@ static int parse(struct benchmark *bench, char *request)
 	return 0;
 }
 
-/* Lets others run. Any signal ends a benchmark, which may take long. */
+/* Lets others run. Returns whether a signal ends the benchmark, which may take long. */
 static bool is_interrupted(void)
 {
 	cond_resched();
@@ -352,7 +355,7 @@ static void release(struct benchmark *bench)
 	bench->evict = NULL;
 }
 
-/* As mm/util.c does it, with another instruction in the middle. */
+/* Copies as mm/util.c does, but with another instruction. */
 static int copy_page_by_page(const struct contender *one, struct folio *dst, struct folio *src)
 {
 	long i = 0, nr_pages = folio_nr_pages(src);
@@ -411,7 +414,7 @@ static void shuffle(struct benchmark *bench, unsigned int *sequence, unsigned in
 	unsigned int i;
 
 	for (i = length; i > 1; i--) {
-		/* Not within swap(), a macro that would draw twice. */
+		/* Not as an argument of swap(), a macro that would draw twice. */
 		unsigned int other = prandom_u32_state(&bench->random) % i;
 
 		swap(sequence[i - 1], sequence[other]);
@@ -419,8 +422,8 @@ static void shuffle(struct benchmark *bench, unsigned int *sequence, unsigned in
 }
 
 /*
- * Puts the folios out of every cache and streams through the buffer, as the bench in user space does. The stream alone
- * would leave there what was used twice, and lines that it writes would be written back at the expense of what is timed.
+ * Evicts as the bench in user space does: flushes the folios, and streams through the buffer. A stream alone would leave
+ * lines in the cache that were used twice. A stream of stores would cause write-backs during the copies.
  */
 static void evict(struct benchmark *bench)
 {
@@ -456,7 +459,7 @@ static void link_folios(struct benchmark *bench, const struct contender *one)
 	}
 }
 
-/* The copy at that place of the sequence. Of a batch, that of a whole list at its first folio, and none at the others. */
+/* Copies the folio at that place of the sequence. A batch copies a whole list at its first folio, and nothing at the others. */
 static int copy_at(struct benchmark *bench, const struct contender *one, unsigned int place)
 {
 	unsigned int at = bench->sequence[place], copied;
@@ -470,7 +473,7 @@ static int copy_at(struct benchmark *bench, const struct contender *one, unsigne
 
 static int copy_all(struct benchmark *bench, const struct contender *one, unsigned int passes)
 {
-	/* After each 32 MiB, a power of two of folios. */
+	/* One turn is 32 MiB, which is a power of two of folios. */
 	unsigned int turn = max(SZ_32M >> (bench->order + PAGE_SHIFT), 1) - 1, i;
 
 	while (passes--) {
@@ -488,7 +491,7 @@ static int copy_all(struct benchmark *bench, const struct contender *one, unsign
 	return 0;
 }
 
-/* Each contender's copies are compared once, before anything is timed. */
+/* Compares one copy of each contender, before anything is timed. */
 static int verify(struct benchmark *bench)
 {
 	unsigned int contender, i;
@@ -524,7 +527,7 @@ static int verify(struct benchmark *bench)
 	return 0;
 }
 
-/* Likewise, each copy timed by itself; a time of more than four seconds is kept as that. */
+/* Times each copy alone. A time above four seconds is kept as four seconds. */
 static int copy_each(struct benchmark *bench, const struct contender *one, u64 *nanoseconds)
 {
 	unsigned int turn = max(SZ_32M >> (bench->order + PAGE_SHIFT), 1) - 1, pass, i;
@@ -557,7 +560,7 @@ static int copy_each(struct benchmark *bench, const struct contender *one, u64 *
 	return 0;
 }
 
-/* What one reading of the clock takes, at least. */
+/* The shortest time of a reading of the clock. */
 static u64 clock_nanoseconds(void)
 {
 	u64 least = U64_MAX, last = ktime_get_ns();
@@ -585,7 +588,7 @@ static void say_times(struct benchmark *bench)
 	say(bench, "]");
 }
 
-/* A round: every contender, in shuffled order, each over the folios in another order. */
+/* Runs a round: every contender in shuffled order, each over the folios in another order. */
 static int run_round(struct benchmark *bench)
 {
 	u64 bytes = ((u64)bench->passes * bench->nr_folios) << (bench->order + PAGE_SHIFT);
@@ -601,7 +604,7 @@ static int run_round(struct benchmark *bench)
 
 		shuffle(bench, bench->sequence, bench->nr_folios);
 		link_folios(bench, one);
-		/* The caller pins itself; this keeps a sample on one CPU if it did not. */
+		/* The caller should pin itself. If it did not, this keeps a sample on one CPU. */
 		migrate_disable();
 		cpu = smp_processor_id();
 		if (!bench->evict_bytes)
@@ -709,7 +712,7 @@ static ssize_t benchmark_read(struct file *file, char __user *buffer, size_t byt
 		if (bench->accepted && bench->round < bench->rounds && !bench->ended)
 			done = run_round(bench);
 		if (done == -EINTR) {
-			/* Half a round pairs with nothing. */
+			/* The samples of an incomplete round have no pairs. */
 			bench->output_bytes = 0;
 			bench->ended = true;
 		} else if (done) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What was copied, how and with what outcome: counted per CPU, summed when read.
+ * Counts copies by path and primitive, and their errors: per CPU, summed when read.
  */
 #include <linux/debugfs.h>
 #include <linux/percpu.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The CPU as this kernel sees it. boot_cpu_has() and not CPUID: what the command line (clearcpuid=), the firmware
- * (fast strings turned off) or the kernel's own quirks took away counts as missing.
+ * The CPU as this kernel sees it. It asks boot_cpu_has() and not CPUID: features count as missing if the command line
+ * (clearcpuid=), the firmware (fast strings turned off) or a quirk of the kernel removed them.
  */
 #include <linux/cpufeature.h>
 #include <linux/mutex.h>
@@ -26,8 +26,8 @@ static u32 vendor(void)
 }
 
 /*
- * Once, by whoever comes first: a parameter on the command line, the module's init, or a parameter that is written while
- * that has yet to run.
+ * Runs once, called by the first of these: a parameter on the command line, the module's init, or a write to a parameter
+ * before that init.
  */
 void foliocopy_cpu_init(void)
 {

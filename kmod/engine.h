@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The engine, as kernel.rs shows it to C. It allocates nothing, calls nothing indirectly and can't panic.
+ * The engine's interface for C, which kernel.rs implements. The engine allocates nothing, makes no indirect call and
+ * can't panic.
  */
 #ifndef FOLIOCOPY_ENGINE_H
 #define FOLIOCOPY_ENGINE_H
@@ -41,7 +42,7 @@ enum foliocopy_locality {
 /* How copies of pages are made. */
 struct foliocopy_method {
 	u32 locality;
-	/* The index of a primitive for each locality that it may come to; FOLIOCOPY_BY_POLICY leaves it to the policy. */
+	/* The index of a primitive for each locality; FOLIOCOPY_BY_POLICY leaves the choice to the policy. */
 	s32 temporal;
 	s32 non_temporal;
 	/* Bytes between two yields. */
@@ -62,47 +63,47 @@ struct foliocopy_text {
 	size_t bytes;
 };
 
-/* Before anything else. */
+/* To be called before any other function. */
 void foliocopy_engine_init(const struct foliocopy_cpu *cpu);
 
-/* Why a table is none: the band, counted from 0. */
+/* Why a table is refused, and in which band, counted from 0. */
 struct foliocopy_refusal {
 	size_t band;
 	struct foliocopy_text reason;
 };
 
-/* Puts a table in the place of the policy's own for a locality; before anything but foliocopy_engine_init(). */
+/* Replaces the policy's table for a locality. To be called right after foliocopy_engine_init(). */
 bool foliocopy_engine_set_table(u32 locality, const char *text, size_t bytes, struct foliocopy_refusal *refusal);
 
-/* A line of a policy's table: up to how many bytes, SIZE_MAX at its end, what is done. */
+/* A line of a policy's table: its greatest length, SIZE_MAX in the last line, and its step. */
 struct foliocopy_band {
 	size_t up_to;
-	/* Empty for a copy by one primitive; "glance" (near, far) or "first" (first page, rest) for a probe. */
+	/* Empty for a copy by one primitive; "glance" (near, far) or "first" (first page, rest) for a step that probes. */
 	struct foliocopy_text kind;
 	u32 one;
 	u32 other;
-	/* How many bytes ahead the last one prefetches. */
+	/* How many bytes ahead the last primitive prefetches. */
 	u32 distance;
 	struct foliocopy_text source;
 };
 
-/* The line at that index of the table, of the primitive named or of what the policy picks; false past the last. */
+/* The line at that index of the table of a named primitive, or of the policy's own; false past the last. */
 bool foliocopy_engine_band(s32 primitive, u32 locality, size_t index, struct foliocopy_band *band);
 
-/* The list of primitives: by name (-1 where there is none), by index (empty past the last). */
+/* The list of primitives: by name (-1 for an unknown name), by index (empty past the last). */
 int foliocopy_engine_primitive(const char *name, size_t bytes);
 struct foliocopy_text foliocopy_engine_primitive_name(u32 primitive);
 bool foliocopy_engine_primitive_available(u32 primitive);
 
-/* The folio layer. Each tells in the end which primitive it used. */
+/* The folio layer. Each function returns the primitive that it used. */
 u32 foliocopy_engine_copy_highpages(const struct foliocopy_method *method,
 				    u64 to_pfn, u64 from_pfn, u64 nr_pages);
 enum foliocopy_result foliocopy_engine_copy_mc_highpages(const struct foliocopy_method *method, u64 to_pfn,
 							 u64 from_pfn, u64 nr_pages, u32 *primitive);
 
 /*
- * A folio of a batch: its stores are ordered before later ones by the end of the batch alone. next_pfn is where the next
- * source starts, FOLIOCOPY_NO_NEXT where there is none or a shorter one.
+ * Copies a folio of a batch. Only the end of the batch orders its stores before later ones. next_pfn is where the next
+ * source starts, or FOLIOCOPY_NO_NEXT if there is none or a shorter one.
  */
 #define FOLIOCOPY_NO_NEXT	U64_MAX
 enum foliocopy_result foliocopy_engine_copy_mc_in_batch(const struct foliocopy_method *method, u64 to_pfn,
@@ -110,15 +111,15 @@ enum foliocopy_result foliocopy_engine_copy_mc_in_batch(const struct foliocopy_m
 void foliocopy_engine_end_batch(void);
 
 /*
- * The primitives themselves: multiples of 64 bytes between 64-byte-aligned ranges, as one piece, fenced where the
- * stores need it. The safe one returns the bytes that were not copied, counted from the end; *trap is then 14 (#PF) or
- * 18 (#MC).
+ * The primitives alone. They copy a multiple of 64 bytes between ranges that are aligned to 64 bytes, in one piece, with
+ * a fence if the stores need it. The safe one returns the bytes that were not copied, counted from the end. *trap is
+ * then 14 (#PF) or 18 (#MC).
  */
 void foliocopy_engine_copy(s32 primitive, void *dst, const void *src, size_t bytes);
 size_t foliocopy_engine_copy_mc(s32 primitive, void *dst, const void *src,
 				size_t bytes, u32 *trap);
 
-/* The folio layer over memory of the self-test's own; selftest.rs. */
+/* The folio layer over memory of the self-test (selftest.rs). */
 enum foliocopy_test_style {
 	FOLIOCOPY_TEST_MAPPED,
 	FOLIOCOPY_TEST_HIGHMEM,
@@ -131,7 +132,7 @@ struct foliocopy_test {
 	void *src;
 	u64 nr_pages;
 	size_t chunk_bytes;
-	/* Out. */
+	/* Results. */
 	u64 failures;
 	u64 failed_pfn;
 	u64 yields;

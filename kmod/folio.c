@@ -20,7 +20,7 @@ void foliocopy_copy_highpages(struct page *dst, struct page *src, unsigned int n
 }
 EXPORT_SYMBOL_GPL(foliocopy_copy_highpages);
 
-/* Counts a machine-check-safe copy; its result as the kernel has it. */
+/* Counts a machine-check-safe copy. Returns its result as the kernel's error code. */
 static int finish(enum foliocopy_result result, u32 primitive, u64 nr_pages)
 {
 	switch (result) {
@@ -58,7 +58,7 @@ int foliocopy_folio_mc_copy(struct folio *dst, struct folio *src)
 }
 EXPORT_SYMBOL_GPL(foliocopy_folio_mc_copy);
 
-/* The frame where the folio behind this one starts, if it is no shorter. */
+/* The frame at which the next folio of the list starts, if that is no shorter. */
 static u64 next_pfn(struct folio *folio, const struct list_head *list)
 {
 	struct folio *next = list_next_entry(folio, lru);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the files of the module share.
+ * Declarations that the files of the module share.
  */
 #ifndef FOLIOCOPY_INTERNAL_H
 #define FOLIOCOPY_INTERNAL_H
@@ -13,10 +13,10 @@
 #undef pr_fmt
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
-/* At least as many as the engine's list has. */
+/* At least the number of the engine's primitives. */
 #define FOLIOCOPY_PRIMITIVES	16
 
-/* For printk's %.*s. */
+/* The arguments of printk's %.*s. */
 #define FOLIOCOPY_TEXT(text)	(int)(text).bytes, (text).start
 
 /* cpu.c */

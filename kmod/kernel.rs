@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The engine's face to the C of the kernel module: what `engine.h` declares.
+//! The engine's interface for the C of the kernel module, declared in `engine.h`.
 //!
-//! A kernel build compiles the whole engine as one crate with this module in it, so that nothing that was
-//! compiled for a process gets in, and whatever no function here reaches is left out.
+//! A kernel build compiles the whole engine as one crate with this module in it. So no code that was compiled for a process
+//! gets in, and code that no function here reaches is left out.
 
 mod batch;
 mod selftest;
@@ -26,14 +26,14 @@ use crate::primitive::Primitive;
 use crate::step::Step;
 use crate::tuning::Registers;
 
-/// The compiler asks for one. Nothing reaches it: whatever can panic leaves an undefined symbol of `core` behind,
-/// and the gate (`check-object`) refuses that.
+/// The compiler demands a panic handler, and nothing reaches it. Code that can panic leaves an undefined symbol of `core`,
+/// which the gate (`check-object`) refuses.
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// `struct foliocopy_cpu`: the CPU as the kernel sees it, `clearcpuid=` and disabled fast strings included.
+/// `struct foliocopy_cpu`: the CPU as the kernel sees it, after `clearcpuid=` and with fast strings as the firmware left them.
 #[repr(C)]
 struct KernelCpu {
     vendor: u32,
@@ -62,24 +62,24 @@ impl KernelCpu {
             | when(4, Features::TSC)
             | Features::ROW;
         let Self { family, model, stepping, .. } = *self;
-        // SAFETY: the kernel shows what its CPU has, less what it was told to leave.
+        // SAFETY: the kernel lists features of its CPU, less those that it must not use.
         unsafe { Cpu::of_kernel(vendor, [family, model, stepping], features) }
     }
 }
 
-/// A policy for each way to name a primitive: none first, then each of [`Primitive::ALL`]. Worked out once, since a copy
-/// of one page has no time for it.
+/// The policy's own choice, and then one policy for each of [`Primitive::ALL`]. They are worked out once, since a copy of one
+/// page has no time for that.
 struct Policies(UnsafeCell<[Policy; 1 + Primitive::ALL.len()]>);
 
-// SAFETY: `foliocopy_engine_init` writes it before anybody else can ask; from then on it is only read.
+// SAFETY: `foliocopy_engine_init` writes it before any other call. From then on it is only read.
 unsafe impl Sync for Policies {}
 
 static POLICIES: Policies = Policies(UnsafeCell::new(
     [const { Policy::baseline(Registers::GeneralPurpose) }; 1 + Primitive::ALL.len()],
 ));
 
-/// The policy that uses the primitive of that index for everything, if a kernel on this CPU can run it; else, and for
-/// -1, the one that picks.
+/// The policy that uses the primitive of that index for everything, if a kernel on this CPU can run it. Otherwise, and for -1,
+/// the policy that picks.
 fn policy(primitive: i32) -> &'static Policy {
     // SAFETY: see `Policies`.
     let policies = unsafe { &*POLICIES.0.get() };
@@ -87,11 +87,11 @@ fn policy(primitive: i32) -> &'static Policy {
     policies.get((primitive + 1) as usize).unwrap_or(picking)
 }
 
-/// Takes what the kernel says of its CPU.
+/// Takes the kernel's description of its CPU.
 ///
 /// # Safety
 ///
-/// Nobody calls anything of the engine before this returns.
+/// No other function of the engine is called before this returns.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn foliocopy_engine_init(cpu: &KernelCpu) {
     let cpu = cpu.cpu();
@@ -106,7 +106,7 @@ unsafe extern "C" fn foliocopy_engine_init(cpu: &KernelCpu) {
     }
 }
 
-/// Moves a policy in one place: where the compiler copies memory several times it calls `memcpy` by a register.
+/// Copies a policy in one place only. Where the compiler copies memory several times, it calls `memcpy` through a register.
 #[inline(never)]
 fn put(slot: &mut Policy, policy: &Policy) {
     *slot = *policy;
@@ -137,7 +137,7 @@ fn locality(locality: u32) -> Locality {
 /// A bit for each locality whose table is a parameter of the module.
 static GIVEN: AtomicU32 = AtomicU32::new(0);
 
-/// `struct foliocopy_refusal`: why a table is none.
+/// `struct foliocopy_refusal`: why a table is refused.
 #[repr(C)]
 struct Refusal {
     /// The band, counted from 0.
@@ -145,13 +145,13 @@ struct Refusal {
     reason: Text,
 }
 
-/// Puts a table in the place of the policy's own for a locality. Whether it is one that this CPU can follow; if not,
-/// `refusal` tells why.
+/// Replaces the policy's table for a locality. Returns whether this CPU can follow the table; if not, `refusal` holds the
+/// reason.
 ///
 /// # Safety
 ///
-/// `text` is readable for `bytes` bytes. Nobody calls anything else of the engine before this returns, and
-/// `foliocopy_engine_init` has returned.
+/// `text` is readable for `bytes` bytes. `foliocopy_engine_init` has returned, and nothing else of the engine is called before
+/// this returns.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn foliocopy_engine_set_table(
     asked: u32,
@@ -179,7 +179,7 @@ unsafe extern "C" fn foliocopy_engine_set_table(
     }
 }
 
-/// As `RowError` prints it, without figures: a kernel can't use `Display`.
+/// The reason as `RowError` prints it, but without figures: a kernel can't use `Display`.
 fn reason(problem: RowProblem) -> &'static str {
     match problem {
         RowProblem::Limited => "the last band has no length",
@@ -189,10 +189,11 @@ fn reason(problem: RowProblem) -> &'static str {
         RowProblem::Distance { .. } => {
             "a loop past the cache prefetches a multiple of 64 bytes ahead, 65536 at most, and no other does"
         }
-        RowProblem::Cache(_) => {
-            "past the cache has no place among copies through it, nor the other way round"
+        RowProblem::Cache(by) if by.is_non_temporal() => {
+            "a loop past the cache in a table for copies through it"
         }
-        RowProblem::Registers(_) => "vector registers are left to processes",
+        RowProblem::Cache(_) => "a loop through the cache in a table for copies past it",
+        RowProblem::Registers(_) => "it needs vector registers, which a kernel leaves to processes",
         RowProblem::Unavailable { .. } => "this CPU lacks what the primitive needs",
         RowProblem::NoCounter => {
             "a step that times something needs a time-stamp counter, which this CPU lacks"
@@ -205,19 +206,19 @@ fn reason(problem: RowProblem) -> &'static str {
 struct Band {
     /// The greatest length that it covers, in bytes.
     up_to: usize,
-    /// What stands before the primitives in a parameter: empty for a copy.
+    /// The word before the primitives in a parameter: empty for a copy.
     kind: Text,
-    /// The indices of its primitives, in the order of the parameter; of a copy twice the same.
+    /// The indices of its primitives, in the order of the parameter. For a copy both are the same.
     one: u32,
     other: u32,
     /// The prefetch distance or burst, in bytes.
     distance: u32,
-    /// Where the table comes from.
+    /// The source of the table.
     source: Text,
 }
 
-/// The band at that index of the table for a locality: of the primitive named, or of what the policy picks. Whether there is
-/// one.
+/// Fills in the band at that index of the table for a locality, of the primitive named or of the policy's own. Returns whether
+/// there is one.
 #[unsafe(no_mangle)]
 extern "C" fn foliocopy_engine_band(primitive: i32, asked: u32, index: usize, band: &mut Band) -> bool {
     let policy = policy(primitive);
@@ -262,7 +263,7 @@ extern "C" fn foliocopy_engine_primitive_available(index: u32) -> bool {
     Primitive::ALL.get(index as usize).is_some_and(|one| one.is_kernel() && one.is_available(cpu))
 }
 
-/// Copies with the primitive of that index as one piece, and fences.
+/// Copies by the primitive of that index in one piece, and fences.
 ///
 /// # Safety
 ///
@@ -280,7 +281,8 @@ unsafe extern "C" fn foliocopy_engine_copy(
     }
 }
 
-/// Copies likewise, up to a fault: the bytes that were not copied, and in `trap` the number of the trap.
+/// Copies like [`foliocopy_engine_copy`], up to a fault. Returns the bytes that were not copied, and in `trap` the number of
+/// the trap.
 ///
 /// # Safety
 ///
@@ -319,14 +321,14 @@ unsafe extern "C" {
 struct Method {
     /// `enum foliocopy_locality`.
     locality: u32,
-    /// The index of a primitive for each locality that it may come to; -1 leaves it to the policy.
+    /// The index of a primitive for each locality; -1 leaves the choice to the policy.
     temporal: i32,
     non_temporal: i32,
     /// Bytes between two yields.
     chunk_bytes: usize,
 }
 
-/// The kernel around the module. Which node gets what is decided by the module's parameters, hence in C.
+/// The kernel around the module. The module's parameters decide the locality of a node, hence in C.
 struct Kernel {
     policy: &'static Policy,
     locality: Locality,
@@ -347,7 +349,7 @@ impl Kernel {
         Self { policy: policy(forced), locality, chunk_bytes: method.chunk_bytes }
     }
 
-    /// The primitive that copies of so many pages are made with.
+    /// The primitive of a copy of this many pages.
     fn primitive(&self, nr_pages: u64) -> u32 {
         let [by, _] = self.policy.step(self.locality, bytes(nr_pages)).primitives();
         by as u32
@@ -358,8 +360,8 @@ fn bytes(nr_pages: u64) -> usize {
     (nr_pages << PAGE_SHIFT) as usize
 }
 
-// SAFETY: x86-64 maps all memory all the time, the kernel's own `page_address()` and `kmap_local_page()` tell where;
-// the policy is for what the kernel says of its CPU; and the module loader adds our `__ex_table` to what the handlers
+// SAFETY: x86-64 maps all memory all the time, and the kernel's own `page_address()` and `kmap_local_page()` give the address.
+// The policy is for the CPU as the kernel describes it. The module loader adds our `__ex_table` to the tables that the handlers
 // of #PF and #MC search.
 unsafe impl Platform for Kernel {
     const HIGHMEM: bool = false;
@@ -405,12 +407,12 @@ unsafe impl Platform for Kernel {
     }
 }
 
-/// A frame whose node no longer matters.
+/// A frame whose node does not matter any more.
 fn frame(pfn: u64) -> PageFrame {
     PageFrame { pfn, node: 0 }
 }
 
-/// Copies contiguous pages; the primitive that did it.
+/// Copies contiguous pages. Returns the primitive that copied.
 ///
 /// # Safety
 ///
@@ -428,8 +430,8 @@ unsafe extern "C" fn foliocopy_engine_copy_highpages(
     kernel.primitive(nr_pages)
 }
 
-/// Copies contiguous pages up to a fault: 0 or the index of an [`McError`] from 1 on. Where it went through,
-/// `primitive` tells what did it.
+/// Copies contiguous pages up to a fault. Returns 0, or the index of an [`McError`] counted from 1. After a complete copy
+/// `primitive` holds the primitive that copied.
 ///
 /// # Safety
 ///

@@ -2,7 +2,7 @@
 /*
  * Replaces the running kernel's folio_copy() and folio_mc_copy() by foliocopy's, as a livepatch.
  *
- * What the replacements promise is what mm/util.c promises: docs/KERNEL.md has the table.
+ * The replacements keep the contract of mm/util.c: docs/KERNEL.md has the table.
  */
 #include <linux/fs.h>
 #include <linux/highmem.h>
@@ -50,7 +50,7 @@ static int method_get(char *buffer, const struct kernel_param *param)
 static const struct kernel_param_ops method_ops = { .set = method_set, .get = method_get };
 
 module_param_cb(method, &method_ops, NULL, 0644);
-MODULE_PARM_DESC(method, "foliocopy (default), or stock: page by page as the kernel's own, to compare in one boot");
+MODULE_PARM_DESC(method, "foliocopy (default), or stock: page by page as the kernel does, to compare in one boot");
 
 /* mm/util.c of Linux 6.12 to 7.3, over the same inline functions of highmem.h. */
 static void stock_folio_copy(struct folio *dst, struct folio *src)
@@ -91,18 +91,18 @@ static void livepatch_folio_copy(struct folio *dst, struct folio *src)
 }
 
 /*
- * Some platforms ask the kernel for copy_mc_fragile(), which keeps clear of what they can't recover from: string
- * instructions, loads across two lines. Whether they did is a static key that no module can read, so where it may be
- * set the kernel's copy_mc_to_kernel() copies, a batch at a time: it knows.
+ * Some platforms ask the kernel for copy_mc_fragile(), which avoids the instructions from which they can't recover: string
+ * instructions, and loads across two lines. A static key says whether they did, which no module can read. Where the key
+ * may be set, the kernel's copy_mc_to_kernel() copies, one batch at a time, since it can read the key.
  */
 static bool use_copy_mc_to_kernel;
 module_param(use_copy_mc_to_kernel, bool, 0444);
 MODULE_PARM_DESC(use_copy_mc_to_kernel,
-		 "Machine check safe copies are the kernel's, since this platform may need copy_mc_fragile()");
+		 "Machine-check-safe copies are the kernel's, since this platform may need copy_mc_fragile()");
 
 static int batched_folio_mc_copy(struct folio *dst, struct folio *src)
 {
-	/* copy_mc_to_kernel() takes 32 bits. */
+	/* The length of copy_mc_to_kernel() has 32 bits. */
 	size_t bytes = folio_size(src), batch = preempt_model_preemptible() ? SZ_1G : SZ_32M;
 	size_t done = 0, nr = 0, i;
 
@@ -126,7 +126,7 @@ static int batched_folio_mc_copy(struct folio *dst, struct folio *src)
 	return 0;
 }
 
-/* The kernel's command line; an empty one where it can't be read. */
+/* Reads the kernel's command line; an empty text where it can't be read. */
 static void __init read_command_line(char *text, size_t size)
 {
 	struct file *file = filp_open("/proc/cmdline", O_RDONLY, 0);
@@ -140,7 +140,7 @@ static void __init read_command_line(char *text, size_t size)
 	text[max_t(ssize_t, bytes, 0)] = '\0';
 }
 
-/* Whether enable_copy_mc_fragile() may have been called: arch/x86/kernel/quirks.c and cpu/mce/core.c. */
+/* Returns the reason why enable_copy_mc_fragile() may have been called: arch/x86/kernel/quirks.c and cpu/mce/core.c. */
 static const char * __init may_need_copy_mc_fragile(void)
 {
 	/* The memory controllers of Ivy Bridge to Broadwell, and of Skylake, servers. */
@@ -179,7 +179,7 @@ static struct klp_func functions[] = {
 	{ }
 };
 
-/* No name: vmlinux. */
+/* No name means vmlinux. */
 static struct klp_object objects[] = { { .funcs = functions }, { } };
 
 static struct klp_patch patch = { .mod = THIS_MODULE, .objs = objects };
@@ -190,7 +190,7 @@ static int __init foliocopy_livepatch_init(void)
 
 	if (reason) {
 		use_copy_mc_to_kernel = true;
-		pr_info("machine check safe copies are copy_mc_to_kernel()'s: %s\n", reason);
+		pr_info("machine-check-safe copies are copy_mc_to_kernel()'s: %s\n", reason);
 	}
 	return klp_enable_patch(&patch);
 }

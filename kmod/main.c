@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * foliocopy: copies folios as fast as the CPU under this kernel allows, and stops cleanly at poisoned memory.
+ * foliocopy: copies folios as fast as this machine's CPU allows, and stops cleanly at poisoned memory.
  */
 #include <linux/build_bug.h>
 #include <linux/debugfs.h>
@@ -12,7 +12,7 @@ static struct dentry *debugfs;
 
 static int __init foliocopy_init(void)
 {
-	/* The type that extable.rs writes into its entries: #MC and #PF land, and rax holds which. */
+	/* The type of the entries of extable.rs: #MC and #PF land, with the number of the trap in rax. */
 	BUILD_BUG_ON(EX_TYPE_FAULT_MCE_SAFE != 15);
 
 	foliocopy_cpu_init();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The module's parameters, and what follows from them for a copy. They may change while copies run: each copy reads
- * each of them once.
+ * The module's parameters, and how copies follow them. They may change while copies run: each copy reads each
+ * parameter once.
  */
 #include <linux/debugfs.h>
 #include <linux/module.h>
@@ -15,7 +15,7 @@
 static int primitive_temporal = FOLIOCOPY_BY_POLICY;
 static int primitive_nontemporal = FOLIOCOPY_BY_POLICY;
 
-/* 32 MiB between two yields, as clear_pages() of Linux 7.3 has it: about 3 ms at 10 GB/s. */
+/* 32 MiB between two yields, as clear_pages() of Linux 7.3: about 3 ms at 10 GB/s. */
 static unsigned long chunk_bytes = SZ_32M;
 
 static bool sampling;
@@ -28,7 +28,7 @@ enum nodes_mode {
 static enum nodes_mode nontemporal_mode = NODES_AUTO;
 static nodemask_t nontemporal_nodes = NODE_MASK_NONE;
 
-/* What a user wrote, without the newline that echo adds. */
+/* The length of a parameter's text without the newline that echo adds. */
 static size_t trimmed(const char *value)
 {
 	size_t length = strlen(value);
@@ -85,14 +85,14 @@ static int primitive_get(char *buffer, const struct kernel_param *param)
 static const struct kernel_param_ops primitive_ops = { .set = primitive_set, .get = primitive_get };
 
 module_param_cb(primitive_temporal, &primitive_ops, &primitive_temporal, 0644);
-MODULE_PARM_DESC(primitive_temporal, "How copies through the cache are made: a primitive, or auto (default)");
+MODULE_PARM_DESC(primitive_temporal, "The primitive of copies through the cache, or auto (default)");
 
 module_param_cb(primitive_nontemporal, &primitive_ops, &primitive_nontemporal, 0644);
-MODULE_PARM_DESC(primitive_nontemporal, "How copies past the cache are made: a primitive, or auto (default)");
+MODULE_PARM_DESC(primitive_nontemporal, "The primitive of copies past the cache, or auto (default)");
 
 /*
- * At load alone: a copy looks its table up without a lock. With the loop and its distance for each length it is what
- * `foliocopy tune --emit kernel` prints.
+ * Only at load, since a copy reads its table without a lock. `foliocopy tune --emit kernel` prints such tables, with the
+ * loop and the prefetch distance for each length.
  */
 static int table_set(const char *value, const struct kernel_param *param)
 {
@@ -137,13 +137,13 @@ static int table_get(char *buffer, const struct kernel_param *param)
 static const struct kernel_param_ops table_ops = { .set = table_set, .get = table_get };
 
 module_param_cb(table_temporal, &table_ops, (void *)FOLIOCOPY_TEMPORAL, 0444);
-MODULE_PARM_DESC(table_temporal, "How copies through the cache are made, by length: LENGTH:STEP,...,STEP, or auto (default)");
+MODULE_PARM_DESC(table_temporal, "Table of copies through the cache, by length: LENGTH:STEP,...,STEP, or auto (default)");
 
 module_param_cb(table_nontemporal, &table_ops, (void *)FOLIOCOPY_NON_TEMPORAL, 0444);
-MODULE_PARM_DESC(table_nontemporal, "How copies past the cache are made, by length, or auto (default)");
+MODULE_PARM_DESC(table_nontemporal, "Table of copies past the cache, by length, or auto (default)");
 
 module_param_cb(table_sampling, &table_ops, (void *)FOLIOCOPY_AUTO, 0444);
-MODULE_PARM_DESC(table_sampling, "Which lengths glance at the source where sampling is on, or auto (default)");
+MODULE_PARM_DESC(table_sampling, "Table of lengths that glance at the source where sampling is on, or auto (default)");
 
 static int chunk_set(const char *value, const struct kernel_param *param)
 {
@@ -193,7 +193,7 @@ static int nodes_set(const char *value, const struct kernel_param *param)
 			}
 		}
 	}
-	/* A copy that runs meanwhile may see some of either list: it is then made one way or the other. */
+	/* A copy that runs meanwhile may see a part of either list, and goes one way or the other. */
 	nontemporal_nodes = nodes;
 	WRITE_ONCE(nontemporal_mode, NODES_LISTED);
 	return 0;
@@ -215,7 +215,7 @@ MODULE_PARM_DESC(nontemporal_nodes,
 		 "Nodes to which copies go past the cache: auto (default; nodes without CPUs), none, or a list");
 
 module_param(sampling, bool, 0644);
-MODULE_PARM_DESC(sampling, "Glance at the source where the node does not decide: is it cached? (default off)");
+MODULE_PARM_DESC(sampling, "Glance at the source, whether it is cached, where the node does not decide (default off)");
 
 static enum foliocopy_locality locality(int dst_nid)
 {
@@ -231,7 +231,7 @@ static enum foliocopy_locality locality(int dst_nid)
 	return READ_ONCE(sampling) ? FOLIOCOPY_AUTO : FOLIOCOPY_TEMPORAL;
 }
 
-/* How a copy to that node is made, as of now. */
+/* How a copy to that node is made now. */
 struct foliocopy_method foliocopy_method_for(int dst_nid)
 {
 	return (struct foliocopy_method) {
@@ -248,7 +248,7 @@ struct table {
 	enum foliocopy_locality wanted;
 };
 
-/* The table at that index, with the primitives that the parameters name as of now; false past the last. */
+/* Fills in the table at that index, with the primitives that the parameters name now; false past the last. */
 static bool table_at(size_t index, struct table *table)
 {
 	const struct table tables[] = {
@@ -263,7 +263,7 @@ static bool table_at(size_t index, struct table *table)
 	return true;
 }
 
-/* One band in words: "up to 61440 bytes: movnti, prefetching 1024 bytes ahead (measured on such a CPU)". */
+/* Describes one band: "up to 61440 bytes: movnti, prefetching 1024 bytes ahead (measured on such a CPU)". */
 static void band_text(const struct foliocopy_band *band, char *text, size_t size)
 {
 	char limit[48] = "any length", ahead[48] = "";
@@ -283,7 +283,7 @@ static void band_text(const struct foliocopy_band *band, char *text, size_t size
 			 FOLIOCOPY_TEXT(band->source));
 }
 
-/* Says how folios are copied, to the log or to a file. */
+/* Writes how folios are copied, to the log or to a file. */
 static void policy_tell(struct seq_file *file)
 {
 	struct foliocopy_band band;
@@ -302,7 +302,7 @@ static void policy_tell(struct seq_file *file)
 	}
 }
 
-/* Says in the log how folios will be copied, and why. */
+/* Writes to the log how folios will be copied, and why. */
 void foliocopy_parameters_explain(void)
 {
 	policy_tell(NULL);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the engine asks of this kernel: the `Platform` of kernel.rs calls these.
+ * The kernel's functions behind the `Platform` of kernel.rs.
  */
 #include <linux/highmem.h>
 #include <linux/kmsan.h>

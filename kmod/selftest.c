@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The self-test: reading <debugfs>/foliocopy/selftest runs it, with the very code that copies folios.
+ * The self-test: a read of <debugfs>/foliocopy/selftest runs it, with the code that copies folios.
  *
- * Faults are real ones: sources run into the guard page behind a vmalloc() area. The folio layer then runs on a platform
- * of the test's own (selftest.rs), whose memory_failure_queue() only counts.
+ * Faults are real: sources run into the guard page behind a vmalloc() area. There the folio layer runs on a platform of
+ * the test (selftest.rs), whose memory_failure_queue() only counts.
  */
 #include <linux/debugfs.h>
 #include <linux/gfp.h>
@@ -36,7 +36,7 @@ static void __printf(3, 4) check(struct selftest *test, bool good, const char *f
 	test->checks++;
 	if (good)
 		return;
-	/* The first few tell enough. */
+	/* Only the first failures are printed. */
 	if (test->failures++ >= 20)
 		return;
 	va_start(arguments, format);
@@ -46,7 +46,7 @@ static void __printf(3, 4) check(struct selftest *test, bool good, const char *f
 	va_end(arguments);
 }
 
-/* Words that differ from each other, from page to page and from fill to fill. */
+/* Fills memory with words that differ from each other, from page to page and from fill to fill. */
 static void fill(struct selftest *test, void *start, size_t bytes)
 {
 	u64 *word = start, *end = start + bytes;
@@ -68,7 +68,7 @@ static const char *path_name(bool safe)
 	return safe ? "machine-check-safe" : "plain";
 }
 
-/* Real folios: every order, every pair of nodes, by the folio layer of this kernel. */
+/* Copies real folios of every order between every pair of nodes, by the folio layer of this kernel. */
 static void test_folios(struct selftest *test, struct page *src, struct page *dst, bool safe)
 {
 	struct foliocopy_method method = { .temporal = test->primitive, .chunk_bytes = LARGEST_BYTES / 8 };
@@ -129,7 +129,7 @@ static int test_node_pairs(struct selftest *test)
 	return 0;
 }
 
-/* The primitive alone: a page at every line, and a source that ends at every line of a page. */
+/* Copies by the primitive alone: a page at every line, and a source that ends at every line of a page. */
 static void test_lines(struct selftest *test, void *src, void *dst)
 {
 	void *end = src + LARGEST_BYTES;
@@ -147,7 +147,7 @@ static void test_lines(struct selftest *test, void *src, void *dst)
 		      is_filled(dst + before + PAGE_SIZE, CANARY, PAGE_SIZE),
 		      "plain: a page at byte %zu went wrong", before);
 
-		/* Only `before` bytes of this source are there. A glance learns nothing of it, and leaves the error to the copy. */
+		/* Only `before` bytes of this source exist. A glance at it learns nothing, and leaves the error to the copy. */
 		from = end - before;
 		if (foliocopy_engine_can_glance())
 			check(test, !!foliocopy_engine_glance(from, PAGE_SIZE) == (before > PAGE_SIZE / 2),
@@ -163,7 +163,7 @@ static void test_lines(struct selftest *test, void *src, void *dst)
 	}
 }
 
-/* A folio of 2 MiB whose source ends at every page: the first bad page frame, reported once. */
+/* Copies a folio of 2 MiB whose source ends at every page. The first bad page frame must be reported once. */
 static int test_pages(struct selftest *test, void *src, void *dst)
 {
 	struct foliocopy_test at = { .dst = dst, .nr_pages = LARGEST_PAGES, .chunk_bytes = LARGEST_BYTES / 8 };
@@ -201,8 +201,8 @@ static int test_pages(struct selftest *test, void *src, void *dst)
 }
 
 /*
- * Kernels of another kind: memory mapped a page at a time, and architectures with a copy_highpage() of their own. And a batch
- * of folios of one page.
+ * Copies on kernels of other kinds: memory that is mapped a page at a time, and an architecture with its own
+ * copy_highpage(). It also copies a batch of folios of one page.
  */
 static void test_page_by_page(struct selftest *test, void *src, void *dst)
 {
@@ -260,7 +260,7 @@ static int test_primitive(struct selftest *test, void *src, void *dst)
 static int selftest_show(struct seq_file *file, void *unused)
 {
 	struct selftest test = { .file = file };
-	/* Each is followed by a guard page. */
+	/* A guard page follows each. */
 	void *src = vmalloc(LARGEST_BYTES), *dst = vmalloc(LARGEST_BYTES);
 	int error = src && dst ? 0 : -ENOMEM;
 
@@ -279,7 +279,7 @@ static int selftest_show(struct seq_file *file, void *unused)
 
 static int selftest_open(struct inode *inode, struct file *file)
 {
-	/* Large enough that seq_file never runs it twice to find room. */
+	/* So large that seq_file never runs the test twice to find space. */
 	return single_open_size(file, selftest_show, NULL, SZ_64K);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Platforms for the self-test: the folio layer as it is, over memory of the test's own and with a
-//! `memory_failure_queue()` that only counts, since the real one would poison good pages.
+//! Platforms for the self-test: the folio layer over the test's own memory. Their `memory_failure_queue()` only counts, since
+//! the real one would poison good pages.
 
 use core::cell::Cell;
 use core::ffi::c_void;
@@ -14,29 +14,29 @@ use crate::policy::Policy;
 use crate::primitive::Primitive;
 use crate::probe;
 
-/// The number that the first frame of the destination goes by. Those of the source start from 0.
+/// The number of the destination's first frame. The source's frames start from 0.
 const FIRST_OF_DESTINATION: u64 = 1 << 32;
 
-/// `struct foliocopy_test`: where the frames are, and what the folio layer asked for.
+/// `struct foliocopy_test`: the frames, and the calls of the folio layer.
 #[repr(C)]
 struct Test {
     dst: *mut c_void,
     src: *mut c_void,
     nr_pages: u64,
     chunk_bytes: usize,
-    /// Out of the last copy: how often, and with which frame last, a memory failure was reported.
+    /// Results of the last copy: the number of memory failures reported, and the frame of the last one.
     failures: Cell<u64>,
     failed_pfn: Cell<u64>,
     yields: Cell<u64>,
-    /// Pages whose metadata were copied.
+    /// Pages whose metadata was copied.
     metadata: Cell<u64>,
     /// Pages that were mapped one by one.
     mapped: Cell<u64>,
-    /// Pages that the architecture copied its own way.
+    /// Pages that the architecture's own function copied.
     by_architecture: Cell<u64>,
 }
 
-/// Counts one.
+/// Adds one.
 fn count(counter: &Cell<u64>) {
     counter.set(counter.get().wrapping_add(1));
 }
@@ -56,7 +56,7 @@ impl<const HIGHMEM: bool> Mapping<'_, HIGHMEM> {
     }
 }
 
-// SAFETY: the self-test gives memory for every frame, or such whose faults are to be found.
+// SAFETY: the self-test gives memory for every frame. Where it gives none, the copy is machine-check safe.
 unsafe impl<const HIGHMEM: bool> Platform for Mapping<'_, HIGHMEM> {
     const HIGHMEM: bool = HIGHMEM;
     const RECOVERS_FROM_MACHINE_CHECKS: bool = true;
@@ -96,7 +96,7 @@ unsafe impl<const HIGHMEM: bool> Platform for Mapping<'_, HIGHMEM> {
     }
 }
 
-/// An architecture with a `copy_highpage()` of its own.
+/// An architecture with its own `copy_highpage()`.
 struct OwnCopy<'a>(Mapping<'a, false>);
 
 // SAFETY: as `Mapping`.
@@ -139,12 +139,12 @@ unsafe impl Platform for OwnCopy<'_> {
 
 /// Copies the source of the test to its destination by the folio layer: plainly, or up to a fault.
 ///
-/// `style` is `enum foliocopy_test_style`: 0 all memory mapped, 1 HIGHMEM, 2 a `copy_highpage()` of the architecture, 3 a
-/// batch of folios of one page each, of which there are only machine-check-safe copies.
+/// `style` is `enum foliocopy_test_style`. 0: all memory is mapped. 1: HIGHMEM. 2: the architecture's own `copy_highpage()`. 3:
+/// a batch of folios of one page each, which only machine-check-safe copies have.
 ///
 /// # Safety
 ///
-/// Both ranges of the test are mapped, up to where a fault is wanted in a machine-check-safe copy.
+/// Both ranges of the test are mapped. The source of a machine-check-safe copy may end before its length.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn foliocopy_engine_test(
     primitive: i32,
@@ -191,18 +191,18 @@ unsafe fn run_batch(platform: &impl Platform, nr_pages: u64) -> u32 {
     result(copied)
 }
 
-/// Whether this CPU has what a glance takes.
+/// Whether this CPU has the counter that a glance needs.
 #[unsafe(no_mangle)]
 extern "C" fn foliocopy_engine_can_glance() -> bool {
     policy(-1).cpu().has(Features::TSC)
 }
 
-/// Glances at the middle of a source, by the load with which sampling glances: the cycles that took, 0 where the load faulted.
-/// Other than for a copy it does not matter whether the counter tells cached from other lines, which an emulator's does not.
+/// Glances at the middle of a source, by the load of sampling. Returns the cycles, or 0 where the load faulted. It glances even
+/// where the counter can't tell cached lines from others, as on an emulator.
 ///
 /// # Safety
 ///
-/// The CPU has the counter, and whatever the `bytes` bytes hold, nothing but a fault comes of loading them.
+/// The CPU has the counter. A load of any of the `bytes` bytes does nothing but return or fault.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn foliocopy_engine_glance(src: *const c_void, bytes: usize) -> u32 {
     let src: *const u8 = src.cast();

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Tables as the module's parameters write them: bands with commas between them, each the greatest length that it covers and a
-//! step, such as `60K:movnti@1024,movnti@4096`. The last has no length. Steps are written as the bench names them.
+//! Tables as the module's parameters write them: bands with commas between them, such as `60K:movnti@1024,movnti@4096`. A band
+//! is its greatest length and a step. The last has no length. Steps are written as the bench names them.
 
 use crate::primitive::Primitive;
 use crate::step::{Band, Bands, Limit, MOST_BANDS, Step};
 
-/// Where a table can't be read, counted from 0, and why.
+/// The band of a table that can't be read, counted from 0, and the reason.
 pub(crate) type Refusal = (usize, &'static str);
 
 const NO_PRIMITIVE: &str = "there is no such primitive";
@@ -57,7 +57,7 @@ pub(crate) fn primitive(name: &[u8]) -> Result<Primitive, &'static str> {
     Primitive::ALL.iter().copied().find(|one| is_same(one.name().as_bytes(), name)).ok_or(NO_PRIMITIVE)
 }
 
-/// A whole number with a unit behind it or none.
+/// Reads a whole number with a unit or none.
 fn number(text: &[u8]) -> Result<usize, &'static str> {
     let (digits, unit) = match text {
         [digits @ .., b'K' | b'k'] => (digits, 1 << 10),
@@ -73,13 +73,13 @@ fn number(text: &[u8]) -> Result<usize, &'static str> {
     number.and_then(|number| number.checked_mul(unit)).ok_or(NO_NUMBER)
 }
 
-/// What stands before the first such byte, and what behind it.
+/// The text before the first such byte, and the text behind it.
 fn split(text: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
     let place = text.iter().position(|byte| *byte == at)?;
     Some((text.get(..place)?, text.get(place + 1..)?))
 }
 
-/// Compares byte by byte: what compares memory in a kernel is not called the same on every target.
+/// Compares byte by byte: the function that compares memory in a kernel has another name on each target.
 fn is_same(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len() && one.iter().zip(other).all(|(one, other)| one == other)
 }

@@ -18,7 +18,7 @@ pub(super) const PARAMETERS: Scenario = Scenario {
     run,
 };
 
-/// Parameter, value, and what it reads back as.
+/// A parameter, its value, and the value that it reads back.
 const GOOD: &[(&str, &str, &str)] = &[
     ("primitive_temporal", "movq", "movq"),
     ("primitive_temporal", "rep_movsq\n", "rep_movsq"),
@@ -35,13 +35,13 @@ const GOOD: &[(&str, &str, &str)] = &[
     ("primitive_nontemporal", "auto", "auto"),
 ];
 
-/// Longer than any list of nodes is taken.
+/// Longer than the longest list of nodes that is accepted.
 const LONG: &str = match std::str::from_utf8(&[b'0'; 300]) {
     Ok(long) => long,
     Err(_) => unreachable!(),
 };
 
-/// Parameter, value, and what the log says of it.
+/// A parameter, a bad value, and the log's message.
 const BAD: &[(&str, &str, &str)] = &[
     (
         "primitive_temporal",
@@ -66,7 +66,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ("nontemporal_nodes", "99999999", "`99999999` is not auto, none or a list of nodes"),
 ];
 
-/// A table for each parameter, and what it reads back as.
+/// A parameter, a table, and the table that it reads back.
 const TABLES: &[(&str, &str, &str)] = &[
     ("table_temporal", "8K:rep_movsb,32768:rep_movsq@0,movq", "8K:rep_movsb,32K:rep_movsq,movq"),
     (
@@ -77,7 +77,7 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("table_sampling", "252K:movq,glance:movq:movnti@1K", "252K:movq,glance:movq:movnti@1024"),
 ];
 
-/// A table that is refused, and what the log says of it.
+/// A parameter, a bad table, and the log's message.
 const BAD_TABLES: &[(&str, &str, &str)] = &[
     ("table_temporal", "memcpy", "`memcpy`, band 1: there is no such primitive"),
     ("table_temporal", "4K:movq,peek:movq:movq,movq", "band 2: a step is PRIMITIVE@DISTANCE"),
@@ -91,10 +91,10 @@ const BAD_TABLES: &[(&str, &str, &str)] = &[
         "movq,movq,movq,movq,movq,movq,movq,movq,movq",
         "band 9: a table has eight bands at most",
     ),
-    ("table_temporal", "movnti", "band 1: past the cache has no place among copies through it"),
-    ("table_temporal", "avx2", "band 1: vector registers are left to processes"),
+    ("table_temporal", "movnti", "band 1: a loop past the cache in a table for copies through it"),
+    ("table_temporal", "avx2", "band 1: it needs vector registers"),
     ("table_temporal", "rep_movsb@64", "band 1: a loop past the cache prefetches a multiple of 64"),
-    ("table_nontemporal", "movq", "nor the other way round"),
+    ("table_nontemporal", "movq", "band 1: a loop through the cache in a table for copies past it"),
     ("table_nontemporal", "movdir64b", "band 1: this CPU lacks what the primitive needs"),
     (
         "table_nontemporal",
@@ -122,7 +122,7 @@ fn run(guest: &Guest) -> Result<()> {
         ensure!(after == before, "{name}={value:?} was refused, but it is now {after:?}, and was {before:?}");
     }
 
-    // They decide what copies: to a node named, to one not named, and whatever the policy would pick.
+    // The parameters decide which primitive copies, to a listed node and to another, against the policy too.
     guest.write(file("nontemporal_nodes"), "0")?;
     copies(guest, 0, "movnti")?;
     copies(guest, 2, "rep_movsb")?;
@@ -136,7 +136,7 @@ fn run(guest: &Guest) -> Result<()> {
     copies(guest, 1, "movq")?;
     module.unload()?;
 
-    // The same at load.
+    // The parameters as arguments of the load.
     let module =
         guest.load("foliocopy", "primitive_temporal=rep_movsq nontemporal_nodes=1 chunk_bytes=65536")?;
     copies(guest, 0, "rep_movsq")?;
@@ -150,7 +150,7 @@ fn run(guest: &Guest) -> Result<()> {
         ensure!(logged.contains(reason), "loading with {name}={value} was refused with {logged:?}");
     }
 
-    // Tables come at load alone, and read back as what is in force. A primitive prevails over them.
+    // Tables are read only at load, and read back as the tables in force. A primitive overrides them.
     let parameters = |tables: &[(&str, &str, &str)]| {
         tables.iter().map(|(name, table, _)| format!("{name}={table} ")).collect::<String>()
     };
@@ -170,7 +170,7 @@ fn run(guest: &Guest) -> Result<()> {
         })?;
         ensure!(logged.contains(reason), "{name}={table} was refused with {logged:?}, without {reason:?}");
     }
-    // What is built in is a table like any other.
+    // The built-in tables can be given as parameters.
     let module = guest.load("foliocopy", "")?;
     let built_in: Vec<_> =
         TABLES.iter().map(|(name, ..)| Ok((*name, guest.read(file(name))?))).collect::<Result<_>>()?;
@@ -179,11 +179,11 @@ fn run(guest: &Guest) -> Result<()> {
         built_in.iter().map(|(name, table)| (*name, table.as_str(), table.as_str())).collect();
     let module = guest.load("foliocopy", &parameters(&built_in))?;
     for (name, table, _) in &built_in {
-        ensure!(guest.read(file(name))? == *table, "{name}: what is built in reads back otherwise");
+        ensure!(guest.read(file(name))? == *table, "{name}: the built-in table reads back otherwise");
     }
     module.unload()?;
 
-    // A node loses its CPUs: what is copied to it is a demotion from then on.
+    // Without its CPUs a node is a slower tier: copies to it go past the cache.
     let module = guest.load("foliocopy", "")?;
     copies(guest, 1, "rep_movsb")?;
     guest.write("/sys/devices/system/cpu/cpu1/online", "0")?;
@@ -193,7 +193,7 @@ fn run(guest: &Guest) -> Result<()> {
     module.unload()
 }
 
-/// Whether it is `EINVAL`.
+/// Checks that the error is `EINVAL`.
 fn is_invalid(error: &anyhow::Error) -> Result<()> {
     let written = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
     let loaded = error.downcast_ref::<Errno>().map(|errno| errno.raw_os_error());
@@ -201,13 +201,13 @@ fn is_invalid(error: &anyhow::Error) -> Result<()> {
     Ok(())
 }
 
-/// Has folios copied to a node, which must be by that primitive and no other.
+/// Copies folios to a node, which must be by that primitive and no other.
 fn copies(guest: &Guest, node: usize, primitive: &str) -> Result<()> {
     for (contender, path) in [("foliocopy", "plain"), ("foliocopy-mc", "machine-check-safe")] {
         let before = guest.folios_copied(path, primitive)?;
         guest.benchmark(&format!("contenders={contender} order=2 dst_node={node}"))?;
         let copied = guest.folios_copied(path, primitive)? - before;
-        // One to verify, one to warm up, one to time.
+        // One copy verifies, one warms up, and one is timed.
         ensure!(copied == 3, "{copied} of 3 folios to node {node} were copied by {primitive} ({path})");
     }
     Ok(())
