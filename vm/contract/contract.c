@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Calls the running kernel's folio_copy() and folio_mc_copy(), patched or not, and checks the contract of docs/KERNEL.md
- * row by row. Loading it is the test: it loads where every row holds. A row is a line in the log:
- * `pass NAME`, `FAIL NAME: why`, or `untested NAME: why`.
+ * Calls the running kernel's folio_copy() and folio_mc_copy(), patched or not,
+ * and checks the contract of docs/KERNEL.md row by row. The test is to load it:
+ * it loads if every row holds. Each row is a line in the log: `pass NAME`,
+ * `FAIL NAME: why`, or `untested NAME: why`.
  *
- * Yields are counted by a kprobe in __cond_resched().
+ * A kprobe in __cond_resched() counts the yields.
  */
 #include <linux/highmem.h>
 #include <linux/kprobes.h>
@@ -59,7 +60,7 @@ static bool same(struct folio *a, struct folio *b)
 	return !memcmp(folio_address(a), folio_address(b), folio_size(a));
 }
 
-/* Copies with whatever is installed; the yields it took. */
+/* Copies by the running kernel's function. Returns how often it yielded. */
 static unsigned long copy(struct folio *dst, struct folio *src, bool safe, int *error)
 {
 	WRITE_ONCE(yields, 0);
@@ -144,5 +145,5 @@ static void __exit contract_exit(void)
 }
 module_exit(contract_exit);
 
-MODULE_DESCRIPTION("Test of what folio_copy() and folio_mc_copy() promise");
+MODULE_DESCRIPTION("Test of the contract of folio_copy() and folio_mc_copy()");
 MODULE_LICENSE("GPL");

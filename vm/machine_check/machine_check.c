@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A folio to be poisoned. Loading this makes two and says where they are; writing to `copy` copies one to the other, and
- * what came of it is in the other parameters. A test's tool. Without foliocopy.h the kernel's own function copies.
+ * A test's tool: folios of which one can be poisoned. When loaded, it allocates a
+ * source and a destination, and its parameters say where the source is. A write
+ * to `copy` copies, and the other parameters hold the result. Without
+ * foliocopy.h the kernel's own function copies.
  */
 #include <linux/gfp.h>
 #include <linux/io.h>
@@ -23,7 +25,7 @@ MODULE_PARM_DESC(physical, "Where the source starts");
 #ifdef FOLIOCOPY_H
 static bool batch;
 module_param(batch, bool, 0444);
-MODULE_PARM_DESC(batch, "Copy a list of two folios, of which this is the second");
+MODULE_PARM_DESC(batch, "Copy a list of two folios, of which the poisoned one is the second");
 
 static struct folio *first_src, *first_dst;
 #endif
@@ -33,11 +35,11 @@ module_param(result, int, 0444);
 
 static ulong copied;
 module_param(copied, ulong, 0444);
-MODULE_PARM_DESC(copied, "How many bytes of the destination are the source's; nothing was written behind them");
+MODULE_PARM_DESC(copied, "How many bytes of the destination are the source's; no byte behind them was written");
 
 static struct folio *src, *dst;
 
-/* Never the canary, and not the same in any two lines that lie near each other. */
+/* Never the canary, and different in lines that lie near each other. */
 static u8 byte(size_t at)
 {
 	return (at + at / 64 + at / PAGE_SIZE) % CANARY;
@@ -86,7 +88,7 @@ static int __init machine_check_init(void)
 {
 	size_t at;
 
-	/* Neither is ever freed: the source is poisoned, if all goes well. */
+	/* Neither is ever freed, since a test poisons the source. */
 	src = folio_alloc(GFP_KERNEL, order);
 	dst = folio_alloc(GFP_KERNEL, order);
 	if (!src || !dst)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Somebody else's livepatch of folio_mc_copy(). It does what the kernel's own does (mm/util.c).
+ * A foreign livepatch of folio_mc_copy(). It does the same as the kernel's own (mm/util.c).
  */
 #include <linux/highmem.h>
 #include <linux/livepatch.h>
@@ -28,7 +28,7 @@ static struct klp_func functions[] = {
 	{ }
 };
 
-/* No name: vmlinux. */
+/* No name means vmlinux. */
 static struct klp_object objects[] = { { .funcs = functions }, { } };
 
 static struct klp_patch patch = { .mod = THIS_MODULE, .objs = objects };
@@ -44,6 +44,6 @@ static void __exit rival_exit(void)
 }
 module_exit(rival_exit);
 
-MODULE_DESCRIPTION("Somebody else's livepatch of folio_mc_copy()");
+MODULE_DESCRIPTION("A foreign livepatch of folio_mc_copy()");
 MODULE_LICENSE("GPL");
 MODULE_INFO(livepatch, "Y");

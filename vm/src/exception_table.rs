@@ -1,4 +1,4 @@
-//! The running kernel's exception tables: the instructions that may fail without harm, as `/proc/kcore` shows them.
+//! The running kernel's exception tables: the instructions that may fault, as `/proc/kcore` shows them.
 
 use std::fs;
 use std::fs::File;
@@ -11,7 +11,7 @@ use object::{LittleEndian, Object, ObjectSection, elf};
 
 use crate::guest::Guest;
 
-/// Bytes of an entry: three numbers of 32 bits, the first of which is the instruction's distance from itself.
+/// The bytes of an entry: three 32-bit numbers, the first of which is the distance from itself to the instruction.
 const ENTRY: usize = 12;
 
 /// The byte of an entry that holds its type.
@@ -20,7 +20,7 @@ const KIND: usize = 8;
 /// `EX_TYPE_DEFAULT_MCE_SAFE` and `EX_TYPE_FAULT_MCE_SAFE` (arch/x86/include/asm/extable_fixup_types.h).
 const MCE_SAFE: [u8; 2] = [14, 15];
 
-/// The instructions of a loaded module's entries; `file` is what it was loaded from.
+/// The instructions in the table of a loaded module. `file` is the module's file.
 pub fn of_module(guest: &Guest, name: &str, file: &str) -> Result<Vec<u64>> {
     let start = guest.read(format!("/sys/module/{name}/sections/__ex_table"))?;
     let start = u64::from_str_radix(start.trim_start_matches("0x"), 16)?;
@@ -31,7 +31,7 @@ pub fn of_module(guest: &Guest, name: &str, file: &str) -> Result<Vec<u64>> {
     Ok(entries(start, bytes)?.into_iter().map(|(instruction, _)| instruction).collect())
 }
 
-/// The instructions of the kernel's own entries in the function of that name that survive a machine check.
+/// The instructions of the kernel's function of that name whose entries survive a machine check.
 pub fn of_function(guest: &Guest, name: &str) -> Result<Vec<u64>> {
     let symbols = guest.read("/proc/kallsyms")?;
     let function = extent(&symbols, name)?;
@@ -43,7 +43,7 @@ pub fn of_function(guest: &Guest, name: &str) -> Result<Vec<u64>> {
     Ok(found)
 }
 
-/// The machine code of the kernel's own function of that name, as it runs.
+/// The machine code of the kernel's own function of that name, after patching.
 pub fn code_of_function(guest: &Guest, name: &str) -> Result<Vec<u8>> {
     let function = extent(&guest.read("/proc/kallsyms")?, name)?;
     let mut code = vec![0; usize::try_from(function.end - function.start)?];
@@ -51,14 +51,14 @@ pub fn code_of_function(guest: &Guest, name: &str) -> Result<Vec<u8>> {
     Ok(code)
 }
 
-/// Where a function lies: up to the next symbol.
+/// The addresses of a function: up to the next symbol.
 fn extent(symbols: &str, name: &str) -> Result<Range<u64>> {
     let start = symbol(symbols, name)?;
     let after = addresses(symbols).map(|(address, _)| address).filter(|address| *address > start);
     Ok(start..after.min().context("the kernel ends with a function")?)
 }
 
-/// Where the kernel has all memory mapped: `page_offset_base`, which is another at each boot.
+/// The address at which the kernel maps all memory: `page_offset_base`, which changes at each boot.
 pub fn direct_map(guest: &Guest) -> Result<u64> {
     let base = symbol(&guest.read("/proc/kallsyms")?, "page_offset_base")?;
     let mut bytes = [0; 8];
@@ -81,7 +81,7 @@ fn entries(start: u64, bytes: usize) -> Result<Vec<(u64, u8)>> {
 /// Reads the kernel's memory.
 fn read_kernel(address: u64, bytes: &mut [u8]) -> Result<()> {
     let kcore = File::open("/proc/kcore")?;
-    // The headers: a file header and a few dozen program headers.
+    // The headers: one for the file, and a few dozen for the program.
     let mut start = [0; 4096];
     let length = kcore.read_at(&mut start, 0)?;
     let header = elf::FileHeader64::<LittleEndian>::parse(&start[..length])?;

@@ -1,4 +1,4 @@
-//! What a scenario can do in the guest.
+//! The guest as a scenario sees it.
 
 use std::ffi::CString;
 use std::fs;
@@ -12,42 +12,42 @@ use anyhow::{Context, Result, ensure};
 use rustix::io::Errno;
 use rustix::system::{delete_module, finit_module};
 
-/// Where the module's files are.
+/// The folder of the module's files.
 pub const DEBUGFS: &str = "/sys/kernel/debug/foliocopy";
 
-/// The second argument of the guest's program where systemd is the init, and started it.
+/// The second argument of the guest's program, if systemd started it.
 pub const BELOW_SYSTEMD: &str = "--below-systemd";
 
-/// The booted guest: file systems are mounted, nothing else runs.
+/// The booted guest: file systems are mounted, and no other process runs.
 pub struct Guest {
     _private: (),
 }
 
-/// A module that is loaded, and unloaded when this is dropped.
+/// A loaded module, which is unloaded when this is dropped.
 pub struct Module {
     name: &'static str,
 }
 
 impl Guest {
-    /// Only the init makes one, after it has mounted what scenarios need.
+    /// Only the init calls this, after it has mounted the file systems.
     pub fn booted() -> Self {
         Self { _private: () }
     }
 
-    /// What a file holds, without the white space at its end.
+    /// Reads a file, without the white space at its end.
     pub fn read(&self, path: impl AsRef<Path>) -> Result<String> {
         let path = path.as_ref();
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(text.trim_end().to_owned())
     }
 
-    /// Writes to a file of the kernel's, in one piece.
+    /// Writes to a file of the kernel, in one piece.
     pub fn write(&self, path: impl AsRef<Path>, text: &str) -> Result<()> {
         let path = path.as_ref();
         fs::write(path, text).with_context(|| format!("cannot write {text:?} to {}", path.display()))
     }
 
-    /// What the kernel logs from now on: a record a read, and an error where there is none yet.
+    /// The kernel's log from now on: one record a read, and an error where there is none yet.
     pub fn log_from_now(&self) -> Result<fs::File> {
         let mut log = fs::OpenOptions::new()
             .read(true)
@@ -57,7 +57,7 @@ impl Guest {
         Ok(log)
     }
 
-    /// What the kernel logs while `action` runs.
+    /// The kernel's log while `action` runs.
     pub fn log_of(&self, action: impl FnOnce() -> Result<()>) -> Result<String> {
         let mut log = self.log_from_now()?;
         action()?;
@@ -69,7 +69,7 @@ impl Guest {
         Ok(lines)
     }
 
-    /// Says something to whoever runs the scenarios, beside the verdict.
+    /// Writes a note for the host, beside the verdict.
     pub fn note(&self, note: &str) -> Result<()> {
         crate::verdict::to_port(format_args!("{}{note}", crate::verdict::NOTE))
     }
@@ -108,12 +108,12 @@ impl Guest {
 }
 
 impl Module {
-    /// Unloads it.
+    /// Unloads the module.
     pub fn unload(self) -> Result<()> {
         self.unload_within(Duration::ZERO)
     }
 
-    /// Unloads it once nobody uses it: the kernel lets go of a livepatch in a worker, after its sysfs files are gone.
+    /// Unloads the module once it is unused: the kernel releases a livepatch in a worker, after its sysfs files are gone.
     pub fn unload_within(self, limit: Duration) -> Result<()> {
         let name = self.name;
         std::mem::forget(self);
@@ -132,7 +132,7 @@ impl Module {
 impl Drop for Module {
     fn drop(&mut self) {
         if let Ok(name) = CString::new(self.name) {
-            // Whoever cares calls `unload`.
+            // A scenario that needs the result calls `unload`.
             let _ = delete_module(&name, 0);
         }
     }

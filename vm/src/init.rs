@@ -1,7 +1,7 @@
 //! The guest's init: mounts, runs the scenario that the kernel's command line names, gives one verdict, powers off.
 //!
-//! The kernel hands it what stands after `--` on its command line. `shell` in place of a scenario gives a prompt. A scenario that
-//! makes systemd the init has it started once more, as a service.
+//! The kernel hands it the words after `--` on its command line. `shell` in place of a scenario gives a prompt. A scenario that
+//! makes systemd the init is started once more, as a service.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
@@ -13,7 +13,7 @@ use foliocopy_vm::{Verdict, scenario};
 use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, reboot};
 
-/// What is mounted: file system and place.
+/// The file systems and the places where they are mounted.
 const MOUNTS: &[(&str, &str)] = &[
     ("devtmpfs", "/dev"),
     ("proc", "/proc"),
@@ -24,7 +24,7 @@ const MOUNTS: &[(&str, &str)] = &[
 
 fn main() {
     let is_init = std::process::id() == 1;
-    // In the guest alone, which it turns off in the end.
+    // Only in the guest, since it powers the machine off.
     let in_guest = is_init || env::args().nth(2).as_deref() == Some(BELOW_SYSTEMD);
     assert!(in_guest, "this is the init of foliocopy's test guest: `cargo xtask vm` runs it");
     let outcome = if is_init { boot() } else { Ok(Guest::booted()) }.and_then(|guest| run(&guest));
@@ -39,7 +39,7 @@ fn main() {
     panic!("cannot power off: {error}");
 }
 
-/// Mounts what every scenario relies on.
+/// Mounts the file systems that every scenario needs.
 fn boot() -> Result<Guest> {
     for &(kind, place) in MOUNTS {
         fs::create_dir_all(place).with_context(|| format!("cannot make {place}"))?;
@@ -49,11 +49,11 @@ fn boot() -> Result<Guest> {
     Ok(Guest::booted())
 }
 
-/// Runs what was asked for; `None` where nobody waits for a verdict.
+/// Runs the scenario; `None` where nobody waits for a verdict.
 fn run(guest: &Guest) -> Result<Option<()>> {
     let name = env::args().nth(1).context("the kernel's command line names no scenario")?;
     if name == "shell" {
-        // Whatever way the shell ends, the machine goes off.
+        // The machine powers off, however the shell ends.
         let _ = Command::new("/bin/busybox").args(["setsid", "-c", "/bin/busybox", "sh", "-l"]).status();
         return Ok(None);
     }

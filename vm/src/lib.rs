@@ -1,8 +1,7 @@
 //! The guest in which foliocopy's kernel modules are tested.
 //!
-//! A [`Scenario`] is one test in one boot. It has a host's side (which [`Machine`] to boot, what must end it), which
-//! `cargo xtask vm` reads, and a guest's side, a function that the guest's init calls. Both stand
-//! in one file of [`scenario`].
+//! A [`Scenario`] is one test in one boot. Its host side says which [`Machine`] to boot and how the run must end; `cargo xtask
+//! vm` reads it. Its guest side is a function that the guest's init calls. Both are in one file of [`scenario`].
 
 pub mod exception_table;
 pub mod guest;

@@ -1,6 +1,6 @@
-//! The machine a scenario boots.
+//! The machine that a scenario boots.
 
-/// Whose instructions a [`Machine`] runs.
+/// The instruction set of a [`Machine`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Architecture {
     /// A PC.
@@ -9,15 +9,15 @@ pub enum Architecture {
     Aarch64,
 }
 
-/// A computer with two CPUs and three NUMA nodes of 1 GiB: CPU 0 on node 0, CPU 1 on node 1, and node 2 with memory
-/// only, as a CXL expander looks to Linux.
+/// A computer with two CPUs and three NUMA nodes of 1 GiB. CPU 0 is on node 0, CPU 1 on node 1, and node 2 has only memory, as
+/// a CXL expander looks to Linux.
 #[derive(Debug, Clone, Copy)]
 pub struct Machine {
     /// Its architecture.
     pub architecture: Architecture,
-    /// QEMU's `-cpu`: what CPUID says, and by that which way to copy the policy picks.
+    /// QEMU's `-cpu`, which determines CPUID, and so the policy's choice.
     pub cpu: &'static str,
-    /// What is added to the kernel's command line.
+    /// Additions to the kernel's command line.
     pub kernel_arguments: &'static str,
     /// Whether it has Debian's systemd and perf.
     pub system: bool,
@@ -30,7 +30,7 @@ pub const NODES: usize = 3;
 pub const MEMORY_ONLY_NODE: usize = 2;
 
 impl Machine {
-    /// An Intel CPU with ERMS. The vendor counts: QEMU's `mce` command injects what the guest's vendor would raise.
+    /// An Intel CPU with ERMS. The vendor matters: QEMU's `mce` command injects the errors of the guest's vendor.
     pub const ERMS: Self = Self {
         architecture: Architecture::X86_64,
         cpu: "Haswell,vendor=GenuineIntel,+erms",
@@ -38,16 +38,17 @@ impl Machine {
         system: false,
     };
 
-    /// All that the emulator has of aarch64, less what makes it slow: pointers are signed by an algorithm of its own.
+    /// All features of aarch64 in the emulator. It signs pointers by an algorithm of its own, since the architected one is
+    /// slow.
     pub const AARCH64: Self =
         Self { architecture: Architecture::Aarch64, cpu: "max,pauth-impdef=on", ..Self::ERMS };
 
-    /// The same machine with systemd and perf.
+    /// This machine with systemd and perf.
     pub const fn with_system(self) -> Self {
         Self { system: true, ..self }
     }
 
-    /// The same machine with more on the kernel's command line.
+    /// This machine with more on the kernel's command line.
     pub const fn with(self, kernel_arguments: &'static str) -> Self {
         Self { kernel_arguments, ..self }
     }

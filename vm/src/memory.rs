@@ -1,4 +1,4 @@
-//! Memory of the guest's init, to be moved and poisoned.
+//! Memory of the guest's init, which scenarios move and poison.
 
 use std::fs::File;
 use std::io;
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 /// Bytes of a base page.
 pub const PAGE: usize = 4096;
 
-/// Anonymous memory, every page touched.
+/// Anonymous memory in which every page was touched.
 #[derive(Debug, Clone, Copy)]
 pub struct Memory {
     start: *mut u8,
@@ -18,13 +18,13 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Maps `pages` pages; aligned to 2 MiB and in huge pages if `huge`, else in base pages.
+    /// Maps `pages` pages: with `huge` aligned to 2 MiB and in huge pages, otherwise in base pages.
     pub fn map(pages: usize, huge: bool) -> Result<Self> {
         let alignment = 512 * PAGE;
         let bytes = pages * PAGE;
         let (protection, flags) =
             (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: a new mapping, wherever there is room.
+        // SAFETY: a new mapping, at a place of the kernel's choice.
         let start = unsafe { libc::mmap(ptr::null_mut(), bytes + alignment, protection, flags, -1, 0) };
         ensure!(start != libc::MAP_FAILED, "mmap: {}", io::Error::last_os_error());
         let start = start.cast::<u8>().map_addr(|address| address.next_multiple_of(alignment));
@@ -40,12 +40,12 @@ impl Memory {
         Ok(memory)
     }
 
-    /// The same on one node.
+    /// Maps pages as [`Memory::map`] does, on one node.
     pub fn map_on(node: u32, pages: usize, huge: bool) -> Result<Self> {
         const MPOL_DEFAULT: libc::c_long = 0;
         const MPOL_BIND: libc::c_long = 2;
         let policy = |mode: libc::c_long, mask: *const u64| {
-            // SAFETY: where this thread's memory comes from; the mask has 64 bits, of which the kernel reads one less than
+            // SAFETY: changes where this thread's memory comes from. The mask has 64 bits; the kernel reads one bit less than
             // it is told.
             match unsafe {
                 libc::syscall(libc::SYS_set_mempolicy, mode, mask, if mask.is_null() { 0 } else { 65 })
@@ -63,11 +63,11 @@ impl Memory {
 
     /// Unmaps it.
     pub fn unmap(self) {
-        // SAFETY: ours, and the last use.
+        // SAFETY: a mapping of ours, which is not used any more.
         unsafe { libc::munmap(self.start.cast(), self.pages * PAGE) };
     }
 
-    /// What every byte of a page is filled with.
+    /// The value of every byte of a page.
     pub fn value(page: usize) -> u8 {
         1 + (page % 251) as u8
     }
@@ -78,12 +78,12 @@ impl Memory {
         self.start.wrapping_add(page * PAGE)
     }
 
-    /// How many pages.
+    /// The number of pages.
     pub fn pages(&self) -> usize {
         self.pages
     }
 
-    /// Whether a page has the bytes that it was filled with.
+    /// Whether a page still has the bytes with which it was filled.
     pub fn has_its_bytes(&self, page: usize) -> bool {
         // SAFETY: mapped by `map`, and written by nobody else.
         let bytes = unsafe { std::slice::from_raw_parts(self.page(page), PAGE) };
@@ -108,7 +108,7 @@ impl Memory {
         Ok((entry >> 63 == 1).then_some(entry & ((1 << 55) - 1)))
     }
 
-    /// Poisons a page, as a machine check would have it.
+    /// Poisons a page, as a machine check would.
     pub fn poison(&self, page: usize) -> Result<()> {
         // SAFETY: a page of ours.
         match unsafe { libc::madvise(self.page(page).cast(), PAGE, libc::MADV_HWPOISON) } {
@@ -117,7 +117,7 @@ impl Memory {
         }
     }
 
-    /// Moves the folio that starts at a page; the status that move_pages(2) gives it, `None` where it gives none.
+    /// Moves the folio that starts at a page. Returns its status from move_pages(2), or `None` where the call gives none.
     pub fn move_to(&self, page: usize, node: i32) -> Result<Option<i32>> {
         const UNTOUCHED: i32 = i32::MIN;
         let mut status = UNTOUCHED;
@@ -136,7 +136,7 @@ impl Memory {
     pub fn node(&self, page: usize) -> Result<i32> {
         let mut status = -1;
         let address = self.page(page);
-        // SAFETY: arrays of one element each; without nodes it only asks.
+        // SAFETY: arrays of one element each. Without nodes the call only asks.
         let result = unsafe {
             libc::syscall(
                 libc::SYS_move_pages,

@@ -1,8 +1,8 @@
-//! Poison: a line of memory that raises a machine check for whoever reads it in a copy that may survive that.
+//! Poison: a line of memory that raises a machine check in copies that may survive one.
 //!
-//! An emulator's memory does not go bad. So the guest names a line and instructions, and the host makes the processor
-//! stop where that line is read and raises the machine check there, if the processor stands at one of those
-//! instructions: as often as they read it, and never anywhere else.
+//! An emulator's memory does not go bad. So the guest names a line and instructions of an exception table. The host makes the
+//! processor stop where that line is read. If the processor is at one of those instructions, the host raises a machine check
+//! there, at every such read.
 
 use std::fmt::{self, Write};
 use std::io;
@@ -12,33 +12,33 @@ use anyhow::{Context, Result, ensure};
 use crate::exception_table;
 use crate::guest::Guest;
 
-/// What a request starts with, on the guest's console.
+/// The start of a request on the guest's console.
 const REQUEST: &str = "foliocopy-vm poison: ";
 
-/// What the host types on that console once the line is poisoned.
+/// The host's answer on that console, once the line is poisoned.
 pub const ANSWER: &str = "poisoned";
 
-/// A line of memory that is to be poisoned.
+/// A line of memory to poison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Poison {
-    /// Where it starts, for the machine check's report.
+    /// Its physical address, for the machine check's report.
     pub physical: u64,
-    /// Where the kernel has it mapped.
+    /// The address at which the kernel has it mapped.
     pub mapped: u64,
     /// The instructions that get a machine check: entries of an exception table.
     pub instructions: Vec<u64>,
 }
 
 impl Poison {
-    /// A line by its physical address, for instructions of the kernel or of a module.
+    /// A line by its physical address, and instructions of the kernel or of a module.
     pub fn at(guest: &Guest, physical: u64, instructions: Vec<u64>) -> Result<Self> {
         let mapped = exception_table::direct_map(guest)? + physical;
         Ok(Self { physical, mapped, instructions })
     }
 
-    /// Poisons it. Returns when the host has done so.
+    /// Poisons the line. Returns when the host has done so.
     pub fn spread(&self, guest: &Guest) -> Result<()> {
-        // By way of the kernel's log: a line that the kernel prints meanwhile does not end up within it.
+        // Goes through the kernel's log, so that another line of the kernel can't end up within the request.
         guest.write("/dev/kmsg", &self.to_string())?;
         let mut answer = String::new();
         io::stdin().read_line(&mut answer).context("the console can't be read")?;
@@ -57,8 +57,8 @@ impl Poison {
     }
 }
 
-/// All numbers are hexadecimal; instructions after the first as their distances to it, since a record of the kernel's log
-/// has room for a kilobyte.
+/// Writes the numbers in hexadecimal. Instructions after the first are distances to it, since a record of the kernel's log
+/// holds only a kilobyte.
 impl fmt::Display for Poison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{REQUEST}{:x} {:x}", self.physical, self.mapped)?;

@@ -26,30 +26,30 @@ use crate::guest::Guest;
 
 /// One test in one boot.
 pub struct Scenario {
-    /// What it is called on the command line of `cargo xtask vm`.
+    /// The name on the command line of `cargo xtask vm`.
     pub name: &'static str,
-    /// What it proves, in a phrase.
+    /// The claim that it proves, in a phrase.
     pub proves: &'static str,
-    /// What it boots.
+    /// The machine that it boots.
     pub machine: Machine,
-    /// How long it may take from power-on under TCG on a machine that does little else; past that it hangs.
+    /// How long it may take from power-on under TCG on an otherwise idle machine. After that it counts as hung.
     pub limit: Duration,
-    /// What must end it.
+    /// How a passing run ends.
     pub ending: Ending,
-    /// What the guest does once it has booted. `Ok` is a pass.
+    /// Runs in the guest once it has booted. `Ok` is a pass.
     pub run: fn(&Guest) -> anyhow::Result<()>,
 }
 
-/// What ends a scenario that passes.
+/// The end of a scenario that passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     /// The guest's verdict.
     Verdict,
-    /// The kernel panics of the machine check, at the instruction at which it was raised.
+    /// The kernel panics on the machine check, at the instruction at which it was raised.
     MachineCheckPanic,
 }
 
-/// Every scenario, in the order in which they are run.
+/// Every scenario, in the order in which they run.
 pub const ALL: &[&Scenario] = &[
     &boot::BOOT,
     &load::LOAD,
@@ -82,7 +82,7 @@ pub const ALL: &[&Scenario] = &[
 /// Every scenario of user space on aarch64, for which there is no module.
 pub const AARCH64: &[&Scenario] = &[&aarch64::AARCH64];
 
-/// Every scenario of a kernel with the patch series for Linux, which has no module of ours.
+/// Every scenario of a kernel with the patch series for Linux, which runs without our modules.
 pub const UPSTREAM: [&Scenario; 4] =
     [&upstream::ERMS, &upstream::REP_GOOD, &upstream::NEITHER, &upstream::RECOVERY];
 

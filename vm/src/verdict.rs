@@ -1,4 +1,4 @@
-//! The one line by which the guest tells the host how a scenario ended.
+//! The line by which the guest tells the host how a scenario ended.
 
 use std::fmt;
 use std::fs;
@@ -6,16 +6,16 @@ use std::io::Write;
 
 use anyhow::{Context, Result};
 
-/// What every verdict line starts with.
+/// The start of a verdict line.
 const PREFIX: &str = "foliocopy-vm verdict: ";
 
-/// What a line starts with that says something beside the verdict.
+/// The start of a note, a line beside the verdict.
 pub(crate) const NOTE: &str = "foliocopy-vm note: ";
 
-/// The guest's end of the port that carries them, away from what the kernel prints on its console.
+/// The guest's end of the port for these lines. The kernel prints elsewhere.
 const PORT: &str = if cfg!(target_arch = "aarch64") { "/dev/ttyS0" } else { "/dev/ttyS1" };
 
-/// Writes a line to the port, and waits until it is out.
+/// Writes a line to the port, and waits until it is sent.
 pub(crate) fn to_port(line: impl fmt::Display) -> Result<()> {
     let mut port = fs::OpenOptions::new().write(true).open(PORT).context(PORT)?;
     writeln!(port, "{line}")?;
@@ -23,7 +23,7 @@ pub(crate) fn to_port(line: impl fmt::Display) -> Result<()> {
     Ok(())
 }
 
-/// The notes among what the guest wrote on its second serial port.
+/// The notes among the guest's lines on its second serial port.
 pub fn notes(port: &str) -> impl Iterator<Item = &str> {
     port.lines().filter_map(|line| line.trim_end().strip_prefix(NOTE))
 }
@@ -31,14 +31,14 @@ pub fn notes(port: &str) -> impl Iterator<Item = &str> {
 /// How a scenario ended, as the guest saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Everything the scenario demands was seen.
+    /// The scenario saw everything that it demands.
     Pass,
-    /// Something was not; why, on one line.
+    /// The scenario failed; the reason, on one line.
     Fail(String),
 }
 
 impl Verdict {
-    /// The verdict for what a scenario returned. The chain of causes becomes one line.
+    /// The verdict for the result of a scenario. The chain of causes becomes one line.
     pub fn of(outcome: &Result<()>) -> Self {
         match outcome {
             Ok(()) => Self::Pass,
@@ -46,12 +46,12 @@ impl Verdict {
         }
     }
 
-    /// Gives it to the host.
+    /// Sends the verdict to the host.
     pub fn give(&self) -> Result<()> {
         to_port(self)
     }
 
-    /// Reads what the guest wrote on its second serial port. It must hold one verdict line, and one only.
+    /// Reads the guest's lines from its second serial port. Exactly one of them must be a verdict.
     pub fn read(port: &str) -> std::result::Result<Self, String> {
         let mut verdicts = port.lines().filter_map(|line| line.trim_end().strip_prefix(PREFIX));
         let verdict = match (verdicts.next(), verdicts.next()) {

@@ -22,13 +22,13 @@ pub(super) const AARCH64: Scenario = Scenario {
     run,
 };
 
-/// The pages of the kernel.
+/// The page size of the kernel.
 const PAGE_BYTES: usize = 16 << 10;
 
-/// Where the tests of the engine lie.
+/// The folder of the engine's tests.
 const TESTS: &str = "/tests";
 
-/// Tests that read the sources, which QEMU's emulator of user space runs where they are; and one that takes a system's `cp`.
+/// Tests that read the sources, which QEMU's emulator of user space runs in place; and one that needs a system's `cp`.
 const ELSEWHERE: [&str; 3] =
     ["the_corpus_of_the_fuzzer", "every_primitive_has_its_file", "a_setuid_program_ignores_the_variables"];
 
@@ -49,7 +49,7 @@ fn run(guest: &Guest) -> Result<()> {
     program()
 }
 
-/// Runs tests of the engine. What faults must be poison too, not only the end of a file.
+/// Runs a test program of the engine. Its faults must include poison, and not only the end of a file.
 fn engine(test: &PathBuf) -> Result<()> {
     let output = Command::new(test)
         .arg("--show-output")
@@ -71,7 +71,7 @@ fn engine(test: &PathBuf) -> Result<()> {
     Ok(())
 }
 
-/// The program, from what it says of the machine to folios that move between nodes.
+/// Runs the program: its description of the machine, its measurements, and folios that move between nodes.
 fn program() -> Result<()> {
     let says = |arguments: &[&str], expected: &[&str]| -> Result<()> {
         let text = foliocopy(arguments)?;
@@ -90,13 +90,13 @@ fn program() -> Result<()> {
     says(&bench.split(' ').collect::<Vec<_>>(), &["emulated"])?;
     let migrate = "migrate --folio 16K --nodes 0:1 --total 16M --rounds 1";
     says(&migrate.split(' ').collect::<Vec<_>>(), &["16K", "is for x86-64 alone"])?;
-    // Nobody shall tune by what an emulator takes.
+    // Nobody should tune by timings of an emulator.
     refuses(&["tune", "-o", "/tmp/profile.toml"], "the CPU is emulated")?;
     refuses(&["survey", "-o", "/tmp/survey.json"], "the CPU is emulated")?;
     refuses(&["kernel", "status"], "the kernel modules are for x86-64 alone")
 }
 
-/// Runs the program, which can't do that here, and says why.
+/// Runs the program with a command that it must refuse, and checks the reason.
 fn refuses(arguments: &[&str], why: &str) -> Result<()> {
     let output = Command::new("/bin/foliocopy").args(arguments).output()?;
     let text = String::from_utf8_lossy(&output.stderr);

@@ -1,4 +1,4 @@
-//! Limits of cgroups of version 2, which a process inherits from every one it is in.
+//! Limits of version 2 cgroups, which a process inherits from all its ancestors.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -14,7 +14,7 @@ use crate::machine::Machine;
 
 pub(super) const CGROUPS: Scenario = Scenario {
     name: "cgroups",
-    proves: "the program keeps to what cgroups of version 2 leave it: memory and CPUs of its parents, and a quota is a warning",
+    proves: "the program keeps the limits of cgroups of version 2: memory and CPUs of every parent; a quota is a warning",
     machine: Machine::ERMS,
     limit: Duration::from_secs(180),
     ending: Ending::Verdict,
@@ -23,11 +23,11 @@ pub(super) const CGROUPS: Scenario = Scenario {
 
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// The cgroup that has the limits, and the one below it in which the program runs.
+/// The cgroup with the limits, and the one below it in which the program runs.
 const OUTER: &str = "/sys/fs/cgroup/outer";
 const INNER: &str = "/sys/fs/cgroup/outer/inner";
 
-/// A bench that needs next to nothing.
+/// A bench that needs very little memory.
 const SMALL: &str = "bench --rounds 2 --folio 4K --total 64K --cache cold --evict 1M";
 
 fn run(guest: &Guest) -> Result<()> {
@@ -47,7 +47,7 @@ fn run(guest: &Guest) -> Result<()> {
     cpuset(guest)
 }
 
-/// Runs the program in the inner cgroup, and demands this status. All that it says.
+/// Runs the program in the inner cgroup, and checks its status. Returns its output.
 fn inside(arguments: &str, status: i32) -> Result<String> {
     let output = command("/bin/foliocopy", arguments).output().context("can't run the program")?;
     let said =
@@ -61,14 +61,14 @@ fn inside(arguments: &str, status: i32) -> Result<String> {
     Ok(said)
 }
 
-/// What runs a program in the inner cgroup.
+/// The command that runs a program in the inner cgroup.
 fn command(program: &str, arguments: &str) -> Command {
     let mut command = Command::new("/bin/busybox");
     command.args(["sh", "-euc", &format!("echo $$ >{INNER}/cgroup.procs; exec {program} {arguments}")]);
     command
 }
 
-/// 96 MiB, which a bench of cold folios needs more than. A process that takes that much is killed.
+/// 96 MiB, less than a bench of cold folios needs. A process that takes more is killed.
 fn memory(guest: &Guest) -> Result<()> {
     guest.write(format!("{OUTER}/memory.max"), "96M")?;
     for refused in ["bench --cache cold --folio 2M", "roofline --memory 128M"] {
@@ -87,7 +87,7 @@ fn memory(guest: &Guest) -> Result<()> {
     guest.write(format!("{OUTER}/memory.max"), "max")
 }
 
-/// Half the time of a CPU.
+/// A quota of half a CPU.
 fn quota(guest: &Guest) -> Result<()> {
     guest.write(format!("{OUTER}/cpu.max"), "50000 100000")?;
     let said = inside(SMALL, 0)?;
@@ -95,7 +95,7 @@ fn quota(guest: &Guest) -> Result<()> {
     guest.write(format!("{OUTER}/cpu.max"), "max 100000")
 }
 
-/// The first of the guest's two CPUs.
+/// Only the first of the guest's two CPUs.
 fn cpuset(guest: &Guest) -> Result<()> {
     guest.write(format!("{OUTER}/cpuset.cpus"), "0")?;
     inside(&format!("{SMALL} --export-json /tmp/results.json"), 0)?;

@@ -1,4 +1,4 @@
-//! The debugfs files, fed with what nobody should write.
+//! The debugfs files with random and wrong input.
 
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
@@ -19,7 +19,7 @@ pub(super) const GARBAGE: Scenario = Scenario {
     run,
 };
 
-/// Requests that must be refused, and a part of the reason.
+/// Requests that must be refused, each with a part of the reason.
 const REFUSED: &[(&str, &str)] = &[
     ("\n", "no contenders"),
     ("order=0", "no contenders"),
@@ -105,12 +105,12 @@ fn run(guest: &Guest) -> Result<()> {
             }
             refused += u32::from(file.write_all(&request).is_err());
         }
-        // Of a request that was served by chance, one round.
+        // A random request may be valid: then read one round.
         let _ = file.read(&mut answer)?;
     }
     ensure!(refused > 90_000, "only {refused} of 100,000 random writes were refused");
 
-    // One at a time.
+    // Only one process may open it.
     let first = OpenOptions::new().read(true).write(true).open(&path)?;
     let second = OpenOptions::new().read(true).write(true).open(&path);
     ensure!(second.is_err_and(|error| error.raw_os_error() == Some(16)), "a second opening was not -EBUSY");

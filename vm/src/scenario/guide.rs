@@ -1,4 +1,4 @@
-//! The commands of docs/KERNEL.md, in the page's own words and order.
+//! The commands of docs/KERNEL.md, word for word and in the order of the page.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -23,7 +23,7 @@ pub(super) const GUIDE: Scenario = Scenario {
 
 const PAGE: &str = include_str!("../../../docs/KERNEL.md");
 
-/// What the guest can't run, to the letter, and why.
+/// The commands that the guest can't run, word for word, and why.
 const ELSEWHERE: [(&str, &str); 9] = [
     ("make -C kmod", BUILT),
     ("make -C kmod package", BUILT),
@@ -48,15 +48,15 @@ const BUILT: &str = "`cargo xtask vm` builds by it, before the guest boots";
 const DKMS: &str = "`cargo xtask dist --test` does it in a clean root";
 const SERVICE: &str = "the scenario `service` has systemd";
 
-/// A folder as the page expects one: with the modules in it.
+/// A folder with the modules in it, as the page expects one.
 const FOLDER: &str = "/tmp/guide";
 
-/// In front of the program: it measures for a moment only.
+/// Replaces the program by a script that shortens its measurements.
 const SHORT: &str = r#"#!/tmp/guide/bin/sh
 case "$1 $2" in
-  # 3 says that it is not patched, and is no fault of the page.
+  # Exit code 3 says that it is not patched, which is no error of the page.
   'kernel patch') /bin/foliocopy "$@" || { code=$?; [ "$3 $code" = 'status 3' ]; } ;;
-  # The scenario `run-all` has it.
+  # The scenario `run-all` runs it.
   'kernel run-all') exec /bin/foliocopy "$@" --help >/dev/null ;;
   'kernel bench') exec /bin/foliocopy "$@" --folio 64K --total 256K --evict 1M --rounds 3 ;;
   'migrate --total') exec /bin/foliocopy "$@" --folio 2M --nodes 0:1 --rounds 1 ;;
@@ -65,16 +65,16 @@ case "$1 $2" in
 esac
 "#;
 
-/// Nobody but root is there.
+/// The guest has no other user than root.
 const SUDO: &str = "#!/tmp/guide/bin/sh\nexec \"$@\"\n";
 
-/// What stands after `$ ` in the page, without comments.
+/// The text after `$ ` in the page, without comments.
 pub(super) fn commands(page: &'static str) -> impl Iterator<Item = &'static str> {
     let lines = page.lines().filter_map(|line| line.strip_prefix("$ "));
     lines.map(|line| line.split_once(" #").map_or(line, |(command, _)| command).trim_end())
 }
 
-/// Why a command runs somewhere else.
+/// Why a command is not run here.
 fn elsewhere(command: &str) -> Option<&'static str> {
     ELSEWHERE.iter().find(|(other, _)| command == *other).map(|(_, why)| *why)
 }
@@ -93,7 +93,7 @@ fn run(guest: &Guest) -> Result<()> {
     Ok(())
 }
 
-/// A small system around the program: a shell, modprobe, and the modules where DKMS puts them and in a folder.
+/// Sets up a small system for the program: a shell, modprobe, and the modules where DKMS puts them and in a folder.
 pub(super) fn furnish(guest: &Guest) -> Result<()> {
     let bin = Path::new(FOLDER).join("bin");
     let release = guest.read("/proc/sys/kernel/osrelease")?;
@@ -116,7 +116,7 @@ pub(super) fn furnish(guest: &Guest) -> Result<()> {
     shell("depmod").map(drop)
 }
 
-/// Runs a command as a shell at the page's place would; what it wrote to standard output.
+/// Runs a command of the page in a shell. Returns its standard output.
 pub(super) fn shell(command: &str) -> Result<String> {
     let output = Command::new("/tmp/guide/bin/sh")
         .args(["-e", "-o", "pipefail", "-c", command])

@@ -1,5 +1,5 @@
-//! Poisoned memory of a process, on a kernel that handles memory failures: what only the host's own kernel
-//! may lack, `BUS_MCEERR_AR` and lost huge pages.
+//! Poisoned memory of a process, on a kernel that handles memory failures. It tests `BUS_MCEERR_AR` and lost huge pages, which
+//! the host's kernel may lack.
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
@@ -28,9 +28,9 @@ pub(super) const HWPOISON: Scenario = Scenario {
 /// How much memory is lost at once, in pages of the crate.
 #[derive(Clone, Copy)]
 struct Lost {
-    /// In a base page.
+    /// By poison in a base page.
     base: usize,
-    /// In a huge page of the kernel's usual size.
+    /// By poison in a huge page of the kernel's default size.
     huge: usize,
 }
 
@@ -44,14 +44,14 @@ impl Lost {
     }
 }
 
-/// The logarithm of so many pages, in bytes.
+/// The logarithm of this many pages, in bytes.
 fn lsb(nr_pages: usize) -> i16 {
     (nr_pages * PAGE_SIZE).ilog2() as i16
 }
 
 pub(super) fn run(guest: &Guest) -> Result<()> {
     let lost = Lost::detect(guest)?;
-    // madvise may raise the signal right away, and then it is nobody's fault.
+    // madvise may raise the signal at once, and then it is no copy's fault.
     count_signals()?;
     sigbus::install()?;
     guest.write("/proc/sys/vm/nr_hugepages", "6")?;
@@ -60,7 +60,7 @@ pub(super) fn run(guest: &Guest) -> Result<()> {
     huge_pages(lost)
 }
 
-/// A poisoned base page, of a huge page that is split or not, on either side of a copy.
+/// A poisoned base page, from a huge page that is split or not, on either side of a copy.
 fn pages(Lost { base, huge }: Lost, advice: c_int) -> Result<()> {
     const BAD: usize = 704;
     let (bad, other) = (Region::map(2 * huge, huge, 0)?, Region::map(2 * huge, huge, 0)?);
@@ -79,7 +79,7 @@ fn pages(Lost { base, huge }: Lost, advice: c_int) -> Result<()> {
             let Err(CopyMcError::Memory(error)) = answer else { bail!("{primitive}, {side}: {answer:?}") };
             let counts = (error.bytes_copied, error.bytes_left, error.page_index);
             ensure!(counts == (BAD * PAGE_SIZE, (2 * huge - BAD) * PAGE_SIZE, BAD), "{primitive}: {error:?}");
-            // As far as a test can know it: the address to the page.
+            // A test knows the address only to the page.
             let place = (error.address & !(PAGE_SIZE - 1), error.address_lsb);
             ensure!(place == (bad.address(BAD), lsb(base)), "{primitive}: {error:?}");
             ensure!(
@@ -91,13 +91,13 @@ fn pages(Lost { base, huge }: Lost, advice: c_int) -> Result<()> {
     Ok(())
 }
 
-/// A poisoned hugetlb page is lost as a whole, and skipped with one fault.
+/// A poisoned hugetlb page, which is lost as a whole and skipped with one fault.
 fn huge_pages(Lost { base, huge }: Lost) -> Result<()> {
     let src = Region::map(3 * huge, huge, libc::MAP_HUGETLB)?;
     let dst = Region::map(3 * huge, huge, 0)?;
     src.fill();
     src.advise(libc::MADV_HWPOISON, huge + 7 * base, base)?;
-    // The whole of it, and a range that starts within it.
+    // A copy of the whole page, and a range that starts within it.
     for (first, bad) in [(0, huge), (huge + 100, 0)] {
         let lost = 2 * huge - (first + bad);
         dst.fill();
@@ -118,7 +118,7 @@ fn huge_pages(Lost { base, huge }: Lost) -> Result<()> {
     Ok(())
 }
 
-/// Lets signals that are not ours pass by.
+/// Installs a handler that counts signals of others.
 pub(super) fn count_signals() -> Result<()> {
     static SIGNALS: AtomicUsize = AtomicUsize::new(0);
     extern "C" fn count(_: c_int, _: *mut libc::siginfo_t, _: *mut c_void) {
@@ -135,7 +135,7 @@ pub(super) fn count_signals() -> Result<()> {
     Ok(())
 }
 
-/// Pages of this process, which live as long as it does: poison stays.
+/// Pages of this process. They live as long as the process does, since poison stays.
 struct Region {
     start: *mut Page,
     nr_pages: usize,
@@ -145,7 +145,7 @@ impl Region {
     /// Maps pages, aligned to a huge page of `huge`.
     fn map(nr_pages: usize, huge: usize, flags: c_int) -> Result<Self> {
         let (bytes, protection) = (nr_pages * PAGE_SIZE, libc::PROT_READ | libc::PROT_WRITE);
-        // hugetlb is aligned as it is, and counted: it gets no more than it needs.
+        // hugetlb memory is always aligned, and scarce: it is mapped without spare pages.
         let spare = if flags & libc::MAP_HUGETLB == 0 { huge * PAGE_SIZE } else { 0 };
         let flags = flags | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: new memory.
@@ -159,16 +159,16 @@ impl Region {
         self.start.wrapping_add(index).addr()
     }
 
-    /// What a copy reads: the pages from `first` on.
+    /// The pages from `first` on, as a source.
     fn source(&self, first: usize) -> PageRange<'_> {
         // SAFETY: pages of the mapping, of which some raise SIGBUS.
         let range = unsafe { PageRange::new(self.start.wrapping_add(first), self.nr_pages - first) };
         range.expect("pages of a mapping")
     }
 
-    /// What a copy writes: the pages from `first` on.
+    /// The pages from `first` on, as a destination.
     fn destination(&self, first: usize) -> PageRangeMut<'_> {
-        // SAFETY: as above, and nobody holds a reference to them.
+        // SAFETY: pages of the mapping, of which some raise SIGBUS. Nobody holds a reference to them.
         let range = unsafe { PageRangeMut::new(self.start.wrapping_add(first), self.nr_pages - first) };
         range.expect("pages of a mapping")
     }

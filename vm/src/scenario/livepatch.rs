@@ -1,4 +1,4 @@
-//! The livepatch: it comes and goes, keeps the contract, and what it patches is ours while it is there.
+//! The livepatch: it can be applied and reverted, it keeps the contract, and the patched functions call ours.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -13,7 +13,7 @@ use crate::guest::{Guest, Module};
 use crate::machine::{MEMORY_ONLY_NODE, Machine};
 use crate::memory::Memory;
 
-/// The program, as users have it.
+/// The program, at its usual path.
 const PROGRAM: &str = "/bin/foliocopy";
 
 pub(super) const CONTRACT: Scenario = Scenario {
@@ -61,14 +61,14 @@ pub(super) const RECOVERY: Scenario = Scenario {
     run: recovery,
 };
 
-/// The livepatch, applied.
+/// The applied livepatch.
 pub(super) struct Patched<'a> {
     guest: &'a Guest,
     module: Option<Module>,
 }
 
 impl<'a> Patched<'a> {
-    /// Loads it and waits until every task runs it.
+    /// Loads the livepatch, and waits until every task runs it.
     pub(super) fn apply(guest: &'a Guest) -> Result<Self> {
         let module = guest.load("foliocopy_livepatch", "")?;
         let patched = Self { guest, module: Some(module) };
@@ -88,12 +88,12 @@ impl<'a> Patched<'a> {
         format!("/sys/module/foliocopy_livepatch/parameters/{name}")
     }
 
-    /// Switches between the stock way and ours.
+    /// Switches between the stock method and ours.
     pub(super) fn method(&self, method: &str) -> Result<()> {
         self.guest.write(Self::parameter("method"), method)
     }
 
-    /// Takes it away, and leaves nothing of it.
+    /// Reverts and unloads the livepatch.
     pub(super) fn revert(mut self) -> Result<()> {
         let enabled = Self::state("enabled");
         self.guest.write(&enabled, "0")?;
@@ -103,7 +103,7 @@ impl<'a> Patched<'a> {
     }
 }
 
-/// Asks until it is so.
+/// Waits until the condition holds.
 pub(super) fn wait(limit: Duration, mut so: impl FnMut() -> Result<bool>) -> Result<()> {
     let deadline = Instant::now() + limit;
     while !so()? {
@@ -113,7 +113,7 @@ pub(super) fn wait(limit: Duration, mut so: impl FnMut() -> Result<bool>) -> Res
     Ok(())
 }
 
-/// Waits until a process catches SIGINT, by which it would end otherwise.
+/// Waits until a process catches SIGINT, which would end it otherwise.
 pub(super) fn wait_until_it_catches_signals(guest: &Guest, process: u32) -> Result<()> {
     wait(Duration::from_secs(60), || {
         let status = guest.read(format!("/proc/{process}/status"))?;
@@ -124,12 +124,12 @@ pub(super) fn wait_until_it_catches_signals(guest: &Guest, process: u32) -> Resu
     .context("foliocopy catches no signal")
 }
 
-/// Runs `foliocopy` with these arguments; what it printed.
+/// Runs `foliocopy` with these arguments. Returns its standard output.
 pub(super) fn foliocopy(arguments: &[&str]) -> Result<String> {
     foliocopy_ends(arguments, 0)
 }
 
-/// The same, where it ends with that exit code; what it printed and said.
+/// Runs `foliocopy`, which must end with this exit code. Returns its output and messages.
 pub(super) fn foliocopy_ends(arguments: &[&str], code: i32) -> Result<String> {
     let output = Command::new(PROGRAM).args(arguments).stdin(Stdio::null()).output()?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -146,12 +146,12 @@ pub(super) fn foliocopy_ends(arguments: &[&str], code: i32) -> Result<String> {
 
 fn contract(guest: &Guest) -> Result<()> {
     let module = guest.load("foliocopy", "")?;
-    // A folio of order 9 yields after each of its 512 pages but the last.
+    // A folio of order 9 yields after each of its 512 pages except the last.
     const STOCK: &str = "yields_large=511";
     guest.load("foliocopy_contract", STOCK).context("the stock kernel")?.unload()?;
 
     let patch = Patched::apply(guest)?;
-    // One chunk: 2 MiB are below 32 MiB.
+    // One chunk: 2 MiB are less than 32 MiB.
     guest.load("foliocopy_contract", "yields_large=0").context("patched")?.unload()?;
     // Eight chunks.
     guest.write("/sys/module/foliocopy/parameters/chunk_bytes", "262144")?;
@@ -165,7 +165,7 @@ fn contract(guest: &Guest) -> Result<()> {
     module.unload()
 }
 
-/// Folios on all paths by all primitives, as `PATH PRIMITIVE` and count.
+/// The folios copied on each path by each primitive: `PATH PRIMITIVE` and the count.
 fn copied(guest: &Guest) -> Result<Vec<(String, u64)>> {
     let counters = guest.read(format!("{}/counters", crate::guest::DEBUGFS))?;
     let line = |line: &str| {
@@ -175,7 +175,7 @@ fn copied(guest: &Guest) -> Result<Vec<(String, u64)>> {
     Ok(counters.lines().filter_map(line).collect())
 }
 
-/// What was added since.
+/// The counts since `before`.
 fn added(before: &[(String, u64)], after: Vec<(String, u64)>) -> Vec<(String, u64)> {
     let earlier = |name: &str| before.iter().find(|(other, _)| other == name).map_or(0, |(_, count)| *count);
     after
@@ -246,7 +246,7 @@ fn migrate(guest: &Guest) -> Result<()> {
     module.unload()
 }
 
-/// `foliocopy migrate` is killed in the middle: its switches of huge pages go back to where they were.
+/// Kills `foliocopy migrate` in the middle: the switches of huge pages must go back to their old values.
 fn killed(guest: &Guest, signal: libc::c_int) -> Result<()> {
     const SWITCHES: [(&str, &str); 2] = [
         ("/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled", "[never]"),
@@ -270,12 +270,12 @@ fn killed(guest: &Guest, signal: libc::c_int) -> Result<()> {
     // SAFETY: a signal to our own child.
     unsafe { libc::kill(libc::pid_t::try_from(program.id())?, signal) };
     program.wait()?;
-    // Whoever puts them back is not our child: it outlives what it guards.
+    // Another process than our child restores them, and outlives it.
     wait(Duration::from_secs(20), as_found)
         .with_context(|| format!("after signal {signal} switches stay changed"))
 }
 
-/// Moves folios that never moved before: ours copied each once, by what the policy names for the destination.
+/// Moves folios that never moved before. Ours must copy each once, by the policy's primitive for the destination.
 fn once_a_folio(guest: &Guest, folio_pages: usize, src: u32, dst: u32) -> Result<()> {
     let before = copied(guest)?;
     let folios = once(guest, folio_pages, src, dst)?;
@@ -288,7 +288,7 @@ fn once_a_folio(guest: &Guest, folio_pages: usize, src: u32, dst: u32) -> Result
     Ok(())
 }
 
-/// Moves 2 MiB of folios (64 of them at most) from one node to another; how many they were.
+/// Moves 2 MiB of folios, 64 at most, from one node to another. Returns how many folios moved.
 pub(super) fn once(guest: &Guest, folio_pages: usize, src: u32, dst: u32) -> Result<u64> {
     let switches = "/sys/kernel/mm/transparent_hugepage";
     for kibibytes in [64, 256, 2048] {
@@ -317,7 +317,7 @@ pub(super) fn only_ours_moves(guest: &Guest) -> Result<()> {
     guest.write("/proc/sys/vm/compaction_proactiveness", "0")
 }
 
-/// Both methods are there, nothing was refused, and every folio had its size.
+/// Checks a report: both methods are there, nothing was refused, and every folio had its size.
 fn check_report(report: &str) -> Result<()> {
     for text in ["\"stock\"", "\"foliocopy\"", "\"complete\": true"] {
         ensure!(report.contains(text), "the result lacks {text}: {report}");
@@ -340,7 +340,7 @@ fn program(guest: &Guest) -> Result<()> {
 
     shows(3, "livepatch:         off")?;
     ensure!(foliocopy(&OFF)?.contains("not patched"), "off, and it did not say so");
-    // Nobody waits long enough: everything is as it was.
+    // The timeout is too short: everything must be as before.
     let hasty = Command::new(PROGRAM).args(ON).args(["--timeout", "1ms"]).output()?;
     let complaint = String::from_utf8_lossy(&hasty.stderr).into_owned();
     if hasty.status.success() {
@@ -404,11 +404,11 @@ fn recovery(guest: &Guest) -> Result<()> {
     module.unload()
 }
 
-/// Where the ring of an aio context is moved to, one node after the other.
+/// The nodes to which the ring of an aio context is moved in turn.
 const RING_MOVES: [libc::c_int; 3] = [1, 0, 1];
 
-/// A caller of plain folio_copy(), and under a spinlock: the ring of an aio context migrates by it (aio_migrate_folio(),
-/// fs/aio.c). So many of its copies must be ours.
+/// Calls plain folio_copy() under a spinlock: the ring of an aio context migrates by it (aio_migrate_folio(), fs/aio.c). `ours`
+/// of its copies must be ours.
 fn aio(guest: &Guest, ours: u64) -> Result<()> {
     let mut ring: usize = 0;
     // SAFETY: io_setup(2) writes the context into `ring`, which is zero as it asks for.
@@ -427,7 +427,7 @@ fn aio(guest: &Guest, ours: u64) -> Result<()> {
         ensure!(status == node, "the aio ring was moved to node {node}, and has status {status}");
         Ok(())
     };
-    // It may have been made on any node.
+    // The ring may have been made on any node.
     move_to(0)?;
     let before = copied(guest)?;
     RING_MOVES.into_iter().try_for_each(move_to)?;
@@ -471,7 +471,7 @@ fn cycles(guest: &Guest) -> Result<()> {
     module.unload()
 }
 
-/// Does something while memory moves, is written and checked; no byte may be wrong.
+/// Works while memory moves, is written and checked. No byte may be wrong.
 fn under_stress(guest: &Guest, work: impl FnOnce() -> Result<()>) -> Result<()> {
     let mut stress = Command::new(PROGRAM)
         .args(["migrate", "--stress", "100000", "--folio", "64K", "--total", "16M", "--threads", "2"])
@@ -481,7 +481,7 @@ fn under_stress(guest: &Guest, work: impl FnOnce() -> Result<()>) -> Result<()> 
     wait_until_it_catches_signals(guest, stress.id())?;
     let outcome = work();
     let ended = stress.try_wait()?;
-    // Interrupted, it says what it saw and exits with 130; with 1 where a byte was wrong.
+    // After the signal it reports and exits with 130, or with 1 where a byte was wrong.
     let pid = libc::pid_t::try_from(stress.id())?;
     // SAFETY: a signal to our own child.
     unsafe { libc::kill(pid, libc::SIGINT) };

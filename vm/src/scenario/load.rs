@@ -1,4 +1,4 @@
-//! The module comes and goes.
+//! The module loads and unloads.
 
 use std::fs::File;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::machine::Machine;
 
 pub(super) const LOAD: Scenario = Scenario {
     name: "load",
-    proves: "the module loads and unloads 50 times, leaves nothing behind, and stays while a file of its is open",
+    proves: "the module loads and unloads 50 times, leaves nothing behind, and stays while one of its files is open",
     machine: Machine::ERMS,
     limit: Duration::from_secs(180),
     ending: Ending::Verdict,

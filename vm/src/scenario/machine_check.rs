@@ -11,11 +11,11 @@ use crate::machine::Machine;
 use crate::memory::PAGE;
 use crate::poison::{Poison, machine_checks};
 
-/// What copies.
+/// The primitives under test.
 const PRIMITIVES: &[&str] = &["rep_movsb", "rep_movsq", "movq", "movnti"];
 
-/// What is copied, and the bad line in it: order, page and byte of the page. Not the first of a folio: a string copy that
-/// starts there has read no byte before it, by which the host could stop it.
+/// The bad lines: order of the folio, page, and byte of the page. None is the first of a folio. There a string copy has read no
+/// byte before the line, by which the host could stop it.
 const LINES: &[(u32, usize, usize)] = &[(0, 0, 64), (0, 0, 4032), (9, 299, 0), (9, 511, 2048)];
 
 /// `-EHWPOISON`
@@ -32,7 +32,7 @@ pub(super) const RECOVERED: Scenario = Scenario {
 
 pub(super) const PLAIN_TYPE: Scenario = Scenario {
     name: "machine-check-plain-type",
-    proves: "what saves it is the type of the table's entries: with EX_TYPE_FAULT the kernel panics in our copy",
+    proves: "the type of the table's entries saves the kernel: with EX_TYPE_FAULT it panics in our copy",
     machine: Machine::ERMS,
     limit: Duration::from_secs(120),
     ending: Ending::MachineCheckPanic,
@@ -43,19 +43,19 @@ pub(super) const PLAIN_TYPE: Scenario = Scenario {
     },
 };
 
-/// foliocopy.ko, and where its copies may be hit.
+/// foliocopy.ko, and the instructions of its copies.
 struct Foliocopy {
     module: Module,
     instructions: Vec<u64>,
 }
 
-/// What came of a copy.
+/// The result of a copy.
 #[derive(Debug, PartialEq)]
 struct Copied {
     result: String,
     bytes: usize,
     machine_checks: u64,
-    /// The page of the folio that was reported, and how many were.
+    /// The page of the folio that was reported, and the number of reports.
     page: u64,
     errors: u64,
 }
@@ -67,12 +67,12 @@ impl Foliocopy {
         Ok(Self { module, instructions })
     }
 
-    /// Copies a folio that is bad from a byte on, which starts a line.
+    /// Copies a folio with a bad line, which starts at byte `bad`.
     fn copy_poisoned(&self, guest: &Guest, order: u32, bad: usize) -> Result<Copied> {
         self.copy(guest, &format!("order={order}"), bad)
     }
 
-    /// The same by what the parameters of the test's module say.
+    /// Copies a folio with a bad line, with these parameters of the test's module.
     fn copy(&self, guest: &Guest, parameters: &str, bad: usize) -> Result<Copied> {
         let folio = guest.load("foliocopy_machine_check", parameters)?;
         let parameter = |name| format!("/sys/module/foliocopy_machine_check/parameters/{name}");
@@ -107,7 +107,7 @@ fn recovered(guest: &Guest) -> Result<()> {
         }
     }
 
-    // A batch stops at its second folio, and what is behind the bad line stays as it was. Past the cache too.
+    // A batch stops at its second folio, and does not write behind the bad line. One of the primitives goes past the cache.
     for primitive in ["rep_movsb", "movnti"] {
         guest.write(parameter("primitive_temporal"), primitive)?;
         for (order, page, byte) in LINES {
@@ -118,24 +118,24 @@ fn recovered(guest: &Guest) -> Result<()> {
         }
     }
 
-    // A look at the source loads a line in the middle of each quarter. It learns nothing, and leaves the error to the copy.
+    // A glance at the source loads words of it. It learns nothing, and leaves the error to the copy.
     guest.write(parameter("primitive_temporal"), "auto")?;
     guest.write(parameter("sampling"), "Y")?;
-    let looked_at = (PAGE << 9) / 8;
-    let copied = foliocopy.copy_poisoned(guest, 9, looked_at)?;
+    let glanced_at = (PAGE << 9) / 8;
+    let copied = foliocopy.copy_poisoned(guest, 9, glanced_at)?;
     let checks = copied.machine_checks;
     if checks == 1 {
         guest.note("not tested: a glance that is hit: the emulator's counter can't tell cached lines from others, so none is made")?;
     }
-    ensure!(matches!(checks, 1 | 2), "{checks} machine checks in a look and a copy");
-    is_stopped_at(looked_at, checks, copied).context("a line that is looked at")?;
+    ensure!(matches!(checks, 1 | 2), "{checks} machine checks in a glance and a copy");
+    is_stopped_at(glanced_at, checks, copied).context("a glance at a bad line")?;
 
-    // The machine lives, and copies on.
+    // The machine lives, and further copies work.
     guest.benchmark("contenders=foliocopy-mc,folio_mc_copy order=9")?;
     foliocopy.module.unload()
 }
 
-/// The copy stopped where the memory is bad, and said so once.
+/// Checks that the copy stopped at the bad line, and reported it once.
 fn is_stopped_at(bad: usize, machine_checks: u64, copied: Copied) -> Result<()> {
     let page = (bad / PAGE) as u64;
     let expected = Copied { result: HWPOISON.to_owned(), bytes: bad, machine_checks, page, errors: 1 };

@@ -1,5 +1,5 @@
-//! A real machine check in the middle of a migration: in the kernel as it is, in its method compiled into the livepatch,
-//! and in ours.
+//! A real machine check in the middle of a migration: in the unpatched kernel, in the livepatch's copy of the stock method, and
+//! in ours.
 
 use std::fs::File;
 use std::io::Read;
@@ -27,19 +27,19 @@ pub(super) const POISON: Scenario = Scenario {
     run,
 };
 
-/// What is moved: base pages of a folio, and its bad one.
+/// The folios: their length in base pages, and the index of the bad page.
 const FOLIOS: [(usize, usize); 2] = [(1, 0), (512, 299)];
 
-/// The bad line in its page. Not the first: every way to copy comes by it, and none starts there.
+/// The offset of the bad line in its page. It is not 0, so that no copy starts at it.
 const LINE: usize = 1344;
 
 fn run(guest: &Guest) -> Result<()> {
     guest.write("/proc/sys/kernel/numa_balancing", "0")?;
     before_the_worker(guest)?;
 
-    // What copies where the CPU has ERMS, in the kernel as in the livepatch's stock method.
+    // The copy function where the CPU has ERMS, in the kernel and in the livepatch's stock method.
     let of_kernel = exception_table::of_function(guest, "copy_mc_enhanced_fast_string")?;
-    // The first machine check of a boot does more than later ones: it taints the kernel, and lets the worker in between.
+    // The first machine check of a boot taints the kernel, and lets the worker run in between. So it is not compared.
     poisoned_move(guest, 1, 0, &of_kernel)?;
     let unpatched = accounts(guest, &of_kernel)?;
 
@@ -60,19 +60,18 @@ fn run(guest: &Guest) -> Result<()> {
     for ((pages, _), account) in FOLIOS.iter().zip(&unpatched) {
         guest.note(&format!("{} KiB, by stock and by ours: {account}", pages * PAGE / 1024))?;
     }
-    // The machine lives, and other memory moves.
+    // The machine lives, and other memory can be moved.
     let memory = Memory::map_on(0, 512, true)?;
     ensure!(memory.move_to(0, 1)? == Some(1), "the next folio did not move");
     patch.revert()?;
     module.unload()
 }
 
-/// Keeps the kernel's worker of memory failures waiting until a move is over: it runs on the CPU that took the machine check,
-/// and what it finds there depends on whether the folio is still isolated for migration or back in place.
+/// Keeps the kernel's worker of memory failures waiting until a move is over. It runs on the CPU that took the machine check.
+/// Its result depends on whether the folio is still isolated for migration or back in place.
 pub(super) fn before_the_worker(guest: &Guest) -> Result<()> {
-    // A thread of real time keeps the worker out, except for two ways in which the kernel lends such as the worker 50 ms of
-    // each second: throttling, and since Linux 6.12 a deadline server for fair tasks (`fair_server_init()`,
-    // kernel/sched/fair.c), whose second ends at any time of ours.
+    // A real-time thread keeps the worker out, with two exceptions in which the kernel gives it 50 ms of each second. One is
+    // throttling. The other, since Linux 6.12, is a deadline server for fair tasks (`fair_server_init()`, kernel/sched/fair.c).
     guest.write("/proc/sys/kernel/sched_rt_runtime_us", "-1")?;
     guest.write("/sys/kernel/debug/sched/fair_server/cpu0/runtime", "0")?;
     let mut cpus = CpuSet::new();
@@ -93,7 +92,7 @@ fn same(method: &str, accounts: &[String], unpatched: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// What happens to each folio, in words.
+/// Describes in words what happens to each folio.
 pub(super) fn accounts(guest: &Guest, instructions: &[u64]) -> Result<Vec<String>> {
     let account = |(pages, bad): &(usize, usize)| {
         poisoned_move(guest, *pages, *bad, instructions).with_context(|| format!("{pages} pages"))
@@ -101,7 +100,7 @@ pub(super) fn accounts(guest: &Guest, instructions: &[u64]) -> Result<Vec<String
     FOLIOS.iter().map(account).collect()
 }
 
-/// A folio with a bad line in one of its pages is moved from node 0 to node 1.
+/// Moves a folio with a bad line in one of its pages from node 0 to node 1.
 fn poisoned_move(guest: &Guest, pages: usize, bad: usize, instructions: &[u64]) -> Result<String> {
     let memory = Memory::map_on(0, pages, pages > 1)?;
     let first = memory.frame(0)?.context("the folio is not mapped")?;
@@ -124,8 +123,7 @@ fn poisoned_move(guest: &Guest, pages: usize, bad: usize, instructions: &[u64]) 
     ))
 }
 
-/// What the process has of its memory afterwards. No page may be in another frame unharmed, or hold other bytes than it
-/// did.
+/// Describes the memory of the process afterwards. No good page may be in another frame, or hold other bytes than before.
 fn fate(memory: &Memory, bad: usize, frame: u64) -> Result<String> {
     let destination = Memory::map(1, false)?;
     let (mut kept, mut lost) = (Vec::new(), Vec::new());
@@ -152,14 +150,14 @@ fn fate(memory: &Memory, bad: usize, frame: u64) -> Result<String> {
     Ok(match (&lost[..], kept.contains(&bad)) {
         ([], _) => "the process keeps every page, the bad one too".into(),
         ([one], _) if *one == bad => {
-            "who reads the bad page gets SIGBUS (BUS_MCEERR_AR), other pages stay".into()
+            "a read of the bad page gets SIGBUS (BUS_MCEERR_AR), other pages stay".into()
         }
-        _ => format!("who reads one of {} pages gets SIGBUS (BUS_MCEERR_AR)", lost.len()),
+        _ => format!("a read of one of {} pages gets SIGBUS (BUS_MCEERR_AR)", lost.len()),
     })
 }
 
-/// What memory_failure() says of a frame, without its number, until it has dealt with every report. It works in a queue. No
-/// other frame may be reported.
+/// The messages of memory_failure() about a frame, without its number, until it has dealt with every report. It works in a
+/// queue. No other frame may be reported.
 pub(super) fn account(log: &mut File, frame: u64, reports: u64) -> Result<String> {
     const START: &str = "Memory failure: ";
     let frame = format!("{frame:#x}: ");

@@ -10,12 +10,12 @@ use crate::machine::Machine;
 
 pub(super) const PROCESS: Scenario = Scenario {
     name: "selftest-process",
-    proves: "`foliocopy selftest` finds every copy right, and every fault where it is, on a kernel that has CONFIG_MEMORY_FAILURE",
+    proves: "`foliocopy selftest` finds every copy right, and every fault at its place, with CONFIG_MEMORY_FAILURE",
     machine: Machine::ERMS,
     limit: Duration::from_secs(300),
     ending: Ending::Verdict,
     run: |_guest| {
-        // What the policy names on this CPU: an emulator takes minutes for all of them.
+        // The policy's primitives on this CPU: an emulator takes minutes for all primitives.
         let report = foliocopy(&["selftest", "rep_movsb", "movnti"])?;
         ensure!(
             report.contains("rep_movsb") && report.contains("movnti"),

@@ -1,4 +1,4 @@
-//! `foliocopy kernel`, from what is missing before the module is loaded to the results of its bench.
+//! `foliocopy kernel`: its messages before the module is loaded, and its bench.
 
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -22,7 +22,7 @@ pub(super) const PROGRAM: Scenario = Scenario {
     run,
 };
 
-/// The program, as users have it.
+/// The program, at its usual path.
 const FOLIOCOPY: &str = "/bin/foliocopy";
 
 fn foliocopy(arguments: &str) -> Command {
@@ -31,7 +31,7 @@ fn foliocopy(arguments: &str) -> Command {
     command
 }
 
-/// Runs it, demands the exit code, and returns all it wrote.
+/// Runs the program, checks the exit code, and returns all its output.
 fn demand(arguments: &str, code: i32) -> Result<String> {
     let output = foliocopy(arguments).output().with_context(|| format!("can't run {FOLIOCOPY}"))?;
     judge(arguments, output, code)
@@ -49,7 +49,7 @@ fn judge(arguments: &str, output: Output, code: i32) -> Result<String> {
     Ok(text)
 }
 
-/// The same, and that it says something.
+/// Runs the program, and checks its exit code and parts of its output.
 fn says(arguments: &str, code: i32, expected: &[&str]) -> Result<()> {
     let text = demand(arguments, code)?;
     for part in expected {
@@ -81,7 +81,7 @@ fn run(guest: &Guest) -> Result<()> {
     // This program is linked statically.
     says("bench --contender x=-:memcpy", 2, &["linked statically", "no dlopen(3)"])?;
 
-    // Two would measure each other.
+    // Two benches would disturb each other.
     let busy =
         std::fs::File::options().read(true).write(true).open("/sys/kernel/debug/foliocopy/benchmark")?;
     says("kernel bench", 2, &["one bench at a time"])?;
@@ -91,8 +91,7 @@ fn run(guest: &Guest) -> Result<()> {
     refused(guest)
 }
 
-/// What a kernel refuses under secure boot: it locks itself down, and it takes signed modules alone. There is no way back
-/// from either.
+/// Refusals of a kernel under secure boot: it locks itself down, and takes only signed modules. Neither can be undone.
 fn refused(guest: &Guest) -> Result<()> {
     const LOAD: &str = "kernel load --modules /lib";
     demand(LOAD, 0)?;
@@ -110,7 +109,7 @@ fn refused(guest: &Guest) -> Result<()> {
     says("kernel status", 3, &["foliocopy: not loaded"])
 }
 
-/// A bench from end to end, to a memory-only node too, and its results read back. No speed is shown of an emulated CPU.
+/// A bench from end to end, to a memory-only node too, and its results read back. No speed of an emulated CPU is shown.
 fn bench(guest: &Guest) -> Result<()> {
     const BENCH: &str = "kernel bench --nodes 0:0,1:2 --folio 4K,64K,2M --total 256K --evict 1M --rounds 3 --seed 1 \
                          --contender movnti-mc --batch 3 --export-json /tmp/kernel.json --export-csv /tmp/kernel.csv";
@@ -120,7 +119,7 @@ fn bench(guest: &Guest) -> Result<()> {
     let json = guest.read("/tmp/kernel.json")?;
     ensure!(json.contains("\"origin\": \"kernel\""), "the results do not say that they are the kernel's");
     ensure!(json.contains("\"emulated\": true"), "the results do not say that the CPU is emulated");
-    // 2 states of the cache, 2 pairs of nodes, 3 sizes, and the 8 usual contenders and two.
+    // 2 states of the cache, 2 pairs of nodes, 3 sizes, and 10 contenders: the 8 usual ones and two more.
     let cells = json.matches("\"samples_gbps\"").count();
     ensure!(cells == 2 * 2 * 3 * 10, "the results have {cells} cells, not 120");
     says("report /tmp/kernel.json -o /tmp/kernel.html", 0, &[])?;
@@ -128,10 +127,10 @@ fn bench(guest: &Guest) -> Result<()> {
     Ok(())
 }
 
-/// Times of every copy, and the scenarios of AMD's kit: as many copies as asked for, each with its time.
+/// Times of single copies, and the scenarios of AMD's kit: every copy that was asked for has its time.
 fn timed(guest: &Guest) -> Result<()> {
     for (options, expected) in [
-        // Three rounds of 16 copies, the first of each after an eviction.
+        // Three rounds of 16 copies. The first copy of each round comes after an eviction.
         ("--cache cold --folio 16K --total 256K", &["\"copies\"", "\"first_ns\"", "\"p50_ns\""][..]),
         (
             "--preset kit-a --folio 64K --total 256K",
@@ -160,8 +159,8 @@ fn timed(guest: &Guest) -> Result<()> {
     says("kernel bench --preset kit-a --cache cold", 2, &["cannot be used with"])
 }
 
-/// A signal ends it in the middle of a round, or before the first, while the copies of many folios are compared, for which an
-/// emulator takes minutes. What came before is kept.
+/// A signal ends the bench in the middle of a round, or while it compares the copies before the first, which takes an emulator
+/// minutes. Finished rounds are kept.
 fn interrupted(guest: &Guest) -> Result<()> {
     for (cache, seconds) in [("hot", 8), ("cold", 3)] {
         interrupted_after(guest, cache, seconds)?;

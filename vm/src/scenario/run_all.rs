@@ -1,4 +1,4 @@
-//! `foliocopy kernel run-all`, from the first part to the last, and interrupted.
+//! `foliocopy kernel run-all`, complete and interrupted.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -30,17 +30,17 @@ fn run(guest: &Guest) -> Result<()> {
     ensure!(ended("done") == 10, "{} of 10 parts are done: {file}", ended("done"));
     for text in [
         "\"complete\": true",
-        // Of both measurements, and of both methods.
+        // From both measurements, and of both methods.
         "\"command\": \"kernel bench\"",
         "\"command\": \"migrate\"",
         "\"contender\": \"stock\"",
         "\"contender\": \"foliocopy\"",
-        // By the self-test.
+        // From the self-test.
         " checks, 0 failures",
-        // By the status before, and by the one in the middle.
+        // From the status before, and from the one in the middle.
         "\"state\": \"off\"",
         "\"state\": \"on\"",
-        // By the kernel.
+        // From the kernel's log.
         "livepatch: enabling patch 'foliocopy_livepatch'",
     ] {
         ensure!(file.contains(text), "the file lacks {text}: {file}");
@@ -49,7 +49,7 @@ fn run(guest: &Guest) -> Result<()> {
     interrupted(guest)
 }
 
-/// Whenever the signal comes, what was loaded is gone, and the file says what was not run.
+/// An interrupt unloads every module, and the file says which parts were not run.
 fn interrupted(guest: &Guest) -> Result<()> {
     let mut program = Command::new("/bin/foliocopy")
         .args(RUN)

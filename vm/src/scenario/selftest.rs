@@ -1,4 +1,4 @@
-//! The module's self-test on every way in which a CPU, or the kernel's command line, leads the policy.
+//! The module's self-test for each CPU, or kernel command line, that leads the policy to another primitive.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::{Ending, Scenario};
 use crate::guest::{DEBUGFS, Guest, Module};
 use crate::machine::Machine;
 
-/// What they have in common.
+/// The common parts of these scenarios.
 const SELFTEST: Scenario = Scenario {
     name: "selftest",
     proves: "",
@@ -27,7 +27,7 @@ pub(super) const ERMS: Scenario = Scenario {
 
 pub(super) const REP_GOOD: Scenario = Scenario {
     name: "selftest-rep-good",
-    proves: "the same with REP_GOOD alone, by CPU model: rep movsq",
+    proves: "the self-test passes with REP_GOOD alone, by CPU model: rep movsq",
     machine: Machine { cpu: "Haswell,vendor=GenuineIntel,-erms", ..Machine::ERMS },
     run: |guest| run(guest, "rep_movsq"),
     ..SELFTEST
@@ -35,7 +35,7 @@ pub(super) const REP_GOOD: Scenario = Scenario {
 
 pub(super) const NEITHER: Scenario = Scenario {
     name: "selftest-neither",
-    proves: "the same with neither, by clearcpuid=: the unrolled loop",
+    proves: "the self-test passes with neither, by clearcpuid=: the unrolled loop",
     machine: Machine::ERMS.with("clearcpuid=erms,rep_good"),
     run: |guest| run(guest, "movq"),
     ..SELFTEST
@@ -43,7 +43,7 @@ pub(super) const NEITHER: Scenario = Scenario {
 
 pub(super) const FSRM: Scenario = Scenario {
     name: "selftest-fsrm",
-    proves: "FSRM does not decide: without ERMS it is rep movsq",
+    proves: "FSRM does not decide: without ERMS the policy picks rep movsq",
     machine: Machine { cpu: "Haswell,vendor=GenuineIntel,-erms,+fsrm", ..Machine::ERMS },
     run: |guest| {
         if !guest.read("/proc/cpuinfo")?.contains(" fsrm") {
@@ -56,7 +56,7 @@ pub(super) const FSRM: Scenario = Scenario {
 
 pub(super) const RECOVERY: Scenario = Scenario {
     name: "selftest-mce-recovery",
-    proves: "the same with mce=recovery, where the kernel's own copy may be copy_mc_fragile",
+    proves: "the self-test passes with mce=recovery, where the kernel's own copy may be copy_mc_fragile",
     machine: Machine::ERMS.with("mce=recovery"),
     run: |guest| run(guest, "rep_movsb"),
     ..SELFTEST
@@ -64,7 +64,7 @@ pub(super) const RECOVERY: Scenario = Scenario {
 
 pub(super) const HOSTED: Scenario = Scenario {
     name: "selftest-hosted",
-    proves: "the same with an engine that was compiled for the target of Linux programs, without their vector registers",
+    proves: "the self-test passes with an engine compiled for the target of Linux programs, without vector registers",
     run: |guest| check(guest, guest.load_file("foliocopy", "/lib/foliocopy-hosted.ko", "")?, "rep_movsb"),
     ..SELFTEST
 };
@@ -73,7 +73,7 @@ fn run(guest: &Guest, primitive: &str) -> Result<()> {
     check(guest, guest.load("foliocopy", "")?, primitive)
 }
 
-/// Runs the self-test, and has the policy copy some folios, which must be by `primitive`.
+/// Runs the self-test, and then copies some folios by the policy, which must be by `primitive`.
 fn check(guest: &Guest, module: Module, primitive: &str) -> Result<()> {
     let report = guest.read(format!("{DEBUGFS}/selftest"))?;
     println!("{report}");
@@ -87,7 +87,7 @@ fn check(guest: &Guest, module: Module, primitive: &str) -> Result<()> {
         let before = guest.folios_copied(path, primitive)?;
         guest.benchmark(&format!("contenders={contender} order=4 folios=3 passes=2 dst_node=1"))?;
         let copied = guest.folios_copied(path, primitive)? - before;
-        // Once to verify, once to warm up, and the two passes.
+        // One pass verifies, one warms up, and two are timed.
         ensure!(copied == 3 * 4, "{contender}: {copied} of 12 folios were copied by {primitive}");
         let before = guest.folios_copied(path, "movnti")?;
         guest.benchmark(&format!("contenders={contender} order=4 folios=3 passes=2 dst_node=2"))?;

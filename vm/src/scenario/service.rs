@@ -1,6 +1,6 @@
-//! `foliocopy-livepatch.service` below a real systemd, and the recipe of docs/does-it-help-me.md with a real perf.
+//! `foliocopy-livepatch.service` under a real systemd, and the recipe of docs/does-it-help-me.md with a real perf.
 //!
-//! The guest's init makes systemd the init, which starts the service, and then this scenario once more.
+//! The guest's init makes systemd the init. That starts the service, and then this scenario once more.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -37,7 +37,7 @@ fn run(guest: &Guest) -> Result<()> {
     if std::process::id() == 1 { boot(guest) } else { booted(guest) }
 }
 
-/// Installs what an operator has, enables the service as one does, and makes systemd the init.
+/// Installs the files of an operator's system, enables the service, and makes systemd the init.
 fn boot(guest: &Guest) -> Result<()> {
     furnish(guest)?;
     fs::create_dir_all("/usr/bin")?;
@@ -66,7 +66,7 @@ fn boot(guest: &Guest) -> Result<()> {
     bail!("can't run systemd: {error}");
 }
 
-/// Runs systemctl; its output, as an error where it fails.
+/// Runs systemctl. Returns its output, as an error where it fails.
 fn systemctl(arguments: &[&str]) -> Result<String> {
     let output = Command::new("/bin/systemctl").args(arguments).stdin(Stdio::null()).output()?;
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).trim_end().to_owned();
@@ -92,7 +92,7 @@ fn booted(guest: &Guest) -> Result<()> {
     status(0, "on").context("after the start")?;
     systemctl(&["stop", UNIT])?;
 
-    // Without its module it fails, and does not say that it runs.
+    // Without its module the service fails, and does not count as active.
     let release = guest.read("/proc/sys/kernel/osrelease")?;
     let (modules, away) = (format!("/lib/modules/{release}"), "/lib/modules/away");
     fs::rename(&modules, away)?;

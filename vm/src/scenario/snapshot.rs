@@ -1,4 +1,4 @@
-//! The programs of examples/, over memory that is poisoned for real.
+//! The programs of examples/, on really poisoned memory.
 
 use std::fs::{self, File};
 use std::io;
@@ -17,7 +17,7 @@ use crate::memory::PAGE;
 
 pub(super) const SNAPSHOT: Scenario = Scenario {
     name: "snapshot",
-    proves: "a snapshot of a guest's memory lists its poisoned pages and has the rest, and a checksum of one is an error",
+    proves: "a snapshot of a guest's memory lists its poisoned pages and has the rest, and a checksum of them is an error",
     machine: Machine::ERMS,
     limit: Duration::from_secs(180),
     ending: Ending::Verdict,
@@ -28,7 +28,7 @@ pub(super) const SNAPSHOT: Scenario = Scenario {
 const HUGE: usize = 512;
 
 fn run(guest: &Guest) -> Result<()> {
-    // madvise may raise the signal right away, and then it is nobody's fault.
+    // madvise may raise the signal at once, and then it is no copy's fault.
     count_signals()?;
     guest.write("/proc/sys/vm/nr_hugepages", "4")?;
     base_pages()?;
@@ -36,7 +36,7 @@ fn run(guest: &Guest) -> Result<()> {
     checksum()
 }
 
-/// Runs a program of examples/, which must end with this status. What it printed, and what it complained of.
+/// Runs a program of examples/, which must end with this status. Returns its output and its messages.
 fn program(arguments: &[&str], status: i32) -> Result<(String, String)> {
     let output = Command::new(format!("/bin/{}", arguments[0])).args(&arguments[1..]).output()?;
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -88,18 +88,18 @@ fn checksum() -> Result<()> {
     Ok(())
 }
 
-/// Pages with contents of their own, of which some are zeros.
+/// Pages, each filled with its own value, or with zeros.
 fn contents(nr_pages: usize, zeros: &[usize]) -> Vec<u8> {
     let byte = |page: usize| if zeros.contains(&page) { 0 } else { byte(page) };
     (0..nr_pages).flat_map(|page| [byte(page); PAGE]).collect()
 }
 
-/// What every byte of a page is filled with.
+/// The value of every byte of a page.
 fn byte(page: usize) -> u8 {
     1 + (page % 251) as u8
 }
 
-/// A memfd, mapped and filled, which lives as long as this process does: poison stays.
+/// A memfd, mapped and filled. It lives as long as this process does, since poison stays.
 struct Memory {
     file: File,
     start: *mut u8,

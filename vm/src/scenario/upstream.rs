@@ -1,5 +1,5 @@
-//! A kernel with the patch series for Linux (`cargo xtask upstream boot`): its own copies, on every way in which a CPU or the
-//! kernel's command line leads them.
+//! A kernel with the patch series for Linux (`cargo xtask upstream boot`). Each CPU, or kernel command line, leads it to
+//! another copy.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::machine::{Machine, NODES};
 use crate::memory::{Memory, PAGE};
 use crate::poison::{Poison, machine_checks};
 
-/// What they have in common.
+/// The common parts of these scenarios.
 const UPSTREAM: Scenario = Scenario {
     name: "upstream",
     proves: "",
@@ -34,7 +34,7 @@ pub(super) const ERMS: Scenario = Scenario {
 
 pub(super) const REP_GOOD: Scenario = Scenario {
     name: "upstream-rep-good",
-    proves: "the same with REP_GOOD alone: rep movsq",
+    proves: "the series with REP_GOOD alone: rep movsq",
     machine: Machine { cpu: "Haswell,vendor=GenuineIntel,-erms", ..UPSTREAM.machine },
     run: |guest| run(guest, Some(MOVSQ), "copy_mc_fast_string_qwords"),
     ..UPSTREAM
@@ -42,7 +42,7 @@ pub(super) const REP_GOOD: Scenario = Scenario {
 
 pub(super) const NEITHER: Scenario = Scenario {
     name: "upstream-neither",
-    proves: "the same with neither: the unrolled loop, and copy_mc_fragile()",
+    proves: "the series with neither: the unrolled loop, and copy_mc_fragile()",
     machine: UPSTREAM.machine.with("clearcpuid=erms,rep_good"),
     run: |guest| run(guest, None, "copy_mc_fragile"),
     ..UPSTREAM
@@ -50,21 +50,21 @@ pub(super) const NEITHER: Scenario = Scenario {
 
 pub(super) const RECOVERY: Scenario = Scenario {
     name: "upstream-mce-recovery",
-    proves: "the same with mce=recovery: rep movsb, and copy_mc_fragile()",
+    proves: "the series with mce=recovery: rep movsb, and copy_mc_fragile()",
     machine: UPSTREAM.machine.with("mce=recovery"),
     run: |guest| run(guest, Some(MOVSB), "copy_mc_fragile"),
     ..UPSTREAM
 };
 
-/// `rep movsb`, and `shr $3,%rcx; rep movsq`: what copy_pages() is patched to when the kernel boots.
+/// `rep movsb`, and `shr $3,%rcx; rep movsq`: the code to which copy_pages() is patched at boot.
 const MOVSB: &[u8] = &[0xf3, 0xa4];
 const MOVSQ: &[u8] = &[0x48, 0xc1, 0xe9, 0x03, 0xf3, 0x48, 0xa5];
 
-/// What the KUnit tests of the series say where all of them passed.
+/// The results of the series' KUnit tests, and their last line when all passed.
 const KUNIT: &str = "/sys/kernel/debug/kunit/copy_pages/results";
 const ALL_PASSED: &str = "# Totals: pass:4 fail:0 skip:0 total:4";
 
-/// `plain` is how copy_pages() copies, a loop if nothing, and `safe` the function by which copy_mc_pages() does.
+/// `plain` is the code of copy_pages(), a loop where it is `None`. `safe` is the function behind copy_mc_pages().
 fn run(guest: &Guest, plain: Option<&[u8]>, safe: &str) -> Result<()> {
     let results = guest.read(KUNIT)?;
     println!("{results}");
@@ -76,7 +76,7 @@ fn run(guest: &Guest, plain: Option<&[u8]>, safe: &str) -> Result<()> {
         ensure!(there == (plain == Some(instruction)), "{instruction:x?} in folio_copy(): {there}");
     }
     only_ours_moves(guest)?;
-    // Where the kernel preempts nothing yields, and the row says that it was not tested.
+    // A kernel that preempts does not yield, and the row says that it was not tested.
     guest.load("foliocopy_contract", "yields_large=0").context("the contract")?.unload()?;
 
     for node in 0..NODES as u32 {
@@ -109,7 +109,7 @@ fn run(guest: &Guest, plain: Option<&[u8]>, safe: &str) -> Result<()> {
     nothing_warned(guest)
 }
 
-/// A folio that is bad from a byte on is copied by folio_mc_copy(): it stops there, and its frame is queued, that one alone.
+/// Copies a folio with a bad line by folio_mc_copy(). The copy stops there, and only that frame is reported.
 fn poisoned_copy(guest: &Guest, order: u32, bad: usize, instructions: &[u64]) -> Result<()> {
     let folio = guest.load("foliocopy_machine_check", &format!("order={order}"))?;
     let parameter = |name| format!("/sys/module/foliocopy_machine_check/parameters/{name}");
@@ -124,17 +124,17 @@ fn poisoned_copy(guest: &Guest, order: u32, bad: usize, instructions: &[u64]) ->
     let checks = machine_checks(guest)? - checks;
     ensure!(checks == 1, "{checks} machine checks, not 1");
     account(&mut log, (physical + bad as u64) / PAGE as u64, 1)?;
-    // A loop of words has read one of the line when the emulator raises the machine check at the next.
+    // A loop of words has read one word of the line when the emulator raises the machine check at the next.
     let copied: usize = guest.read(parameter("copied"))?.parse()?;
     ensure!((bad..bad + 64).contains(&copied), "{copied} bytes were copied, and the bad line is at {bad}");
     folio.unload()
 }
 
-/// Moves all of this process from one node to another, as migratepages(8) does.
+/// Moves all memory of this process from one node to another, as migratepages(8) does.
 fn migrate_pages(src: u32, dst: u32) -> Result<()> {
     let memory = Memory::map_on(src, 1024, false)?;
     let (from, to) = (1u64 << src, 1u64 << dst);
-    // SAFETY: masks of 64 bits, of which the kernel reads one less than it is told; 0 is this process.
+    // SAFETY: masks of 64 bits, of which the kernel reads one bit less than it is told; 0 is this process.
     let left = unsafe { libc::syscall(libc::SYS_migrate_pages, 0, 65, &raw const from, &raw const to) };
     ensure!(left >= 0, "{}", std::io::Error::last_os_error());
     let dst = i32::try_from(dst)?;
@@ -146,11 +146,11 @@ fn migrate_pages(src: u32, dst: u32) -> Result<()> {
     Ok(())
 }
 
-/// Fragments the memory of a node, and has it compacted: pages come to other frames.
+/// Fragments the memory of a node, and compacts it, so that pages move to other frames.
 fn compact(guest: &Guest, node: u32) -> Result<()> {
-    // Several times the pages of other memory on a node, the init's files for one, which are moved to free pages first.
+    // Several times as many pages as a node has of other memory, such as the init's files, which are moved first.
     const PAGES: usize = 32768;
-    // A CPU would keep to itself what is given back, where compaction does not look for free pages.
+    // Otherwise a CPU keeps freed pages to itself, where compaction does not find them.
     guest.write("/proc/sys/vm/percpu_pagelist_high_fraction", "1000000")?;
     let memory = Memory::map_on(node, PAGES, false)?;
     let kept = || (0..PAGES).filter(|page| page % 4 == 0);
@@ -167,7 +167,7 @@ fn compact(guest: &Guest, node: u32) -> Result<()> {
     Ok(())
 }
 
-/// Where the kernel checks its locks, it still does: it stops at the first complaint, and after a machine check.
+/// Checks that lockdep, if the kernel has it, still works. It stops at the first complaint, and after a machine check.
 fn lockdep_is_on(guest: &Guest) -> Result<()> {
     let lockdep = Path::new("/proc/lockdep_stats");
     if lockdep.exists() {
@@ -178,7 +178,7 @@ fn lockdep_is_on(guest: &Guest) -> Result<()> {
     Ok(())
 }
 
-/// Nothing hurt the kernel or was warned of.
+/// Checks that the kernel is not tainted by a warning or an error.
 fn nothing_warned(guest: &Guest) -> Result<()> {
     // `TAINT_BAD_PAGE`, `TAINT_DIE`, `TAINT_WARN`, `TAINT_SOFTLOCKUP` (include/linux/panic.h). KASAN uses the first.
     const HURT: u64 = 1 << 5 | 1 << 7 | 1 << 9 | 1 << 14;
