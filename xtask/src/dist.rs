@@ -1,4 +1,4 @@
-//! `cargo xtask dist`: the tarball and the Debian packages, and the proof that they install and run.
+//! `cargo xtask dist`: makes the tarball and the Debian packages, and tests that they install and run.
 
 mod clean_root;
 mod debian;
@@ -23,7 +23,7 @@ pub(crate) const NEEDS: &[Need] = &[need::DPKG_DEV, need::MAKE];
 pub(crate) const NEEDS_OF_TEST: &[Need] =
     &[need::DPKG_DEV, need::PKG_CONFIG, need::MAKE, need::APT, Need::Root, need::DEBOOTSTRAP];
 
-/// What making and testing packages for aarch64 takes on another machine.
+/// The needs of making and testing packages for aarch64 on another machine.
 pub(crate) const NEEDS_OF_AARCH64: &[Need] = &[
     need::DPKG_DEV,
     need::PKG_CONFIG,
@@ -32,7 +32,7 @@ pub(crate) const NEEDS_OF_AARCH64: &[Need] = &[
     Need::Target(machine::TRIPLE),
 ];
 
-/// What `cargo xtask dist` takes.
+/// The arguments of `cargo xtask dist`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Also install the package into a clean Debian root and run it there (as root, with debootstrap)
@@ -43,11 +43,11 @@ pub(crate) struct Args {
     aarch64: bool,
 }
 
-/// The files that a release is made of.
+/// The files of a release.
 pub(crate) struct Dist {
     tarball: PathBuf,
     package: PathBuf,
-    /// The kernel modules' package; they are for x86-64 alone.
+    /// The kernel modules' package, which exists only for x86-64.
     dkms: Option<PathBuf>,
 }
 
@@ -104,7 +104,7 @@ fn make_for(shell: &Shell, machine: Machine) -> Result<Dist> {
     Tree::new(&staged, "lib").fill(shell, &built)?;
     let tarball = directory.join(format!("{name}.tar.gz"));
     let epoch = epoch(shell)?;
-    // A commit always gives the same bytes.
+    // The archive of a commit always has the same bytes.
     cmd!(
         shell,
         "tar --create --gzip --file {tarball} --directory {directory} --sort=name --owner=0 --group=0 --numeric-owner --mtime=@{epoch} {name}"
@@ -117,7 +117,7 @@ fn make_for(shell: &Shell, machine: Machine) -> Result<Dist> {
     Ok(Dist { tarball, package, dkms })
 }
 
-/// Packs the kernel modules under that version.
+/// Packs the kernel modules under `version`.
 fn dkms_package(shell: &Shell, version: &str) -> Result<PathBuf> {
     let directory = shell.current_dir().join("target/dist");
     shell.create_dir(&directory)?;
@@ -139,7 +139,7 @@ struct Built {
 /// The name that programs record when they are linked with the library, as its build script sets it.
 const SONAME: &str = "libfoliocopy.so.0";
 
-/// Builds the shipped files for this machine. One command, so that later steps find them built.
+/// Builds the shipped files for this machine, in one command, so that later steps need not build them again.
 pub(crate) fn build_release(shell: &Shell) -> Result<()> {
     Machine::This.build_release(shell).map(drop)
 }
@@ -172,11 +172,11 @@ fn build(shell: &Shell, machine: Machine) -> Result<Built> {
     })
 }
 
-/// In front of the name of every function of the C library.
+/// The prefix of every function of the C library.
 pub(crate) const PREFIX: &str = "foliocopy_";
 
-/// Makes an archive of one object out of what cargo made. Rust's own symbols become local: another library that has them
-/// too can stand beside it, of whatever version.
+/// Turns cargo's archive into one with a single object. Rust's own symbols become local, so that the archive can be linked with
+/// another Rust library of any version.
 pub(crate) fn localize(shell: &Shell, archive: &Path, localized: &Path) -> Result<()> {
     localize_for(shell, Machine::This, archive, localized)
 }
@@ -184,11 +184,11 @@ pub(crate) fn localize(shell: &Shell, archive: &Path, localized: &Path) -> Resul
 fn localize_for(shell: &Shell, machine: Machine, archive: &Path, localized: &Path) -> Result<()> {
     let [ld, objcopy, ar] = ["ld", "objcopy", "ar"].map(|name| machine.tool(name));
     let object = localized.with_extension("o");
-    // Groups of which the linker would keep one by name are settled here, as their names become local.
+    // The linker keeps one of several groups with one name. That happens here, before the names become local.
     cmd!(shell, "{ld} --relocatable --force-group-allocation --whole-archive {archive} -o {object}")
         .quiet()
         .run()?;
-    // The standard library's bitcode is no bitcode once it is concatenated, and binutils with LLVM's plugin choke on it.
+    // Concatenated bitcode of the standard library is invalid, and binutils with LLVM's plugin fail on it.
     cmd!(shell, "{objcopy} --wildcard --keep-global-symbol={PREFIX}* --remove-section=.llvmbc --remove-section=.llvmcmd {object}")
         .quiet()
         .run()?;
@@ -197,7 +197,7 @@ fn localize_for(shell: &Shell, machine: Machine, archive: &Path, localized: &Pat
     Ok(shell.remove_path(object)?)
 }
 
-/// Builds a C program against the header, the library and the pkg-config file that are installed in `root`.
+/// Builds a C program with the header, the library and the pkg-config file that are installed in `root`.
 fn build_against(shell: &Shell, machine: Machine, root: &Path, program: &Path) -> Result<()> {
     let source = Path::new("xtask/src/dist/copies.c");
     let multiarch = machine.debian(shell, "DEB_HOST_MULTIARCH")?;
@@ -209,7 +209,7 @@ fn build_against(shell: &Shell, machine: Machine, root: &Path, program: &Path) -
     Ok(cmd!(shell, "{compiler} -Wall -Werror -o {program} {source} {flags...}").quiet().run()?)
 }
 
-/// When the commit was made, in seconds: the time that all packed files bear.
+/// The time of the commit in seconds, which is the time of all packed files.
 fn epoch(shell: &Shell) -> Result<String> {
     cmd!(shell, "git log -1 --format=%ct").read().context("can't ask git when the commit was made")
 }

@@ -1,4 +1,4 @@
-//! The engine's modules import each other in one direction. This finds a circle, with re-exports resolved.
+//! The engine's modules import each other in one direction only. This check finds circles, also through re-exports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use xshell::Shell;
 
-/// Where the engine's modules lie.
+/// The folder of the engine's modules.
 pub(crate) const SOURCE: &str = "crates/foliocopy/src";
 
 /// The top-level modules that each module imports.
@@ -81,7 +81,7 @@ pub(crate) fn texts(source: &Path, module: &str) -> Result<Vec<String>> {
     files.iter().map(code).collect()
 }
 
-/// The names that stand directly behind `prefix`: one, or those of a list in braces.
+/// The names right after `prefix`: one, or a list in braces.
 fn names_behind(text: &str, prefix: &str) -> Vec<String> {
     let is_name = |character: char| character.is_alphanumeric() || character == '_';
     let name = |text: &str| text.trim_start().chars().take_while(|c| is_name(*c)).collect::<String>();
@@ -110,7 +110,7 @@ fn names_behind(text: &str, prefix: &str) -> Vec<String> {
     names
 }
 
-/// The modules of a circle, the first of them twice; empty where there is none.
+/// The modules of a circle, the first of them twice; empty without a circle.
 fn circle(imports: &Imports) -> Vec<String> {
     fn visit(module: &str, imports: &Imports, path: &mut Vec<String>, done: &mut BTreeSet<String>) -> bool {
         if let Some(start) = path.iter().position(|one| one == module) {
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(names_behind(text, "crate::"), ["page", "arch", "once", "step", "extable"]);
     }
 
-    /// A name that the root exports counts as an import of the module that has it.
+    /// A name that the root exports counts as an import of its module.
     #[test]
     fn re_exports_are_resolved() {
         let root = "mod page;\npub mod folio;\npub use page::{PAGE_SIZE, Page};\n";

@@ -1,4 +1,4 @@
-//! The needs of checks beside cargo, a C compiler and git, and how a machine gets them.
+//! What checks need beside cargo, a C compiler and git, and how a machine gets it.
 
 use std::env;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::Result;
 use xshell::{Shell, cmd};
 
-/// One thing that a check takes.
+/// One thing that a check needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
     /// A program, by any of these names, and the Debian package that has it.
@@ -17,7 +17,7 @@ pub(crate) enum Need {
     Header(&'static str, &'static str),
     /// Fonts, without which a browser shows no text.
     Fonts,
-    /// A subcommand of cargo's, and rustup's component that has it.
+    /// A subcommand of cargo, and rustup's component that has it.
     Cargo(&'static str, &'static str),
     /// The libraries of a target, for the toolchain in use.
     Target(&'static str),
@@ -50,19 +50,19 @@ pub(crate) const LINKER_AARCH64: (&str, &str) =
 enum Source {
     /// apt-get, from this package.
     Apt(&'static str),
-    /// rustup, told this.
+    /// rustup, with these arguments.
     Rustup(Vec<&'static str>),
     /// The person who runs the check.
     Caller,
 }
 
-/// The error of a check that could not be made, since the machine lacks something. Nothing is known to be wrong.
+/// The error of a check that could not run, since the machine lacks something. It says nothing about the code.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Missing(pub(crate) String);
 
 impl Need {
-    /// Whether this machine has it.
+    /// Whether this machine meets the need.
     pub(crate) fn is_met(self, shell: &Shell) -> bool {
         match self {
             Need::Program(names, _) => names.iter().any(|name| is_on_path(name)),
@@ -82,7 +82,7 @@ impl Need {
                 libraries.read().is_ok_and(|folder| shell.path_exists(folder))
             }
             Need::Toolchain(name, components) => {
-                // Or rustup would install the toolchain to answer.
+                // Without it rustup would install the toolchain in order to answer.
                 let _ask_only = shell.push_env("RUSTUP_AUTO_INSTALL", "0");
                 let installed = cmd!(shell, "rustup component list --installed --toolchain {name}");
                 let installed = installed.quiet().ignore_stderr().read().unwrap_or_default();
@@ -133,8 +133,8 @@ impl fmt::Display for Need {
     }
 }
 
-/// Installs what is missing, where that may be done: Debian's packages as root, parts of Rust where there is rustup. An
-/// installation that fails is shown, and leaves the need unmet.
+/// Installs missing needs where that is allowed: Debian's packages as root, parts of Rust where rustup exists. A failed
+/// installation is shown, and leaves the need unmet.
 pub(crate) fn install(shell: &Shell, needs: &[Need]) {
     let mut missing: Vec<Need> = Vec::new();
     for need in needs {
@@ -169,7 +169,7 @@ pub(crate) fn unmet(shell: &Shell, needs: &[Need]) -> Result<(), Missing> {
     if unmet.is_empty() { Ok(()) } else { Err(Missing(format!("needs {}", unmet.join(", ")))) }
 }
 
-/// Installs what is missing where that may be done; an error names what still is.
+/// Installs missing needs where that is allowed. The error names those that are still missing.
 pub(crate) fn demand(shell: &Shell, needs: &[Need]) -> Result<()> {
     install(shell, needs);
     Ok(unmet(shell, needs)?)
@@ -187,7 +187,7 @@ fn is_on_path(name: &str) -> bool {
     env::split_paths(&path).any(|folder| folder.join(name).is_file())
 }
 
-/// Whether anything lies in a folder.
+/// Whether a folder holds any file.
 fn has_files(folder: &Path) -> bool {
     fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
 }

@@ -1,8 +1,8 @@
-//! `cargo xtask release-check`: that what is published stands alone.
+//! `cargo xtask release-check`: tests each published package alone.
 //!
-//! Each crate is packaged, unpacked into a folder that knows nothing of the repository, and tested there. What a reader and
-//! docs.rs need must be in it. The oldest dependencies that it says it takes must build. The C archive must show its own
-//! functions and nothing of Rust's.
+//! Each crate is packaged, unpacked into a folder outside the repository, and tested there. The package must hold everything
+//! that a reader and docs.rs need. It must build with the oldest dependencies that it allows. The C archive must show only its
+//! own functions, and nothing of Rust.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,17 +17,18 @@ use xshell::{Shell, cmd};
 use crate::dist;
 use crate::need::{self, Need};
 
-/// Its needs: nightly's cargo alone chooses the oldest versions.
+/// Its needs: only nightly's cargo chooses the oldest versions.
 pub(crate) const NEEDS: &[Need] = &[Need::Toolchain("nightly", &[])];
 
-/// How many of the packages' tests run at a time. Many wait for something.
+/// How many tests of the packages run at a time. Many of them wait for something.
 const AT_ONCE: usize = 3;
 
-/// The packages whose lower bounds are one question: no package of a group asks for more of a crate than another does.
+/// Groups of packages whose lower bounds are checked together. No package of a group asks for a newer version of a crate than
+/// another.
 const GROUPS: [&[&str]; 2] =
     [&["foliocopy", "foliocopy-capi", "foliocopy-vm-memory"], &["foliocopy-measure", "foliocopy-cli"]];
 
-/// What `cargo xtask release-check` takes.
+/// The arguments of `cargo xtask release-check`.
 #[derive(clap::Args)]
 pub(crate) struct Args {}
 
@@ -43,7 +44,7 @@ pub(crate) fn run(shell: &Shell, _args: Args) -> Result<()> {
     check(shell)
 }
 
-/// Everything. It builds in the repository's own target folder, where much of what the packages depend on lies built.
+/// Runs all checks. They build in the repository's own target folder, where many dependencies are already built.
 pub(crate) fn check(shell: &Shell) -> Result<()> {
     let packages = Packages::unpack(shell)?;
     for package in &packages.all {
@@ -54,7 +55,7 @@ pub(crate) fn check(shell: &Shell) -> Result<()> {
     check_archive(shell)
 }
 
-/// A crate as its users get it.
+/// A packaged crate.
 struct Package {
     name: String,
     folder: PathBuf,
@@ -95,7 +96,7 @@ impl Packages {
         for package in &all {
             let file = package.folder.file_name().context("a package has a name")?.to_string_lossy();
             let archive = target.join("package").join(format!("{file}.crate"));
-            // Packed files bear one time for ever, by which cargo would take them for those of the last run.
+            // Packed files always have one time. Without --touch cargo would take them for those of the last run.
             cmd!(shell, "tar --extract --touch --gzip --file {archive} --directory {folder}")
                 .quiet()
                 .run()?;
@@ -103,8 +104,8 @@ impl Packages {
         Ok(Self { folder, all })
     }
 
-    /// The lines of a workspace's manifest by which the packages find each other, of which no registry knows yet. Those in
-    /// `group` lie in the folder `alone`.
+    /// The lines of a workspace's manifest by which the packages find each other, since no registry has them yet. Packages in
+    /// `group` are in the folder `alone`.
     fn patch(&self, group: &[&str], alone: &Path) -> String {
         let line = |package: &Package| {
             let folder = match group.contains(&package.name.as_str()) {
@@ -116,12 +117,12 @@ impl Packages {
         format!("[patch.crates-io]\n{}", self.all.iter().map(line).collect::<String>())
     }
 
-    /// Runs every test that was packaged, with the versions of dependencies that the repository has locked.
+    /// Runs every packaged test, with the versions of dependencies that the repository has locked.
     fn test(&self, shell: &Shell) -> Result<()> {
         let members: Vec<String> =
             self.all.iter().map(|package| format!("\"{}\"", package.folder.display())).collect();
         let manifest = format!("[workspace]\nresolver = \"3\"\nmembers = [{}]\n\n", members.join(", "));
-        // As the repository builds them: the bootstrap and the bench are too slow for tests when not optimized.
+        // The repository optimizes these too: without that the bootstrap and the bench are too slow for tests.
         let optimized = "\n[profile.dev.package.foliocopy-measure]\nopt-level = 2\n\
                          [profile.dev.package.fastrand]\nopt-level = 2\n";
         shell.write_file(
@@ -137,7 +138,7 @@ impl Packages {
         Ok(test().arg("--doc").run()?)
     }
 
-    /// Builds the packages with the oldest versions of what they depend on themselves, as a user's lock file may have them.
+    /// Builds the packages with the oldest versions of their direct dependencies, as a user's lock file may have them.
     fn check_lower_bounds(&self, shell: &Shell) -> Result<()> {
         let target = shell.current_dir().join("target");
         let grouped = self.all.iter().filter(|package| GROUPS.concat().contains(&package.name.as_str()));
@@ -149,7 +150,7 @@ impl Packages {
             let members = self.all.iter().filter(|package| group.contains(&package.name.as_str()));
             for Package { folder, name, .. } in members {
                 cmd!(shell, "cp --recursive {folder} {alone}/{name}").quiet().run()?;
-                // The build of a user, without the needs of tests.
+                // Builds as a user does, without the dependencies of tests.
                 let manifest = alone.join(name).join("Cargo.toml");
                 shell.write_file(&manifest, without_tests(&shell.read_file(&manifest)?))?;
                 shell.remove_path(alone.join(name).join("Cargo.lock"))?;
@@ -173,15 +174,15 @@ impl Packages {
     }
 }
 
-/// A program of tests that cargo built.
+/// A test program that cargo built.
 struct Test {
     program: PathBuf,
-    /// The folder of its package, in which cargo would run it.
+    /// The folder of its package, in which cargo would run the program.
     folder: PathBuf,
 }
 
 impl Test {
-    /// The one that a message of cargo's tells of, if it does.
+    /// The test in a message of cargo, if there is one.
     fn of_message(message: &str) -> Option<Self> {
         let message: Value = serde_json::from_str(message).ok()?;
         let is_test = message["profile"]["test"] == Value::Bool(true);
@@ -190,7 +191,7 @@ impl Test {
         Some(Self { program: program.into(), folder: folder.into() })
     }
 
-    /// Runs it, and shows what it says if it fails. Whether it passed.
+    /// Runs the test, and shows its output if it fails. Returns whether it passed.
     fn passes(&self) -> Result<bool> {
         let mut command = Command::new(&self.program);
         let output = command
@@ -211,7 +212,7 @@ impl Test {
     }
 }
 
-/// Runs the tests, some at a time; an error where one failed, after all.
+/// Runs the tests, some at a time. Returns an error after all of them, if one failed.
 fn run_tests(tests: Vec<Test>) -> Result<()> {
     ensure!(!tests.is_empty(), "cargo built no tests");
     let left = Mutex::new(tests.into_iter());
@@ -228,7 +229,7 @@ fn run_tests(tests: Vec<Test>) -> Result<()> {
         let failed = workers.into_iter().map(|worker| worker.join().expect("a worker doesn't panic"));
         failed.sum::<Result<usize>>()
     })?;
-    ensure!(failed == 0, "{failed} programs of tests failed in the packages");
+    ensure!(failed == 0, "{failed} test programs failed in the packages");
     Ok(())
 }
 
@@ -260,7 +261,7 @@ impl Package {
     }
 }
 
-/// A manifest as cargo writes it into packages, without what only tests and examples need.
+/// A manifest as cargo writes it into packages, without the dependencies of tests and examples.
 fn without_tests(manifest: &str) -> String {
     let mut kept = true;
     let lines = manifest.lines().filter(|line| {
@@ -272,8 +273,8 @@ fn without_tests(manifest: &str) -> String {
     lines.map(|line| format!("{line}\n")).collect()
 }
 
-/// The archive that is shipped: its own functions are all that it shows, so that it stands beside other libraries that
-/// were written in Rust.
+/// Checks the shipped archive. It must show only its own functions, so that it can be linked with other libraries that were
+/// written in Rust.
 fn check_archive(shell: &Shell) -> Result<()> {
     dist::build_release(shell)?;
     let here = shell.current_dir().join("target/release-check/archive");
@@ -299,7 +300,7 @@ fn functions(header: &str) -> BTreeSet<&str> {
     calls.filter(|word| header.contains(&format!("{word}(")) && !word.ends_with('_')).collect()
 }
 
-/// Links a C program with two archives that have Rust's library in them, the whole of each.
+/// Links a C program with two archives that contain Rust's standard library, each as a whole.
 fn link_beside_another(shell: &Shell, here: &Path) -> Result<()> {
     let _there = shell.push_dir(here);
     let other = "#[unsafe(no_mangle)]\npub extern \"C\" fn other(seed: u32) -> usize {\n    \

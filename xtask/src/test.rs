@@ -1,7 +1,7 @@
-//! `cargo xtask test`: the one command that proves a change.
+//! `cargo xtask test`: the one command that tests a change.
 //!
-//! It installs what its steps need, where it may, and runs every step that it can. A step that fails, or that lacks
-//! something, does not keep the next one from running. A summary ends it.
+//! It installs the needs of its steps where that is allowed, and runs every step that it can. After a step that fails, or that
+//! lacks something, it goes on with the next. It ends with a summary.
 
 use std::fmt;
 use std::io::{BufRead, BufReader};
@@ -16,7 +16,7 @@ use crate::need::{self, BROWSER, CXX, FISH, MAKE, Missing, Need, PKG_CONFIG, ZSH
 use crate::vm::emulator;
 use crate::{dist, imports, length, release_check, vm};
 
-/// What `cargo xtask test` takes.
+/// The arguments of `cargo xtask test`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The steps to run; all when none is named
@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// List the steps and what each needs
     #[arg(long)]
     list: bool,
-    /// Fail where a step can't run too, as continuous integration does
+    /// Also fail where a step can't run, as continuous integration does
     #[arg(long)]
     strict: bool,
 }
@@ -36,7 +36,7 @@ struct Step(&'static str, &'static [Need], Check);
 enum Check {
     /// A command line without quotes.
     Run(&'static str),
-    /// A function. It adds to the notes what it could not check.
+    /// A function. It adds the parts that it could not check to the notes.
     Call(fn(&Shell, &mut Vec<String>) -> Result<()>),
 }
 
@@ -46,36 +46,36 @@ use Check::{Call, Run};
 const FMT: Need = Need::Cargo("fmt", "rustfmt");
 const CLIPPY: Need = Need::Cargo("clippy", "clippy");
 
-/// The oldest toolchain that the manifest promises to do with.
+/// The oldest toolchain that the manifest promises to support.
 const OLDEST: Need = Need::Toolchain(concat!(env!("CARGO_PKG_RUST_VERSION"), ".0"), &[]);
 
-/// Builds everything by [`OLDEST`], in a folder of its own: what another toolchain built is of no use to it.
+/// Builds everything by [`OLDEST`], in a folder of its own, since it can't use builds of another toolchain.
 const BUILD_BY_OLDEST: &str = concat!(
     "rustup run ",
     env!("CARGO_PKG_RUST_VERSION"),
     ".0 cargo build -q --locked --workspace --target-dir target/oldest-rust"
 );
 
-/// What interprets the tests of a program that uses the crate.
+/// Interprets the tests of a program that uses the crate.
 const MIRI: Need = Need::Toolchain("nightly", &["miri", "rust-src"]);
 
-/// Tests such a program, in a folder of its own.
+/// Tests such a program by Miri, in a folder of its own.
 const TEST_BY_MIRI: &str = "rustup run nightly cargo miri test --manifest-path crates/foliocopy/tests/miri/Cargo.toml \
                             --target-dir target/miri";
 
-/// Targets on which the engine has no exception table, or nothing but the portable copy.
+/// Targets on which the engine has no exception table, or only the portable copy.
 const WINDOWS: &str = "x86_64-pc-windows-gnu";
 const MACOS: &str = "x86_64-apple-darwin";
 const AARCH64: &str = "aarch64-unknown-linux-gnu";
 
-/// A kernel's target.
+/// The target of a kernel.
 const BARE: &str = "x86_64-unknown-none";
 
-/// What tests of programs for aarch64 take on another machine.
+/// The needs of testing programs for aarch64 on another machine.
 const NEEDS_OF_AARCH64: &[Need] =
     &[Need::Target(AARCH64), need::GCC_AARCH64, need::QEMU_USER_AARCH64, PKG_CONFIG];
 
-/// In the order in which they tell the most for the least time.
+/// The steps. Those that find the most in the least time come first.
 const STEPS: &[Step] = &[
     Step("format", &[FMT], Run("cargo fmt --all --check")),
     Step("lints", &[CLIPPY], Run("cargo clippy -q --workspace --all-targets -- -Dwarnings")),
@@ -126,7 +126,7 @@ struct Report {
     notes: Vec<String>,
 }
 
-/// Runs the steps; an error where one failed, or where one could not run and `--strict` is given.
+/// Runs the steps. The error says that one failed, or with `--strict` that one could not run.
 pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
     if args.list {
         for Step(name, needs, _) in STEPS {
@@ -145,7 +145,7 @@ pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
     verdict(&reports, args.strict)
 }
 
-/// An error where a step failed, or, if that is demanded, where one could not run.
+/// Returns an error if a step failed, or with `strict` if one could not run.
 fn verdict(reports: &[Report], strict: bool) -> Result<()> {
     let count = |is: fn(&Outcome) -> bool| reports.iter().filter(|report| is(&report.outcome)).count();
     let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
@@ -157,7 +157,7 @@ fn verdict(reports: &[Report], strict: bool) -> Result<()> {
     Ok(())
 }
 
-/// The steps of these names, or all.
+/// The steps of these names, or all steps.
 fn chosen(names: &[String]) -> Result<Vec<&'static Step>> {
     if names.is_empty() {
         return Ok(STEPS.iter().collect());
@@ -192,7 +192,7 @@ impl Step {
 }
 
 impl Outcome {
-    /// Whatever an error is wrapped in, the lack of something is no failure.
+    /// A `Missing` is not a failure, however the error is wrapped.
     fn of(result: Result<()>) -> Self {
         match result.map_err(Error::downcast::<Missing>) {
             Ok(()) => Outcome::Passed,
@@ -218,7 +218,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Builds the engine, assembly and all, with `std` and without it.
+/// Builds the engine for another target, assembly included, with `std` and without.
 fn elsewhere(shell: &Shell, target: &str, notes: &mut Vec<String>) -> Result<()> {
     let build = format!(
         "cargo --config build.rustflags=['-Dwarnings'] build -q -p foliocopy --target {target} --target-dir target/elsewhere"
@@ -227,15 +227,15 @@ fn elsewhere(shell: &Shell, target: &str, notes: &mut Vec<String>) -> Result<()>
     command(shell, &format!("{build} --no-default-features"), notes)
 }
 
-/// Tests everything in user space but the C library, of which the gate's tests take a build.
+/// Tests everything in user space except the C library, which the gate's tests need built.
 fn tests(shell: &Shell, notes: &mut Vec<String>) -> Result<()> {
     command(shell, "cargo build -q -p foliocopy-capi", notes)?;
     let test = "cargo test --workspace --exclude foliocopy-capi --no-fail-fast -- --show-output";
     command(shell, test, notes)
 }
 
-/// Tests the engine, guests' memory and the C library for aarch64 by QEMU's emulator of user space. Tests that start themselves
-/// anew are left to the virtual machine, and so is poison, which this emulator lacks.
+/// Tests the engine, guests' memory and the C library for aarch64 by QEMU's emulator of user space. The virtual machine runs
+/// the tests that start themselves anew and the tests of poison, which this emulator lacks.
 fn aarch64_user(shell: &Shell, notes: &mut Vec<String>) -> Result<()> {
     let mut tests = vm::aarch64_tests(shell)?;
     tests.retain(|(name, _)| name != "environment");
@@ -250,7 +250,7 @@ fn aarch64_user(shell: &Shell, notes: &mut Vec<String>) -> Result<()> {
     let newest = emulator::USER.newest(shell)?.display().to_string();
     run(&newest, "4096", notes)?;
 
-    // Later versions have pages as large as this machine's.
+    // Later versions have pages of this machine's size.
     let own = Path::new("qemu-aarch64");
     if emulator::version(shell, own)? < 9 {
         let mut lacking = Vec::new();
@@ -267,12 +267,12 @@ fn aarch64_user(shell: &Shell, notes: &mut Vec<String>) -> Result<()> {
     command_with(shell, "cargo test -q -p foliocopy-capi --test c", &environment, notes)
 }
 
-/// Runs a command line. A line of its standard output that says what was not tested goes to the notes.
+/// Runs a command line. Lines of its standard output that start with `not tested` go to the notes.
 fn command(shell: &Shell, line: &str, notes: &mut Vec<String>) -> Result<()> {
     command_with(shell, line, &[], notes)
 }
 
-/// The same, with more in its environment.
+/// Runs a command line with additions to its environment.
 fn command_with(
     shell: &Shell,
     line: &str,
@@ -291,7 +291,7 @@ fn command_with(
     let stdout = child.stdout.take().context("stdout is piped")?;
     for line in BufReader::new(stdout).split(b'\n') {
         let line = String::from_utf8_lossy(&line?).into_owned();
-        // A test may say it in each of a thousand cases.
+        // A test may print it in each of a thousand cases.
         if !note(notes, &line) {
             println!("{line}");
         }
@@ -301,7 +301,7 @@ fn command_with(
     Ok(())
 }
 
-/// Adds a line to the notes, if it says of something that it was not tested. Whether a note says so already.
+/// Adds a line to the notes, if it starts with `not tested`. Returns whether the notes have the line.
 pub(crate) fn note(notes: &mut Vec<String>, line: &str) -> bool {
     let known = notes.iter().any(|note| note == line);
     if !known && line.starts_with("not tested") {

@@ -1,8 +1,8 @@
-//! `cargo xtask upstream`: the patch series under kmod/upstream, held against the Linux source it is made for.
+//! `cargo xtask upstream`: tests the patch series under kmod/upstream on the Linux source for which it is made.
 //!
-//! It applies without fuzz, checkpatch has nothing to say, every step compiles for x86-64, the last one for three
-//! architectures; where pages are copied one by one the machine code is what it was; and the new assembly copies
-//! and stops at faults as it should, in a process of this machine. `boot` builds whole kernels with it and boots them.
+//! The series must apply without fuzz and pass checkpatch. Each step must compile for x86-64, and the last one for three
+//! architectures. Where pages are copied one by one, the machine code must stay the same. The new assembly must copy and stop
+//! at faults correctly, in a process of this machine. `boot` builds kernels with the series and boots them.
 
 mod architecture;
 mod boot;
@@ -23,11 +23,11 @@ use source::Source;
 /// The folder of the series.
 const SERIES: &str = "kmod/upstream";
 
-/// The suite and the package that have the source it is made for.
+/// The suite and the package with the source for which it is made.
 const SUITE: &str = "trixie-backports";
 const PACKAGE: &str = "linux-source-7.3";
 
-/// What the kernel is built with.
+/// The needs of compiling the kernel.
 const NEEDS: &[Need] = &[
     need::APT,
     need::MAKE,
@@ -39,7 +39,7 @@ const NEEDS: &[Need] = &[
     Need::Header("openssl/opensslv.h", "libssl-dev"),
 ];
 
-/// What `cargo xtask upstream` takes.
+/// The arguments of `cargo xtask upstream`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -70,9 +70,9 @@ pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
     }
 }
 
-/// Applies the series, and compiles what it touches.
+/// Applies the series, and compiles the files that it touches.
 fn compile(shell: &Shell, source: &Source, patches: &[PathBuf]) -> Result<()> {
-    eprintln!("compiling it as it is, for {}", names());
+    eprintln!("compiling the unpatched source, for {}", names());
     let before = compile_all(shell, source)?;
 
     let [x86_64, ..] = ARCHITECTURES;
@@ -108,7 +108,7 @@ fn names() -> String {
     ARCHITECTURES.iter().map(|architecture| architecture.name).collect::<Vec<_>>().join(", ")
 }
 
-/// The disassembly of the files that the series touches, an item per architecture.
+/// The disassembly of the files that the series touches, one item for each architecture.
 fn compile_all(shell: &Shell, source: &Source) -> Result<Vec<disassembly::Objects>> {
     let compile = |architecture: &Architecture| {
         architecture.compile(shell, source)?;

@@ -1,4 +1,4 @@
-//! `cargo xtask verdicts`: how often the verdicts of this machine are wrong, and how often they find what was planted.
+//! `cargo xtask verdicts`: measures how often this machine's verdicts are wrong, and how often they find a planted slowdown.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use xshell::{Shell, cmd};
 
-/// What `cargo xtask verdicts` takes.
+/// The arguments of `cargo xtask verdicts`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// How often each question is asked
+    /// How often to ask each question
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
     repetitions: u32,
     /// The budget of one run of the gate, which ends sooner where every interval is narrow enough
@@ -22,7 +22,7 @@ pub(crate) struct Args {
     questions: Vec<Question>,
 }
 
-/// What a verdict is asked.
+/// A question to a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Question {
     /// The gate: this build against itself, on an idle machine
@@ -39,51 +39,51 @@ enum Question {
     Compare,
 }
 
-/// The four cells of a build against itself.
+/// The four cells of the gate for a build against itself.
 const CELLS: &[&str] = &["--folio", "4K,64K", "--cache", "both"];
 
-/// The four cells where one is planted. The planted library does not know whether a copy is cold, so all are.
+/// The four cells with a planted slowdown. The planted library does not know whether a copy is cold, so all are cold.
 const CELLS_WITH_PLANTED: &[&str] = &["--folio", "4K,16K,64K,256K", "--cache", "cold"];
 
-/// The planted cell alone, until its ratio is known well.
+/// Only the planted cell, until its interval is narrow.
 const PLANTED_ALONE: &[&str] = &["--folio", "64K", "--cache", "cold", "--until-width", "1"];
 
-/// Pages of the folio of the planted cell, and how the verdict names it.
+/// The planted cell: the pages of its folio, and its name in the verdict.
 const PLANTED: (u32, &str) = (16, "cold 64K");
 
-/// About how many turns of an empty loop take as long as the copy of that folio.
+/// About how many turns of an empty loop take as long as a copy of that folio.
 const TURNS: f64 = 12_000.0;
 
-/// How near the planted loss comes to the one asked for.
+/// The greatest difference between the planted loss and the wanted one.
 const TOLERANCE: f64 = 0.004;
 
-/// How a question is answered.
+/// The answer to a question.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Answer {
     /// No cell is slower.
     Good,
     /// The planted cell is slower, and no other.
     Planted,
-    /// Some other cell is slower.
+    /// Another cell is slower.
     FalseAlarm,
 }
 
-/// Where everything lies.
+/// The paths of the builds.
 struct Builds<'a> {
-    /// This build: program and library.
+    /// The folder of this build: program and library.
     release: &'a Path,
-    /// For the builds with planted slowdowns.
+    /// The folder for builds with planted slowdowns.
     directory: &'a Path,
     time: &'a str,
 }
 
-/// Builds, asks and counts.
+/// Builds, asks each question, and counts the answers.
 pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
     cmd!(shell, "cargo build --release --quiet --package foliocopy-cli --package foliocopy-capi").run()?;
     let release = shell.current_dir().join("target/release");
     let directory = shell.create_temp_dir()?;
     let builds = Builds { release: &release, directory: directory.path(), time: &args.time };
-    // The same library under another name: one file is loaded once.
+    // The library once more under another name, since one file is loaded only once.
     fs::copy(release.join("libfoliocopy.so"), builds.directory.join("old.so"))?;
     let questions = match args.questions.is_empty() {
         true => Question::value_variants().to_vec(),
@@ -104,7 +104,7 @@ pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
             None => (0, count(Answer::Planted) + count(Answer::FalseAlarm)),
         };
         println!("{question:?}: {false_alarms} false alarms and {found} found, of {}", args.repetitions);
-        // One false alarm in forty, and 38 found in forty.
+        // The bounds: one false alarm in forty, and 38 found in forty.
         let required = if question.is_to_be_found() { args.repetitions * 38 / 40 } else { 0 };
         if false_alarms > args.repetitions.div_ceil(40) || found < required {
             broken.push(format!("{question:?}"));
@@ -115,7 +115,7 @@ pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
 }
 
 impl Question {
-    /// What part of its speed the planted cell loses.
+    /// The part of its speed that the planted cell loses.
     fn loss(self) -> Option<f64> {
         match self {
             Self::Planted2 => Some(0.02),
@@ -125,14 +125,14 @@ impl Question {
         }
     }
 
-    /// What lies at the smallest difference that counts need not be.
+    /// A loss at the smallest difference that counts need not be found.
     fn is_to_be_found(self) -> bool {
         matches!(self, Self::Planted5 | Self::Planted10)
     }
 }
 
 impl Builds<'_> {
-    /// Makes what `question` needs, and answers with what asks it once.
+    /// Makes the files that `question` needs. Returns a function that asks it once.
     fn prepare(&self, question: Question) -> Result<Box<dyn Fn() -> Result<Answer> + '_>> {
         let old = self.directory.join("old.so");
         if let Some(loss) = question.loss() {
@@ -153,7 +153,7 @@ impl Builds<'_> {
         })
     }
 
-    /// A run of the gate over plain copies.
+    /// The command of the gate over plain copies.
     fn command(&self, new: &Path, old: &Path, cells: &[&str]) -> Command {
         let mut command = Command::new(new);
         command.args(["bench", "--quiet", "--time", self.time]).args(cells);
@@ -161,10 +161,10 @@ impl Builds<'_> {
         command
     }
 
-    /// One run of the gate over plain copies.
+    /// Runs the gate once over plain copies.
     fn gate(&self, new: &Path, old: &Path, cells: &[&str]) -> Result<Answer> {
         let output = self.command(new, old, cells).output().context("can't run the gate")?;
-        // The verdict may be broken into lines anywhere.
+        // The verdict's lines may break anywhere.
         let said = String::from_utf8_lossy(&output.stdout);
         let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
         if red(output.status, &output.stderr)? {
@@ -174,7 +174,7 @@ impl Builds<'_> {
         Ok(Answer::Good)
     }
 
-    /// Two runs, one held against the other.
+    /// Compares two runs.
     fn compare(&self, program: &Path) -> Result<Answer> {
         let files = ["one.json", "other.json"].map(|name| self.directory.join(name));
         for file in &files {
@@ -187,10 +187,10 @@ impl Builds<'_> {
         Ok(if red(output.status, &output.stderr)? { Answer::FalseAlarm } else { Answer::Good })
     }
 
-    /// A folder with this program beside a library that loses `loss` of its speed in one cell.
+    /// Makes a folder with this program and a library that loses `loss` of its speed in one cell.
     ///
-    /// The memory system goes on working while the loop turns, and how long a turn takes depends on the CPU. So the turns
-    /// are corrected by what they were measured to cost.
+    /// The memory system goes on working during the loop, and the time of a turn depends on the CPU. So the number of turns is
+    /// corrected by the measured loss.
     fn plant_to_lose(&self, loss: f64, old: &Path) -> Result<PathBuf> {
         let mut turns = (loss * TURNS) as u32;
         for _ in 0..6 {
@@ -205,7 +205,7 @@ impl Builds<'_> {
         bail!("no number of turns costs {:.0} % on this machine: it is too busy", loss * 100.0);
     }
 
-    /// What the planted cell of `new` loses, by one run of the gate with narrow intervals.
+    /// The loss of the planted cell of `new`, by one run of the gate with narrow intervals.
     fn loss(&self, new: &Path, old: &Path) -> Result<f64> {
         let output = self.command(new, old, PLANTED_ALONE).output().context("can't run the gate")?;
         red(output.status, &output.stderr)?;
@@ -219,7 +219,7 @@ impl Builds<'_> {
         Ok(1.0 - ratio)
     }
 
-    /// A folder with this program beside a library that takes so many turns more in one cell.
+    /// Makes a folder with this program and a library that takes `turns` turns more in one cell.
     fn plant(&self, turns: u32) -> Result<PathBuf> {
         let folder = self.directory.join(format!("planted-{turns}"));
         fs::create_dir_all(&folder)?;
@@ -241,7 +241,7 @@ impl Builds<'_> {
     }
 }
 
-/// Whether a run's verdict is negative; an error where it gave none.
+/// Whether a run's verdict is negative. It is an error if the run gave none.
 fn red(status: ExitStatus, stderr: &[u8]) -> Result<bool> {
     match status.code() {
         Some(0) => Ok(false),
@@ -250,7 +250,7 @@ fn red(status: ExitStatus, stderr: &[u8]) -> Result<bool> {
     }
 }
 
-/// A neighbour who copies all the time; gone when dropped.
+/// A process that copies all the time. It is ended when this is dropped.
 struct Load(Child);
 
 impl Load {
@@ -265,7 +265,7 @@ impl Load {
 
 impl Drop for Load {
     fn drop(&mut self) {
-        // Where it has ended by itself there is nothing to end.
+        // Both fail only if the process has ended by itself.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

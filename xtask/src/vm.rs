@@ -1,4 +1,4 @@
-//! `cargo xtask vm`: the kernel modules, tested in stock Debian kernels under QEMU.
+//! `cargo xtask vm`: tests the kernel modules in stock Debian kernels under QEMU.
 
 pub(crate) mod archive;
 mod chroot;
@@ -34,13 +34,13 @@ use module::Module;
 use qemu::{Boot, Event};
 use system::System;
 
-/// How much of a console is shown when a scenario failed.
+/// How many lines of a console are shown after a scenario has failed.
 const TAIL: usize = 60;
 
-/// How often a scenario is booted that tells nothing.
+/// How often a scenario is booted while its outcome stays unknown.
 const ATTEMPTS: u32 = 6;
 
-/// The kernel that is tested when none is named: the long-term series that current Debian offers.
+/// The default series: the long-term kernel of current Debian.
 pub(crate) const SERIES: &str = "6.12";
 
 /// Its needs on this machine.
@@ -50,16 +50,16 @@ pub(crate) const NEEDS: &[Need] = &[need::APT, need::MAKE, need::QEMU];
 pub(crate) const NEEDS_OF_AARCH64: &[Need] =
     &[need::APT, need::QEMU_AARCH64, need::GCC_AARCH64, Need::Target(AARCH64)];
 
-/// The packages that run in the guests.
+/// The targets of the programs that run in the guests.
 const PC: &str = "x86_64-unknown-linux-gnu";
 const AARCH64: &str = "aarch64-unknown-linux-gnu";
 
-/// What `cargo xtask vm` takes.
+/// The arguments of `cargo xtask vm`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The scenarios to run, in this order; all when none is named. `shell` gives a prompt in the guest
     scenarios: Vec<String>,
-    /// The series of the kernel; the newest that the archive has of it is taken
+    /// The series of the kernel, of which the archive's newest is taken
     #[arg(long, default_value = SERIES)]
     kernel: String,
     /// List the scenarios and what each proves
@@ -67,19 +67,19 @@ pub(crate) struct Args {
     list: bool,
 }
 
-/// What every boot of one run shares.
+/// The parts that all boots of one run share.
 struct Bench {
     release: String,
     /// QEMU's program.
     qemu: PathBuf,
     image: PathBuf,
     initramfs: PathBuf,
-    /// The same with Debian's systemd and perf, where a scenario wants them.
+    /// The image with Debian's systemd and perf, where a scenario needs them.
     with_system: Option<PathBuf>,
     runs: PathBuf,
 }
 
-/// Runs what was asked for; an error where any scenario fails.
+/// Runs the chosen scenarios. It is an error if one fails.
 pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
     if args.list {
         for scenario in scenario::ALL.iter().chain(scenario::AARCH64) {
@@ -112,12 +112,12 @@ pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Every scenario on the usual kernel.
+/// Runs every scenario on the default kernel.
 pub(crate) fn test(shell: &Shell, notes: &mut Vec<String>) -> Result<()> {
     Bench::prepare(shell, SERIES, scenario::ALL)?.pass(scenario::ALL, notes)
 }
 
-/// Scenarios on a kernel that was built with the patch series. `build` tells it from others of its release.
+/// Runs scenarios on a kernel with the patch series. `build` names its configuration.
 pub(crate) fn test_upstream(
     shell: &Shell,
     kernel: &Kernel,
@@ -131,12 +131,12 @@ pub(crate) fn test_upstream(
     Bench::pack(shell, kernel, &modules, runs, scenarios)?.pass(scenarios, &mut Vec::new())
 }
 
-/// Every scenario of aarch64.
+/// Runs every scenario of aarch64.
 pub(crate) fn test_aarch64(shell: &Shell, notes: &mut Vec<String>) -> Result<()> {
     Bench::prepare_aarch64(shell)?.pass(scenario::AARCH64, notes)
 }
 
-/// The scenario of that name, or an error that lists the names there are.
+/// The scenario of that name, or an error that lists all names.
 fn named(name: &str) -> Result<&'static Scenario> {
     let all = || scenario::ALL.iter().chain(scenario::AARCH64).copied();
     all().find(|scenario| scenario.name == name).with_context(|| {
@@ -146,7 +146,7 @@ fn named(name: &str) -> Result<&'static Scenario> {
 }
 
 impl Bench {
-    /// Fetches the kernel, builds what runs in it and packs it.
+    /// Fetches the kernel, builds the guest's programs and packs them.
     fn prepare(shell: &Shell, series: &str, scenarios: &[&Scenario]) -> Result<Self> {
         let here = fs::canonicalize(shell.current_dir())?;
         let cache = here.join(kernel::CACHE);
@@ -160,7 +160,7 @@ impl Bench {
         Self::pack(shell, &kernel, &modules, runs, scenarios)
     }
 
-    /// Builds the programs, and packs them with the modules and what these scenarios want.
+    /// Builds the programs, and packs them with the modules and the needs of these scenarios.
     fn pack(
         shell: &Shell,
         kernel: &Kernel,
@@ -236,7 +236,7 @@ impl Bench {
         Boot { qemu: &self.qemu, machine, kernel: &self.image, initramfs, scenario }
     }
 
-    /// Runs scenarios, one on each CPU of this machine; an error says which failed and why.
+    /// Runs scenarios, one on each CPU of this machine at a time. The error says which failed and why.
     fn pass(&self, scenarios: &[&Scenario], notes: &mut Vec<String>) -> Result<()> {
         let waiting = Mutex::new(scenarios.iter());
         let ended = Mutex::new((Vec::new(), notes));
@@ -265,7 +265,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Runs one scenario, and tells how it went.
+    /// Runs one scenario, and returns its result.
     fn report(&self, scenario: &Scenario) -> Report {
         let started = Instant::now();
         let mut console = Vec::new();
@@ -305,7 +305,7 @@ impl Bench {
         Report { text, notes, failed }
     }
 
-    /// One boot: follows the console until the machine is off or its time is up, then judges how it ended.
+    /// Boots once: follows the console until the machine is off or its time is up, and then judges the result.
     fn run(&self, scenario: &Scenario, console: &mut Vec<String>) -> Result<Outcome> {
         let limit = scenario.limit * patience()?;
         let running = self.boot(&scenario.machine, scenario.name).start(&self.runs.join(scenario.name))?;
@@ -327,7 +327,7 @@ impl Bench {
         for one in running.raised() {
             match one {
                 Ok(instruction) => raised.push(instruction),
-                // The machine is off, or something worse.
+                // The machine is off, or QEMU failed.
                 Err(error) => console.push(format!("no more machine checks: {error:#}")),
             }
         }
@@ -339,8 +339,8 @@ impl Bench {
         }
         if let Some(complaint) = console::complaint(console) {
             if !console::reached_init(console) {
-                // Under TCG with several threads stock kernels do that now and then: a breakpoint of the kernel's
-                // code patching is hit that is no longer there.
+                // Stock kernels do that now and then under TCG with several threads: a CPU hits a breakpoint of the kernel's
+                // code patching after it was removed.
                 return Ok(Outcome::Missed(format!(
                     "the kernel did not get as far as our init: {complaint}"
                 )));
@@ -356,13 +356,13 @@ impl Bench {
     }
 }
 
-/// How a scenario went.
+/// The result of a scenario.
 struct Report {
-    /// For the terminal.
+    /// The lines for the terminal.
     text: String,
-    /// What it could not test, and what it found beside.
+    /// The parts that it could not test, and its other notes.
     notes: Vec<String>,
-    /// Why it failed.
+    /// The reason why it failed.
     failed: Option<String>,
 }
 
@@ -370,7 +370,7 @@ struct Report {
 enum Outcome {
     /// The scenario passed, with the notes of the guest.
     Passed(Vec<String>),
-    /// Nothing is known: the emulator failed before the guest ran.
+    /// The outcome is unknown: the emulator failed before the guest ran.
     Missed(String),
 }
 
@@ -385,7 +385,7 @@ fn patience() -> Result<u32> {
 /// The folder in which the programs of the guests are built.
 const BUILT: &str = "target/vm/cargo";
 
-/// Builds programs and examples that need no library in the guest, and returns the folder they are in.
+/// Builds programs and examples that need no library in the guest, and returns their folder.
 fn static_programs(shell: &Shell, target: &str, packages: &[&str]) -> Result<PathBuf> {
     let packages = packages.iter().flat_map(|package| ["--package", package]);
     let _static = build_statically(shell);
@@ -420,8 +420,7 @@ pub(crate) fn aarch64_tests(shell: &Shell) -> Result<Vec<(String, PathBuf)>> {
     Ok(built)
 }
 
-/// Makes cargo build what needs no library in a guest. With --target the flags reach what runs there only, not build
-/// scripts.
+/// Makes cargo link statically. With --target the flags apply only to programs of the guest, and not to build scripts.
 fn build_statically(shell: &Shell) -> [xshell::PushEnv<'_>; 4] {
     [
         shell.push_env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=symbols"),

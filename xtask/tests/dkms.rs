@@ -1,4 +1,4 @@
-//! What dkms.conf and the Makefile make of kernels: those that are too old, and those without livepatching.
+//! How dkms.conf and the Makefile treat kernels that are too old, and kernels without livepatching.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ fn kmod() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("kmod")
 }
 
-/// Headers of a kernel that "builds" the modules that its configuration has, as Kbuild would.
+/// Headers of a kernel whose Makefile "builds" the modules for its configuration, as Kbuild would.
 fn headers(release: &str, livepatch: Option<bool>, config: &str) -> tempfile::TempDir {
     let headers = tempfile::tempdir().unwrap();
     let write = |file: &str, content: &str| {
@@ -32,7 +32,7 @@ fn headers(release: &str, livepatch: Option<bool>, config: &str) -> tempfile::Te
     headers
 }
 
-/// Whether dkms would build for this kernel, and which modules, sourcing dkms.conf as all versions of it do.
+/// The modules that dkms would build for this kernel, if it would. It sources dkms.conf, as all versions of dkms do.
 fn by_dkms_conf(release: &str, headers: &Path) -> Option<Vec<String>> {
     let script = r#"
         . "$conf" >/dev/null
@@ -64,7 +64,7 @@ fn a_kernel_without_livepatching_gets_the_engine_alone() {
         let without = headers("6.12.1-amd64", Some(false), config);
         assert_eq!(by_dkms_conf("6.12.1-amd64", without.path()).unwrap(), ["foliocopy"]);
     }
-    // Headers that were removed first leave nothing behind.
+    // Without headers the list has both modules, so that both are removed.
     assert_eq!(by_dkms_conf("6.12.1-amd64", Path::new("/nonexistent")).unwrap(), BOTH);
 }
 
@@ -95,7 +95,7 @@ fn kernels_that_are_too_old_are_skipped_by_dkms_and_refused_by_make() {
     assert!(String::from_utf8(make(&empty).stderr).unwrap().contains("no kernel headers in"));
 }
 
-/// The package's Makefile, which takes no Rust, up to the point at which the kernel's takes over.
+/// Runs the package's Makefile, which needs no Rust, up to the call of the kernel's.
 fn make(headers: &tempfile::TempDir) -> Output {
     let package = package();
     let mut make = Command::new("make");
@@ -105,7 +105,7 @@ fn make(headers: &tempfile::TempDir) -> Output {
     make.env_remove("MAKEFLAGS").output().unwrap()
 }
 
-/// What `make package` makes, as far as these tests need it.
+/// The files of `make package` that these tests need.
 fn package() -> tempfile::TempDir {
     let package = tempfile::tempdir().unwrap();
     let folder = package.path().join("foliocopy-1.0");
@@ -119,7 +119,7 @@ fn package() -> tempfile::TempDir {
     package
 }
 
-/// By the dkms that is installed here, or that `DKMS` names.
+/// Runs the installed dkms, or the one that `DKMS` names.
 #[test]
 fn dkms_itself_agrees() {
     let dkms = std::env::var("DKMS").unwrap_or_else(|_| "dkms".to_owned());
@@ -153,7 +153,7 @@ fn dkms_itself_agrees() {
         assert!(added.status.success(), "{}", said(&added));
         let output = run("build");
         let Some(built) = built else {
-            // dkms before 3.0 skips with 9.
+            // dkms before 3.0 skips with exit code 9.
             assert!([Some(77), Some(9)].contains(&output.status.code()), "{}", said(&output));
             assert!(said(&output).contains("BUILD_EXCLUSIVE"), "{}", said(&output));
             continue;

@@ -7,7 +7,7 @@ use primitive::Primitive::{Movnti, Movq, RepMovsb};
 #[path = "../../kmod/table.rs"]
 mod table;
 
-/// What the reader takes from the engine, of which it is a module in a kernel.
+/// The parts of the engine that the reader uses. In a kernel it is a module of the engine.
 mod primitive {
     pub(crate) use foliocopy::Primitive;
 }
@@ -39,7 +39,7 @@ fn tables_are_read_band_by_band() {
         parse("16K:first:movq:rep_movsb@16K,glance:rep_movsb:movnti@4096"),
         Ok(vec![Band::up_to(16 << 10, first), Band::rest(glance)])
     );
-    // Limits are the policy's to judge.
+    // The policy judges limits, not the reader.
     assert_eq!(parse("5:movq").unwrap()[0].up_to, Limit::Bytes(5));
 }
 

@@ -1,4 +1,4 @@
-//! The package in a Debian root that has nothing else: no compiler, no Rust, no build tree.
+//! The package in a Debian root without a compiler, Rust or a build tree.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ struct CleanRoot<'a> {
     path: PathBuf,
 }
 
-/// Installs the package, uses everything that it holds, and removes it again.
+/// Installs the package, uses all its parts, and removes it again.
 pub(super) fn test(shell: &Shell, dist: &Dist) -> Result<()> {
     let root = CleanRoot::make(shell)?;
     root.put(&dist.package, "tmp/foliocopy.deb")?;
@@ -40,11 +40,11 @@ pub(super) fn test(shell: &Shell, dist: &Dist) -> Result<()> {
     let completions = "/usr/share/bash-completion/completions/foliocopy";
     let completes = root.read(&format!("bash -c 'source {completions} && complete -p foliocopy'"))?;
     ensure!(completes.contains("_foliocopy"), "bash does not complete foliocopy: {completes}");
-    // The kernel is patched at boot where its owner asks for that.
+    // The kernel is patched at boot only if its owner enables the service.
     let units = root.read("find /usr/lib /etc -name 'foliocopy*.service'")?;
     let unit =
         if cfg!(target_arch = "x86_64") { "/usr/lib/systemd/system/foliocopy-livepatch.service" } else { "" };
-    ensure!(units == unit, "of units there are: {units}");
+    ensure!(units == unit, "the package has these units: {units}");
     root.test_library(shell)?;
     root.test_tarball(&dist.tarball)?;
 
@@ -54,8 +54,8 @@ pub(super) fn test(shell: &Shell, dist: &Dist) -> Result<()> {
     Ok(shell.remove_path(&root.path)?)
 }
 
-/// The kernel modules' package, installed before the headers of a Debian kernel, upgraded and removed. Debian's dkms builds
-/// them, by a C compiler alone.
+/// Tests the kernel modules' package: installed before the headers of a Debian kernel, upgraded, and removed. Debian's dkms
+/// builds the modules with a C compiler alone.
 pub(super) fn test_dkms(shell: &Shell) -> Result<()> {
     let release = Kernel::newest_release(shell, SERIES)?;
     let root = CleanRoot::make(shell)?;
@@ -67,7 +67,7 @@ pub(super) fn test_dkms(shell: &Shell) -> Result<()> {
             cmd!(shell, "cp --recursive {from} {to}").quiet().run()?;
         }
     }
-    // Seen from the root this kernel runs, and its image is installed: what it can have of modules is told by headers alone.
+    // In the root this kernel counts as running and installed, so only its headers decide whether modules can be built.
     root.run(&format!(
         "mkdir -p /lib/modules/{release} /tmp/bin
         printf '#!/bin/sh\\ncase $1 in -r) echo {release} ;; *) exec /usr/bin/uname \"$@\" ;; esac\\n' >/tmp/bin/uname
@@ -106,7 +106,7 @@ impl<'a> CleanRoot<'a> {
         let path = shell.current_dir().join("target/dist/clean-root");
         shell.remove_path(&path)?;
         eprintln!("installing Debian {suite} into {}", path.display());
-        // man-db reads our pages; everything else that is needed the package has to ask for.
+        // man-db shows our pages. The package has to ask for everything else that it needs.
         cmd!(shell, "debootstrap --variant=minbase --include=man-db {suite} {path} {mirror}")
             .quiet()
             .ignore_stdout()
@@ -123,7 +123,7 @@ impl<'a> CleanRoot<'a> {
         self.read(command).map(drop)
     }
 
-    /// Runs `command` in the root, where nothing of the build can be seen, with /proc, /sys and /dev of the machine.
+    /// Runs `command` in the root, without access to the build, and with /proc, /sys and /dev of the machine.
     fn read(&self, command: &str) -> Result<String> {
         let (shell, path) = (self.shell, &self.path);
         let mounted = "for fs in proc sys dev; do mount --rbind /$fs $0/$fs; done; exec chroot $0 /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive sh -c \"$1\"";
@@ -142,7 +142,7 @@ impl<'a> CleanRoot<'a> {
         Ok(text(&output.stdout))
     }
 
-    /// dkms has installed the modules of `version` for that kernel, and no other.
+    /// Checks that dkms has installed the modules of `version` for that kernel, and no other.
     fn check_modules(&self, release: &str, version: &str) -> Result<()> {
         let status = self.read("dkms status foliocopy")?;
         ensure!(
@@ -152,7 +152,7 @@ impl<'a> CleanRoot<'a> {
             "dkms says of what it has installed: {status}"
         );
         for (module, needs) in [("foliocopy", ""), ("foliocopy_livepatch", "foliocopy")] {
-            // By its name: depmod knows it.
+            // Found by its name, so depmod knows the module.
             let field =
                 |field| self.read(&format!("modinfo --set-version {release} --field {field} {module}"));
             ensure!(field("filename")?.contains("/updates/dkms/"), "{module} is in {}", field("filename")?);
@@ -170,7 +170,7 @@ impl<'a> CleanRoot<'a> {
         Ok(())
     }
 
-    /// A C program is built outside against the installed header, library and pkg-config file, and runs inside.
+    /// Builds a C program outside with the installed header, library and pkg-config file, and runs it inside.
     fn test_library(&self, shell: &Shell) -> Result<()> {
         super::build_against(shell, Machine::This, &self.path, &self.path.join("tmp/copies"))?;
         let linked = self.read("ldd /tmp/copies")?;

@@ -1,4 +1,4 @@
-/* Copies two pages with the installed library and says so. */
+/* Copies two pages with the installed library, and prints that it did. */
 #include <foliocopy.h>
 #include <stdio.h>
 #include <stdlib.h>

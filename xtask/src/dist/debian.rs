@@ -26,7 +26,7 @@ pub(super) fn package(shell: &Shell, directory: &Path, built: &Built, epoch: &st
     for license in ["LICENSE-MIT", "LICENSE-APACHE"] {
         shell.remove_path(documents.join(license))?;
     }
-    // The program's changes and the package's.
+    // One changelog of the program, and one of the package.
     let changelogs = [documents.join("changelog"), documents.join("changelog.Debian")];
     cmd!(shell, "mv").arg(documents.join("CHANGELOG.md")).arg(&changelogs[0]).quiet().run()?;
     shell.write_file(&changelogs[1], changelog(shell, "foliocopy", version, &maintainer)?)?;
@@ -34,7 +34,7 @@ pub(super) fn package(shell: &Shell, directory: &Path, built: &Built, epoch: &st
     shell.write_file(root.join("usr/share/lintian/overrides/foliocopy"), OVERRIDES)?;
 
     if architecture == "amd64" {
-        // Nobody enables it but the machine's owner.
+        // Only the machine's owner enables it.
         let unit = root.join("usr/lib/systemd/system").join(SERVICE);
         cmd!(shell, "install -D --mode=644 kmod/{SERVICE} {unit}").quiet().run()?;
         script(shell, &root, "prerm", include_str!("debian/prerm"))?;
@@ -42,12 +42,12 @@ pub(super) fn package(shell: &Shell, directory: &Path, built: &Built, epoch: &st
     }
     let control = root.join("DEBIAN");
     shell.create_dir(&control)?;
-    // Packages that a program linked with the library needs.
+    // The package that a program linked with the library needs.
     shell.write_file(
         control.join("shlibs"),
         format!("libfoliocopy 0 foliocopy (>= {})\n", env!("CARGO_PKG_VERSION")),
     )?;
-    // The linker's cache learns of the library after every change.
+    // The linker's cache is updated after every change.
     shell.write_file(control.join("triggers"), "activate-noawait ldconfig\n")?;
     let fields = Fields {
         package: "foliocopy",
@@ -68,20 +68,20 @@ copies of memory in pages and folios, measured
 /// The unit by which systemd patches the kernel.
 const SERVICE: &str = "foliocopy-livepatch.service";
 
-/// What a package says of itself.
+/// The fields of a package's control file.
 struct Fields<'a> {
     package: &'a str,
     version: &'a str,
     architecture: &'a str,
     maintainer: &'a str,
-    /// A line each.
+    /// One line for each.
     relations: String,
     section: &'a str,
     description: &'a str,
 }
 
 impl Fields<'_> {
-    /// Packs what lies below `root`, and returns the package's path.
+    /// Packs the files below `root`, and returns the package's path.
     fn pack(&self, shell: &Shell, directory: &Path, root: &Path, epoch: &str) -> Result<PathBuf> {
         let Self { package, version, architecture, maintainer, relations, section, description } = self;
         let installed = cmd!(shell, "du --summarize --apparent-size --block-size=1024 {root}").read()?;
@@ -125,7 +125,7 @@ fn script(shell: &Shell, root: &Path, name: &str, text: &str) -> Result<()> {
     Ok(cmd!(shell, "chmod 755 {file}").quiet().run()?)
 }
 
-/// Libraries that the program and the library link with, as dpkg-shlibdeps finds them.
+/// The packages of the libraries that the program and the library link with, as dpkg-shlibdeps finds them.
 fn depends(
     shell: &Shell,
     directory: &Path,
@@ -148,11 +148,11 @@ fn depends(
         .ignore_stderr()
         .read()?;
     let depends = found.strip_prefix("shlibs:Depends=").context("dpkg-shlibdeps found no dependencies")?;
-    // A cross compiler's library names its architecture, which is the package's.
+    // A cross compiler's library names its architecture, which is that of the package.
     Ok(depends.trim().replace(":arm64", ""))
 }
 
-/// The maintainer: DEBFULLNAME and DEBEMAIL, as Debian's tools have it, else the author of the commit.
+/// The maintainer: DEBFULLNAME and DEBEMAIL, as for Debian's tools, otherwise the author of the commit.
 fn maintainer(shell: &Shell) -> Result<String> {
     match (shell.var("DEBFULLNAME"), shell.var("DEBEMAIL")) {
         (Ok(name), Ok(mail)) => Ok(format!("{name} <{mail}>")),
@@ -162,7 +162,7 @@ fn maintainer(shell: &Shell) -> Result<String> {
     }
 }
 
-/// Debian's changelog, with the one entry that a package of a commit has.
+/// Debian's changelog, with one entry for the commit.
 fn changelog(shell: &Shell, package: &str, version: &str, maintainer: &str) -> Result<String> {
     let log = |format: &str| cmd!(shell, "git log -1").arg(format!("--format={format}")).quiet().read();
     let (commit, date) = (log("%h")?, log("%cD")?);
@@ -171,7 +171,7 @@ fn changelog(shell: &Shell, package: &str, version: &str, maintainer: &str) -> R
     ))
 }
 
-/// The licences of the tree, in Debian's form. Debian has no copy of the MIT licence to refer to.
+/// The licences of the tree, in Debian's format. Debian has no copy of the MIT licence to refer to.
 fn copyright(shell: &Shell) -> Result<String> {
     let license = shell.read_file("LICENSE-MIT")?;
     let holder = holder(&license)?;
@@ -198,7 +198,7 @@ fn holder(license: &str) -> Result<&str> {
     line.context("LICENSE-MIT names no holder of the copyright")
 }
 
-/// Where lintian's rules are for packages of another kind.
+/// Rules of lintian that do not fit this package.
 const OVERRIDES: &str = "\
 # One small package has the program, the library and what it takes to link with it.
 foliocopy: link-to-shared-library-in-wrong-package

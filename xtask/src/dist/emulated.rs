@@ -1,4 +1,4 @@
-//! The package for aarch64: unpacked, and its programs run by QEMU.
+//! The package for aarch64: unpacks it, and runs its programs by QEMU.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use xshell::{Shell, cmd};
 
 use super::{Dist, Machine, SONAME};
 
-/// What a package must hold, below `usr`, beside libraries.
+/// The files of the package below `usr`, beside libraries.
 const FILES: [&str; 10] = [
     "bin/foliocopy",
     "include/foliocopy.h",
@@ -21,15 +21,15 @@ const FILES: [&str; 10] = [
     "share/zsh/vendor-completions/_foliocopy",
 ];
 
-/// The package, unpacked.
+/// The unpacked package.
 struct Unpacked<'a> {
     shell: &'a Shell,
     root: PathBuf,
-    /// What runs its programs.
+    /// The command that runs its programs.
     runner: Vec<String>,
 }
 
-/// Unpacks the package and uses everything that it holds.
+/// Unpacks the package and uses all its parts.
 pub(super) fn test(shell: &Shell, dist: &Dist) -> Result<()> {
     let package = &dist.package;
     let field = |name: &str| cmd!(shell, "dpkg-deb --field {package} {name}").quiet().read();
@@ -73,7 +73,7 @@ impl Unpacked<'_> {
         Ok(())
     }
 
-    /// All that decides a table, which nobody else runs under emulation: a survey, and a profile and a row that come of it.
+    /// Tests the parts that make tables, which run under emulation only here: a survey, and a profile and a row made of it.
     fn test_survey(&self) -> Result<()> {
         let folder = self.root.join("tmp");
         self.shell.create_dir(&folder)?;
@@ -92,7 +92,7 @@ impl Unpacked<'_> {
         Ok(())
     }
 
-    /// A C program is built against the header, the library and the pkg-config file, and runs.
+    /// Builds a C program with the header, the library and the pkg-config file, and runs it.
     fn test_library(&self) -> Result<()> {
         let Self { shell, root, runner } = self;
         let program = root.join("tmp/copies");

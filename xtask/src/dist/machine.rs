@@ -1,4 +1,4 @@
-//! The machine that packages are for.
+//! The machine for which packages are made.
 
 use std::env::consts::ARCH;
 use std::path::PathBuf;
@@ -9,19 +9,19 @@ use xshell::{Shell, cmd};
 use crate::need;
 use crate::vm::emulator;
 
-/// The machine that packages are for.
+/// The machine for which packages are made.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Machine {
-    /// This one.
+    /// This machine.
     This,
-    /// One of aarch64: a cross compiler builds for it, and QEMU runs its programs.
+    /// An aarch64 machine: a cross compiler builds for it, and QEMU runs its programs.
     Aarch64,
 }
 
-/// Where Debian's cross compiler has the libraries of aarch64.
+/// The folder of aarch64's libraries in Debian's cross compiler.
 const SYSROOT: &str = "/usr/aarch64-linux-gnu";
 
-/// Rust's name of that machine.
+/// Rust's name of an aarch64 machine.
 pub(super) const TRIPLE: &str = "aarch64-unknown-linux-gnu";
 
 impl Machine {
@@ -33,8 +33,8 @@ impl Machine {
         }
     }
 
-    /// Builds what is shipped, and answers the folder in which it lies. In one command, so that whoever asks next has nothing
-    /// left to build.
+    /// Builds the shipped files, and returns their folder. One command builds all of them, so that later callers need not
+    /// build.
     pub(super) fn build_release(self, shell: &Shell) -> Result<PathBuf> {
         let (target, folder): (&[&str], _) = match self {
             Self::This => (&[], "target/release".into()),
@@ -50,7 +50,7 @@ impl Machine {
         Ok(shell.current_dir().join(folder))
     }
 
-    /// The name of a tool of its compiler's or of binutils'.
+    /// The name of a tool of the machine's compiler or binutils.
     pub(super) fn tool(self, name: &str) -> String {
         match self {
             Self::This => name.to_owned(),
@@ -58,19 +58,19 @@ impl Machine {
         }
     }
 
-    /// What dpkg-architecture calls it: a variable's value.
+    /// The value of a variable of dpkg-architecture for the machine.
     pub(super) fn debian(self, shell: &Shell, variable: &str) -> Result<String> {
         let machine: &[&str] = if self == Self::Aarch64 { &["--host-arch", "arm64"] } else { &[] };
         let asked = cmd!(shell, "dpkg-architecture {machine...} --query {variable}").quiet().ignore_stderr();
         asked.read().context("dpkg-architecture is missing: apt install dpkg-dev")
     }
 
-    /// Where dpkg-shlibdeps finds libraries that lie elsewhere than on an installed system.
+    /// Where dpkg-shlibdeps finds libraries that are not where an installed system has them.
     pub(super) fn libraries(self) -> Option<String> {
         (self == Self::Aarch64).then(|| format!("-l{SYSROOT}/lib"))
     }
 
-    /// The words in front of a program of its that runs here, behind `env`.
+    /// The words, after `env`, in front of a program for that machine which runs here.
     pub(super) fn runner(self, shell: &Shell) -> Result<Vec<String>> {
         Ok(match self {
             Self::This => Vec::new(),

@@ -1,4 +1,4 @@
-//! The pages of section 3, made of the C library's header: foliocopy(3), and one page a function.
+//! Makes the manual pages of section 3 from the C library's header: foliocopy(3), and one page for each function.
 
 use std::fmt::Write;
 
@@ -45,14 +45,14 @@ fn declarations(header: &str) -> Vec<Declaration<'_>> {
     found
 }
 
-/// The lines of a comment without the signs of a comment.
+/// The lines of a comment without its markers.
 fn uncommented(comment: &str) -> String {
     let line =
         |line: &str| line.strip_prefix(" *").unwrap_or(line).strip_prefix(' ').unwrap_or_default().to_owned();
     comment.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Text as roff takes it.
+/// Escapes text for roff.
 fn escaped(text: &str) -> String {
     let line = |line: &str| {
         let line = line.replace('\\', "\\e").replace('-', "\\-").replace('`', "");
@@ -63,13 +63,13 @@ fn escaped(text: &str) -> String {
 
 fn paragraphs(page: &mut String, text: &str) {
     for paragraph in text.split("\n\n") {
-        // Nothing stands between a heading and its first paragraph.
+        // Nothing comes between a heading and its first paragraph.
         let after_heading = page.trim_end().rsplit('\n').next().is_some_and(|line| line.starts_with(".S"));
         let _ = writeln!(page, "{}{}", if after_heading { "" } else { ".PP\n" }, escaped(paragraph));
     }
 }
 
-/// The errors, which the header has in two columns, as a list.
+/// Writes the errors, which the header has in two columns, as a list.
 fn errors(page: &mut String, text: &str) {
     for line in text.lines() {
         let (line, _) = line.split_once('}').unwrap_or((line, ""));
@@ -88,13 +88,13 @@ fn title(page: &mut String, name: &str, version: &str) {
     let _ = writeln!(page, ".TH {} 3 \" \" \"foliocopy {version}\" \"foliocopy\"", escaped(name));
 }
 
-/// The types without their comments.
+/// Writes the types without their comments.
 fn code(page: &mut String, code: &str) {
     let kept = code.lines().filter(|line| !line.trim_start().starts_with(['/', '*']));
     let _ = writeln!(page, ".nf\n{}\n.fi", escaped(&kept.collect::<Vec<_>>().join("\n")));
 }
 
-/// The pages: the name of each file, and its text. `example` is a program in C.
+/// The pages: each file's name and its text. `example` is a program in C.
 pub(super) fn pages(header: &str, example: &str, version: &str) -> Vec<(String, String)> {
     let declarations = declarations(header);
     let mut pages = vec![("foliocopy.3".to_owned(), overview(header, &declarations, example, version))];

@@ -7,7 +7,7 @@ use xshell::{Shell, cmd};
 
 use super::{Built, Machine, SONAME};
 
-/// A tree to be filled.
+/// The installed tree under a prefix.
 pub(super) struct Tree {
     prefix: PathBuf,
     /// The folder of libraries below the prefix: `lib`, or `lib/x86_64-linux-gnu` on Debian.
@@ -19,7 +19,7 @@ impl Tree {
         Self { prefix: prefix.to_owned(), libraries: libraries.to_owned() }
     }
 
-    /// Copies everything to its place, in a tree that is new.
+    /// Copies everything to its place, in a new tree.
     pub(super) fn fill(&self, shell: &Shell, built: &Built) -> Result<()> {
         shell.remove_path(&self.prefix)?;
         self.install(shell, "755", &built.program, "bin/foliocopy")?;
@@ -64,7 +64,7 @@ impl Tree {
         let archive = self.prefix.join(directory).join("libfoliocopy.a");
         super::localize_for(shell, built.machine, &built.static_library, &archive)?;
         strip(shell, built.machine, "--strip-unneeded", &self.prefix.join(directory).join(&full))?;
-        // Debugging information of the whole standard library would be most of the archive.
+        // Otherwise the debugging information of the standard library is most of the archive.
         strip(shell, built.machine, "--strip-debug", &archive)?;
         for link in [SONAME, "libfoliocopy.so"] {
             cmd!(shell, "ln --symbolic {full}").arg(self.prefix.join(directory).join(link)).quiet().run()?;
@@ -77,7 +77,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Relative to the file, so that the tree may be put anywhere.
+    /// The paths are relative to the file, so that the tree may be moved.
     fn pkg_config(&self, template: &str) -> String {
         let up = vec![".."; Path::new(&self.libraries).components().count() + 1].join("/");
         template
@@ -92,7 +92,7 @@ impl Tree {
     }
 }
 
-/// Strips symbols that neither running nor linking needs.
+/// Strips symbols that are needed neither to run nor to link.
 fn strip(shell: &Shell, machine: Machine, what: &str, file: &Path) -> Result<()> {
     let strip = machine.tool("strip");
     Ok(cmd!(shell, "{strip} {what} --remove-section=.comment --remove-section=.note {file}").quiet().run()?)

@@ -1,4 +1,4 @@
-//! The architectures that the series is compiled for, and what it may change on each.
+//! The architectures for which the series is compiled, and the changes that it may make on each.
 
 use anyhow::{Result, ensure};
 use xshell::{Shell, cmd};
@@ -7,25 +7,25 @@ use super::disassembly::{Objects, Sameness, differences};
 use super::source::Source;
 use crate::need::Need;
 
-/// What is compiled: whatever includes the headers that the series touches and copies pages.
+/// The objects under test: they include the headers that the series touches, and copy pages.
 const OBJECTS: &[&str] = &["mm/util.o", "mm/migrate.o", "mm/khugepaged.o", "mm/memory.o"];
 
-/// What they are compiled with.
+/// The compilers for them.
 pub(crate) const NEEDS_OF_ARCHITECTURES: &[Need] =
     &[Need::Program(&["gcc"], "gcc"), Need::Program(&["aarch64-linux-gnu-gcc"], "gcc-aarch64-linux-gnu")];
 
 /// One of Linux's architectures.
 pub(crate) struct Architecture {
-    /// As this program prints it.
+    /// The name in our messages.
     pub(crate) name: &'static str,
-    /// As Linux's Makefile calls it.
+    /// The name in Linux's Makefile.
     pub(crate) arch: &'static str,
-    /// What its tools' names start with.
+    /// The prefix of its tools' names.
     cross: &'static str,
     defconfig: &'static str,
-    /// What is switched on besides.
+    /// Additional options.
     options: &'static [&'static str],
-    /// More to compile than [`OBJECTS`].
+    /// Additional targets beside [`OBJECTS`].
     targets: &'static [&'static str],
     /// The functions that may differ, and how much.
     may_differ: &'static [(&'static str, Sameness)],
@@ -43,11 +43,11 @@ pub(crate) const ARCHITECTURES: [Architecture; 3] = [
         may_differ: &[
             ("folio_copy", Sameness::Free),
             ("folio_mc_copy", Sameness::Free),
-            // What `call __copy_pages_unrolled` is replaced by at boot.
+            // The code that replaces `call __copy_pages_unrolled` at boot.
             (".altinstr_replacement", Sameness::Free),
         ],
     },
-    // Its pages are mapped one at a time.
+    // This architecture maps its pages one at a time.
     Architecture {
         name: "i386 with HIGHMEM",
         arch: "i386",
@@ -55,10 +55,10 @@ pub(crate) const ARCHITECTURES: [Architecture; 3] = [
         defconfig: "i386_defconfig",
         options: &["HIGHMEM4G"],
         targets: &[],
-        // gcc 12 keeps the page count in a register here where it read it from the stack before: one `mov` more.
+        // gcc 12 keeps the page count in a register here, which it read from the stack before. So there is one `mov` more.
         may_differ: &[("folio_copy", Sameness::Operations)],
     },
-    // It has a copy_highpage() of its own, which copies the pages' tags.
+    // This architecture has its own copy_highpage(), which copies the tags of pages.
     Architecture {
         name: "arm64",
         arch: "arm64",
@@ -71,13 +71,13 @@ pub(crate) const ARCHITECTURES: [Architecture; 3] = [
 ];
 
 impl Architecture {
-    /// Compiles what the series touches.
+    /// Compiles the files that the series touches.
     pub(crate) fn compile(&self, shell: &Shell, source: &Source) -> Result<()> {
         let Self { arch, cross, defconfig, targets, .. } = self;
         let output = source.output(self.arch);
         let tree = source.tree();
         let make = |targets: &[&str]| {
-            // Two targets of one folder race when they are made at once, hence -j for the compiler's calls only.
+            // Two targets of one folder race when they are made in parallel. So -j is for the compiler only.
             cmd!(shell, "make -s -j2 -C {tree} O={output} ARCH={arch} CROSS_COMPILE={cross} {targets...}")
                 .quiet()
                 .ignore_stdout()
@@ -112,7 +112,7 @@ impl Architecture {
         OBJECTS.iter().map(of).collect()
     }
 
-    /// Fails where more differs than may.
+    /// Fails where a function differs more than it may.
     pub(crate) fn compare(&self, before: &Objects, after: &Objects) -> Result<()> {
         for (object, before) in before {
             let different = differences(before, &after[object], self.may_differ);

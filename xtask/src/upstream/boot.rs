@@ -1,4 +1,4 @@
-//! `cargo xtask upstream boot`: the kernel with the series, built from its source and booted under QEMU.
+//! `cargo xtask upstream boot`: builds kernels with the series from source, and boots them under QEMU.
 
 use std::fs;
 use std::path::Path;
@@ -13,10 +13,10 @@ use crate::need::{self, Need};
 use crate::vm;
 use crate::vm::kernel::Kernel;
 
-/// What takes it besides what compiling takes.
+/// Its needs beside those of compiling.
 pub(super) const NEEDS: &[Need] = &[need::QEMU];
 
-/// What `cargo xtask upstream boot` takes.
+/// The arguments of `cargo xtask upstream boot`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The builds to boot, in this order; all when none is named
@@ -29,13 +29,13 @@ pub(crate) struct Args {
 /// A configuration of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Build {
-    /// As small as it goes
+    /// A small kernel
     Plain,
-    /// The same with lockdep and KASAN
+    /// That kernel with lockdep and KASAN
     Debug,
 }
 
-/// What the kernels are built with, and what the second one has besides. All else is off.
+/// The options of the kernels, and the additional ones of the second. All others are off.
 const CONFIG: &str = include_str!("boot/kernel.config");
 const DEBUG: &str = include_str!("boot/debug.config");
 
@@ -55,7 +55,7 @@ impl Build {
     }
 }
 
-/// Builds each kernel of `source`, which has the series applied, and boots it.
+/// Builds kernels of `source`, which has the series applied, and boots each.
 pub(super) fn run(shell: &Shell, source: &Source, args: &Args) -> Result<()> {
     let chosen = |name: &str| args.scenarios.is_empty() || args.scenarios.iter().any(|asked| asked == name);
     let scenarios: Vec<_> =
@@ -71,7 +71,7 @@ pub(super) fn run(shell: &Shell, source: &Source, args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// Builds the kernel, or what is not built of it.
+/// Builds the parts of the kernel that are not built yet.
 fn compile(shell: &Shell, source: &Source, build: Build) -> Result<Kernel> {
     let output = source.output(build.name());
     fs::create_dir_all(&output)?;
@@ -83,7 +83,7 @@ fn compile(shell: &Shell, source: &Source, build: Build) -> Result<Kernel> {
     Ok(Kernel::built(release.trim().to_owned(), output))
 }
 
-/// Makes the configuration that has what is asked for and nothing else. One that would be the same is left alone.
+/// Writes the configuration with exactly these options. An equal one is left alone.
 fn configure(shell: &Shell, source: &Source, output: &Path, wanted: &str) -> Result<()> {
     let fragment = output.join("fragment");
     if output.join(".config").exists() && fs::read_to_string(&fragment).is_ok_and(|old| old == wanted) {

@@ -1,8 +1,8 @@
-//! Machine code before and after, compared function by function.
+//! Compares machine code before and after the series, function by function.
 
 use std::collections::BTreeMap;
 
-/// What objdump said of each object file.
+/// The output of objdump for each object file.
 pub(crate) type Objects = BTreeMap<&'static str, String>;
 
 /// How far a function may differ.
@@ -10,14 +10,13 @@ pub(crate) type Objects = BTreeMap<&'static str, String>;
 pub(crate) enum Sameness {
     /// In any way.
     Free,
-    /// In which registers and places on its stack hold what: the operations, their order, and all that is
-    /// called and referred to are the same.
+    /// Only in its registers and stack slots. The operations, their order, and all calls and references are the same.
     Operations,
-    /// Not at all, addresses apart.
+    /// Not at all, except for addresses.
     Exact,
 }
 
-/// The functions that differ more than they may, listed by what `objdump -dr --no-show-raw-insn` prints.
+/// The functions that differ more than they may, in the output of `objdump -dr --no-show-raw-insn`.
 pub(crate) fn differences(before: &str, after: &str, may_differ: &[(&str, Sameness)]) -> Vec<String> {
     let before = functions(before);
     let after = functions(after);
@@ -33,7 +32,7 @@ pub(crate) fn differences(before: &str, after: &str, may_differ: &[(&str, Samene
     names.filter(differs).map(|name| (*name).to_owned()).collect()
 }
 
-/// The lines of each function, or of a section that has none.
+/// The lines of each function, or of a section without functions.
 fn functions(objdump: &str) -> BTreeMap<&str, Vec<&str>> {
     let mut functions = BTreeMap::<&str, Vec<&str>>::new();
     let mut current = None;
@@ -52,7 +51,7 @@ fn functions(objdump: &str) -> BTreeMap<&str, Vec<&str>> {
     functions
 }
 
-/// Lines without what says where the function lies, and without its padding.
+/// The lines without the function's addresses and its padding.
 fn normalise(lines: &[&str], sameness: Sameness) -> Vec<String> {
     let exact = lines.iter().map(|line| without_addresses(line)).filter(|line| !is_padding(line));
     match sameness {
@@ -63,11 +62,11 @@ fn normalise(lines: &[&str], sameness: Sameness) -> Vec<String> {
     }
 }
 
-/// `e8 <folio_copy+0x12c>` as `<folio_copy>`, `.text+0x650` as `.text`; and the numbers that gcc gives to names
-/// that it makes up depend on how much was declared before.
+/// Turns `e8 <folio_copy+0x12c>` into `<folio_copy>`, and `.text+0x650` into `.text`. It also removes the numbers in names that
+/// gcc makes up, which depend on earlier declarations.
 fn without_addresses(line: &str) -> String {
     let mut words = Vec::new();
-    // What objdump adds to an address relative to %rip.
+    // objdump adds the target of an address relative to %rip.
     let line = line.split_once(" # ").map_or(line, |(code, _)| code);
     for word in line.split_whitespace() {
         let is_address = word.bytes().all(|b| b.is_ascii_hexdigit());
@@ -98,7 +97,7 @@ fn is_move_within_frame(line: &str) -> bool {
     })
 }
 
-/// What an instruction does, without what it does it to; a relocation or a call whole.
+/// The operation of an instruction without its operands. A relocation or a call stays whole.
 fn operation(line: &str) -> String {
     match line.split_once(' ') {
         Some((operation, operands)) if operands.contains(['%', '$', '(']) => operation.to_owned(),

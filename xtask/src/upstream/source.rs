@@ -1,4 +1,4 @@
-//! The kernel's source, as Debian's archive has it.
+//! The kernel's source from Debian's archive.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,11 +14,11 @@ pub(crate) struct Source {
     pub(crate) version: String,
     tree: PathBuf,
     outputs: PathBuf,
-    /// Exists while the tree is as the archive has it.
+    /// Exists while the tree is as in the archive.
     pristine: PathBuf,
 }
 
-/// Parts of the source of which nothing is compiled. Kconfig reads every folder all the same.
+/// Parts of the source that are not compiled. Kconfig reads their folders nevertheless.
 const UNNEEDED: [&str; 4] = ["drivers/gpu", "drivers/media", "drivers/net/*", "sound"];
 
 impl Source {
@@ -53,7 +53,7 @@ impl Source {
         Ok(source)
     }
 
-    /// A copy of the tree with a series applied, kept as long as the series stays what it is.
+    /// A copy of the tree with the series applied. It is kept until the series changes.
     pub(crate) fn with_series(&self, shell: &Shell, patches: &[PathBuf]) -> Result<Self> {
         let named = |name: &str| self.outputs.with_file_name(name);
         let series = named("patched");
@@ -73,7 +73,7 @@ impl Source {
             }
         }
         let (from, to) = (&self.tree, &patched.tree);
-        // patch(1) replaces files, so the links of the others stay.
+        // patch(1) replaces files, so the links of other files stay.
         cmd!(shell, "cp -al {from} {to}").quiet().run()?;
         let applying = patched.patch()?;
         patches.iter().try_for_each(|patch| applying.apply(shell, patch))?;
@@ -82,19 +82,19 @@ impl Source {
         Ok(patched)
     }
 
-    /// Where it lies.
+    /// The folder of the tree.
     pub(crate) fn tree(&self) -> &Path {
         &self.tree
     }
 
-    /// Where what is built for one architecture goes.
+    /// The folder of the builds for one architecture.
     pub(crate) fn output(&self, architecture: &str) -> PathBuf {
         self.outputs.join(architecture)
     }
 
     /// Starts to patch the tree.
     pub(crate) fn patch(&self) -> Result<Patched<'_>> {
-        // A run that is cut short leaves the tree patched, and the next one fetches a new one.
+        // An interrupted run leaves the tree patched, and the next run unpacks a new one.
         if self.pristine.exists() {
             fs::remove_file(&self.pristine)?;
         }
@@ -102,7 +102,7 @@ impl Source {
     }
 }
 
-/// A source tree with some of the series applied.
+/// A source tree with a part of the series applied.
 pub(crate) struct Patched<'a> {
     source: &'a Source,
     applied: std::cell::RefCell<Vec<PathBuf>>,
@@ -113,28 +113,28 @@ impl Patched<'_> {
         self.source
     }
 
-    /// Applies the next patch, exactly where it says.
+    /// Applies the next patch, without an offset.
     pub(crate) fn apply(&self, shell: &Shell, patch: &Path) -> Result<()> {
         let tree = self.source.tree();
         let output =
             cmd!(shell, "patch -d {tree} -p1 --fuzz=0 --no-backup-if-mismatch -i {patch}").quiet().read()?;
-        ensure!(!output.contains("offset"), "it applies elsewhere than it says:\n{output}");
+        ensure!(!output.contains("offset"), "the patch applies only with an offset:\n{output}");
         self.applied.borrow_mut().push(patch.to_owned());
         Ok(())
     }
 
-    /// What the kernel's own style checker says. The sign-off is whoever's who sends the series.
+    /// Runs the kernel's own style checker. The sign-off is left to the person who sends the series.
     pub(crate) fn checkpatch(&self, shell: &Shell, patch: &Path) -> Result<()> {
         let tree = self.source.tree();
         cmd!(shell, "perl {tree}/scripts/checkpatch.pl --root={tree} --strict --quiet --no-signoff {patch}")
-            // It looks commits and licences up in the kernel's repository, and would take ours for that.
+            // checkpatch reads the kernel's git repository, and would take ours for it.
             .env("GIT_DIR", tree.join(".git"))
             .quiet()
             .run()
-            .context("checkpatch has complaints")
+            .context("checkpatch complains")
     }
 
-    /// Takes the patches out again.
+    /// Removes the patches again.
     pub(crate) fn restore(self, shell: &Shell) -> Result<()> {
         let tree = self.source.tree();
         while let Some(patch) = self.applied.borrow_mut().pop() {

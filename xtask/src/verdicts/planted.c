@@ -1,4 +1,4 @@
-/* libfoliocopy.so with a planted slowdown: copies of FOLIO_PAGES pages are followed by TURNS turns of an empty loop. */
+/* libfoliocopy.so with a planted slowdown: TURNS turns of an empty loop follow each copy of FOLIO_PAGES pages. */
 #include <dlfcn.h>
 #include <stddef.h>
 

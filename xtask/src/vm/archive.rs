@@ -1,5 +1,5 @@
-//! Debian's archive, read through apt with a state of our own: nothing of the machine's packages changes, no root is
-//! needed, and apt checks what it downloads against the archive's signatures.
+//! Debian's archive, read through apt with a private state. Nothing of the machine's packages changes, and no root is needed.
+//! apt checks the archive's signatures.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,17 +10,17 @@ use xshell::{Shell, cmd};
 
 use crate::need::Missing;
 
-/// After this long the archive is asked again whether it has something newer.
+/// After this time the archive's lists are fetched again.
 const FRESH_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The keys of Debian's archive.
 pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// One view of the archive.
+/// A set of suites of the archive.
 pub(crate) struct Archive {
     /// apt's lists, cache and status.
     state: PathBuf,
-    /// What apt is told on each command line to keep to that state.
+    /// The options by which apt uses that state.
     options: Vec<String>,
 }
 
@@ -45,22 +45,22 @@ impl Archive {
         Ok(archive)
     }
 
-    /// Where this machine gets Debian from.
+    /// The mirror from which this machine gets Debian.
     pub(crate) fn mirror(&self, shell: &Shell) -> Result<String> {
         self.refresh(shell)?;
         let options = &self.options;
         let targets = cmd!(shell, "apt-get {options...} indextargets --format '$(ORIGIN)/$(LABEL) $(SITE)'");
         let targets = targets.quiet().read()?;
-        // Security updates have a label, and a mirror, of their own.
+        // Security updates have their own label and mirror.
         let mirror = targets.lines().find_map(|target| target.strip_prefix("Debian/Debian "));
         let missing = || Missing("needs a source of apt's that is Debian's".into());
         Ok(mirror.ok_or_else(missing)?.to_owned())
     }
 
-    /// The same suites, for another architecture.
+    /// The suites for another architecture.
     pub(crate) fn of_architecture(mut self, architecture: &str) -> Result<Self> {
         let mut foreign = Self::with_state(self.state.with_extension(architecture))?;
-        // Options that come later count.
+        // The last value of an option counts.
         self.options.append(&mut foreign.options);
         let only =
             [format!("APT::Architecture={architecture}"), format!("APT::Architectures={architecture}")];
@@ -82,14 +82,14 @@ impl Archive {
             format!("Dir::State::lists={shown}/lists"),
             format!("Dir::State::status={shown}/status"),
             format!("Dir::Cache={shown}/cache"),
-            // As root apt would download as a user who may not be able to write here.
+            // Otherwise apt, as root, downloads as a user who may not be able to write here.
             "APT::Sandbox::User=root".to_owned(),
         ];
         let options = options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect();
         Ok(Self { state, options })
     }
 
-    /// Makes sure that the lists are not older than a day. Offline, older ones will do.
+    /// Fetches lists that are older than a day. Offline, older ones are used.
     pub(crate) fn refresh(&self, shell: &Shell) -> Result<()> {
         let stamp = self.state.join("refreshed");
         let age = fs::metadata(&stamp)
@@ -100,7 +100,7 @@ impl Archive {
             return Ok(());
         }
         let options = &self.options;
-        // Without Error-Mode apt answers 0 when it could reach nothing.
+        // Without Error-Mode apt returns 0 even if it could reach nothing.
         let update = cmd!(shell, "apt-get {options...} -qq -o APT::Update::Error-Mode=any update");
         match update.quiet().run() {
             Ok(()) => Ok(fs::write(&stamp, "")?),
@@ -149,7 +149,7 @@ impl Archive {
         Ok(())
     }
 
-    /// Downloads a package and unpacks one file of it into `root`: a large one may hold little that is needed.
+    /// Downloads a package and unpacks one file of it into `root`, if the rest of a large package is not needed.
     pub(crate) fn unpack_file(&self, shell: &Shell, package: &str, file: &str, root: &Path) -> Result<()> {
         const UNPACK: &str = r#"dpkg-deb --fsys-tarfile "$1" | tar --extract --directory "$2" "./$3""#;
         for deb in self.download(shell, &[package.to_owned()])? {
@@ -159,7 +159,7 @@ impl Archive {
         Ok(())
     }
 
-    /// Downloads packages, and answers their files.
+    /// Downloads packages, and returns their files.
     fn download(&self, shell: &Shell, packages: &[String]) -> Result<Vec<PathBuf>> {
         let options = &self.options;
         let debs = self.state.join("debs");
@@ -183,7 +183,7 @@ impl Archive {
     }
 }
 
-/// The suite that this machine is of.
+/// The suite of this machine.
 pub(crate) fn suite(shell: &Shell) -> Result<String> {
     let release = shell.read_file("/etc/os-release").unwrap_or_default();
     let suite = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));

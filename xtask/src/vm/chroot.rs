@@ -1,5 +1,5 @@
-//! The tools of another suite of Debian, in a root of their own: a newer kernel's headers want the compiler and the C
-//! library that it was built with.
+//! The tools of another suite of Debian in a root of their own. A newer kernel's headers need the compiler and the C library
+//! with which it was built.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,19 +11,19 @@ use xshell::{Shell, cmd};
 use super::archive::KEYRING;
 use crate::need::{self, Need};
 
-/// The suite: the one whose backports have the newest kernels.
+/// The suite whose backports have the newest kernels.
 pub(crate) const SUITE: &str = "trixie";
 
 /// Those backports.
 pub(crate) const BACKPORTS: &str = "trixie-backports";
 
-/// What builds a module there.
+/// The packages that build a module there.
 const PACKAGES: &str = "make,gcc-14,libelf1t64,libssl3t64,zlib1g";
 
-/// Where the folder of the modules is seen inside.
+/// The folder of the modules as seen inside.
 pub(crate) const BUILD: &str = "/build";
 
-/// Run in a mount namespace of its own: nothing stays mounted. objtool reads its limits from /proc.
+/// Runs in a mount namespace of its own, so nothing stays mounted. objtool reads its limits from /proc.
 const INSIDE: &str = r#"mount -t proc proc "$1/proc" && mount --bind "$2" "$1/build" && exec chroot "$1" \
     make --no-print-directory -C "$3" KDIR="$4" KBUILD_EXTRA_SYMBOLS="$5""#;
 
@@ -33,7 +33,7 @@ pub(crate) struct Chroot {
 }
 
 impl Chroot {
-    /// Makes one with debootstrap, or takes it from the cache.
+    /// Makes a root with debootstrap, or takes it from the cache.
     pub(crate) fn bootstrapped(shell: &Shell, cache: &Path, mirror: &str) -> Result<Self> {
         let root = cache.join(format!("root-{SUITE}"));
         // A kernel of that suite is built with its tools, in a chroot.
@@ -58,7 +58,7 @@ impl Chroot {
         Ok(Self { root })
     }
 
-    /// Runs `make` in `module`, a folder below [`BUILD`], where `folder` is seen.
+    /// Runs `make` in `module`, a folder below [`BUILD`], where `folder` is mounted.
     pub(crate) fn make(
         &self,
         shell: &Shell,

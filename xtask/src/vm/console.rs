@@ -1,13 +1,13 @@
-//! What a healthy kernel never prints.
+//! Messages that a healthy kernel never prints.
 
-/// Parts of console lines that mean the kernel is hurt, whatever the guest's verdict says.
+/// Parts of console lines after which a run fails, whatever the guest's verdict is.
 const COMPLAINTS: &[&str] = &[
     "Kernel panic",
     "Oops:",
     "BUG:",
     "kernel BUG at",
     "WARNING: CPU:",
-    // The same since Linux 6.18: `WARNING: FILE:LINE at FUNCTION, CPU#1: PROCESS/PID`.
+    // The form of that warning since Linux 6.18: `WARNING: FILE:LINE at FUNCTION, CPU#1: PROCESS/PID`.
     ", CPU#",
     "WARNING: possible",
     "general protection fault",
@@ -35,12 +35,12 @@ pub(crate) fn complaint(console: &[String]) -> Option<&str> {
     console.iter().find(complains).map(String::as_str)
 }
 
-/// Whether the kernel came as far as to run our init.
+/// Whether the kernel has started our init.
 pub(crate) fn reached_init(console: &[String]) -> bool {
     console.iter().any(|line| line.contains("Run /init as init process"))
 }
 
-/// The line in which the kernel says where a machine check hit it that it panics of, if one did.
+/// The line in which the kernel names the instruction of a fatal machine check, if there was one.
 pub(crate) fn machine_check_panic(console: &[String]) -> Option<&str> {
     console.iter().find(|line| line.contains("Kernel panic") && line.contains("machine check"))?;
     console.iter().map(String::as_str).find(|line| line.contains("[Hardware Error]") && line.contains("RIP "))

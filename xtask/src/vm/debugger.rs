@@ -1,5 +1,5 @@
-//! QEMU's debugger: as much of GDB's remote serial protocol (GDB manual, appendix E) as it takes to stop a machine where it
-//! reads memory.
+//! A client of QEMU's debugger. It knows the part of GDB's remote serial protocol (GDB manual, appendix E) that stops a machine
+//! where it reads memory.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -13,22 +13,22 @@ pub(crate) struct Debugger {
     stream: UnixStream,
 }
 
-/// Why the machine stopped.
+/// The reason why the machine stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stop {
-    /// The CPU, by the debugger's number.
+    /// The debugger's number of the CPU.
     pub(crate) thread: String,
     /// The watched address that was read.
     pub(crate) read: Option<u64>,
 }
 
-/// Where RIP stands among a CPU's registers: behind sixteen others of eight bytes.
+/// The place of RIP among a CPU's registers: after sixteen others of eight bytes.
 const RIP: std::ops::Range<usize> = 128..136;
 
-/// The byte that stops a machine that runs.
+/// The byte that stops a running machine.
 const INTERRUPT: u8 = 3;
 
-/// How long a stopped machine may take for an answer.
+/// The time limit for the answer of a stopped machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Debugger {
@@ -38,7 +38,7 @@ impl Debugger {
 
     fn attached(stream: UnixStream) -> Result<Self> {
         let mut debugger = Self { stream };
-        // It may tell of the stop, or not. Whatever it tells comes before the answer to a question.
+        // QEMU may report the stop. Such a report comes before the answer to a command.
         let mut reply = debugger.command("qAttached")?;
         while reply != "1" {
             reply =
@@ -47,7 +47,7 @@ impl Debugger {
         Ok(debugger)
     }
 
-    /// Stops it whenever a CPU has read a byte.
+    /// Stops the machine whenever a CPU has read this byte.
     pub(crate) fn watch(&mut self, address: u64) -> Result<()> {
         self.accepted(&format!("Z3,{address:x},1"))
     }
@@ -57,18 +57,18 @@ impl Debugger {
         self.send("c")
     }
 
-    /// Waits so long for it to stop.
+    /// Waits for the machine to stop.
     pub(crate) fn stopped(&mut self, limit: Duration) -> Result<Option<Stop>> {
         self.receive(limit)?.map(|reply| Stop::read(&reply)).transpose()
     }
 
-    /// Stops a machine that runs. It may have stopped by itself meanwhile.
+    /// Stops a running machine, which may have stopped already.
     pub(crate) fn interrupt(&mut self) -> Result<Stop> {
         self.stream.write_all(&[INTERRUPT])?;
         self.stopped(PATIENCE)?.context("the machine does not stop")
     }
 
-    /// Where a CPU stands.
+    /// The address at which a CPU is.
     pub(crate) fn instruction(&mut self, thread: &str) -> Result<u64> {
         self.accepted(&format!("Hg{thread}"))?;
         let registers = bytes(&self.command("g")?)?;
@@ -88,12 +88,12 @@ impl Debugger {
         self.stopped(PATIENCE)?.context("the CPU does not come to the next instruction").map(drop)
     }
 
-    /// Gives QEMU's monitor a command.
+    /// Runs a command of QEMU's monitor.
     pub(crate) fn monitor(&mut self, command: &str) -> Result<()> {
         let hexadecimal: String = command.bytes().map(|byte| format!("{byte:02x}")).collect();
         let mut reply = self.command(&format!("qRcmd,{hexadecimal}"))?;
         let mut said = String::new();
-        // What it prints comes first.
+        // Its output comes first.
         while let Some(printed) = reply.strip_prefix('O').filter(|printed| *printed != "K") {
             said.push_str(&String::from_utf8_lossy(&bytes(printed)?));
             reply = self.receive(PATIENCE)?.context("QEMU's monitor does not end")?;
@@ -121,7 +121,7 @@ impl Debugger {
         Ok(self.stream.write_all(format!("${packet}#{sum:02x}").as_bytes())?)
     }
 
-    /// The next packet, `None` where none starts in time.
+    /// The next packet; `None` where none starts in time.
     fn receive(&mut self, limit: Duration) -> Result<Option<String>> {
         self.stream.set_read_timeout(Some(limit))?;
         let mut packet = Vec::new();
@@ -134,22 +134,22 @@ impl Debugger {
                     ensure!(packet.is_empty(), "a packet of QEMU's debugger has no end");
                     return Ok(None);
                 }
-                // As when this process was stopped and goes on.
+                // This process may have been stopped, and goes on.
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error.into()),
             }
             match byte[0] {
-                // An acknowledgement of what we sent.
+                // The acknowledgement of a packet of ours.
                 b'+' if packet.is_empty() => {}
                 b'#' => break,
                 byte => {
                     packet.push(byte);
-                    // The rest is on its way.
+                    // The rest of the packet follows.
                     self.stream.set_read_timeout(Some(PATIENCE))?;
                 }
             }
         }
-        // The sum, which a socket does not damage.
+        // The checksum, which a socket does not need.
         self.stream.read_exact(&mut [0; 2])?;
         self.stream.write_all(b"+")?;
         let packet = String::from_utf8(packet)?;
@@ -159,8 +159,8 @@ impl Debugger {
 
 impl Drop for Debugger {
     fn drop(&mut self) {
-        // Lets the machine run on when something failed. One that runs is stopped by any byte, and takes orders only then;
-        // one that is stopped passes over this byte. Where QEMU is gone nothing is lost.
+        // Lets the machine run on after an error. A running machine must be stopped first, which any byte does; a stopped one
+        // ignores this byte. Errors do not matter here, since QEMU is gone then.
         let _ = self.stream.write_all(&[INTERRUPT]);
         let _ = self.send("D");
     }
@@ -177,7 +177,7 @@ impl Stop {
     }
 }
 
-/// What pairs of digits stand for.
+/// The bytes for pairs of hexadecimal digits.
 fn bytes(hexadecimal: &str) -> Result<Vec<u8>> {
     let byte = |at| hexadecimal.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
     let bytes = (0..hexadecimal.len()).step_by(2).map(byte).collect::<Option<_>>();

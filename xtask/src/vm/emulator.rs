@@ -1,4 +1,4 @@
-//! QEMU's emulators of aarch64. The archive has newer ones than a stable release of Debian.
+//! QEMU's emulators of aarch64. Backports have newer versions than a stable release of Debian.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,21 +10,21 @@ use super::archive::{self, Archive};
 use super::kernel;
 use crate::need::Missing;
 
-/// The version that is wanted, since it has the instructions of MOPS.
+/// The version with the instructions of MOPS.
 const WANTED: u32 = 10;
 
-/// A program of QEMU's, and the Debian package that has it.
+/// A program of QEMU, and the Debian package that has it.
 pub(crate) struct Emulator(&'static str, &'static str);
 
 /// Runs a program on this machine's kernel. From backports it needs no library.
 pub(crate) const USER: Emulator = Emulator("qemu-aarch64", "qemu-user");
 
-/// Runs a machine. From backports it needs the libraries that this machine's own version needs too.
+/// Runs a machine. From backports it needs the libraries that this machine's own version needs.
 pub(crate) const SYSTEM: Emulator = Emulator("qemu-system-aarch64", "qemu-system-arm");
 
 impl Emulator {
-    /// This machine's program where it is new enough, else that of the backports of this machine's release, installed nowhere.
-    /// Where there is none, this machine's after all: tests say which instructions it lacks.
+    /// This machine's program if it is new enough, otherwise that of the backports, which is not installed. If there is
+    /// neither, this machine's old one: tests name the instructions that it lacks.
     pub(crate) fn newest(&self, shell: &Shell) -> Result<PathBuf> {
         let own = PathBuf::from(self.0);
         if version(shell, &own)? >= WANTED {

@@ -1,5 +1,5 @@
-//! The guest's root file system: a cpio archive in the `newc` form, as the kernel's
-//! `Documentation/driver-api/early-userspace/buffer-format.rst` describes it.
+//! The guest's root file system: a cpio archive in the `newc` format, described in the kernel's
+//! `Documentation/driver-api/early-userspace/buffer-format.rst`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use cpio::newc::{Builder, ModeFileType, trailer};
 
-/// An initramfs that is being packed.
+/// An initramfs that is being written.
 pub(crate) struct Initramfs {
     archive: BufWriter<fs::File>,
     inode: u32,
-    /// Those that are in it.
+    /// The folders in it.
     folders: BTreeSet<PathBuf>,
 }
 
 impl Initramfs {
-    /// Starts one, with the console that the kernel wants before the init runs, and the folders that the init mounts on.
+    /// Starts an initramfs, with the console that the kernel needs before the init runs, and the folders for the init's mounts.
     pub(crate) fn create(path: &Path) -> Result<Self> {
         let file = fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
         let archive = BufWriter::new(file);
@@ -26,7 +26,7 @@ impl Initramfs {
         for folder in ["dev", "proc", "sys", "tmp"] {
             initramfs.folder(Path::new(folder))?;
         }
-        // The kernel opens it for the init, before the init can mount devtmpfs.
+        // The kernel opens the console for the init, before the init can mount devtmpfs.
         initramfs.entry("dev/console", ModeFileType::Char, 0o600, (5, 1), &[])?;
         Ok(initramfs)
     }
@@ -36,12 +36,12 @@ impl Initramfs {
         self.regular(name, from, 0o755)
     }
 
-    /// Adds a file that is read, and the folders that it is in.
+    /// Adds a file that is not executable, and the folders that it is in.
     pub(crate) fn file(&mut self, name: &str, from: &Path) -> Result<()> {
         self.regular(name, from, 0o644)
     }
 
-    /// Adds a link to a file of the same folder, which is there already.
+    /// Adds a link to an existing file of the same folder.
     pub(crate) fn link(&mut self, name: &str, to: &str) -> Result<()> {
         self.entry(name, ModeFileType::Symlink, 0o777, (0, 0), to.as_bytes())
     }
@@ -85,7 +85,7 @@ impl Initramfs {
         Ok(())
     }
 
-    /// Ends it.
+    /// Completes the archive.
     pub(crate) fn finish(self) -> Result<()> {
         Ok(trailer(self.archive)?.flush()?)
     }

@@ -1,4 +1,4 @@
-//! A stock Debian kernel with what it takes to build a module for it, unpacked into a folder.
+//! A stock Debian kernel, and the headers and tools to build a module for it, in a folder.
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,37 +12,37 @@ use super::archive::Archive;
 use super::chroot::{self, Chroot};
 use crate::need::Missing;
 
-/// The flavour that is booted: built for virtual machines, with every driver the guest needs built in.
+/// The flavour of kernel: built for virtual machines, with every driver that the guest needs built in.
 const FLAVOUR: &str = "-cloud-amd64";
 
-/// Where kernels, and what is known of the archive, are kept.
+/// The folder of kernels and of the archive's lists.
 pub(crate) const CACHE: &str = ".cache/vm";
 
 /// An unpacked kernel.
 pub(crate) struct Kernel {
-    /// Its release, as `uname -r` says it.
+    /// Its release, as in `uname -r`.
     pub(crate) release: String,
     root: PathBuf,
     tools: Tools,
 }
 
-/// What builds its modules.
+/// The tools that build its modules.
 enum Tools {
     /// This machine's compiler.
     OfThisMachine,
-    /// Those of the suite that the kernel is from, in a root of their own, in which it is unpacked too.
+    /// The tools of the kernel's suite, in a root of their own, in which the kernel is unpacked too.
     Chroot(Chroot),
     /// This machine's compiler, which built the kernel too.
     Source,
 }
 
 impl Kernel {
-    /// One that was built from source, in this folder.
+    /// A kernel that was built from source, in this folder.
     pub(crate) fn built(release: String, output: PathBuf) -> Self {
         Self { release, root: output, tools: Tools::Source }
     }
 
-    /// Fetches the newest kernel of a series (`6.12`), or takes it from the cache: from the suites that this machine
+    /// Fetches the newest kernel of a series (`6.12`), or takes it from the cache. It comes from the suites that this machine
     /// installs from, or else from [`chroot::BACKPORTS`].
     pub(crate) fn fetch(shell: &Shell, series: &str, cache: &Path) -> Result<Self> {
         let archive = Archive::of_this_machine(cache)?;
@@ -62,15 +62,15 @@ impl Kernel {
         Self { root: chroot.root.clone(), release, tools: Tools::Chroot(chroot) }.unpacked(shell, &archive)
     }
 
-    /// Fetches the newest kernel for aarch64 with pages of 16 KiB from [`chroot::BACKPORTS`], or takes it from the cache: the
-    /// image alone. Answers its release too.
+    /// Fetches the image of the newest aarch64 kernel with pages of 16 KiB from [`chroot::BACKPORTS`], or takes it from the
+    /// cache. Returns its release and the image.
     pub(crate) fn fetch_aarch64(shell: &Shell, cache: &Path) -> Result<(String, PathBuf)> {
         const BINARY: &str = "linux-binary-";
         let archive = Archive::of_suites(shell, cache, &[chroot::SUITE, chroot::BACKPORTS])?
             .of_architecture("arm64")?;
         archive.refresh(shell)?;
         let names = archive.names(shell, BINARY)?;
-        // Some packages are unsigned, and say so before the release.
+        // Names of unsigned packages have a word before the release.
         let releases = names.iter().filter_map(|package| package.strip_prefix(BINARY));
         let releases = releases.filter(|release| release.starts_with(|first: char| first.is_ascii_digit()));
         let release = newest(releases, "-arm64-16k").with_context(|| {
@@ -111,12 +111,11 @@ impl Kernel {
         Ok(self)
     }
 
-    /// The kernel's image, headers and build tools; pahole (without it the build deletes the module) and its
-    /// libraries.
+    /// The kernel's image, headers and build tools; and pahole with its libraries, without which the build deletes the module.
     fn packages(&self, shell: &Shell, archive: &Archive) -> Result<Vec<String>> {
         let headers = format!("linux-headers-{}", self.release);
         let image = format!("linux-image-{}", self.release);
-        // Since 7.x the image is a package of its own, which linux-image only depends on.
+        // Since 7.x the image is in a package of its own, on which linux-image depends.
         let binary = format!("linux-binary-{}", self.release);
         let image = if archive.names(shell, &binary)?.contains(&binary) { binary } else { image };
         let of_headers = archive.dependencies(shell, &headers)?;
@@ -134,7 +133,8 @@ impl Kernel {
         Ok(packages)
     }
 
-    /// The headers' Makefile names the folder that their package installs to: name the one they were unpacked to.
+    /// The headers' Makefile names the folder to which their package installs. This changes it to the folder of the unpacked
+    /// headers.
     fn relocate(&self) -> Result<()> {
         let makefile = self.headers().join("Makefile");
         let text = fs::read_to_string(&makefile)?;
@@ -144,7 +144,7 @@ impl Kernel {
         Ok(fs::write(makefile, relocated)?)
     }
 
-    /// Checks that the compiler is there that the headers ask for.
+    /// Checks that the compiler which the headers name is installed.
     fn compiler(&self, shell: &Shell) -> Result<()> {
         let variables = fs::read_to_string(self.headers().join(".kernelvariables"))?;
         let compiler = variables
@@ -163,7 +163,7 @@ impl Kernel {
         Ok(asked.map_err(missing)?)
     }
 
-    /// Whether modules for it are built with this machine's own tools.
+    /// Whether this machine's own tools build its modules.
     pub(crate) fn is_built_here(&self) -> bool {
         matches!(self.tools, Tools::OfThisMachine)
     }

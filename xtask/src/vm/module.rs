@@ -1,4 +1,4 @@
-//! The kernel modules, built as an operator builds them: from the package that DKMS takes, without Rust.
+//! The kernel modules, built without Rust from the package that DKMS takes, as an operator builds them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,21 +8,21 @@ use xshell::{Shell, cmd};
 
 use super::kernel::Kernel;
 
-/// The type of the exception-table entries in foliocopy.ko, `EX_TYPE_FAULT_MCE_SAFE`, and of one that the kernel does not
-/// take for safe, `EX_TYPE_FAULT`: all else about them is the same.
+/// The type of the exception-table entries in foliocopy.ko, `EX_TYPE_FAULT_MCE_SAFE`; and `EX_TYPE_FAULT`, which the kernel
+/// does not take for safe and which is equal otherwise.
 const MCE_SAFE_TYPE: &str = "\t.long\t15";
 const PLAIN_TYPE: &str = "\t.long\t2";
 
 /// A module that was built.
 pub(crate) struct Module {
-    /// The name by which the guest finds it.
+    /// Its name in the guest.
     pub(crate) name: &'static str,
     pub(crate) file: PathBuf,
 }
 
 /// Builds every module for `kernel` below `folder`.
 pub(crate) fn build(shell: &Shell, kernel: &Kernel, folder: &Path) -> Result<Vec<Module>> {
-    // The engine as it is compiled where rustc has no bare-metal target.
+    // The engine as compiled where rustc has no bare-metal target.
     let hosted = folder.join("kmod-hosted");
     copy(shell, &package(shell, &["TARGET=x86_64-unknown-linux-gnu"])?, &hosted, |_, contents| contents)?;
     make(shell, kernel, folder, "kmod-hosted", None)?;
@@ -31,12 +31,12 @@ pub(crate) fn build(shell: &Shell, kernel: &Kernel, folder: &Path) -> Result<Vec
     let foliocopy = folder.join("kmod");
     copy(shell, &package, &foliocopy, |_, contents| contents)?;
     make(shell, kernel, folder, "kmod", None)?;
-    // As a developer does, in the repository. The chroot has no Rust.
+    // A build in the repository, as a developer makes it. The chroot has no Rust.
     if kernel.is_built_here() {
         make(shell, kernel, &shell.current_dir(), "kmod", None)?;
     }
 
-    // Entries of another type, to show what the type is for.
+    // Entries of the other type, to show the effect of the type.
     let plain = folder.join("kmod-plain-type");
     copy(
         shell,
@@ -66,7 +66,7 @@ pub(crate) fn build(shell: &Shell, kernel: &Kernel, folder: &Path) -> Result<Vec
     ])
 }
 
-/// Builds what tests the kernel's own functions, for a kernel that needs no module of ours.
+/// Builds the modules that test the kernel's own functions, for a kernel without our modules.
 pub(crate) fn build_tests(shell: &Shell, kernel: &Kernel, folder: &Path) -> Result<Vec<Module>> {
     let machine_check = folder.join("machine_check");
     copy(shell, Path::new("vm/machine_check"), &machine_check, |_, contents| of_kernel(&contents))?;
@@ -82,12 +82,12 @@ fn contract(shell: &Shell, kernel: &Kernel, folder: &Path) -> Result<Module> {
     Ok(Module { name: "foliocopy_contract", file: contract.join("foliocopy_contract.ko") })
 }
 
-/// The test of machine checks without our header: it calls the kernel's function then.
+/// The test of machine checks without our header, which then calls the kernel's function.
 fn of_kernel(source: &str) -> String {
     source.replace("#include \"foliocopy.h\"\n", "")
 }
 
-/// The assembly with the plain type in its exception table, and nowhere else.
+/// The assembly with the plain type in its exception table, and only there.
 fn with_plain_type(assembly: &str) -> String {
     let mut in_table = false;
     let mut plain = String::with_capacity(assembly.len());
@@ -101,7 +101,7 @@ fn with_plain_type(assembly: &str) -> String {
     plain
 }
 
-/// Makes the package, and says where.
+/// Makes the package, and returns its path.
 fn package(shell: &Shell, variables: &[&str]) -> Result<PathBuf> {
     cmd!(shell, "make --no-print-directory -C kmod package {variables...}").quiet().ignore_stdout().run()?;
     let entries = shell.read_dir("kmod/build")?;
@@ -114,7 +114,7 @@ fn package(shell: &Shell, variables: &[&str]) -> Result<PathBuf> {
     Ok(package)
 }
 
-/// Copies a folder of sources, changed by `change`, over what is left of an earlier build.
+/// Copies a folder of sources, changed by `change`, over an earlier copy.
 fn copy(shell: &Shell, from: &Path, to: &Path, change: impl Fn(&str, String) -> String) -> Result<()> {
     fs::create_dir_all(to)?;
     for file in shell.read_dir(from)? {
@@ -124,7 +124,7 @@ fn copy(shell: &Shell, from: &Path, to: &Path, change: impl Fn(&str, String) -> 
     Ok(())
 }
 
-/// Copies a file. One that would be the same is left alone, so that make sees what changed.
+/// Copies a file. An equal file is left alone, so that make sees which files changed.
 fn copy_file(from: &Path, to: &Path, change: impl FnOnce(String) -> String) -> Result<()> {
     let contents =
         change(fs::read_to_string(from).with_context(|| format!("cannot read {}", from.display()))?);
@@ -135,8 +135,8 @@ fn copy_file(from: &Path, to: &Path, change: impl FnOnce(String) -> String) -> R
     Ok(())
 }
 
-/// Builds the module in `folder`/`module`, which may use what another one there exports. Whatever the compiler or
-/// objtool has to say is an error.
+/// Builds the module in `folder`/`module`, which may use the exports of another one there. Any output of the compiler or of
+/// objtool is an error.
 fn make(shell: &Shell, kernel: &Kernel, folder: &Path, module: &str, symbols_of: Option<&str>) -> Result<()> {
     let output = kernel.make(shell, folder, module, symbols_of)?;
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

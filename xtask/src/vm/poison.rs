@@ -11,17 +11,17 @@ use foliocopy_vm::{Poison, poison};
 
 use super::debugger::{Debugger, Stop};
 
-/// How often it is asked whether more is to be poisoned.
+/// How often to look for a new request.
 const TURN: Duration = Duration::from_millis(20);
 
-/// How many instructions after the one that read the line the next may stand that gets the machine check.
+/// How many instructions after the read the instruction may be that gets the machine check.
 const STEPS: usize = 16;
 
-/// A repeat prefix: of all instructions with entries only string copies have one.
+/// A repeat prefix, which among instructions with entries only string copies have.
 const REPEAT: u8 = 0xf3;
 
-/// Raises machine checks for whoever asks, until QEMU is gone or nobody asks any more. `console` is where the guest is told
-/// that its line is poisoned. Where each was raised goes into `raised`.
+/// Raises machine checks until QEMU is gone or no more requests can come. `console` is where the guest is told that its line is
+/// poisoned. The instruction of each machine check goes into `raised`.
 pub(crate) fn spread(
     socket: &Path,
     requests: &Receiver<Poison>,
@@ -32,8 +32,8 @@ pub(crate) fn spread(
     let mut machine = Debugger::attach(socket)?;
     let mut poisons = Vec::new();
     let mut add = |machine: &mut Debugger, poisons: &mut Vec<Poison>, poison: Poison| -> Result<()> {
-        // A copy by a string instruction stands at the line when it has read the byte before it, and a loop when it has read
-        // some of the line.
+        // A string copy is at the line after it has read the byte before the line. A loop is at the line after it has read some
+        // of the line.
         machine.watch(poison.mapped - 1)?;
         machine.watch(poison.mapped)?;
         poisons.push(poison);
@@ -59,7 +59,7 @@ pub(crate) fn spread(
     }
 }
 
-/// Raises a machine check in a machine that has just read of a bad line, if it stands where one is wanted.
+/// Raises a machine check in a machine that has just read a bad line, if it is at one of the requested instructions.
 fn raise(
     machine: &mut Debugger,
     poisons: &[Poison],
@@ -89,7 +89,7 @@ fn raise(
         }
     }
     // An uncorrected, recoverable error that a data load consumed (MCA error code 0x134, SDM volume 3, 17.9), in bank 9. RIPV
-    // and EIPV are set, without which an error in the kernel can't be survived.
+    // and EIPV are set: without them an error in the kernel can't be survived.
     let cpu = u32::from_str_radix(&stop.thread, 16)? - 1;
     machine.monitor(&format!("mce {cpu} 9 0xbd80000000000134 0xf {:#x} 0x8c", poison.physical))?;
     raised.send(Ok(instruction)).context("nobody follows the machine any more")

@@ -14,19 +14,19 @@ use foliocopy_vm::{Architecture, Machine, Poison};
 
 use super::poison;
 
-/// Distance to another node, as firmware states it: 10 is local. The node without CPUs is the farthest.
+/// The distance between two nodes, as in firmware: 10 is local. The node without CPUs is the farthest.
 const DISTANCES: [[u32; NODES]; NODES] = [[10, 20, 30], [20, 10, 30], [30, 30, 10]];
 
-/// The clocks by which a kernel finds that a CPU or a task hangs run on while a busy host leaves the machine no CPU.
+/// Gives the kernel's watchdogs time: their clocks run on while a busy host leaves the machine no CPU.
 const PATIENCE: &str = "rcupdate.rcu_cpu_stall_timeout=200 watchdog_thresh=60";
 
-/// What to boot.
+/// The parts of a boot.
 pub(crate) struct Boot<'a> {
     pub(crate) qemu: &'a Path,
     pub(crate) machine: &'a Machine,
     pub(crate) kernel: &'a Path,
     pub(crate) initramfs: &'a Path,
-    /// What the init gets as its argument.
+    /// The argument of the init.
     pub(crate) scenario: &'a str,
 }
 
@@ -35,7 +35,7 @@ impl Boot<'_> {
         let mut qemu = Command::new(self.qemu);
         // TCG everywhere: the CPU of a scenario is then the same on every host, whatever it has and lends.
         // Both CPUs run in turns, on one thread of the host. With a thread for each, one may still run the breakpoint by which
-        // the other patches code when that one has done away with it: `Oops: int3`, where a kernel patches a static key too.
+        // the other patches code after its removal: `Oops: int3`, also where a kernel patches a static key.
         qemu.args(["-nodefaults", "-display", "none", "-no-reboot", "-accel", "tcg,thread=single"]);
         qemu.args(["-cpu", self.machine.cpu, "-smp", "2", "-m", "3G"]);
         for node in 0..NODES {
@@ -72,7 +72,7 @@ impl Boot<'_> {
         command.args(["-serial", "stdio"]);
         match self.machine.architecture {
             Architecture::X86_64 => command.args(["-serial", &format!("file:{}", port.display())]),
-            // The board has one port that a kernel may use.
+            // This board has only one port that a kernel may use.
             Architecture::Aarch64 => command
                 .args(["-chardev", &format!("file,id=port,path={}", port.display())])
                 .args(["-device", "pci-serial,chardev=port"]),
@@ -104,7 +104,7 @@ impl Boot<'_> {
         let (raising, raised) = channel();
         thread::spawn(move || {
             if let Err(error) = poison::spread(&debugger, &requests, &mut console, &raising) {
-                // A guest that waits fails by it. Nobody listens any more where the machine is off.
+                // A waiting guest fails by this line. If the machine is off, it has no reader.
                 let _ = writeln!(console, "{error:#}");
                 let _ = raising.send(Err(error));
             }
@@ -122,7 +122,7 @@ impl Boot<'_> {
     }
 }
 
-/// A machine that runs. It is ended when this is dropped.
+/// A running machine. It is ended when this is dropped.
 pub(crate) struct Running {
     process: Child,
     lines: Receiver<String>,
@@ -131,11 +131,11 @@ pub(crate) struct Running {
     raised: Receiver<Result<u64>>,
 }
 
-/// What comes next from a running machine.
+/// The next event of a running machine.
 pub(crate) enum Event {
     /// A line on its console.
     Line(String),
-    /// It is off.
+    /// The machine is off.
     Off,
     /// The time was up first.
     Late,
@@ -151,9 +151,9 @@ impl Running {
         }
     }
 
-    /// Poisons a line of its memory, and tells it so on its console.
+    /// Poisons a line of the machine's memory, and reports that on its console.
     pub(crate) fn poison(&self, poison: Poison) {
-        // It fails where QEMU is gone, and then the machine is off.
+        // This fails only if QEMU is gone, and then the machine is off.
         let _ = self.poisons.send(poison);
     }
 
@@ -162,7 +162,7 @@ impl Running {
         self.raised.try_iter().collect()
     }
 
-    /// What the guest wrote to its second serial port.
+    /// The guest's output on its second serial port.
     pub(crate) fn port(&self) -> Result<String> {
         Ok(String::from_utf8_lossy(&fs::read(&self.port)?).into_owned())
     }

@@ -1,5 +1,5 @@
-//! Debian's systemd and perf for the guest: their programs, the libraries that these need, and systemd's targets. No other unit
-//! is there, so that nothing runs but what a scenario asks for.
+//! Debian's systemd and perf for the guest: their programs, the libraries that they need, and systemd's targets. There are no
+//! other units, so that only the units of a scenario run.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,29 +11,29 @@ use xshell::Shell;
 use super::archive::Archive;
 use super::initramfs::Initramfs;
 
-/// The packages that have the programs.
+/// The packages with the programs.
 const PACKAGES: [&str; 2] = ["systemd", "linux-perf"];
 
-/// The programs, by where the guest has them. The last is in later versions of systemd alone.
+/// The programs, by their places in the guest. Only later versions of systemd have the last one.
 const PROGRAMS: [&str; 4] =
     ["lib/systemd/systemd", "bin/systemctl", "bin/perf", "lib/systemd/systemd-executor"];
 
-/// The loader of all of them.
+/// The loader of all these programs.
 const LOADER: &str = "lib64/ld-linux-x86-64.so.2";
 
 const LIBRARIES: &str = "lib/x86_64-linux-gnu";
 const UNITS: &str = "lib/systemd/system";
 
-/// The unit that is tested.
+/// The unit under test.
 const SERVICE: &str = "foliocopy-livepatch.service";
 
-/// The packages, unpacked.
+/// The unpacked packages.
 pub(crate) struct System {
     root: PathBuf,
 }
 
 impl System {
-    /// Fetches them, or takes them from the cache.
+    /// Fetches the packages, or takes them from the cache.
     pub(crate) fn fetch(shell: &Shell, cache: &Path) -> Result<Self> {
         let root = cache.join("system");
         let complete = root.join("complete");
@@ -43,7 +43,7 @@ impl System {
             let mut packages: BTreeSet<String> = BTreeSet::new();
             let mut next: Vec<String> = PACKAGES.map(str::to_owned).to_vec();
             while let Some(package) = next.pop() {
-                // Nothing else of what they depend on runs here.
+                // Of their dependencies only libraries are used here.
                 let is_library = |name: &String| ["lib", "zlib"].iter().any(|start| name.starts_with(start));
                 let of_package = archive.dependencies(shell, &package)?.into_iter();
                 next.extend(of_package.filter(|name| is_library(name) && !packages.contains(name)));
@@ -56,7 +56,7 @@ impl System {
         Ok(Self { root })
     }
 
-    /// Packs all that the guest takes of them.
+    /// Packs the files that the guest needs.
     pub(crate) fn pack(&self, packing: &mut Initramfs) -> Result<()> {
         for name in PROGRAMS {
             match self.find(name) {
@@ -82,7 +82,7 @@ impl System {
         Ok(())
     }
 
-    /// Debian has been moving everything below /usr.
+    /// Debian moves everything below /usr.
     fn places(&self, name: &str) -> [PathBuf; 2] {
         [self.root.join("usr").join(name), self.root.join(name)]
     }
@@ -97,7 +97,7 @@ impl System {
         for place in self.places(folder).into_iter().filter(|place| place.is_dir()) {
             for entry in fs::read_dir(place.canonicalize()?)? {
                 let file = entry?.path();
-                // A link may lead to a package that is not here.
+                // A link may lead to a file of a package that is not here.
                 if file.is_file() {
                     files.push(file);
                 }
