@@ -21,7 +21,7 @@ pub(crate) fn text(results: &Results, verdicts: &[Verdict<'_>]) -> String {
     if verdicts.is_empty() {
         text += match results.environment.emulated {
             true => "no verdict: the CPU is emulated, so only that every copy was right is shown\n",
-            false => "no verdict: foliocopy was not measured here\n",
+            false => "no verdict: nothing was measured against a baseline here\n",
         };
     }
     text.push('\n');
@@ -73,8 +73,16 @@ pub(crate) fn advice(results: &Results, verdict: &Verdict<'_>) -> String {
             format!("{take}: it is faster in {faster} of {cells} cells and slower in none.")
         }
         (_, 0) => format!("Stay with {}: nothing is gained for sure.", verdict.baseline),
-        (_, _) if results.origin == Origin::UserSpace && results.command == "bench" => {
+        (_, _)
+            if results.origin == Origin::UserSpace && name == "foliocopy" && results.command == "bench" =>
+        {
             "Run `foliocopy tune`: it looks for a table that suits this CPU better.".to_owned()
+        }
+        (0, slower) => {
+            format!(
+                "Stay with {}: {name} is faster in none of {cells} cells and slower in {slower}.",
+                verdict.baseline
+            )
         }
         (faster, slower) => {
             format!("Stay with {} there: {faster} cells gain, {slower} lose.", verdict.baseline)
@@ -166,6 +174,7 @@ pub(crate) fn table(choices: &[Choice<'_>]) -> String {
 mod tests {
     use super::*;
     use crate::export::tests::sample;
+    use foliocopy_measure::result::Cell;
 
     #[test]
     fn the_verdict_comes_first_and_says_what_to_do() {
@@ -183,6 +192,28 @@ mod tests {
             .collect();
         assert_eq!(row, ["64K", "per-page", "foliocopy", "1.25"]);
         assert!(lines.iter().all(|line| line.chars().count() <= 80), "{text}");
+    }
+
+    #[test]
+    fn the_kernels_copy_is_kept_where_the_rfcs_is_slower() {
+        let mut results = sample();
+        let samples = results.cells[0].samples_gbps.iter().map(|sample| 0.8 * sample).collect();
+        let rfc = Cell { contender: "rfc".into(), samples_gbps: samples, ..results.cells[0].clone() };
+        results.cells.push(rfc);
+        // Twice the rounds, since more cells widen the intervals.
+        for cell in &mut results.cells {
+            cell.samples_gbps = cell.samples_gbps.repeat(2);
+        }
+        results.rate();
+        let text = text(&results, &Verdict::all(&results));
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            words.contains("rfc: slower than the kernel's copy (per-page) by more than 2 % in 1 of 1 cells")
+        );
+        assert!(
+            words.contains("Stay with per-page: rfc is faster in none of 1 cells and slower in 1."),
+            "{text}"
+        );
     }
 
     #[test]

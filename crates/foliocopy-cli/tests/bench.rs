@@ -107,6 +107,27 @@ fn the_exit_code_is_the_verdicts() {
     assert!(words(&text).starts_with(&words(&verdict.to_string())), "{text}");
 }
 
+/// A reader of the RFC asks for its copy. The exit code stays that of foliocopy's verdict.
+#[test]
+fn a_slower_copy_of_the_rfc_is_in_the_verdict() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("results.json");
+    let output = bench()
+        .args("--mask erms,fsrm --cache hot --folio 2M --total 4M --rounds 15 --evict 2M --quiet".split(' '))
+        .arg("--export-json")
+        .arg(&file)
+        .output()
+        .unwrap();
+    let results = result::read(&file).unwrap();
+    let verdict = |contender| Verdict::of(&results, contender).unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let slower = !verdict("rfc").is_good();
+    assert_eq!(words.contains("rfc: slower than the kernel's copy (per-page)"), slower, "{text}");
+    assert_eq!(words.contains("Stay with per-page: rfc is faster in none of 1 cells"), slower, "{text}");
+    assert_eq!(output.status.code(), Some(if verdict("foliocopy").is_good() { 0 } else { 1 }), "{text}");
+}
+
 #[test]
 fn contenders_of_every_kind_take_part() {
     let results = results(short().args([

@@ -24,8 +24,11 @@ pub use step::{StepName, step_name};
 /// The kernel's copy of today, to which every ratio refers.
 pub const BASELINE: &str = "per-page";
 
+/// The copy that the RFC proposes for the kernel.
+pub const RFC: &str = "rfc";
+
 /// The contenders of a bench without options.
-pub const DEFAULT: [&str; 5] = [BASELINE, "per-page-mc", "rfc", "rfc-mc", "foliocopy"];
+pub const DEFAULT: [&str; 5] = [BASELINE, "per-page-mc", RFC, "rfc-mc", "foliocopy"];
 
 /// Names that aren't primitives, beyond [`DEFAULT`].
 const FURTHER: [&str; 7] = [
@@ -99,7 +102,7 @@ impl Contender {
                     (Copier::bare(by, true), format!("copy_mc_to_kernel: memcpy ({by}) page by page"))
                 }
             },
-            "rfc" => {
+            RFC => {
                 let by = memcpy(&kernel);
                 (Copier::bare(by, false), format!("one memcpy ({by}) a folio"))
             }

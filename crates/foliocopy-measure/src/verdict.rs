@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::contender::RFC;
 use crate::result::{Cell, Origin, Results, Situation};
 use crate::statistics::{Interval, geometric_mean_interval, rounds_needed};
 
@@ -162,16 +163,18 @@ pub struct Verdict<'a> {
 }
 
 impl<'a> Verdict<'a> {
-    /// The verdicts that these results are made for: on the new build, or on foliocopy. Where it was not measured, or is not shown, on
-    /// everybody else.
+    /// The verdicts that these results are made for: on the new build, or on foliocopy, and on the RFC's copy where that is slower.
+    /// Where neither build nor foliocopy was measured, or is shown, on every contender.
     pub fn all(results: &'a Results) -> Vec<Self> {
         let ours: &[&str] = match results.origin {
             Origin::Kernel => &["foliocopy", "foliocopy-mc"],
             Origin::UserSpace => &["foliocopy", crate::gate::NEW],
         };
-        let ours: Vec<Self> = ours.iter().filter_map(|contender| Self::of(results, contender)).collect();
-        if !ours.is_empty() || results.command == "roofline" {
-            return ours;
+        let mut verdicts: Vec<Self> =
+            ours.iter().filter_map(|contender| Self::of(results, contender)).collect();
+        if !verdicts.is_empty() || results.command == "roofline" {
+            verdicts.extend(Self::of(results, RFC).filter(|rfc| !rfc.is_good()));
+            return verdicts;
         }
         let mut others: Vec<&str> = results.cells.iter().map(|cell| cell.contender.as_str()).collect();
         others.sort_unstable();
@@ -361,6 +364,29 @@ mod tests {
             "foliocopy: slower than the kernel's copy (per-page) by more than 2 % in 1 of 2 cells (cold 64K 0->0); \
              geometric mean cold 0.80 [0.80, 0.80], hot 1.25 [1.25, 1.25]"
         );
+    }
+
+    #[test]
+    fn the_rfcs_copy_is_judged_too_where_it_is_slower() {
+        let mut results = sample();
+        for (contender, factor) in [("rfc", 0.8), ("rfc-mc", 0.8), ("other", 0.8)] {
+            let samples = results.cells[0].samples_gbps.iter().map(|sample| factor * sample).collect();
+            let cell =
+                Cell { contender: contender.into(), samples_gbps: samples, ..results.cells[0].clone() };
+            results.cells.push(cell);
+        }
+        // Twice the rounds, since more cells widen the intervals.
+        for cell in &mut results.cells {
+            cell.samples_gbps = cell.samples_gbps.repeat(2);
+        }
+        results.rate();
+        let judged = |results: &Results| {
+            Verdict::all(results).iter().map(|one| one.contender.to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(judged(&results), ["foliocopy", "rfc"]);
+        results.cells[4].samples_gbps = results.cells[0].samples_gbps.clone();
+        results.rate();
+        assert_eq!(judged(&results), ["foliocopy"]);
     }
 
     #[test]

@@ -353,8 +353,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     results.warnings = before.iter().chain(&after).map(ToString::to_string).collect();
 
     let saved = exports.write(results);
-    let verdict = Verdict::of(results, judged);
-    printer.result(&conclusion::text(results, verdict.as_slice()))?;
+    let verdicts = Verdict::all(results);
+    printer.result(&conclusion::text(results, &verdicts))?;
     printer.result(&match args.against {
         Some(_) => against::table(results),
         None => table::tables(results, printer.width()),
@@ -365,12 +365,12 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     if args.against.is_none() {
         printer.aside(&probes::text(results))?;
     }
-    printer.result(&conclusion::open_questions(verdict.as_slice()))?;
+    printer.result(&conclusion::open_questions(&verdicts))?;
     printer.warn(&after)?;
     if let Some(limits) = &limits {
         printer.result(&format!("\n{}", limits.table(results)))?;
     }
-    let mut good = verdict.is_none_or(|verdict| verdict.is_good());
+    let mut good = verdicts.iter().filter(|verdict| verdict.contender == judged).all(Verdict::is_good);
     if !old.is_empty() {
         let mut text = Vec::from(b"\n");
         // The comparison alone was asked for.
