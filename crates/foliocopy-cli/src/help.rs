@@ -232,6 +232,7 @@ pub(crate) fn of(path: &str) -> Help {
                     "sudo foliocopy kernel run-all -o my-machine.json",
                 ),
                 ("See first that every part runs here", "sudo foliocopy kernel run-all --quick"),
+                ("Look at what it found", "foliocopy report my-machine.json -o my-machine.html"),
             ],
             files: MODULES,
             copies,

@@ -8,6 +8,7 @@ use namespace::said;
 use serde_json::Value;
 
 mod namespace;
+mod results;
 
 /// A fake kernel of files without any module: modprobe gives the reason.
 const NO_MODULE: &str = r#"
@@ -64,6 +65,46 @@ fn a_part_that_fails_loses_no_other() {
         assert!(line.contains("failed: ") && line.contains(reason), "{line}");
     }
     assert!(String::from_utf8(output.stdout).unwrap().contains("written to kernel.json"));
+}
+
+/// The file is read as it was written; made-up results take the place of those that a kernel would give.
+#[test]
+fn a_report_shows_each_part_that_measured() {
+    let here = tempfile::tempdir().unwrap();
+    let script = format!(
+        "{NO_MODULE} code=0; $FOLIOCOPY kernel run-all --quick -o kernel.json || code=$?; test $code = 2
+         $FOLIOCOPY report kernel.json -o kernel.html"
+    );
+    let Some(output) = namespace::run(here.path(), &script) else { return };
+    let said = said(&output, 2);
+    assert!(
+        said.contains("`kernel.json` is a file of `foliocopy kernel run-all`, but no part of it has"),
+        "{said}"
+    );
+    assert!(said.contains("bench: foliocopy.ko is not loaded"), "{said}");
+    assert!(!here.path().join("kernel.html").exists());
+
+    let mut whole = report(here.path());
+    for part in whole["parts"].as_array_mut().unwrap() {
+        let contenders: &[&str] = match part["name"].as_str().unwrap() {
+            "bench" => &["folio_copy", "foliocopy"],
+            "migrate" => &["stock", "foliocopy"],
+            _ => continue,
+        };
+        let mut results = results::made_up(contenders, 4, &[(0, 0)], 15);
+        results.parameters.baseline = contenders[0].into();
+        results.rate();
+        part["result"] = serde_json::to_value(results).unwrap();
+    }
+    let file = here.path().join("my-machine.json");
+    fs::write(&file, serde_json::to_vec(&whole).unwrap()).unwrap();
+    let page = results::foliocopy().arg("report").arg(&file).args(["-o", "-"]).assert().code(0);
+    let page = String::from_utf8(page.get_output().stdout.clone()).unwrap();
+    for part in ["my-machine: bench", "my-machine: migrate", "folio_copy", "stock", "from 2 runs"] {
+        assert!(page.contains(part), "the page lacks {part}: {page}");
+    }
+    let mail = results::foliocopy().arg("report").arg(&file).args(["--export-lkml", "-"]).assert().code(0);
+    assert_eq!(String::from_utf8_lossy(&mail.get_output().stdout).matches("Test setup").count(), 2);
 }
 
 /// After an interrupt the file names the parts that were not run.

@@ -19,6 +19,7 @@ pub mod memory;
 pub mod migrate;
 pub mod result;
 pub mod roofline;
+pub mod run_all;
 pub mod size;
 pub mod statistics;
 pub mod survey;

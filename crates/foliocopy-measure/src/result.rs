@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use cell::{Cache, Cell, MemoryGiven, Probed, Ratio, Situation};
 pub use environment::{CacheLevel, CpuIdentity, Environment, Node, PolicyBand, PolicyTables};
 pub(crate) use file::LONGEST;
-pub use file::{ReadError, read, read_from, write_to};
+pub use file::{ReadError, read, read_from, read_value, write_to};
 pub(crate) use latency::Times;
 pub use latency::{Latency, Load};
 pub use parameters::{Contender, Evict, Parameters};

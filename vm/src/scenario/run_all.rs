@@ -45,6 +45,9 @@ fn run(guest: &Guest) -> Result<()> {
     ] {
         ensure!(file.contains(text), "the file lacks {text}: {file}");
     }
+    foliocopy(&["report", "/tmp/all.json", "-o", "/tmp/all.html"])?;
+    let page = guest.read("/tmp/all.html")?;
+    ensure!(page.contains("all: bench") && page.contains("all: migrate"), "the report lacks a part: {page}");
     as_it_was()?;
     interrupted(guest)
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use foliocopy_measure::kit;
 use foliocopy_measure::result::Results;
+use foliocopy_measure::run_all;
 use foliocopy_measure::text::shown;
 
 use crate::exit::Exit;
@@ -17,7 +17,8 @@ use crate::report::{self, Machine};
 /// Arguments of `foliocopy report`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Results that `--export-json` wrote, or logs of AMD's folio-bench-kit; several stand beside each other
+    /// Results that `--export-json` wrote, files of `kernel run-all`, or logs of AMD's folio-bench-kit; several stand beside
+    /// each other
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -46,15 +47,21 @@ struct Outputs {
 }
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
-    let mut results = args.files.iter().map(|file| kit::read(file)).collect::<Result<Vec<_>, _>>()?;
+    let (mut sources, mut results) = (Vec::new(), Vec::new());
+    for file in &args.files {
+        for measured in run_all::read(file)? {
+            sources.push(Source { file, part: measured.part });
+            results.push(measured.results);
+        }
+    }
     if !args.contenders.is_empty() {
-        for (results, file) in results.iter_mut().zip(&args.files) {
+        for (results, source) in results.iter_mut().zip(&sources) {
             results.retain_contenders(&args.contenders).map_err(|name| {
-                anyhow!("`{}` has no contender `{name}`: {}", shown(file), measured(results))
+                anyhow!("`{}` has no contender `{name}`: {}", source.path(), measured(results))
             })?;
         }
     }
-    let machines = name(&args.files, &results);
+    let machines = name(&sources, &results);
 
     // Everything is rendered and every place proved before the first file is put there.
     let mut outputs: Vec<(PathBuf, String)> = Vec::new();
@@ -96,24 +103,46 @@ fn charts(directory: &Path, machines: &[Machine<'_>]) -> Result<Vec<(PathBuf, St
     Ok(files.into_iter().map(|(name, text)| (directory.join(name), text)).collect())
 }
 
-/// Names the machines: by their CPU where that tells them apart, else by their files, else by their place.
-fn name<'a>(files: &[PathBuf], results: &'a [Results]) -> Vec<Machine<'a>> {
+/// The place of results: a file, or a part of one.
+struct Source<'a> {
+    file: &'a Path,
+    part: Option<String>,
+}
+
+impl Source<'_> {
+    /// The name of the file without folder and suffix.
+    fn stem(&self) -> String {
+        self.of_part(self.file.file_stem().unwrap_or(self.file.as_os_str()).as_ref())
+    }
+
+    fn path(&self) -> String {
+        self.of_part(self.file)
+    }
+
+    fn of_part(&self, file: &Path) -> String {
+        match &self.part {
+            Some(part) => format!("{}: {part}", shown(file)),
+            None => shown(file),
+        }
+    }
+}
+
+/// Names the machines: by their CPU if the names differ, else by their files, else by their place.
+fn name<'a>(sources: &[Source<'_>], results: &'a [Results]) -> Vec<Machine<'a>> {
     let distinct = |names: &[String]| names.iter().collect::<HashSet<_>>().len() == names.len();
     let microarchitecture = |results: &Results| {
         let cpu = &results.environment.cpu;
         cpu.microarchitecture.clone().unwrap_or_else(|| cpu.model_name.clone())
     };
-    let stem = |file: &PathBuf| shown(file.file_stem().unwrap_or(file.as_os_str()).as_ref());
-    let path = |file: &PathBuf| shown(file);
-    let number = |(index, file): (usize, &PathBuf)| format!("{} ({})", stem(file), index + 1);
+    let number = |(index, source): (usize, &Source<'_>)| format!("{} ({})", source.stem(), index + 1);
     let names = [
         results.iter().map(microarchitecture).collect::<Vec<_>>(),
-        files.iter().map(stem).collect(),
-        files.iter().map(path).collect(),
+        sources.iter().map(Source::stem).collect(),
+        sources.iter().map(Source::path).collect(),
     ]
     .into_iter()
     .find(|names| distinct(names))
-    .unwrap_or_else(|| files.iter().enumerate().map(number).collect());
+    .unwrap_or_else(|| sources.iter().enumerate().map(number).collect());
     names.into_iter().zip(results).map(|(name, results)| Machine { name, results }).collect()
 }
 
@@ -130,9 +159,9 @@ mod tests {
     }
 
     fn names(files: &[&str], microarchitectures: &[&str]) -> Vec<String> {
-        let files: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
+        let sources: Vec<_> = files.iter().map(|file| Source { file: Path::new(file), part: None }).collect();
         let results: Vec<Results> = microarchitectures.iter().copied().map(results).collect();
-        name(&files, &results).into_iter().map(|machine| machine.name).collect()
+        name(&sources, &results).into_iter().map(|machine| machine.name).collect()
     }
 
     #[test]

@@ -117,7 +117,7 @@ pub(crate) fn page(machines: &[Machine<'_>]) -> String {
                         @for paragraph in methods(machines) { p { (code(&paragraph)) } }
                     }
                 }
-                footer { p { "Made by " code { "foliocopy report" } " from " (machines.len()) @if machines.len() == 1 { " file" } @else { " files" } " of results. The page holds all it shows and fetches nothing." } }
+                footer { p { "Made by " code { "foliocopy report" } " from " (machines.len()) @if machines.len() == 1 { " run" } @else { " runs" } ". The page holds all it shows and fetches nothing." } }
             }
         }
     }

@@ -75,6 +75,14 @@ pub enum ReadError {
         /// The first reason.
         problem: String,
     },
+    /// A file of `foliocopy kernel run-all` has nothing to show.
+    #[error("`{}` is a file of `foliocopy kernel run-all`, but {problem}", shown(file))]
+    RunAll {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
     /// The file is empty.
     #[error("`{}` holds no cells: the run that wrote it measured nothing", shown(file))]
     Empty {
@@ -92,13 +100,18 @@ pub fn read(file: &Path) -> Result<Results, ReadError> {
 
 /// Reads results from `content`; errors speak of it as `file`.
 pub fn read_from(content: &[u8], file: &Path) -> Result<Results, ReadError> {
-    let not_ours = |reason: String| ReadError::NotOurs { file: file.to_owned(), reason };
-    let mut value: Value = serde_json::from_slice(content).map_err(|error| match error.classify() {
+    let value = serde_json::from_slice(content).map_err(|error| match error.classify() {
         Category::Eof if !content.trim_ascii().is_empty() => {
             ReadError::Truncated { file: file.to_owned(), line: error.line() }
         }
-        _ => not_ours(format!("it is not JSON ({error})")),
+        _ => ReadError::NotOurs { file: file.to_owned(), reason: format!("it is not JSON ({error})") },
     })?;
+    read_value(value, file)
+}
+
+/// Reads results from JSON that is parsed already; errors speak of it as `file`.
+pub fn read_value(mut value: Value, file: &Path) -> Result<Results, ReadError> {
+    let not_ours = |reason: String| ReadError::NotOurs { file: file.to_owned(), reason };
     // Whatever others wrote, nothing of it steers a terminal or forges a line.
     text::disarm(&mut value);
     let version = value

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use foliocopy_measure::bench::Observer;
+use foliocopy_measure::run_all::VERSION;
 use foliocopy_measure::size::Size;
 use foliocopy_measure::text::{harmless, shown};
 use foliocopy_measure::topology::Topology;
@@ -29,9 +30,6 @@ use crate::printer;
 use crate::progress::Progress;
 use crate::{budget, command};
 use kernel_log::KernelLog;
-
-/// The version of the file.
-const VERSION: u32 = 1;
 
 /// Arguments of `foliocopy kernel run-all`.
 #[derive(clap::Args)]
