@@ -9,6 +9,8 @@ use foliocopy_measure::result::{self, Cache, Cell, Environment, Results};
 use foliocopy_measure::roofline::COPY_LIMIT;
 use foliocopy_measure::size::Size;
 
+use crate::wrap::paragraph;
+
 /// A machine's limits.
 pub(crate) struct Limits(Results);
 
@@ -75,11 +77,11 @@ impl Limits {
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        format!(
-            "percent of the copy limit of one thread, as `foliocopy roofline` measured it on {}\n{}\n",
-            self.0.started,
-            table.trim_fmt()
-        )
+        let heading = paragraph(&format!(
+            "percent of the copy limit of one thread, as `foliocopy roofline` measured it on {}",
+            self.0.started
+        ));
+        format!("{heading}{}\n", table.trim_fmt())
     }
 }
 

@@ -7,6 +7,8 @@ use anyhow::{Context, Result};
 use foliocopy_measure::text::harmless;
 use foliocopy_measure::warning::Warning;
 
+use crate::wrap::paragraph;
+
 /// Prints to standard output, without styles where that is no terminal. It may be full, where `println!` would panic.
 pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<()> {
     write(anstream::stdout().lock(), text.as_ref())
@@ -69,10 +71,11 @@ impl Printer {
         if self.quiet {
             return Ok(());
         }
+        const SIGN: &str = "warning:";
         let style = anstyle::AnsiColor::Yellow.on_default().bold();
         for warning in warnings {
-            let text = format!("{warning} {}", warning.advice());
-            note(format_args!("{style}warning:{style:#} {}", harmless(&text)));
+            let text = paragraph(&format!("{SIGN} {}", harmless(&format!("{warning} {}", warning.advice()))));
+            note(text.trim_end().replacen(SIGN, &format!("{style}{SIGN}{style:#}"), 1));
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use foliocopy_measure::text::{harmless, shown};
 use serde::Serialize;
 
 use crate::header;
+use crate::wrap::{COLUMNS, paragraph, wrap};
 
 /// The environment variable that names a profile.
 pub(crate) const VARIABLE: &str = "FOLIOCOPY_PROFILE";
@@ -43,7 +44,8 @@ pub(crate) fn gains(gains: &[Gain]) -> String {
         let medians: Vec<f64> = kind.iter().map(|gain| gain.ratio[0]).collect();
         let mean = statistics::geometric_mean(&medians).unwrap_or(1.0);
         let sizes: Vec<String> = kind.iter().map(size).collect();
-        text += &format!("  {} {}: {mean:.2} ({})\n", kind[0].locality, kind[0].cache, sizes.join(", "));
+        let of_sizes = format!("{mean:.2} ({})", sizes.join(", "));
+        wrap(&mut text, &format!("  {} {}: ", kind[0].locality, kind[0].cache), &of_sizes, COLUMNS);
     }
     text
 }
@@ -90,10 +92,9 @@ impl fmt::Display for Standing {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "The profile {} is in use.", self.file)?;
         if let Some(then) = &self.measured_with_microcode {
-            writeln!(
-                formatter,
-                "It was measured with microcode {then}, and this CPU runs another: measure anew to be sure."
-            )?;
+            let other =
+                format!("It was measured with microcode {then}, and this CPU runs another: measure anew.");
+            formatter.write_str(&paragraph(&other))?;
         }
         if self.agrees {
             return writeln!(formatter, "It agrees with what is built in, and changes nothing.");
@@ -104,7 +105,7 @@ impl fmt::Display for Standing {
             true => writeln!(formatter, "It does not say what it gains."),
             false => write!(
                 formatter,
-                "When it was measured, copies by it were so many times as fast:\n{}",
+                "Its speed-up over the built-in tables, when it was measured:\n{}",
                 gains(&self.gains)
             ),
         }

@@ -3,39 +3,50 @@
 use foliocopy_measure::size::Size;
 use foliocopy_measure::survey::Share;
 
-use crate::table::{align_right, empty_table, trimmed};
+use crate::wrap::{COLUMNS, wrap};
 
-/// A table of shares, a column for each of `policies`. All were judged by the same samples. Policies that decide alike
-/// share a column.
+/// The shares of the first of `policies`, and those of each other one that differ from them. All were judged by the same
+/// samples. Policies that decide alike share a table.
 pub(crate) fn table(policies: &[(&str, &[Share])]) -> String {
-    let mut columns: Vec<(String, &[Share])> = Vec::new();
+    let mut tables: Vec<(String, &[Share])> = Vec::new();
     for (name, shares) in policies {
-        match columns.iter_mut().find(|(_, other)| other.iter().map(one).eq(shares.iter().map(one))) {
+        match tables.iter_mut().find(|(_, other)| other.iter().map(one).eq(shares.iter().map(one))) {
             Some((names, _)) => *names += &format!(" and {name}"),
-            None => columns.push(((*name).to_owned(), shares)),
+            None => tables.push(((*name).to_owned(), shares)),
         }
     }
-    let heads: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
-    let mut table =
-        empty_table(["share of the best", "size", "min"].into_iter().chain(heads).chain(["best"]));
     let (_, first) = policies[0];
-    for share in first {
-        let size = share.bytes.map_or("all".to_owned(), |bytes| Size(bytes).to_string());
-        let mut row = vec![share.what.clone(), size, format!("{:.2}", share.bound)];
-        for (_, shares) in &columns {
-            let of_policy =
-                shares.iter().find(|other| (&other.what, other.bytes) == (&share.what, share.bytes));
-            row.push(of_policy.map_or_else(String::new, one));
+    let differs =
+        |share: &&Share| !first.iter().any(|other| (&other.what, one(other)) == (&share.what, one(share)));
+    let texts = tables.iter().enumerate().map(|(index, (name, shares))| {
+        let shown: Vec<&Share> = shares.iter().filter(|share| index == 0 || differs(share)).collect();
+        of_policy(name, &shown)
+    });
+    texts.collect::<Vec<_>>().join("\n")
+}
+
+/// The shares of a policy in lines for a terminal: under each kind of copy, a line for each size.
+fn of_policy(name: &str, shares: &[&Share]) -> String {
+    let of_policy: Vec<String> = shares.iter().map(|share| one(share)).collect();
+    let width = of_policy.iter().map(String::len).chain([name.len()]).max().unwrap_or_default();
+    let line = |size: &str, min: &str, policy: &str| format!("  {size:>4} {min:>4} {policy:<width$} ");
+    let mut kinds: Vec<&str> = Vec::new();
+    for share in shares {
+        if !kinds.contains(&share.what.as_str()) {
+            kinds.push(&share.what);
         }
-        // The best is news where it is another than the decision.
-        row.push(if share.best == share.step { String::new() } else { share.best.clone() });
-        table.add_row(row);
     }
-    align_right(&mut table, 1);
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 1));
+    let mut text = format!("share of the best\n{}best\n", line("size", "min", name));
+    for kind in kinds {
+        text += &format!("{kind}\n");
+        for (share, policy) in shares.iter().zip(&of_policy).filter(|(share, _)| share.what == kind) {
+            let size = share.bytes.map_or("all".to_owned(), |bytes| Size(bytes).to_string());
+            // The best is news where it is another than the decision.
+            let best = if share.best == share.step { "" } else { &share.best };
+            wrap(&mut text, &line(&size, &format!("{:.2}", share.bound), policy), best, COLUMNS);
+        }
     }
-    format!("{}\n", trimmed(&table))
+    text
 }
 
 /// Such as `0.97 ? avx2@0`, with the sign of what there is to say of it.

@@ -89,7 +89,7 @@ pub(crate) fn trimmed(table: &Table) -> String {
 }
 
 /// How wide a table is, without the escapes that colour it and the blanks at its end.
-fn columns(table: &Table) -> usize {
+pub(crate) fn columns(table: &Table) -> usize {
     let plain = anstream::adapter::strip_str(&table.to_string()).to_string();
     plain.lines().map(|line| line.trim_end().chars().count()).max().unwrap_or(0)
 }

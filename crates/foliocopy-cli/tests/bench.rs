@@ -280,7 +280,10 @@ fn copies_are_measured_under_load() {
         .arg(&file)
         .assert()
         .code(0);
-    run.stdout(contains("hot, node 0 to 0: copies under load").or(contains("hot: copies under load")));
+    let run =
+        run.stdout(contains("hot, node 0 to 0: copies under load").or(contains("hot: copies under load")));
+    let text = String::from_utf8(run.get_output().stdout.clone()).unwrap();
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     let results = result::read(&file).unwrap();
     assert_eq!(results.parameters.other["load"], "0,1,3");
     let loads: Vec<usize> = results.cells.iter().map(|cell| cell.load.as_ref().unwrap().threads).collect();

@@ -72,7 +72,7 @@ fn a_slower_host_is_seen_through_by_speedup() {
         .assert()
         .code(0)
         .stdout(predicate::str::contains("The baseline itself moved (per-page cold 0.600, hot 0.600)"))
-        .stdout(predicate::str::contains("so 100 % is allowed for"));
+        .stdout(results::says("so 100 % is allowed for"));
     let (mut command, _directory) = compare(slower_host);
     command.assert().code(0).stdout(predicate::str::contains("12 cells: 0 faster, 0 slower"));
 }
@@ -92,6 +92,23 @@ fn another_cpu_is_refused_unless_forced() {
         .stderr(predicate::str::contains("--force"));
     let (mut command, _directory) = compare(other_cpu);
     command.arg("--force").assert().code(0).stdout(predicate::str::contains("differs in CPU: AMD EPYC 7713"));
+}
+
+/// With every line above and below the table: other CPUs, a baseline that moved, cells of one side alone.
+#[test]
+fn a_comparison_fits_80_columns() {
+    let (mut command, _directory) = compare(|new| {
+        new.environment.cpu.model_name = "AMD EPYC 9655 96-Core Processor with a long name".into();
+        slow_down(new, "per-page", 0.6);
+        slow_down(new, "foliocopy", 0.3);
+        new.cells.truncate(new.cells.len() - 3);
+    });
+    let mut assert = command.args(["--by", "throughput", "--force"]).assert().code(1).stdout(results::fits());
+    for part in
+        ["The baseline itself moved", "Slower by more than", "only in the old results", "differs in CPU"]
+    {
+        assert = assert.stdout(results::says(part));
+    }
 }
 
 #[test]

@@ -81,10 +81,12 @@ fn two_logs_are_compared_cell_by_cell() {
         .assert()
         .code(0)
         .stdout(contains("16 cells: 0 faster, 0 slower, 0 the same, 16 undecided"))
-        .stdout(contains("geometric mean of new/old cold 1.500, hot 1.500"))
+        .stdout(results::says("geometric mean of new/old cold 1.500, hot 1.500"))
         .stdout(contains("cold 2M 0->1 total=2M"))
-        .stdout(contains("differs in kernel: Linux 6.15.0-base #1 SMP, then Linux 6.15.0-patched #1 SMP"))
-        .stdout(contains("so 100 % is allowed for"));
+        .stdout(results::says(
+            "differs in kernel: Linux 6.15.0-base #1 SMP, then Linux 6.15.0-patched #1 SMP",
+        ))
+        .stdout(results::says("so 100 % is allowed for"));
     // A loss that is greater than the difference between runs is red.
     let slow = put(directory.path(), "slow.log", &folio_log("6.15.0-slow", 0.3));
     foliocopy().arg("compare").args([&old, &slow]).assert().code(1).stdout(contains("16 slower"));

@@ -21,7 +21,8 @@ fn roofline_measures_and_the_bench_prints_percents_of_it() {
         .arg(&limits)
         .assert()
         .success()
-        .stdout(predicate::str::contains("limits in GB/s").and(predicate::str::contains("rep_movsb")));
+        .stdout(predicate::str::contains("limits in GB/s").and(predicate::str::contains("rep_movsb")))
+        .stdout(results::fits());
     let results = result::read(&limits).unwrap();
     assert_eq!((results.command.as_str(), results.parameters.baseline.as_str()), ("roofline", "copy limit"));
     foliocopy()
@@ -30,7 +31,8 @@ fn roofline_measures_and_the_bench_prints_percents_of_it() {
         .arg(&limits)
         .assert()
         .code(predicate::in_iter([0, 1]))
-        .stdout(predicate::str::contains("percent of the copy limit of one thread"));
+        .stdout(predicate::str::contains("percent of the copy limit of one thread"))
+        .stdout(results::fits());
     // Limits of another machine are not used.
     let text = fs::read_to_string(&limits).unwrap();
     let name = format!("\"model_name\": \"{}\"", results.environment.cpu.model_name);

@@ -13,6 +13,7 @@ use predicates::str::contains;
 use tempfile::TempDir;
 
 mod process;
+mod results;
 
 /// `foliocopy`, with an empty folder of settings and none of our variables.
 fn foliocopy(home: &TempDir) -> Command {
@@ -58,7 +59,8 @@ fn writes_a_profile_that_programs_follow() {
         .code(0)
         .stdout(contains("share of the best").and(contains("non_temporal cold")))
         .stdout(contains("in a process: as built in").and(contains("in a kernel: as built in")))
-        .stdout(contains("undecided: ").and(contains("goes by it from now on")))
+        .stdout(contains("undecided: ").and(results::says("goes by it from now on")))
+        .stdout(results::fits())
         .stdout(contains('\u{1b}').not())
         .stderr(contains('\r').not());
     let profile = Profile::read(&usual(&home)).unwrap();
@@ -266,7 +268,8 @@ fn a_survey_is_results_of_which_a_profile_can_be_made() {
         .arg(&file)
         .assert()
         .code(0)
-        .stdout(contains("the general rule").and(contains("written to")));
+        .stdout(contains("the general rule").and(contains("written to")))
+        .stdout(results::fits());
     let survey = result::read(&file).unwrap();
     assert_eq!((survey.command.as_str(), survey.complete), ("survey", true));
     assert!(survey.environment.cpu.masked.iter().any(|feature| feature == "row"));

@@ -18,7 +18,7 @@ use crate::exit::Exit;
 use crate::percent;
 use crate::printer;
 use crate::table::{align_right, empty_table, trimmed};
-use crate::wrap::paragraph;
+use crate::wrap::{COLUMNS, wrap};
 
 /// Arguments of `foliocopy compare`.
 #[derive(clap::Args)]
@@ -174,22 +174,30 @@ pub(crate) fn print(output: &mut impl Write, old: &[Run], new: &[Run], how: &How
             "old and new: median {figure}. new/old: [99 % for all cells together, the difference between runs included]: {}.",
             rule.legend()
         );
-        write!(output, "{}", paragraph(&legend))?;
+        say(output, "", &legend)?;
     }
     only(output, "only in the old results", &comparison.only_old)?;
     only(output, "only in the new results", &comparison.only_new)?;
     Ok(comparison.is_good())
 }
 
+/// Writes a paragraph in lines for a terminal, after `bullet`.
+fn say(output: &mut impl Write, bullet: &str, paragraph: &str) -> io::Result<()> {
+    let mut lines = String::new();
+    wrap(&mut lines, bullet, paragraph, COLUMNS);
+    output.write_all(lines.as_bytes())
+}
+
 fn header(output: &mut impl Write, old: &[Run], new: &[Run]) -> io::Result<()> {
     for (name, runs) in [("old", old), ("new", new)] {
         for run in runs {
             let Results { environment, started, program, .. } = &run.results;
-            writeln!(output, "{name}  {}: {}, {started}, {program}", run.name, environment.cpu.model_name)?;
+            let about = format!("{}: {}, {started}, {program}", run.name, environment.cpu.model_name);
+            say(output, &format!("{name}  "), &about)?;
         }
     }
     for found in differences(&old[0].results, &new[0].results) {
-        writeln!(output, "     differs in {found}")?;
+        say(output, "     ", &format!("differs in {found}"))?;
     }
     writeln!(output)
 }
@@ -229,7 +237,7 @@ fn only(output: &mut impl Write, what: &str, cells: &[&Cell]) -> io::Result<()> 
         cells.iter().take(SHOWN).map(|cell| format!("{} {}", cell.situation(), cell.contender)).collect();
     let more = cells.len().saturating_sub(SHOWN);
     let more = if more > 0 { format!(", and {more} more") } else { String::new() };
-    writeln!(output, "{} cells are {what}: {}{more}", cells.len(), named.join(", "))
+    say(output, "", &format!("{} cells are {what}: {}{more}", cells.len(), named.join(", ")))
 }
 
 fn summary(
@@ -239,8 +247,7 @@ fn summary(
     new: &[&Results],
 ) -> io::Result<()> {
     let count = |standing| comparison.standing(standing).count();
-    writeln!(
-        output,
+    let counts = format!(
         "{} cells: {} faster, {} slower, {} the same, {} undecided; geometric mean of new/old {}",
         comparison.pairs.len(),
         count(Standing::Faster),
@@ -248,17 +255,18 @@ fn summary(
         count(Standing::Even),
         count(Standing::Undecided),
         means(comparison, None)
-    )?;
+    );
+    say(output, "", &counts)?;
     if comparison.measure == Measure::Throughput && old[0].parameters.baseline == new[0].parameters.baseline {
         let baseline = &new[0].parameters.baseline;
         let moved = comparison.geometric_means(Some(baseline));
         if moved.iter().any(|(_, mean)| (mean - 1.0).abs() > comparison.minimal_effect) {
-            writeln!(
-                output,
+            let moved = format!(
                 "The baseline itself moved ({baseline} {}): the machine gave the runs different speeds. \
-                 `--by speedup` compares what that leaves.",
+                 `--by speedup` leaves that out.",
                 means(comparison, Some(baseline))
-            )?;
+            );
+            say(output, "", &moved)?;
         }
     }
     between_runs(output, comparison, old.len(), new.len())?;
@@ -269,7 +277,8 @@ fn summary(
     }
     writeln!(output, "Slower by more than {effect}:")?;
     for pair in comparison.standing(Standing::Slower) {
-        writeln!(output, "  {} {}: {:.3}", pair.cell.situation(), pair.cell.contender, pair.ratio)?;
+        let slower = format!("{} {}: {:.3}", pair.cell.situation(), pair.cell.contender, pair.ratio);
+        say(output, "  ", &slower)?;
     }
     Ok(())
 }
@@ -292,14 +301,14 @@ fn between_runs(
     if old.min(new) >= comparison.runs_needed {
         return Ok(());
     }
-    writeln!(
-        output,
+    let missing = format!(
         "{old} old and {new} new {runs} do not tell how much runs of one program differ, so {unknown} is allowed for. \
          {needed} of each tell, taken in turn; so does `foliocopy bench --against` in one run.",
         runs = if old + new == 2 { "run" } else { "runs" },
         unknown = Percent(comparison.measure.between_runs()),
         needed = comparison.runs_needed,
-    )
+    );
+    say(output, "", &missing)
 }
 
 /// Tells how many runs would decide the undecided cells.
@@ -312,11 +321,11 @@ fn undecided(output: &mut impl Write, comparison: &Comparison<'_>) -> io::Result
     for pair in open.iter().take(SHOWN) {
         let runs = pair.runs_to_decide.unwrap_or_default();
         let (situation, contender) = (pair.cell.situation(), &pair.cell.contender);
-        writeln!(
-            output,
+        let open = format!(
             "undecided: {situation} {contender} {:.3}: about {runs} runs of each would tell",
             pair.ratio
-        )?;
+        );
+        say(output, "", &open)?;
     }
     match open.len().saturating_sub(SHOWN) {
         0 => Ok(()),

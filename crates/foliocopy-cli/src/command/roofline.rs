@@ -20,6 +20,8 @@ use crate::header;
 use crate::interrupt::Interrupt;
 use crate::printer::{self, Printer};
 use crate::progress::Progress;
+use crate::table::columns;
+use crate::wrap::COLUMNS;
 
 /// Arguments of `foliocopy roofline`.
 #[derive(clap::Args)]
@@ -177,25 +179,24 @@ fn tables(results: &Results) -> String {
                 Some([level.clone(), Size(bytes).to_string()].into_iter().chain(gbps).collect())
             }),
         );
-        let standing = table(
-            std::iter::once("primitive".to_owned()).chain(levels.iter().cloned()),
-            primitives.iter().map(|name| {
-                let parts = levels.iter().map(|level| {
-                    let ratio = find(level, &threads, name).and_then(|cell| cell.ratio_to_baseline);
-                    ratio.map_or_else(String::new, |ratio| {
-                        let ratio = ratio.interval;
-                        let percent = |part: f64| format!("{:.0}", part * 100.0);
-                        format!(
-                            "{} % [{}, {}]",
-                            percent(ratio.median),
-                            percent(ratio.low),
-                            percent(ratio.high)
-                        )
-                    })
-                });
-                std::iter::once((*name).to_owned()).chain(parts).collect()
-            }),
-        );
+        let standing = |between: &str| {
+            let parts = |name: &str| {
+                let part = |level: &String| {
+                    let ratio = find(level, &threads, name)?.ratio_to_baseline?.interval;
+                    let percent = |part: f64| format!("{:.0}", part * 100.0);
+                    let (low, high) = (percent(ratio.low), percent(ratio.high));
+                    Some(format!("{}{between}[{low}, {high}]", percent(ratio.median)))
+                };
+                levels.iter().map(part).map(Option::unwrap_or_default).collect::<Vec<_>>()
+            };
+            table(
+                std::iter::once("primitive".to_owned()).chain(levels.iter().cloned()),
+                primitives.iter().map(|name| [vec![(*name).to_owned()], parts(name)].concat()),
+            )
+        };
+        // Where the intervals make the table too wide, they stand below.
+        let beside = standing(" ");
+        let standing = if columns(&beside) <= COLUMNS { beside } else { standing("\n") };
         text += &format!(
             "{who}: limits in GB/s, median of the rounds; a copied byte counts once\n{}\n\n\
              {who}: percent of the copy limit, within the round [95 %]\n{}\n\n",

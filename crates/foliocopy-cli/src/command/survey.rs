@@ -27,6 +27,7 @@ use crate::output_file::OutputFile;
 use crate::printer::{self, Printer};
 use crate::progress::Progress;
 use crate::shares;
+use crate::wrap::paragraph;
 
 /// Arguments of `foliocopy survey`.
 #[derive(clap::Args)]
@@ -91,11 +92,12 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     }
     printer.result(&shares::table(&[(process.source().text(), &judged)]))?;
     if !to_standard_error {
-        printer.aside(&format!(
-            "\nwritten to {file}\nSend it to those who keep the tables (CONTRIBUTING.md), and the next version knows this CPU.\n\
-             `foliocopy tune --from {file}` makes a profile of it, `foliocopy report {file} -o survey.html` shows it.\n",
-            file = shown(&args.output)
-        ))?;
+        let file = shown(&args.output);
+        let use_it = format!(
+            "Send it to those who keep the tables (CONTRIBUTING.md), and the next version knows this CPU. \
+             `foliocopy tune --from {file}` makes a profile of it. `foliocopy report {file} -o survey.html` shows it."
+        );
+        printer.aside(&format!("\nwritten to {file}\n{}", paragraph(&use_it)))?;
     }
     Ok(Exit::Good.into())
 }

@@ -27,6 +27,7 @@ use crate::exit::Exit;
 use crate::header;
 use crate::output_file::OutputFile;
 use crate::printer::Printer;
+use crate::wrap::paragraph;
 use crate::{profile, row_source, shares};
 
 /// Arguments of `foliocopy tune`.
@@ -218,7 +219,7 @@ fn found(tuned: &Tuned, cpu: Cpu, kernel: Cpu, time: Duration) -> Result<String>
     if !tuned.gains.is_empty() {
         let _ = write!(
             text,
-            "\nWhere the profile differs, copies by it are so many times as fast:\n{}",
+            "\nThe profile's speed-up over the built-in tables, where they differ:\n{}",
             profile::gains(&tuned.gains)
         );
     }
@@ -236,14 +237,17 @@ fn how_to_use(path: &Path, is_foreign: bool, cpu: Cpu) -> String {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let path = shown(&path);
     let used = match usual {
-        true => "every program of yours that copies with foliocopy goes by it from now on".to_owned(),
-        false => format!("`export {}={path}` lets programs copy by it", profile::VARIABLE),
+        true => "Every program of yours that copies with foliocopy goes by it from now on.".to_owned(),
+        false => format!("`export {}={path}` lets programs copy by it.", profile::VARIABLE),
     };
     let module = match cpu.is_aarch64() {
-        true => ".".to_owned(),
-        false => format!(",\n`foliocopy tune --emit kernel --profile {path}` tells the kernel module."),
+        true => String::new(),
+        false => {
+            format!(" `foliocopy tune --emit kernel --profile {path}` prints the kernel module's tables.")
+        }
     };
-    format!("\nwritten to {path}\n{used}; `foliocopy info` shows it{module}\n")
+    let used = paragraph(&format!("{used} `foliocopy info` shows it.{module}"));
+    format!("\nwritten to {path}\n{used}")
 }
 
 /// The lines of a file in /etc/modprobe.d: every table of the module, with its limits, primitives and distances.

@@ -106,6 +106,19 @@ pub(crate) fn foliocopy() -> Command {
     Command::cargo_bin("foliocopy").unwrap()
 }
 
+/// Whether an output has these words, wherever its lines break.
+pub(crate) fn says(expected: &str) -> impl predicates::Predicate<str> {
+    let expected = expected.to_owned();
+    predicates::function::function(move |text: &str| {
+        text.split_whitespace().collect::<Vec<_>>().join(" ").contains(&expected)
+    })
+}
+
+/// Whether no line of an output is wider than 80 columns.
+pub(crate) fn fits() -> impl predicates::Predicate<str> {
+    predicates::function::function(|text: &str| text.lines().all(|line| line.chars().count() <= 80))
+}
+
 /// The page of `foliocopy report` for `machines`.
 pub(crate) fn page(machines: &[Results]) -> String {
     let directory = tempfile::tempdir().unwrap();

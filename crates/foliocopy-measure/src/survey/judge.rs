@@ -34,6 +34,9 @@ const ALL: f64 = 0.95;
 /// The general rule may miss that much more.
 const LENIENCE: f64 = 0.04;
 
+/// The name of the kernel's copy among the best, alone or with a read of the destination.
+const KERNELS_COPY: &str = "kernel's copy";
+
 /// From this length on a kernel's distance counts.
 const KERNEL_FROM: u64 = 64 << 10;
 
@@ -142,7 +145,7 @@ impl Judge<'_> {
             for bytes in self.lengths(State::Cold, 0..=SHORT) {
                 let step = self.process.step(locality, bytes as usize);
                 let kept = self.to_kernel((State::Cold, bytes), step)?;
-                let names = [step_name(step), "the kernel's copy".to_owned()];
+                let names = [step_name(step), KERNELS_COPY.to_owned()];
                 if self.is_general() {
                     let hot = self.to_kernel((State::Hot, bytes), step)?;
                     self.push(format!("{locality} hot, kernel's"), Some(bytes), names.clone(), hot, 1.0);
@@ -197,7 +200,7 @@ impl Judge<'_> {
         for bytes in self.lengths(State::Read, SHORT + 1..=u64::MAX) {
             let step = self.process.step(Locality::Auto, bytes as usize);
             let kept = self.to_kernel((State::Read, bytes), step)?;
-            let names = [step_name(step), "the kernel's copy and read".to_owned()];
+            let names = [step_name(step), format!("{KERNELS_COPY} and read")];
             self.push("auto with the read".into(), Some(bytes), names, kept, KEPT_WITH_READ - self.less);
         }
         Ok(())
@@ -230,7 +233,7 @@ impl Judge<'_> {
 
     /// The geometric mean of all shares of the best.
     fn whole(&mut self) {
-        let of_the_best = |share: &&Share| share.bytes.is_some() && !share.best.starts_with("the kernel");
+        let of_the_best = |share: &&Share| share.bytes.is_some() && !share.best.starts_with(KERNELS_COPY);
         let shares: Vec<Interval> = self.shares.iter().filter(of_the_best).map(|share| share.share).collect();
         if let Some(mean) = geometric_mean_interval(&shares) {
             self.push("all".into(), None, [String::new(), String::new()], mean, ALL - self.less);

@@ -1,10 +1,11 @@
 //! Tells the decisions that a tuning leaves open, and the time that would decide them.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use foliocopy_measure::size::Size;
 use foliocopy_measure::tune::Undecided;
+
+use crate::wrap::{COLUMNS, wrap};
 
 /// Longer than so many times the time that it had, a decision is not promised.
 const PATIENCE: f64 = 100.0;
@@ -20,14 +21,14 @@ pub(super) fn lines(undecided: &[Undecided], time: Duration) -> String {
             true => format!("try {}", option(time, times)),
             false => "they are too near to each other for any time to tell".to_owned(),
         };
-        let _ = writeln!(
-            text,
-            "undecided: {}: whether {} is faster than {} at {}{more}; {advice}",
+        let question = format!(
+            "{}: whether {} is faster than {} at {}{more}; {advice}",
             first.decision,
             first.rival,
             first.chosen,
             Size(first.bytes)
         );
+        wrap(&mut text, "undecided: ", &question, COLUMNS);
     }
     text
 }
@@ -59,8 +60,10 @@ mod tests {
     fn a_decision_says_how_long_it_takes() {
         let kernel = Undecided { decision: "kernel.auto".into(), ..open(4096, 1.2) };
         let text = lines(&[open(65536, 1.5), open(262144, 4.0), kernel], Duration::from_secs(60));
-        let expected = "undecided: process.auto: whether avx2_nt@0 is faster than rep_movsb@0 at 64K, and 1 more; try --time 4m\n\
-                        undecided: kernel.auto: whether avx2_nt@0 is faster than rep_movsb@0 at 4K; try --time 72s\n";
+        let expected = "undecided: process.auto: whether avx2_nt@0 is faster than rep_movsb@0 at 64K,\n           \
+                        and 1 more; try --time 4m\n\
+                        undecided: kernel.auto: whether avx2_nt@0 is faster than rep_movsb@0 at 4K; try\n           \
+                        --time 72s\n";
         assert_eq!(text, expected);
     }
 
