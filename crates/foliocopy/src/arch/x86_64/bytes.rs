@@ -192,7 +192,7 @@ macro_rules! long {
                     "jbe 4f",
                     block!(load, $move, $vector, $even, "0"),
                     block!(store, $move, $vector, $even, "0"),
-                    // Go back to the last line of the destination that starts in the block, or right behind it.
+                    // Advance to the last line of the destination that starts in the block, or right behind it.
                     "mov r8d, edi",
                     "and r8d, 63",
                     concat!("sub r8, ", $block),
