@@ -5,6 +5,7 @@ mod imports;
 mod length;
 mod need;
 mod release_check;
+mod source;
 mod test;
 mod upstream;
 mod verdicts;

@@ -7,7 +7,6 @@
 mod architecture;
 mod boot;
 mod disassembly;
-mod source;
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,16 +15,11 @@ use anyhow::{Context, Result, ensure};
 use xshell::{Shell, cmd};
 
 use crate::need::{self, Need};
-use crate::vm::archive::Archive;
+use crate::source::{PACKAGE, Source};
 use architecture::{ARCHITECTURES, Architecture, NEEDS_OF_ARCHITECTURES};
-use source::Source;
 
 /// The folder of the series.
 const SERIES: &str = "kmod/upstream";
-
-/// The suite and the package with the source for which it is made.
-const SUITE: &str = "trixie-backports";
-const PACKAGE: &str = "linux-source-7.3";
 
 /// The needs of compiling the kernel.
 const NEEDS: &[Need] = &[
@@ -55,14 +49,9 @@ enum Command {
 pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
     let more = if args.command.is_some() { boot::NEEDS } else { NEEDS_OF_ARCHITECTURES };
     need::demand(shell, &[NEEDS, more].concat())?;
-    let here = fs::canonicalize(shell.current_dir())?;
-    let cache = here.join(".cache/upstream");
-    fs::create_dir_all(&cache)?;
-    let archive = Archive::of_suites(shell, &cache, &[SUITE])?;
-    archive.refresh(shell)?;
     let patches = patches(shell)?;
 
-    let source = Source::fetch(shell, &archive, PACKAGE, &cache)?;
+    let source = Source::fetch(shell)?;
     eprintln!("{PACKAGE} {}", source.version);
     match args.command {
         Some(Command::Boot(args)) => boot::run(shell, &source.with_series(shell, &patches)?, &args),

@@ -4,8 +4,8 @@ use anyhow::{Result, ensure};
 use xshell::{Shell, cmd};
 
 use super::disassembly::{Objects, Sameness, differences};
-use super::source::Source;
 use crate::need::Need;
+use crate::source::Source;
 
 /// The objects under test: they include the headers that the series touches, and copy pages.
 const OBJECTS: &[&str] = &["mm/util.o", "mm/migrate.o", "mm/khugepaged.o", "mm/memory.o"];

@@ -8,8 +8,8 @@ use clap::ValueEnum;
 use foliocopy_vm::scenario;
 use xshell::{Shell, cmd};
 
-use super::source::Source;
 use crate::need::{self, Need};
+use crate::source::Source;
 use crate::vm;
 use crate::vm::kernel::Kernel;
 

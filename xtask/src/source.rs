@@ -1,4 +1,4 @@
-//! The kernel's source from Debian's archive.
+//! Linux's source from Debian's archive.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,10 @@ use anyhow::{Context, Result, ensure};
 use xshell::{Shell, cmd};
 
 use crate::vm::archive::Archive;
+
+/// The suite and the package that have it.
+const SUITE: &str = "trixie-backports";
+pub(crate) const PACKAGE: &str = "linux-source-7.3";
 
 /// An unpacked source tree.
 pub(crate) struct Source {
@@ -22,12 +26,16 @@ pub(crate) struct Source {
 const UNNEEDED: [&str; 4] = ["drivers/gpu", "drivers/media", "drivers/net/*", "sound"];
 
 impl Source {
-    /// Fetches a `linux-source` package, or takes it from the cache.
-    pub(crate) fn fetch(shell: &Shell, archive: &Archive, package: &str, cache: &Path) -> Result<Self> {
-        let version = archive.version(shell, package)?;
+    /// Fetches it, or takes it from the cache.
+    pub(crate) fn fetch(shell: &Shell) -> Result<Self> {
+        let cache = fs::canonicalize(shell.current_dir())?.join(".cache/upstream");
+        fs::create_dir_all(&cache)?;
+        let archive = Archive::of_suites(shell, &cache, &[SUITE])?;
+        archive.refresh(shell)?;
+        let version = archive.version(shell, PACKAGE)?;
         let folder = cache.join(&version);
         let source = Self {
-            tree: folder.join(package),
+            tree: folder.join(PACKAGE),
             outputs: folder.join("output"),
             pristine: folder.join("pristine"),
             version,
@@ -35,17 +43,17 @@ impl Source {
         if source.pristine.exists() {
             return Ok(source);
         }
-        eprintln!("fetching {package} {} (170 MB)", source.version);
+        eprintln!("fetching {PACKAGE} {} (170 MB)", source.version);
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
         }
         fs::create_dir_all(&source.outputs)?;
-        archive.unpack(shell, &[package.to_owned()], &folder)?;
-        let tarball = folder.join("usr/src").join(format!("{package}.tar.xz"));
+        archive.unpack(shell, &[PACKAGE.to_owned()], &folder)?;
+        let tarball = folder.join("usr/src").join(format!("{PACKAGE}.tar.xz"));
         let unneeded = UNNEEDED
             .iter()
-            .flat_map(|part| ["c", "h"].map(|ending| format!("--exclude={package}/{part}/**.{ending}")));
-        cmd!(shell, "tar -xf {tarball} -C {folder} --exclude={package}/Documentation/*/* {unneeded...}")
+            .flat_map(|part| ["c", "h"].map(|ending| format!("--exclude={PACKAGE}/{part}/**.{ending}")));
+        cmd!(shell, "tar -xf {tarball} -C {folder} --exclude={PACKAGE}/Documentation/*/* {unneeded...}")
             .quiet()
             .run()?;
         fs::remove_file(tarball)?;
