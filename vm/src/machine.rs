@@ -9,8 +9,19 @@ pub enum Architecture {
     Aarch64,
 }
 
-/// A computer with two CPUs and three NUMA nodes of 1 GiB. CPU 0 is on node 0, CPU 1 on node 1, and node 2 has only memory, as
-/// a CXL expander looks to Linux.
+/// The programs of others on a [`Machine`], besides busybox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Programs {
+    /// None.
+    Ours,
+    /// Debian's systemd and perf.
+    System,
+    /// Programs that move memory and check it: Debian's stress-ng and migratepages, and the kernel's own tests.
+    Stress,
+}
+
+/// A computer with three NUMA nodes of 1 GiB. Nodes 0 and 1 have the CPUs, and node 2 has only memory, as a CXL expander looks to
+/// Linux.
 #[derive(Debug, Clone, Copy)]
 pub struct Machine {
     /// Its architecture.
@@ -19,8 +30,10 @@ pub struct Machine {
     pub cpu: &'static str,
     /// Additions to the kernel's command line.
     pub kernel_arguments: &'static str,
-    /// Whether it has Debian's systemd and perf.
-    pub system: bool,
+    /// The number of CPUs on node 0, and on node 1.
+    pub cpus_per_node: usize,
+    /// The programs of others.
+    pub programs: Programs,
 }
 
 /// How many NUMA nodes a [`Machine`] has.
@@ -35,7 +48,8 @@ impl Machine {
         architecture: Architecture::X86_64,
         cpu: "Haswell,vendor=GenuineIntel,+erms",
         kernel_arguments: "",
-        system: false,
+        cpus_per_node: 1,
+        programs: Programs::Ours,
     };
 
     /// All features of aarch64 in the emulator. It signs pointers by an algorithm of its own, since the architected one is
@@ -43,9 +57,9 @@ impl Machine {
     pub const AARCH64: Self =
         Self { architecture: Architecture::Aarch64, cpu: "max,pauth-impdef=on", ..Self::ERMS };
 
-    /// This machine with systemd and perf.
-    pub const fn with_system(self) -> Self {
-        Self { system: true, ..self }
+    /// This machine with these programs.
+    pub const fn with_programs(self, programs: Programs) -> Self {
+        Self { programs, ..self }
     }
 
     /// This machine with more on the kernel's command line.

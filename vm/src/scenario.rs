@@ -17,12 +17,14 @@ mod run_all;
 mod selftest;
 mod service;
 mod snapshot;
+mod stress;
 mod upstream;
 
 use std::time::Duration;
 
 use crate::Machine;
 use crate::guest::Guest;
+pub use stress::SELFTESTS;
 
 /// One test in one boot.
 pub struct Scenario {
@@ -79,6 +81,9 @@ pub const ALL: &[&Scenario] = &[
     &cgroups::CGROUPS,
 ];
 
+/// The scenarios that take long. They run only where they are named.
+pub const LONG: &[&Scenario] = &[&stress::STRESS];
+
 /// Every scenario of user space on aarch64, for which there is no module.
 pub const AARCH64: &[&Scenario] = &[&aarch64::AARCH64];
 
@@ -88,7 +93,7 @@ pub const UPSTREAM: [&Scenario; 4] =
 
 /// The scenario of that name.
 pub fn find(name: &str) -> Option<&'static Scenario> {
-    ALL.iter().chain(AARCH64).chain(&UPSTREAM).copied().find(|scenario| scenario.name == name)
+    ALL.iter().chain(LONG).chain(AARCH64).chain(&UPSTREAM).copied().find(|scenario| scenario.name == name)
 }
 
 #[cfg(test)]
@@ -97,7 +102,7 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_fit_a_kernel_command_line() {
-        let all: Vec<_> = ALL.iter().chain(AARCH64).chain(&UPSTREAM).collect();
+        let all: Vec<_> = ALL.iter().chain(LONG).chain(AARCH64).chain(&UPSTREAM).collect();
         for (index, scenario) in all.iter().enumerate() {
             assert!(scenario.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'));
             assert!(all[..index].iter().all(|earlier| earlier.name != scenario.name), "{}", scenario.name);

@@ -9,18 +9,20 @@ mod initramfs;
 pub(crate) mod kernel;
 mod module;
 mod poison;
+mod programs;
 mod qemu;
-mod system;
+mod selftests;
 
 use std::env;
 use std::fmt::{self, Write as _};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use foliocopy_vm::machine::Programs;
 use foliocopy_vm::scenario::Ending;
 use foliocopy_vm::{Architecture, Machine, Poison, Scenario, Verdict, scenario, verdict};
 use xshell::{Shell, cmd};
@@ -32,7 +34,6 @@ use initramfs::Initramfs;
 use kernel::Kernel;
 use module::Module;
 use qemu::{Boot, Event};
-use system::System;
 
 /// How many lines of a console are shown after a scenario has failed.
 const TAIL: usize = 60;
@@ -57,7 +58,7 @@ const AARCH64: &str = "aarch64-unknown-linux-gnu";
 /// The arguments of `cargo xtask vm`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The scenarios to run, in this order; all when none is named. `shell` gives a prompt in the guest
+    /// The scenarios to run, in this order; all but the long ones when none is named. `shell` gives a prompt in the guest
     scenarios: Vec<String>,
     /// The series of the kernel, of which the archive's newest is taken
     #[arg(long, default_value = SERIES)]
@@ -73,16 +74,15 @@ struct Bench {
     /// QEMU's program.
     qemu: PathBuf,
     image: PathBuf,
-    initramfs: PathBuf,
-    /// The image with Debian's systemd and perf, where a scenario needs them.
-    with_system: Option<PathBuf>,
+    /// An image for each set of programs.
+    initramfs: Vec<(Programs, PathBuf)>,
     runs: PathBuf,
 }
 
 /// Runs the chosen scenarios. It is an error if one fails.
 pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
     if args.list {
-        for scenario in scenario::ALL.iter().chain(scenario::AARCH64) {
+        for scenario in all() {
             println!("{:25} {}", scenario.name, scenario.proves);
         }
         return Ok(());
@@ -136,9 +136,13 @@ pub(crate) fn test_aarch64(shell: &Shell, notes: &mut Vec<String>) -> Result<()>
     Bench::prepare_aarch64(shell)?.pass(scenario::AARCH64, notes)
 }
 
+/// Every scenario that can be named.
+fn all() -> impl Iterator<Item = &'static Scenario> {
+    scenario::ALL.iter().chain(scenario::LONG).chain(scenario::AARCH64).copied()
+}
+
 /// The scenario of that name, or an error that lists all names.
 fn named(name: &str) -> Result<&'static Scenario> {
-    let all = || scenario::ALL.iter().chain(scenario::AARCH64).copied();
     all().find(|scenario| scenario.name == name).with_context(|| {
         let names: Vec<_> = all().map(|scenario| scenario.name).collect();
         format!("there is no scenario `{name}`; there are: {}", names.join(", "))
@@ -169,7 +173,6 @@ impl Bench {
         scenarios: &[&Scenario],
     ) -> Result<Self> {
         let cache = shell.current_dir().join(kernel::CACHE);
-        let initramfs = runs.join("initramfs.cpio");
         let programs = static_programs(shell, PC, &["foliocopy-vm", "foliocopy-cli", "foliocopy"])?;
         let root = cache.join("busybox");
         if !root.join("bin/busybox").exists() {
@@ -177,8 +180,9 @@ impl Bench {
             archive.refresh(shell)?;
             archive.unpack(shell, &["busybox-static".to_owned()], &root)?;
         }
-        let pack = |initramfs: &Path, system: Option<&System>| -> Result<()> {
-            let mut packing = Initramfs::create(initramfs)?;
+        let pack = |others: Programs| -> Result<(Programs, PathBuf)> {
+            let file = runs.join(format!("initramfs-{others:?}.cpio").to_lowercase());
+            let mut packing = Initramfs::create(&file)?;
             packing.program("init", &programs.join("init"))?;
             packing.program("bin/foliocopy", &programs.join("foliocopy"))?;
             for example in ["snapshot", "checksum"] {
@@ -188,21 +192,19 @@ impl Bench {
                 packing.program(&format!("lib/{}.ko", module.name), &module.file)?;
             }
             packing.program("bin/busybox", &root.join("bin/busybox"))?;
-            system.map_or(Ok(()), |system| system.pack(&mut packing))?;
-            packing.finish()
+            programs::pack(shell, &cache, others, &mut packing)?;
+            packing.finish()?;
+            Ok((others, file))
         };
-        pack(&initramfs, None)?;
-        let mut with_system = None;
-        if scenarios.iter().any(|scenario| scenario.machine.system) {
-            let file = with_system.insert(runs.join("initramfs-with-system.cpio"));
-            pack(file, Some(&System::fetch(shell, &cache)?))?;
-        }
+        let wanted = |others: &Programs| {
+            *others == Programs::Ours || scenarios.iter().any(|one| one.machine.programs == *others)
+        };
+        let sets = [Programs::Ours, Programs::System, Programs::Stress];
         Ok(Self {
             qemu: "qemu-system-x86_64".into(),
             image: kernel.image(),
             release: kernel.release.clone(),
-            initramfs,
-            with_system,
+            initramfs: sets.into_iter().filter(wanted).map(pack).collect::<Result<_>>()?,
             runs,
         })
     }
@@ -227,12 +229,12 @@ impl Bench {
             packing.program(&format!("tests/{name}"), &test)?;
         }
         packing.finish()?;
-        Ok(Self { qemu, image, release, initramfs, with_system: None, runs })
+        Ok(Self { qemu, image, release, initramfs: vec![(Programs::Ours, initramfs)], runs })
     }
 
     fn boot<'a>(&'a self, machine: &'a Machine, scenario: &'a str) -> Boot<'a> {
-        let with_system = self.with_system.as_ref().filter(|_| machine.system);
-        let initramfs = with_system.unwrap_or(&self.initramfs);
+        let packed = self.initramfs.iter().find(|(programs, _)| *programs == machine.programs);
+        let (_, initramfs) = packed.expect("what the scenarios want was packed");
         Boot { qemu: &self.qemu, machine, kernel: &self.image, initramfs, scenario }
     }
 

@@ -166,7 +166,7 @@ fn contract(guest: &Guest) -> Result<()> {
 }
 
 /// The folios copied on each path by each primitive: `PATH PRIMITIVE` and the count.
-fn copied(guest: &Guest) -> Result<Vec<(String, u64)>> {
+pub(super) fn copied(guest: &Guest) -> Result<Vec<(String, u64)>> {
     let counters = guest.read(format!("{}/counters", crate::guest::DEBUGFS))?;
     let line = |line: &str| {
         let (name, rest) = line.split_once(" folios ")?;
@@ -176,7 +176,7 @@ fn copied(guest: &Guest) -> Result<Vec<(String, u64)>> {
 }
 
 /// The counts since `before`.
-fn added(before: &[(String, u64)], after: Vec<(String, u64)>) -> Vec<(String, u64)> {
+pub(super) fn added(before: &[(String, u64)], after: Vec<(String, u64)>) -> Vec<(String, u64)> {
     let earlier = |name: &str| before.iter().find(|(other, _)| other == name).map_or(0, |(_, count)| *count);
     after
         .into_iter()

@@ -15,12 +15,12 @@ use super::guide::{self, commands, furnish};
 use super::livepatch::{foliocopy_ends, wait_until_it_catches_signals};
 use super::{Ending, Scenario};
 use crate::guest::{BELOW_SYSTEMD, Guest};
-use crate::machine::Machine;
+use crate::machine::{Machine, Programs};
 
 pub(super) const SERVICE: Scenario = Scenario {
     name: "service",
     proves: "systemd patches at boot where the service is enabled, and reverts when it stops; docs/does-it-help-me.md finds the share",
-    machine: Machine::ERMS.with_system(),
+    machine: Machine::ERMS.with_programs(Programs::System),
     limit: Duration::from_secs(400),
     ending: Ending::Verdict,
     run,

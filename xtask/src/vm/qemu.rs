@@ -34,13 +34,16 @@ impl Boot<'_> {
     fn command(&self) -> Command {
         let mut qemu = Command::new(self.qemu);
         // TCG everywhere: the CPU of a scenario is then the same on every host, whatever it has and lends.
-        // Both CPUs run in turns, on one thread of the host. With a thread for each, one may still run the breakpoint by which
+        // All CPUs run in turns, on one thread of the host. With a thread for each, one may still run the breakpoint by which
         // the other patches code after its removal: `Oops: int3`, also where a kernel patches a static key.
         qemu.args(["-nodefaults", "-display", "none", "-no-reboot", "-accel", "tcg,thread=single"]);
-        qemu.args(["-cpu", self.machine.cpu, "-smp", "2", "-m", "3G"]);
+        let per_node = self.machine.cpus_per_node;
+        let cpus = (2 * per_node).to_string();
+        qemu.args(["-cpu", self.machine.cpu, "-smp", &cpus, "-m", "3G"]);
         for node in 0..NODES {
             qemu.args(["-object", &format!("memory-backend-ram,id=node{node},size=1G")]);
-            let cpus = if node < 2 { format!(",cpus={node}") } else { String::new() };
+            let (first, last) = (node * per_node, (node + 1) * per_node - 1);
+            let cpus = if node < 2 { format!(",cpus={first}-{last}") } else { String::new() };
             qemu.args(["-numa", &format!("node,nodeid={node}{cpus},memdev=node{node}")]);
         }
         for (from, row) in DISTANCES.iter().enumerate() {

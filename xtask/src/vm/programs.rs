@@ -1,22 +1,16 @@
-//! Debian's systemd and perf for the guest: their programs, the libraries that they need, and systemd's targets. There are no
-//! other units, so that only the units of a scenario run.
+//! Programs of others for the guest: Debian's with their libraries, and the kernel's own tests.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
+use foliocopy_vm::machine::Programs;
 use xshell::Shell;
 
 use super::archive::Archive;
 use super::initramfs::Initramfs;
-
-/// The packages with the programs.
-const PACKAGES: [&str; 2] = ["systemd", "linux-perf"];
-
-/// The programs, by their places in the guest. Only later versions of systemd have the last one.
-const PROGRAMS: [&str; 4] =
-    ["lib/systemd/systemd", "bin/systemctl", "bin/perf", "lib/systemd/systemd-executor"];
+use super::selftests;
 
 /// The loader of all these programs.
 const LOADER: &str = "lib64/ld-linux-x86-64.so.2";
@@ -27,21 +21,38 @@ const UNITS: &str = "lib/systemd/system";
 /// The unit under test.
 const SERVICE: &str = "foliocopy-livepatch.service";
 
-/// The unpacked packages.
-pub(crate) struct System {
+/// Packs a set of programs.
+pub(crate) fn pack(shell: &Shell, cache: &Path, programs: Programs, packing: &mut Initramfs) -> Result<()> {
+    match programs {
+        Programs::Ours => Ok(()),
+        Programs::System => {
+            let system = Packages::fetch(shell, cache, "system", &["systemd", "linux-perf"])?;
+            system.pack(packing, &["lib/systemd/systemd", "bin/systemctl", "bin/perf"])?;
+            system.pack_units(packing)
+        }
+        Programs::Stress => {
+            let stress = Packages::fetch(shell, cache, "stress", &["stress-ng", "numactl"])?;
+            stress.pack(packing, &["bin/stress-ng", "bin/migratepages"])?;
+            selftests::pack(shell, packing)
+        }
+    }
+}
+
+/// The unpacked packages of Debian's and of their libraries.
+struct Packages {
     root: PathBuf,
 }
 
-impl System {
-    /// Fetches the packages, or takes them from the cache.
-    pub(crate) fn fetch(shell: &Shell, cache: &Path) -> Result<Self> {
-        let root = cache.join("system");
+impl Packages {
+    /// Fetches the packages into a folder of the cache, or takes them from there.
+    fn fetch(shell: &Shell, cache: &Path, folder: &str, names: &[&str]) -> Result<Self> {
+        let root = cache.join(folder);
         let complete = root.join("complete");
         if !complete.exists() {
             let archive = Archive::of_this_machine(cache)?;
             archive.refresh(shell)?;
             let mut packages: BTreeSet<String> = BTreeSet::new();
-            let mut next: Vec<String> = PACKAGES.map(str::to_owned).to_vec();
+            let mut next: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
             while let Some(package) = next.pop() {
                 // Of their dependencies only libraries are used here.
                 let is_library = |name: &String| ["lib", "zlib"].iter().any(|start| name.starts_with(start));
@@ -49,26 +60,18 @@ impl System {
                 next.extend(of_package.filter(|name| is_library(name) && !packages.contains(name)));
                 packages.insert(package);
             }
-            eprintln!("fetching systemd and perf, with {} libraries", packages.len() - PACKAGES.len());
+            eprintln!("fetching {}, with {} libraries", names.join(" and "), packages.len() - names.len());
             archive.unpack(shell, &Vec::from_iter(packages), &root)?;
             fs::write(complete, "")?;
         }
         Ok(Self { root })
     }
 
-    /// Packs the files that the guest needs.
-    pub(crate) fn pack(&self, packing: &mut Initramfs) -> Result<()> {
-        for name in PROGRAMS {
-            match self.find(name) {
-                Some(file) => packing.program(name, &file)?,
-                None => ensure!(name.ends_with("-executor"), "the packages have no {name}"),
-            }
-        }
-        packing.program(LOADER, &self.find(LOADER).context("there is no loader")?)?;
-        packing.file(&format!("{UNITS}/{SERVICE}"), &Path::new("kmod").join(SERVICE))?;
-        for unit in self.files(UNITS)?.iter().filter(|unit| unit.extension().is_some_and(|of| of == "target"))
-        {
-            packing.file(&format!("{UNITS}/{}", name_of(unit)), unit)?;
+    /// Packs programs, by their places in the guest, and all libraries.
+    fn pack(&self, packing: &mut Initramfs, programs: &[&str]) -> Result<()> {
+        for name in programs.iter().chain([&LOADER]) {
+            let file = self.find(name).with_context(|| format!("the packages have no {name}"))?;
+            packing.program(name, &file)?;
         }
         for folder in [LIBRARIES.to_owned(), format!("{LIBRARIES}/systemd")] {
             for library in self.files(&folder)?.iter().filter(|file| name_of(file).contains(".so")) {
@@ -78,6 +81,21 @@ impl System {
                     false => packing.file(&name, library)?,
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Packs systemd's targets and our unit. There are no other units, so that only the units of a scenario run.
+    fn pack_units(&self, packing: &mut Initramfs) -> Result<()> {
+        // Only later versions of systemd have it.
+        const EXECUTOR: &str = "lib/systemd/systemd-executor";
+        if let Some(file) = self.find(EXECUTOR) {
+            packing.program(EXECUTOR, &file)?;
+        }
+        packing.file(&format!("{UNITS}/{SERVICE}"), &Path::new("kmod").join(SERVICE))?;
+        for unit in self.files(UNITS)?.iter().filter(|unit| unit.extension().is_some_and(|of| of == "target"))
+        {
+            packing.file(&format!("{UNITS}/{}", name_of(unit)), unit)?;
         }
         Ok(())
     }
