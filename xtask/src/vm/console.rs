@@ -10,6 +10,8 @@ const COMPLAINTS: &[&str] = &[
     // The form of that warning since Linux 6.18: `WARNING: FILE:LINE at FUNCTION, CPU#1: PROCESS/PID`.
     ", CPU#",
     "WARNING: possible",
+    "WARNING: inconsistent lock state",
+    "suspicious RCU usage",
     "general protection fault",
     "unable to handle",
     "soft lockup",
