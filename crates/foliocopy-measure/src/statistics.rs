@@ -85,11 +85,16 @@ impl Interval {
     }
 }
 
-/// Such as `1.02 [0.99, 1.04]`, to as many places as the formatter asks for.
+/// Such as `1.02 [0.99, 1.04]`, to as many places as the formatter asks for. From 10 on a figure has one place less, and from 100
+/// on two, so that none is wider.
 impl fmt::Display for Interval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let places = f.precision().unwrap_or(2);
-        write!(f, "{:.places$} [{:.places$}, {:.places$}]", self.median, self.low, self.high)
+        let figure = |value: f64| {
+            let places = places.saturating_sub(usize::from(value >= 9.995) + usize::from(value >= 99.95));
+            format!("{value:.places$}")
+        };
+        write!(f, "{} [{}, {}]", figure(self.median), figure(self.low), figure(self.high))
     }
 }
 
@@ -157,6 +162,14 @@ mod tests {
     use super::*;
     use fastrand::Rng;
     use proptest::prelude::*;
+
+    #[test]
+    fn an_interval_keeps_its_width() {
+        let shown = |median, low, high| Interval { median, low, high }.to_string();
+        assert_eq!(shown(1.05, 0.994, 1.1), "1.05 [0.99, 1.10]");
+        assert_eq!(shown(21.69, 9.994, 9.996), "21.7 [9.99, 10.0]");
+        assert_eq!(shown(217.4, 99.94, 99.96), "217 [99.9, 100]");
+    }
 
     #[test]
     fn location_and_spread_of_known_values() {

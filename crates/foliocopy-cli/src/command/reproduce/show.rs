@@ -257,5 +257,5 @@ fn figures(
 }
 
 fn interval(ratio: Interval) -> String {
-    format!("{:.2}x [{:.2}, {:.2}]", ratio.median, ratio.low, ratio.high)
+    ratio.to_string().replacen(" [", "x [", 1)
 }
