@@ -7,7 +7,7 @@ use foliocopy_measure::size::Size;
 use foliocopy_measure::verdict::Verdict;
 
 use crate::table::{align_right, empty_table, trimmed};
-use crate::wrap::paragraph;
+use crate::wrap::{COLUMNS, paragraph, wrap};
 
 /// The number of states of the cache in one table.
 const BESIDE: usize = 2;
@@ -15,8 +15,11 @@ const BESIDE: usize = 2;
 /// The verdicts, each with its advice, and the table of choices.
 pub(crate) fn text(results: &Results, verdicts: &[Verdict<'_>]) -> String {
     let mut text = String::new();
-    for verdict in verdicts {
-        text += &format!("{}{}", paragraph(&verdict.to_string()), paragraph(&advice(results, verdict)));
+    for (index, verdict) in verdicts.iter().enumerate() {
+        if index > 0 {
+            text.push('\n');
+        }
+        judged(&mut text, results, verdict, COLUMNS);
     }
     if verdicts.is_empty() {
         text += match results.environment.emulated {
@@ -31,6 +34,15 @@ pub(crate) fn text(results: &Results, verdicts: &[Verdict<'_>]) -> String {
         text += &table(&choices);
     }
     text
+}
+
+/// A verdict and its advice, in lines of at most `columns`.
+pub(crate) fn judged(text: &mut String, results: &Results, verdict: &Verdict<'_>, columns: usize) {
+    wrap(text, "", &verdict.to_string(), columns);
+    for mean in verdict.list_of_means() {
+        wrap(text, "  ", &mean, columns);
+    }
+    wrap(text, "", &advice(results, verdict), columns);
 }
 
 /// The open questions of the verdicts, for below the tables.
@@ -72,21 +84,24 @@ pub(crate) fn advice(results: &Results, verdict: &Verdict<'_>) -> String {
         (faster, 0) if faster > 0 => {
             format!("{take}: it is faster in {faster} of {cells} cells and slower in none.")
         }
+        (_, 0) if verdict.maybe_faster > 0 => format!(
+            "Measure longer: {name} may be faster in {} of {cells} cells, and is slower in none.",
+            verdict.maybe_faster
+        ),
         (_, 0) => format!("Stay with {}: nothing is gained for sure.", verdict.baseline),
         (_, _)
             if results.origin == Origin::UserSpace && name == "foliocopy" && results.command == "bench" =>
         {
             "Run `foliocopy tune`: it looks for a table that suits this CPU better.".to_owned()
         }
-        (0, slower) => {
-            format!(
-                "Stay with {}: {name} is faster in none of {cells} cells and slower in {slower}.",
-                verdict.baseline
-            )
-        }
-        (faster, slower) => {
-            format!("Stay with {} there: {faster} cells gain, {slower} lose.", verdict.baseline)
-        }
+        (0, slower) => format!(
+            "Prefer {} to {name}, which is faster in none of {cells} cells and slower in {slower}.",
+            verdict.baseline
+        ),
+        (faster, slower) => format!(
+            "Prefer {} to {name} there. Of {cells} cells {name} is faster in {faster} and slower in {slower}.",
+            verdict.baseline
+        ),
     }
 }
 
@@ -211,7 +226,7 @@ mod tests {
             words.contains("rfc: slower than the kernel's copy (per-page) by more than 2 % in 1 of 1 cells")
         );
         assert!(
-            words.contains("Stay with per-page: rfc is faster in none of 1 cells and slower in 1."),
+            words.contains("Prefer per-page to rfc, which is faster in none of 1 cells and slower in 1."),
             "{text}"
         );
     }
@@ -230,5 +245,14 @@ mod tests {
         }
         results.rate();
         assert_eq!(told(&results), "Stay with per-page: nothing is gained for sure.");
+        for (cell, factor) in results.cells.iter_mut().zip([1.0, 1.03]) {
+            cell.samples_gbps =
+                (0..9).map(|round| if round % 2 == 0 { 10.0 } else { 10.0 * factor }).collect();
+        }
+        results.rate();
+        assert_eq!(
+            told(&results),
+            "Measure longer: foliocopy may be faster in 1 of 1 cells, and is slower in none."
+        );
     }
 }

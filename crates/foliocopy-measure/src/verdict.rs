@@ -12,6 +12,9 @@ pub const MINIMAL_EFFECT: f64 = 0.02;
 /// How many cells are named at most.
 const SHOWN: usize = 12;
 
+/// How many geometric means stand in the verdict's own sentence. More of them make a list.
+const IN_THE_SENTENCE: usize = 2;
+
 /// Beyond so many times the rounds it had, a cell is not promised a decision.
 const PATIENCE: f64 = 100.0;
 
@@ -156,6 +159,8 @@ pub struct Verdict<'a> {
     pub faster: Vec<&'a Cell>,
     /// Cells that may be slower.
     pub undecided: Vec<&'a Cell>,
+    /// How many cells are not slower, and may be faster.
+    pub maybe_faster: usize,
     /// How many cells were judged.
     pub cells: usize,
     /// The geometric mean of the speed-ups by what is named before it, such as the state of the cache, with its interval at 95 %.
@@ -196,6 +201,7 @@ impl<'a> Verdict<'a> {
             slower: vec![],
             faster: vec![],
             undecided: vec![],
+            maybe_faster: 0,
             cells: 0,
             geometric_means: vec![],
         };
@@ -213,7 +219,8 @@ impl<'a> Verdict<'a> {
                 Standing::Undecided if rule.may_be_slower(ratio.corrected(), cell.samples_gbps.len()) => {
                     verdict.undecided.push(cell);
                 }
-                Standing::Undecided | Standing::Even => {}
+                Standing::Undecided => verdict.maybe_faster += 1,
+                Standing::Even => {}
             }
             let kind = cell.situation().kind();
             match groups.iter_mut().find(|(group, _)| *group == kind) {
@@ -238,9 +245,12 @@ impl<'a> Verdict<'a> {
         self.slower.is_empty()
     }
 
-    /// The verdict and what it leaves open, in lines that end.
-    pub fn text(&self) -> String {
-        [self.to_string()].into_iter().chain(self.open_questions()).map(|line| line + "\n").collect()
+    /// The geometric means, such as `1.00 [0.99, 1.00] hot api=c:copy_pages`, where they are more than the verdict's sentence holds.
+    pub fn list_of_means(&self) -> Vec<String> {
+        match self.geometric_means.len() {
+            ..=IN_THE_SENTENCE => vec![],
+            _ => self.geometric_means.iter().map(|(kind, mean)| format!("{mean:.2} {kind}")).collect(),
+        }
     }
 
     /// A line for each undecided cell with how long a run takes that decides it, and one for all of them.
@@ -306,7 +316,7 @@ fn named(baseline: &str) -> String {
 }
 
 /// The verdict, such as `foliocopy: no cell slower than the kernel's copy (per-page) by more than 2 %; geometric mean
-/// cold 1.31 [1.27, 1.36], hot 1.08 [1.05, 1.10]`.
+/// cold 1.31 [1.27, 1.36], hot 1.08 [1.05, 1.10]`. It ends in `geometric means:` where [`Verdict::list_of_means`] goes on.
 impl fmt::Display for Verdict<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (baseline, effect) = (named(self.baseline), Percent(self.rule.minimal_effect));
@@ -333,13 +343,11 @@ impl fmt::Display for Verdict<'_> {
         if !self.is_open() && !self.undecided.is_empty() {
             write!(f, ", {} undecided", self.undecided.len())?;
         }
+        if self.geometric_means.len() > IN_THE_SENTENCE {
+            return f.write_str("; geometric means:");
+        }
         for (index, (kind, mean)) in self.geometric_means.iter().enumerate() {
-            // Cold and hot fit on the line; the interfaces of two builds do not.
-            f.write_str(match self.geometric_means.len() {
-                ..=3 if index == 0 => "; geometric mean ",
-                ..=3 => ", ",
-                _ => "\n  geometric mean ",
-            })?;
+            f.write_str(if index == 0 { "; geometric mean " } else { ", " })?;
             if !kind.is_empty() {
                 write!(f, "{kind} ")?;
             }
@@ -429,11 +437,30 @@ mod tests {
         assert!(verdict.is_good() && verdict.faster.is_empty());
         assert_eq!(verdict.undecided.len(), 2);
         assert!(verdict.to_string().starts_with("foliocopy: too few rounds to tell"));
-        let text = verdict.text();
-        let (first, open) = text.split_once('\n').unwrap();
-        assert_eq!(first, verdict.to_string());
-        assert_eq!(open.matches("undecided: ").count(), 2, "{text}");
-        assert!(open.contains("undecided: cold 64K 0->0 ") && text.ends_with('\n'), "{text}");
+        let open = verdict.open_questions();
+        assert_eq!(open.len(), 2, "{open:?}");
+        assert!(open[0].starts_with("undecided: cold 64K 0->0 "), "{open:?}");
+    }
+
+    #[test]
+    fn many_means_are_a_list_behind_the_sentence() {
+        let mut results = sample();
+        for nth in ["1", "2"] {
+            let mut more = sample().cells;
+            for cell in &mut more {
+                cell.dimensions.insert("threads".into(), nth.into());
+            }
+            results.cells.extend(more);
+        }
+        results.rate();
+        let verdict = Verdict::of(&results, "foliocopy").unwrap();
+        assert!(verdict.to_string().ends_with("; geometric means:"), "{verdict}");
+        let means = verdict.list_of_means();
+        assert_eq!(means.len(), 6);
+        assert_eq!(means[3], "1.25 [1.25, 1.25] hot threads=1");
+        results.cells.truncate(4);
+        results.rate();
+        assert!(Verdict::of(&results, "foliocopy").unwrap().list_of_means().is_empty());
     }
 
     #[test]

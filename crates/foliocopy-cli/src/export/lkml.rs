@@ -94,8 +94,7 @@ fn setup(text: &mut String, results: &Results) {
 fn verdict(text: &mut String, results: &Results) {
     for verdict in Verdict::all(results) {
         text.push('\n');
-        wrap(text, "", &verdict.to_string());
-        wrap(text, "", &conclusion::advice(results, &verdict));
+        conclusion::judged(text, results, &verdict, COLUMNS);
         for line in verdict.open_questions() {
             wrap(text, "", &line);
         }

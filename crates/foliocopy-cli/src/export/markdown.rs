@@ -68,6 +68,9 @@ pub(crate) fn text(results: &Results) -> Vec<u8> {
     );
     for verdict in Verdict::all(results) {
         let _ = writeln!(text, "\n{}", plain(&verdict.to_string()));
+        for (index, mean) in verdict.list_of_means().iter().enumerate() {
+            let _ = writeln!(text, "{}- {}", if index == 0 { "\n" } else { "" }, plain(mean));
+        }
     }
     text.into_bytes()
 }
