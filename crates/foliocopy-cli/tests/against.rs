@@ -8,7 +8,7 @@ use std::process::Command as Process;
 use assert_cmd::Command;
 use foliocopy_measure::result::{self, Evict, Results};
 use predicates::prelude::*;
-use predicates::str::contains;
+use predicates::str::{contains, is_match};
 
 fn program() -> PathBuf {
     assert_cmd::cargo::cargo_bin("foliocopy")
@@ -75,7 +75,12 @@ fn a_program_against_itself() {
     against(&program(), &program(), directory.path()).assert().code(0).stdout(
         contains("rust:copy_mc_pages")
             .and(contains("new: "))
-            .and(contains("▲ faster, ▼ slower by more than 2 %")),
+            .and(contains("▲ faster, ▼ slower by more than 2 %"))
+            .and(
+                contains("; geometric means:\n")
+                    .and(is_match(r"\n  \d+\.\d+ \[.*\] hot api=rust:copy_folios\n").unwrap()),
+            )
+            .and(contains("/proc/self/exe").not()),
     );
     assert_eq!(interfaces(&results(directory.path())), RUST);
 }

@@ -21,6 +21,9 @@ use crate::turns;
 
 pub use alternation::{Alternation, Api, How, Side};
 
+/// The command in the results of a gate.
+pub const COMMAND: &str = "against";
+
 /// The contender of the old build, to which ratios refer.
 pub const OLD: &str = "old";
 

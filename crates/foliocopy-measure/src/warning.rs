@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::activity::Shares;
+use crate::gate;
 use crate::latency::TimeStampCounter;
 use crate::memory::MemoryKind;
 use crate::result::{CpuIdentity, Environment, Results};
@@ -98,6 +99,8 @@ pub enum Warning {
         rounds: usize,
         /// How many it takes.
         needed: usize,
+        /// Whether the run takes `--rounds`: a gate gives each cell rounds of its own.
+        counted: bool,
     },
     /// Less than all of the memory lay in folios of the size that was asked for.
     FolioSize {
@@ -211,7 +214,8 @@ impl Warning {
             && rounds < needed
             && results.tests() > 0
         {
-            warnings.push(Self::FewRounds { rounds, needed });
+            let counted = results.command != gate::COMMAND;
+            warnings.push(Self::FewRounds { rounds, needed, counted });
         }
         if !results.complete {
             warnings.push(Self::Interrupted);
@@ -266,6 +270,7 @@ impl Warning {
                 "Raise --evict if the cold ones are fast, lower --total if the hot ones are slow.".into()
             }
             Self::NotHot { .. } => "Read these rows as copies between cache and memory.".into(),
+            Self::FewRounds { counted: false, .. } => "Use a longer --time.".into(),
             Self::FewRounds { needed, .. } => format!("Use --rounds {needed} or more, or a longer --time."),
             Self::FolioSize { .. } => {
                 "Free memory may be fragmented: `echo 1 > /proc/sys/vm/compact_memory`.".into()
@@ -352,7 +357,7 @@ impl fmt::Display for Warning {
                     Size(*folio_bytes)
                 )
             }
-            Self::FewRounds { rounds, needed } => {
+            Self::FewRounds { rounds, needed, .. } => {
                 let noun = if *rounds == 1 { "round" } else { "rounds" };
                 write!(f, "{rounds} {noun} can't tell a difference in so many cells; it takes {needed}.")
             }
@@ -435,6 +440,17 @@ mod tests {
             assert!(text.contains(expected), "{text}");
         }
         assert!(warnings[0].advice().contains("transparent_hugepage/enabled"));
+        let few_rounds = |results: &Results| {
+            let warnings = Warning::about_cells(results, MemoryKind::Thp);
+            warnings
+                .into_iter()
+                .find(|warning| matches!(warning, Warning::FewRounds { .. }))
+                .unwrap()
+                .advice()
+        };
+        assert!(few_rounds(&results).contains("--rounds"));
+        results.command = gate::COMMAND.into();
+        assert_eq!(few_rounds(&results), "Use a longer --time.");
         results.environment.cpu.caches.clear();
         results.cells.truncate(1);
         results.cells[0].cache = Some(Cache::Mixed);

@@ -378,7 +378,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         printer.result(&String::from_utf8_lossy(&text))?;
     }
     let results = &this.results;
-    printer.aside(HOW_TO_GO_ON)?;
+    printer.aside(if args.against.is_some() { HOW_TO_GO_ON_AGAINST } else { HOW_TO_GO_ON })?;
     saved?;
     Ok(match (results.complete, good) {
         (false, _) => Exit::Interrupted,
@@ -397,6 +397,13 @@ To go on:
   foliocopy bench --help                what else can be measured
 ";
 
+/// The last lines of a gate.
+const HOW_TO_GO_ON_AGAINST: &str = "
+To go on:
+  foliocopy bench --against OLD --export-json FILE    keep the samples
+  foliocopy report FILE -o FILE.html                  draw them
+";
+
 /// A bench or a gate.
 enum Work {
     Bench(Plan),
@@ -408,7 +415,7 @@ impl Work {
     fn command(&self) -> &'static str {
         match self {
             Self::Bench(_) => "bench",
-            Self::Gate(_) => "against",
+            Self::Gate(_) => gate::COMMAND,
         }
     }
 

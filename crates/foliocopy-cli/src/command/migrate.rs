@@ -168,7 +168,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         && rounds < needed
         && results.tests() > 0
     {
-        after.push(Warning::FewRounds { rounds, needed });
+        after.push(Warning::FewRounds { rounds, needed, counted: true });
     }
     if !results.complete {
         after.push(Warning::Interrupted);

@@ -1,9 +1,9 @@
 //! The method, in a paragraph: the same words wherever figures leave the program.
 
-use foliocopy_measure::kit;
 use foliocopy_measure::result::{Cache, Evict, Origin, Parameters, Results};
 use foliocopy_measure::size::Size;
 use foliocopy_measure::verdict::{Percent, Rule};
+use foliocopy_measure::{gate, kit};
 
 /// The method of `results`, and the meaning of their figures.
 pub(crate) fn paragraph(results: &Results) -> String {
@@ -46,7 +46,7 @@ fn what_ran(results: &Results) -> String {
         kit::MOVE_PAGES => "A log of AMD's folio-bench-kit: its program moved anonymous memory between two nodes by \
                             move_pages(2), and did not look at the contents. A sample is a move of all of it."
             .to_owned(),
-        "against" => "An old and a new build copied real memory in the same rounds, in shuffled order: plain copies of the C \
+        gate::COMMAND => "An old and a new build copied real memory in the same rounds, in shuffled order: plain copies of the C \
                       libraries in one process, everything else by short runs of two."
             .to_owned(),
         _ => {

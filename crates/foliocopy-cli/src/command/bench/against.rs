@@ -77,7 +77,11 @@ impl Build {
         let files = [&self.library, &self.program].into_iter().flatten();
         result::Contender {
             name: name.to_owned(),
-            description: files.map(|file| shown(file)).collect::<Vec<_>>().join(", "),
+            // The running program is known by a link.
+            description: files
+                .map(|file| shown(&file.read_link().unwrap_or_else(|_| file.clone())))
+                .collect::<Vec<_>>()
+                .join(", "),
             loaded: None,
         }
     }
