@@ -36,7 +36,7 @@ fn the_same_results_have_no_difference() {
         .assert()
         .code(0)
         .stdout(predicate::str::contains("12 cells: 0 faster, 0 slower, 0 the same, 12 undecided"))
-        .stdout(predicate::str::contains("No cell is slower by more than 2 %"));
+        .stdout(predicate::str::contains("No cell is shown to be slower by more than 2 %"));
 }
 
 #[test]

@@ -83,7 +83,7 @@ fn a_bench_is_held_against_its_baseline() {
     // Three rounds are too few for a verdict of its own, so only the comparison decides.
     foliocopy().args(BENCH).arg("--baseline").arg(&old).assert().code(0).stdout(
         predicate::str::contains("too few rounds")
-            .and(predicate::str::contains("No cell is slower by more than 2 %")),
+            .and(predicate::str::contains("No cell is shown to be slower by more than 2 %")),
     );
     // Other parameters are refused before anything runs.
     foliocopy()

@@ -273,7 +273,8 @@ fn summary(
     undecided(output, comparison)?;
     let effect = Percent(comparison.minimal_effect);
     if comparison.is_good() {
-        return writeln!(output, "No cell is slower by more than {effect}.");
+        let is = if count(Standing::Undecided) > 0 { "is shown to be" } else { "is" };
+        return writeln!(output, "No cell {is} slower by more than {effect}.");
     }
     writeln!(output, "Slower by more than {effect}:")?;
     for pair in comparison.standing(Standing::Slower) {
