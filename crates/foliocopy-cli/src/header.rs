@@ -110,7 +110,9 @@ pub(crate) fn tables(tables: &PolicyTables, only: Option<Locality>) -> String {
     let bands: Vec<&PolicyBand> = tables.bands.iter().filter(of_locality).collect();
     for table in bands.chunk_by(|one, other| one.locality == other.locality) {
         let mut from = PAGE_SIZE as u64;
-        for (index, band) in table.iter().enumerate() {
+        // Bands that copy alike are one to a reader.
+        let alike = table.chunk_by(|one, other| one.step == other.step);
+        for (index, band) in alike.filter_map(<[_]>::last).enumerate() {
             let locality = if index == 0 { &*band.locality } else { "" };
             let sizes = match band.up_to {
                 Some(up_to) if up_to == from => Size(from).to_string(),
@@ -139,6 +141,7 @@ mod tests {
         };
         let all = PolicyTables {
             bands: vec![
+                band("temporal", Some(4096), "rep_movsb"),
                 band("temporal", None, "rep_movsb"),
                 band("auto", Some(4096), "avx2"),
                 band("auto", Some(61440), "rep_movsb"),

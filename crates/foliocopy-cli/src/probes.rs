@@ -32,10 +32,10 @@ pub(crate) fn text(results: &Results) -> String {
     if text.is_empty() { text } else { format!("\n{text}") }
 }
 
-/// The state of the cache, and the nodes.
+/// The state of the cache, what else sets the situation apart, and the nodes.
 fn state(cell: &Cell) -> String {
     let nodes = cell.src_node.zip(cell.dst_node);
-    let cache = cell.cache.map_or_else(String::new, |cache| cache.to_string());
+    let cache = cell.situation().kind().kind_name();
     match nodes {
         Some((src, dst)) if src != dst => format!("{cache}, node {src} to node {dst}"),
         _ => cache,
@@ -62,5 +62,12 @@ mod tests {
         results.cells = vec![cell(65536, 197), cell(1 << 20, 200)];
         let expected = format!("\nfoliocopy sent past the cache, {}: 64K 98 %, 1M 100 %\n", state(&like));
         assert_eq!(text(&results), expected);
+        for (cell, load) in results.cells.iter_mut().zip(["0", "1"]) {
+            cell.folio_bytes = 65536;
+            cell.dimensions.insert("load".into(), load.into());
+        }
+        assert!(
+            text(&results).contains("load=0: 64K 98 %\n") && text(&results).contains("load=1: 64K 100 %\n")
+        );
     }
 }
