@@ -29,6 +29,7 @@ fn every_primitive_is_checked_or_named() {
         };
         assert = assert.stdout(is_match(format!("(?m)^{primitive} +{row}")).unwrap());
     }
+    assert.stdout(is_match(".{81}").unwrap().not());
 }
 
 #[test]

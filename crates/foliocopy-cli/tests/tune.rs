@@ -230,7 +230,7 @@ fn info_holds_the_profile_against_what_is_built_in() {
     info()
         .assert()
         .code(0)
-        .stdout(contains("Left aside: the profile `").and(contains("measured on another CPU")))
+        .stdout(contains("Left aside: the profile `").and(results::says("measured on another CPU")))
         .stdout(contains("No profile is in use"));
 }
 

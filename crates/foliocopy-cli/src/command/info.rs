@@ -137,7 +137,7 @@ fn text(info: &Info) -> String {
         None => writeln!(text, "\nNo profile is in use: `foliocopy tune` measures one."),
     };
     for problem in &info.environment.left_aside {
-        let _ = writeln!(text, "Left aside: {problem}");
+        text += &paragraph(&format!("Left aside: {problem}"));
     }
     if let Some(advice) = info.advice {
         text += &paragraph(&format!("No measured table fits this CPU. {advice}"));

@@ -35,6 +35,8 @@ const SAFE: [Check; 3] = [
 #[derive(Default)]
 struct Findings {
     rows: Vec<Vec<String>>,
+    /// Lines below the rows, whose reasons would make a column too wide.
+    unchecked: Vec<String>,
     checked: usize,
     right: usize,
     mismatches: Vec<(Primitive, &'static str, Mismatch)>,
@@ -63,11 +65,11 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
                 true => format!("not checked: lacks {}", primitive.missing(&cpu)),
                 false => "not checked: not on this architecture".to_owned(),
             };
-            findings.rows.push(vec![primitive.to_string(), why]);
+            findings.unchecked.push(format!("{primitive:<10} {why}\n"));
         }
     }
 
-    printer::line(format_args!("{cpu}\n\n{}\n", findings.table().trim_fmt()))?;
+    printer::line(format_args!("{cpu}\n\n{}\n{}", findings.table().trim_fmt(), findings.unchecked.concat()))?;
     for (primitive, check, mismatch) in &findings.mismatches {
         printer::line(format_args!("{primitive}, {check}: {mismatch}"))?;
     }

@@ -47,10 +47,8 @@ impl fmt::Display for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (release, folder) = (release(), self.folder.display());
         match self.installed {
-            true => write!(f, "headers:   {folder}, to build it for Linux {release}"),
-            false => {
-                write!(f, "headers:   missing, at {folder} (Debian: `apt install linux-headers-{release}`)")
-            }
+            true => write!(f, "{folder}, to build it for Linux {release}"),
+            false => write!(f, "missing, at {folder} (Debian: `apt install linux-headers-{release}`)"),
         }
     }
 }
@@ -133,17 +131,23 @@ fn modprobe(name: &str) -> Result<()> {
 
 /// Advice where no module is installed for the running kernel.
 fn not_installed(known_to_dkms: bool, headers: &Headers) -> String {
+    let install = || {
+        format!(
+            "the kernel's headers are missing. Install them (Debian: `apt install linux-headers-{}`)",
+            release()
+        )
+    };
     match (known_to_dkms, headers.installed) {
         (true, true) => format!(
             "DKMS has its sources and no module of this kernel: `dkms autoinstall` builds it, and says why it can't \
              (make.log in {DKMS})"
         ),
         (true, false) => {
-            format!("DKMS has its sources, but could not build it: {headers}, and run `dkms autoinstall`")
+            format!("DKMS has its sources, but could not build it: {}, and run `dkms autoinstall`", install())
         }
         (false, true) => "install the package foliocopy-dkms, which builds it (docs/KERNEL.md)".to_owned(),
         (false, false) => {
-            format!("{headers}, and install the package foliocopy-dkms, which builds it (docs/KERNEL.md)")
+            format!("{} and the package foliocopy-dkms, which builds it (docs/KERNEL.md)", install())
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::interrupt::{self, Interrupt};
 use crate::output_file::OutputFile;
 use crate::printer;
 use crate::progress::Progress;
+use crate::wrap::{COLUMNS, paragraph, wrap};
 use crate::{budget, command};
 use kernel_log::KernelLog;
 
@@ -230,6 +231,10 @@ struct Run {
     unwritten: bool,
 }
 
+/// Below the name of the file.
+const WHAT_TO_DO: &str =
+    "Send it to those who keep foliocopy, whatever it says: docs/KERNEL.md tells how, and what is in it.";
+
 impl Run {
     fn begin(args: &Args, output: OutputFile, interrupt: Interrupt, parts: &[Part]) -> Result<Self> {
         Ok(Self {
@@ -268,7 +273,7 @@ impl Run {
             })?
         };
         self.done += part.expected;
-        self.progress.line(&record.summary());
+        self.progress.line(record.summary().trim_end());
         if part.answer == Answer::Results && !self.to_standard_output && !record.text.is_empty() {
             self.progress.around(|| printer::print(record.text.join("\n") + "\n"))?;
         }
@@ -316,10 +321,7 @@ impl Run {
         };
         output?.keep(&self.report.json()?)?;
         if !self.to_standard_output {
-            printer::line(format_args!(
-                "\nwritten to {}\nSend it to those who keep foliocopy, whatever it says: docs/KERNEL.md tells how, and what is in it.",
-                shown(&self.path)
-            ))?;
+            printer::print(format!("\nwritten to {}\n{}", shown(&self.path), paragraph(WHAT_TO_DO)))?;
         }
         Ok(exit.into())
     }
@@ -394,20 +396,23 @@ impl Record {
         }
     }
 
-    /// A line about it, with the reason where it failed.
+    /// A line about it, or more with the reason where it failed.
     fn summary(&self) -> String {
+        let ended = |how: &str| format!("{how} ({:.1} s)", self.elapsed_seconds);
         let ended = match self.outcome {
-            Outcome::Done => "done",
-            Outcome::Negative => "done, with a negative verdict",
-            Outcome::Interrupted => "interrupted",
-            Outcome::NotRun => "not run: interrupted",
+            Outcome::Done => ended("done"),
+            Outcome::Negative => ended("done, with a negative verdict"),
+            Outcome::Interrupted => ended("interrupted"),
+            Outcome::NotRun => ended("not run: interrupted"),
             Outcome::Failed => {
                 let reason =
                     self.said.last().map_or("no reason given", |line| line.trim_start_matches("error: "));
-                return format!("{:<15} failed: {reason}", self.name);
+                format!("failed: {reason}")
             }
         };
-        format!("{:<15} {ended} ({:.1} s)", self.name, self.elapsed_seconds)
+        let mut text = String::new();
+        wrap(&mut text, &format!("{:<15} ", self.name), &ended, COLUMNS);
+        text
     }
 }
 

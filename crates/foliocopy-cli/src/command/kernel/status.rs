@@ -17,6 +17,7 @@ use super::livepatch::Livepatch;
 use super::module::{self, Headers};
 use crate::exit::Exit;
 use crate::printer;
+use crate::wrap::{COLUMNS, wrap};
 
 /// In the order in which they matter.
 const PARAMETERS: [&str; 8] = [
@@ -121,7 +122,9 @@ impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.loaded {
             writeln!(f, "{ENGINE}: not loaded (`foliocopy kernel load` does that, as root)")?;
-            return writeln!(f, "{}", self.headers);
+            let mut text = String::new();
+            wrap(&mut text, "headers:   ", &self.headers.to_string(), COLUMNS);
+            return f.write_str(&text);
         }
         writeln!(f, "{ENGINE}: loaded, version {}", self.version.as_deref().unwrap_or_default())?;
         for parameter in PARAMETERS {
