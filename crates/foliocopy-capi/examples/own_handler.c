@@ -50,6 +50,6 @@ int main(void)
 		fprintf(stderr, "foliocopy_copy_mc: %s\n", foliocopy_last_error());
 		return EXIT_FAILURE;
 	}
-	printf("the copy answered %d, and our own handler saw %d faults of it\n", result, (int)faults);
+	printf("the copy answered %d; our own handler saw faults of it: %d\n", result, (int)faults);
 	return faults != 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

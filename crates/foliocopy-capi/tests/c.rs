@@ -371,12 +371,12 @@ fn the_page_on_c_builds_a_program_from_the_repository() {
     let page = fs::read_to_string(source("docs/calling-from-c.md")).unwrap();
     let commands: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("$ ")).collect();
     let [build, link, start_it] = commands[..] else { panic!("{commands:?}") };
-    assert_eq!((build, start_it), ("cargo build --release -p foliocopy-capi", "./copy"));
+    assert_eq!((build, start_it), ("cargo build --release -p foliocopy-capi", "target/copy"));
     let program = PREFIX.join("copy");
     let archive = library().join("libfoliocopy.a");
     let link = link
         .replacen("cc ", &format!("{} ", tool("cc")), 1)
-        .replace("-o copy", &format!("-o {}", program.display()))
+        .replace("-o target/copy", &format!("-o {}", program.display()))
         .replace("crates/foliocopy-capi/", "")
         .replace("target/release/libfoliocopy.a", archive.to_str().unwrap());
     run(Command::new("sh").args(["-c", &link]).current_dir(source("")));

@@ -200,7 +200,7 @@ fn judged(results: &Results, verdict: &Verdict<'_>, named: bool) -> Markup {
         @if verdict.is_open() {
             p { strong { "There were too few rounds to tell whether it is slower than " (verdict.baseline) " by more than " (effect) "." } }
         } @else if verdict.is_good() {
-            p.good { strong { "No cell is slower than " (verdict.baseline) " by more than " (effect) "." } }
+            p.good { strong { "No cell is " @if !verdict.undecided.is_empty() { "shown to be " } "slower than " (verdict.baseline) " by more than " (effect) "." } }
         } @else {
             p.bad { strong { "Slower than " (verdict.baseline) " by more than " (effect) " in " (verdict.slower.len()) " of " (verdict.cells) " cells:" } " "
                 @for (index, cell) in verdict.slower.iter().take(12).enumerate() { @if index > 0 { ", " } (cell.situation()) }
