@@ -4,6 +4,7 @@ mod dist;
 mod imports;
 mod length;
 mod need;
+mod programs;
 mod release_check;
 mod source;
 mod test;

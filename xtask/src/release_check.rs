@@ -6,9 +6,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Mutex;
-use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -16,12 +13,10 @@ use xshell::{Shell, cmd};
 
 use crate::dist;
 use crate::need::{self, Need};
+use crate::programs;
 
 /// Its needs: only nightly's cargo chooses the oldest versions.
 pub(crate) const NEEDS: &[Need] = &[Need::Toolchain("nightly", &[])];
-
-/// How many tests of the packages run at a time. Many of them wait for something.
-const AT_ONCE: usize = 3;
 
 /// Groups of packages whose lower bounds are checked together. No package of a group asks for a newer version of a crate than
 /// another.
@@ -133,9 +128,7 @@ impl Packages {
         let target = shell.current_dir().join("target");
         let _there = shell.push_dir(&self.folder);
         let test = || cmd!(shell, "cargo test --quiet --workspace --target-dir {target}");
-        let built = test().args(["--no-run", "--message-format=json-render-diagnostics"]).read()?;
-        run_tests(built.lines().filter_map(Test::of_message).collect())?;
-        Ok(test().arg("--doc").run()?)
+        programs::run(test, &mut Vec::new())
     }
 
     /// Builds the packages with the oldest versions of their direct dependencies, as a user's lock file may have them.
@@ -172,65 +165,6 @@ impl Packages {
         }
         Ok(())
     }
-}
-
-/// A test program that cargo built.
-struct Test {
-    program: PathBuf,
-    /// The folder of its package, in which cargo would run the program.
-    folder: PathBuf,
-}
-
-impl Test {
-    /// The test in a message of cargo, if there is one.
-    fn of_message(message: &str) -> Option<Self> {
-        let message: Value = serde_json::from_str(message).ok()?;
-        let is_test = message["profile"]["test"] == Value::Bool(true);
-        let program = message["executable"].as_str().filter(|_| is_test)?;
-        let folder = Path::new(message["manifest_path"].as_str()?).parent()?;
-        Some(Self { program: program.into(), folder: folder.into() })
-    }
-
-    /// Runs the test, and shows its output if it fails. Returns whether it passed.
-    fn passes(&self) -> Result<bool> {
-        let mut command = Command::new(&self.program);
-        let output = command
-            .arg("--quiet")
-            .current_dir(&self.folder)
-            .env("CARGO_MANIFEST_DIR", &self.folder)
-            .output()
-            .with_context(|| format!("can't run {}", self.program.display()))?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        let name = self.program.file_name().unwrap_or_default().to_string_lossy();
-        match output.status.success() {
-            true => eprintln!("{name}: {}", said.lines().rfind(|line| !line.is_empty()).unwrap_or_default()),
-            false => {
-                eprintln!("{name}: {}\n{said}{}", output.status, String::from_utf8_lossy(&output.stderr))
-            }
-        }
-        Ok(output.status.success())
-    }
-}
-
-/// Runs the tests, some at a time. Returns an error after all of them, if one failed.
-fn run_tests(tests: Vec<Test>) -> Result<()> {
-    ensure!(!tests.is_empty(), "cargo built no tests");
-    let left = Mutex::new(tests.into_iter());
-    let next = || left.lock().ok()?.next();
-    let work = || -> Result<usize> {
-        let mut failed = 0;
-        while let Some(test) = next() {
-            failed += usize::from(!test.passes()?);
-        }
-        Ok(failed)
-    };
-    let failed = thread::scope(|scope| {
-        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
-        let failed = workers.into_iter().map(|worker| worker.join().expect("a worker doesn't panic"));
-        failed.sum::<Result<usize>>()
-    })?;
-    ensure!(failed == 0, "{failed} test programs failed in the packages");
-    Ok(())
 }
 
 impl Package {

@@ -10,11 +10,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, ensure};
-use xshell::Shell;
+use xshell::{Shell, cmd};
 
 use crate::need::{self, BROWSER, CXX, FISH, MAKE, Missing, Need, PKG_CONFIG, ZSH};
 use crate::vm::emulator;
-use crate::{dist, imports, length, release_check, vm};
+use crate::{dist, imports, length, programs, release_check, vm};
 
 /// The arguments of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -230,8 +230,7 @@ fn elsewhere(shell: &Shell, target: &str, notes: &mut Vec<String>) -> Result<()>
 /// Tests everything in user space except the C library, which the gate's tests need built.
 fn tests(shell: &Shell, notes: &mut Vec<String>) -> Result<()> {
     command(shell, "cargo build -q -p foliocopy-capi", notes)?;
-    let test = "cargo test --workspace --exclude foliocopy-capi --no-fail-fast -- --show-output";
-    command(shell, test, notes)
+    programs::run(|| cmd!(shell, "cargo test --quiet --workspace --exclude foliocopy-capi"), notes)
 }
 
 /// Tests the engine, guests' memory and the C library for aarch64 by QEMU's emulator of user space. The virtual machine runs
