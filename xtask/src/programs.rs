@@ -21,26 +21,29 @@ pub(crate) fn run<'a>(test: impl Fn() -> Cmd<'a>, notes: &mut Vec<String>) -> Re
     let programs: Vec<_> = built.lines().filter_map(Program::of_message).collect();
     ensure!(!programs.is_empty(), "cargo built no tests");
     let failed = run_at_once(programs, notes)?;
-    test().arg("--doc").run()?;
-    ensure!(failed == 0, "{failed} test programs failed");
-    Ok(())
+    let documented = test().args(["--doc", "--no-fail-fast"]).run();
+    ensure!(failed.is_empty(), "these test programs failed: {}", failed.join(", "));
+    Ok(documented?)
 }
 
-/// Runs the programs. Returns how many failed.
-fn run_at_once(programs: Vec<Program>, notes: &mut Vec<String>) -> Result<usize> {
+/// Runs the programs. Returns the names of those that failed.
+fn run_at_once(programs: Vec<Program>, notes: &mut Vec<String>) -> Result<Vec<String>> {
     let left = Mutex::new(programs.into_iter());
     let next = || left.lock().ok()?.next();
     let notes = Mutex::new(notes);
-    let work = || -> Result<usize> {
-        let mut failed = 0;
+    let work = || -> Result<Vec<String>> {
+        let mut failed = Vec::new();
         while let Some(program) = next() {
-            failed += usize::from(!program.passes(&notes)?);
+            if !program.passes(&notes)? {
+                failed.push(program.name());
+            }
         }
         Ok(failed)
     };
     thread::scope(|scope| {
         let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().map(|worker| worker.join().expect("a worker doesn't panic")).sum()
+        let failed = workers.into_iter().map(|worker| worker.join().expect("a worker doesn't panic"));
+        Ok(failed.collect::<Result<Vec<_>>>()?.concat())
     })
 }
 
@@ -61,6 +64,10 @@ impl Program {
         Some(Self { file: file.into(), folder: folder.into() })
     }
 
+    fn name(&self) -> String {
+        self.file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// Runs its tests, and shows the output if one fails. Returns whether they passed.
     fn passes(&self, notes: &Mutex<&mut Vec<String>>) -> Result<bool> {
         let mut command = Command::new(&self.file);
@@ -73,7 +80,7 @@ impl Program {
         let said = String::from_utf8_lossy(&output.stdout);
         let mut notes = notes.lock().expect("a worker doesn't panic");
         said.lines().for_each(|line| _ = test::note(&mut notes, line));
-        let name = self.file.file_name().unwrap_or_default().to_string_lossy();
+        let name = self.name();
         match output.status.success() {
             true => eprintln!("{name}: {}", said.lines().rfind(|line| !line.is_empty()).unwrap_or_default()),
             false => {
@@ -81,5 +88,17 @@ impl Program {
             }
         }
         Ok(output.status.success())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_programs_that_fail_are_named() {
+        let program = |file: &str| Program { file: file.into(), folder: "/".into() };
+        let programs = ["/bin/true", "/bin/false", "/bin/true"].map(program);
+        assert_eq!(run_at_once(programs.into(), &mut Vec::new()).unwrap(), ["false"]);
     }
 }

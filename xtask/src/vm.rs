@@ -341,8 +341,8 @@ impl Bench {
         }
         if let Some(complaint) = console::complaint(console) {
             if !console::reached_init(console) {
-                // Stock kernels do that now and then under TCG with several threads: a CPU hits a breakpoint of the kernel's
-                // code patching after it was removed.
+                // A stock kernel complains before anything of ours runs: that tells nothing of ours. With a thread for each CPU
+                // QEMU did that now and then.
                 return Ok(Outcome::Missed(format!(
                     "the kernel did not get as far as our init: {complaint}"
                 )));

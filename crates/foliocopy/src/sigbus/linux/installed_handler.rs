@@ -146,7 +146,8 @@ fn install_or_check() -> Result<(), Unsupported> {
     Ok(())
 }
 
-/// The kernel's clock as of its last tick: the number stays for 1 to 10 ms. It is read without a system call, and faster than the time-stamp counter, which can be forbidden (`prctl(2)`).
+/// The kernel's clock as of its last tick: the number stays for 1 to 10 ms. It is read without a system call, and faster than
+/// the time-stamp counter, which can be forbidden (`prctl(2)`).
 #[inline(never)]
 fn tick() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
