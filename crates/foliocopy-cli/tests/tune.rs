@@ -195,6 +195,39 @@ fn interrupted_it_writes_nothing() {
     assert!(!usual(&home).exists());
 }
 
+/// A survey takes minutes, so what it has measured until then is kept. Nothing is decided by it.
+#[test]
+fn an_interrupted_survey_keeps_what_it_has() {
+    let home = home();
+    let file = home.path().join("survey.json");
+    for seconds in [1, 2, 4, 8, 16, 32, 64] {
+        let child = Process::new(assert_cmd::cargo::cargo_bin("foliocopy"))
+            .args(["survey", "--quiet", "--time", "10m", "--evict", "2M", "--force", "--output"])
+            .arg(&file)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        process::wait_until_it_catches_signals(&child);
+        std::thread::sleep(std::time::Duration::from_secs(seconds));
+        process::send(&child, &["INT"]);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130));
+        let said = String::from_utf8(output.stderr).unwrap();
+        // Nothing was measured yet, so the next one has longer.
+        if said.contains("before anything was measured") {
+            continue;
+        }
+        assert!(said.contains("too little to decide by"), "{said}");
+        let survey = foliocopy_measure::result::read(&file).unwrap();
+        assert!(!survey.complete && !survey.cells.is_empty());
+        let mut tune = foliocopy(&home);
+        tune.args(["tune", "--emit", "row", "--from"]).arg(&file);
+        tune.assert().code(2).stderr(contains("holds a survey that was interrupted"));
+        return;
+    }
+    panic!("nothing was measured in a minute");
+}
+
 #[test]
 fn info_holds_the_profile_against_what_is_built_in() {
     let home = home();

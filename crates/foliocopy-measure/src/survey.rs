@@ -124,9 +124,6 @@ pub enum SurveyError {
     /// A step can't run here.
     #[error(transparent)]
     Contender(#[from] ContenderError),
-    /// The user ended it.
-    #[error("interrupted")]
-    Interrupted,
 }
 
 impl Settings {
@@ -182,20 +179,22 @@ impl Settings {
     }
 }
 
-/// Measures, and answers the cells.
+/// Measures. What was measured until an interruption is not complete: of some cases it has the first pass alone, or nothing.
 ///
 /// # Errors
 ///
-/// Where it can't, or was interrupted.
-pub fn measure(settings: &Settings, observer: &mut dyn Observer) -> Result<Vec<Cell>, SurveyError> {
+/// Where it can't.
+pub fn measure(settings: &Settings, observer: &mut dyn Observer) -> Result<Outcome, SurveyError> {
     let mut survey =
         Survey { settings, cases: settings.cases(), cells: Vec::new(), started: Instant::now(), observer };
     let first: Vec<Vec<Step>> = survey.cases.iter().map(|case| survey.first(case)).collect();
-    survey.pass(&first, Pass::First)?;
-    let samples = Samples::first_pass(&survey.cells);
-    let second: Vec<Vec<Step>> = survey.cases.iter().map(|case| survey.second(case, &samples)).collect();
-    survey.pass(&second, Pass::Second)?;
-    Ok(survey.cells)
+    let mut complete = survey.pass(&first, Pass::First)?;
+    if complete {
+        let samples = Samples::first_pass(&survey.cells);
+        let second: Vec<Vec<Step>> = survey.cases.iter().map(|case| survey.second(case, &samples)).collect();
+        complete = survey.pass(&second, Pass::Second)?;
+    }
+    Ok(Outcome { cells: survey.cells, complete })
 }
 
 fn state(case: &Case) -> State {
@@ -280,8 +279,9 @@ impl Survey<'_> {
         lineup
     }
 
-    /// Measures who takes part in each case, in what is left of that share of the time, and adds the samples to the cells.
-    fn pass(&mut self, lineups: &[Vec<Step>], pass: Pass) -> Result<(), SurveyError> {
+    /// Measures who takes part in each case, in what is left of that share of the time, and adds the samples to the cells. Whether
+    /// every case had its turn.
+    fn pass(&mut self, lineups: &[Vec<Step>], pass: Pass) -> Result<bool, SurveyError> {
         let (rounds, share) = match pass {
             Pass::First => (FIRST_ROUNDS, FIRST_SHARE),
             Pass::Second => (SECOND_ROUNDS, 1.0),
@@ -320,11 +320,8 @@ impl Survey<'_> {
         let done = self.started.elapsed().as_secs_f64() / settings.time.as_secs_f64().max(f64::MIN_POSITIVE);
         let mut part = Part { observer: self.observer, from: done.min(share), to: share };
         let Outcome { cells, complete } = plan.run(&mut part)?;
-        if !complete {
-            return Err(SurveyError::Interrupted);
-        }
         cells.into_iter().for_each(|cell| self.keep(cell, pass));
-        Ok(())
+        Ok(complete)
     }
 
     /// Keeps a cell of a pass. Of a run that is read afterwards only copy and read together: the copies alone are of another length

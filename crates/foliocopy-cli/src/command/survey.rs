@@ -7,12 +7,13 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result, ensure};
 use foliocopy::{Policy, Registers};
 use foliocopy_measure::activity::Activity;
+use foliocopy_measure::bench::Outcome;
 use foliocopy_measure::contender::Contender;
 use foliocopy_measure::latency::TimeStampCounter;
 use foliocopy_measure::memory::MemoryKind;
 use foliocopy_measure::result::{self, Cell, Environment, Origin, Results, SCHEMA_VERSION};
 use foliocopy_measure::size::Size;
-use foliocopy_measure::survey::{self, Samples, Scope, Settings, SurveyError};
+use foliocopy_measure::survey::{self, Samples, Scope, Settings};
 use foliocopy_measure::text::shown;
 use foliocopy_measure::topology::Topology;
 use foliocopy_measure::warning::Warning;
@@ -53,7 +54,8 @@ pub(crate) struct How {
     cpu: Option<u32>,
     #[command(flatten)]
     mask: MaskArg,
-    /// Bytes streamed through the caches before each cold run [default: 128M, or 4 times the last-level cache if larger]
+    /// Bytes streamed through the caches before each cold run [default: 128M, or 4 times the last-level cache if larger, 256M
+    /// at most]
     #[arg(long, value_name = "SIZE")]
     evict: Option<Size>,
     /// Seed of all that is shuffled [default: another each time]
@@ -67,6 +69,10 @@ pub(crate) struct How {
     pub(crate) emulated_anyway: bool,
 }
 
+/// A survey has a thousand cold runs, and a host may show a last-level cache of hundreds of megabytes. What is copied is flushed
+/// anyway, so this much leaves time for enough rounds.
+const MOST_EVICTED: u64 = 256 << 20;
+
 /// What is shown of an emulator's timings.
 pub(crate) const EMULATED: &str =
     "The CPU is emulated, so no shares are shown. Nobody can use what was measured.\n";
@@ -76,11 +82,19 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let output = OutputFile::create(&args.output, args.force)?;
     let to_standard_error = output.is_standard_output();
     let printer = Printer { to_standard_error, quiet: args.how.quiet };
-    let Some(mut results) = ready.measure("survey", &printer)? else { return Ok(Exit::Interrupted.into()) };
+    let mut results = ready.measure("survey", &printer)?;
+    if results.cells.is_empty() {
+        printer::note("interrupted before anything was measured: nothing was written");
+        return Ok(Exit::Interrupted.into());
+    }
     results.rate();
     let mut text = Vec::new();
     result::write_to(&results, &mut text)?;
     output.keep(&text)?;
+    if !results.complete {
+        printer::note("interrupted: the survey holds what was measured until then, too little to decide by");
+        return Ok(Exit::Interrupted.into());
+    }
 
     let samples = Samples::of(&results.cells);
     let process = Policy::new(ready.settings.cpu, Registers::Vector);
@@ -118,7 +132,8 @@ impl How {
         let cpu = self.cpu()?;
         affinity::pin(cpu).with_context(|| format!("can't stay on CPU {cpu}"))?;
         let last_level_cache = Topology::detect().last_level_cache();
-        let evict = self.evict.map_or_else(|| eviction::default_bytes(last_level_cache), |size| size.0);
+        let default = || eviction::default_bytes(last_level_cache).min(MOST_EVICTED);
+        let evict = self.evict.map_or_else(default, |size| size.0);
         let settings = Settings {
             cpu: *Policy::host().cpu(),
             kernel: environment::as_the_kernel_sees(Policy::host().cpu()),
@@ -154,8 +169,8 @@ impl How {
 }
 
 impl Ready {
-    /// Measures, with the words before and after. `None` where it was interrupted: half a survey says nothing.
-    pub(crate) fn measure(&self, command: &str, printer: &Printer) -> Result<Option<Results>> {
+    /// Measures, with the words before and after.
+    pub(crate) fn measure(&self, command: &str, printer: &Printer) -> Result<Results> {
         let Self { settings, environment, cpu } = self;
         printer.aside(&format!("{}\n", header::environment(environment)))?;
         let before = Warning::about_environment(environment, settings.counter);
@@ -165,13 +180,7 @@ impl Ready {
         let mut progress = Progress::new(settings.cases().len(), printer.quiet, interrupt);
         let measured = survey::measure(settings, &mut progress);
         progress.finish();
-        let cells = match measured {
-            Err(SurveyError::Interrupted) => {
-                printer::note("interrupted: half a measurement decides nothing, so nothing was written");
-                return Ok(None);
-            }
-            measured => measured?,
-        };
+        let Outcome { cells, complete } = measured?;
         let shares = activity.and_then(|activity| activity.shares());
         let mut parameters = settings.parameters(*cpu);
         parameters.contenders = contenders(&cells);
@@ -182,7 +191,7 @@ impl Ready {
             origin: Origin::UserSpace,
             started: humantime::format_rfc3339_seconds(started).to_string(),
             elapsed_seconds: clock.elapsed().as_secs_f64(),
-            complete: true,
+            complete,
             environment: environment.clone(),
             parameters,
             warnings: vec![],
@@ -194,7 +203,7 @@ impl Ready {
         after.extend(about_cells.into_iter().filter(|warning| !matches!(warning, Warning::FewRounds { .. })));
         results.warnings = before.iter().chain(&after).map(ToString::to_string).collect();
         printer.warn(&after)?;
-        Ok(Some(results))
+        Ok(results)
     }
 }
 

@@ -26,7 +26,7 @@ use crate::command::survey::{EMULATED, How};
 use crate::exit::Exit;
 use crate::header;
 use crate::output_file::OutputFile;
-use crate::printer::Printer;
+use crate::printer::{self, Printer};
 use crate::wrap::paragraph;
 use crate::{profile, row_source, shares};
 
@@ -101,7 +101,11 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         }
         None => {
             let ready = args.how.prepare(Scope::Brief, args.time)?;
-            let Some(results) = ready.measure("tune", &printer)? else { return Ok(Exit::Interrupted.into()) };
+            let results = ready.measure("tune", &printer)?;
+            if !results.complete {
+                printer::note("interrupted: half a measurement decides nothing, so nothing was written");
+                return Ok(Exit::Interrupted.into());
+            }
             (results, ready.settings.cpu, ready.settings.kernel)
         }
     };
@@ -140,6 +144,11 @@ fn read(file: &Path) -> Result<Results> {
         "`{}` holds the results of `foliocopy {}`, and not of `foliocopy survey`",
         shown(file),
         results.command
+    );
+    ensure!(
+        results.complete,
+        "`{}` holds a survey that was interrupted, which is too little to decide by: make another one",
+        shown(file)
     );
     Ok(results)
 }
