@@ -34,6 +34,9 @@ const ALL: f64 = 0.95;
 /// The general rule may miss that much more.
 const LENIENCE: f64 = 0.04;
 
+/// The name of a mean among steps.
+const MEAN: &str = "geometric mean";
+
 /// The name of the kernel's copy among the best, alone or with a read of the destination.
 const KERNELS_COPY: &str = "kernel's copy";
 
@@ -166,7 +169,7 @@ impl Judge<'_> {
             }
             if let Some(mean) = geometric_mean_interval(&means) {
                 let what = format!("{locality} hot and cold");
-                self.push(what, None, ["short ones".into(), String::new()], mean, SHORT_ALL);
+                self.push(what, None, [MEAN.to_owned(), String::new()], mean, SHORT_ALL);
             }
         }
         Ok(())
@@ -236,7 +239,7 @@ impl Judge<'_> {
         let of_the_best = |share: &&Share| share.bytes.is_some() && !share.best.starts_with(KERNELS_COPY);
         let shares: Vec<Interval> = self.shares.iter().filter(of_the_best).map(|share| share.share).collect();
         if let Some(mean) = geometric_mean_interval(&shares) {
-            self.push("all".into(), None, [String::new(), String::new()], mean, ALL - self.less);
+            self.push("all".into(), None, [MEAN.to_owned(), String::new()], mean, ALL - self.less);
         }
     }
 
