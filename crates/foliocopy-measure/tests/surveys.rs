@@ -19,6 +19,15 @@ fn surveys() -> Vec<PathBuf> {
     files
 }
 
+/// What a file misses, and why. Nothing else may be missed, and what is no longer missed leaves this list.
+fn is_known(file: &str, what: &str, bytes: Option<u64>) -> bool {
+    // A glance at a short source was wrong there too often: docs/tuning-notes.md, "Emerald Rapids".
+    let unglanced = 32 << 10..512 << 10;
+    file == "emerald-rapids.json"
+        && what == "auto cold"
+        && bytes.is_some_and(|bytes| unglanced.contains(&bytes))
+}
+
 fn shares(samples: &Samples, cpu: Cpu) -> Result<(String, Vec<Share>), String> {
     let [process, kernel] =
         [Registers::Vector, Registers::GeneralPurpose].map(|registers| Policy::new(cpu, registers));
@@ -35,15 +44,14 @@ fn every_table_has_its_share_of_the_best_on_every_cpu_that_was_surveyed() {
         let samples = Samples::of(&results.cells);
         let cpu = described(&results.environment.cpu);
         for cpu in [cpu, cpu.without(Features::ROW)] {
-            let name = file.file_name().unwrap().display();
+            let name = file.file_name().unwrap().to_string_lossy();
             let (source, shares) = shares(&samples, cpu).unwrap_or_else(|error| panic!("{name}: {error}"));
-            for Share { what, bytes, step, best, share, bound } in
-                shares.iter().filter(|share| share.is_missed())
-            {
+            let is_news = |share: &&Share| share.is_missed() != is_known(&name, &share.what, share.bytes);
+            for Share { what, bytes, step, best, share, bound } in shares.iter().filter(is_news) {
                 let bytes = bytes.map_or(String::new(), |bytes| format!(" {}K", bytes >> 10));
                 let _ = writeln!(
                     missed,
-                    "{name}, {source}: {what}{bytes}: {step} has {:.2} [{:.2}, {:.2}] of {best}, and not {bound:.2}",
+                    "{name}, {source}: {what}{bytes}: {step} has {:.2} [{:.2}, {:.2}] of {best}, held against {bound:.2}",
                     share.median, share.low, share.high
                 );
             }

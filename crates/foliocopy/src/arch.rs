@@ -4,7 +4,7 @@
 mod x86_64;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 pub(crate) use x86_64::{
-    glance::{flush, glance, prefetch, time_stamp},
+    glance::{flush, glance, is_intel, prefetch, time_stamp},
     run, store_fence,
 };
 

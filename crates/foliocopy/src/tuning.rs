@@ -1,6 +1,7 @@
 //! How each CPU copies best: one file for each measured CPU, and the general rule for the others. They are data; the policy
 //! reads them.
 
+mod emerald_rapids;
 mod general;
 mod zen3;
 mod zen4;
@@ -51,6 +52,9 @@ const fn kernel(near: u32, far_from: usize, far: u32, huge: u32) -> Row {
     }
 }
 
+/// What tells a newer server CPU of Intel from its other CPUs, and from older ones.
+const SERVER: Features = Features::FSRM.union(Features::AVX512F).union(Features::MOVDIR64B);
+
 /// The measured rows of one microarchitecture: for a process and for a kernel, best first. The name says where they were
 /// measured.
 struct Measured {
@@ -69,6 +73,14 @@ pub(crate) fn measured(cpu: &Cpu, registers: Registers) -> (&'static [Row], &'st
         (_, Microarchitecture::Zen4) => &zen4::MEASURED,
         (_, Microarchitecture::Zen5 | Microarchitecture::Zen6) => &zen5::MEASURED,
         (Vendor::Amd, Microarchitecture::Unknown) if cpu.family() >= 0x1a => &zen5::MEASURED,
+        (
+            _,
+            Microarchitecture::SapphireRapids
+            | Microarchitecture::EmeraldRapids
+            | Microarchitecture::GraniteRapids,
+        ) => &emerald_rapids::MEASURED,
+        // Newer CPUs that are no servers have no AVX-512.
+        (Vendor::Intel, Microarchitecture::Unknown) if cpu.has(SERVER) => &emerald_rapids::MEASURED,
         _ => return (&[], ""),
     };
     match registers {

@@ -2,7 +2,8 @@ use super::*;
 use crate::cpu::{Caches, Vendor};
 use crate::step::{Band, Bands};
 use Primitive::{
-    Avx2, Avx2Nt, Avx512, Avx512Nt, LdpStnp, LdpStp, Mops, Movnti, Movq, Portable, RepMovsb, RepMovsq,
+    Avx2, Avx2Nt, Avx512, Avx512Nt, LdpStnp, LdpStp, Mops, Movdir64b, Movnti, Movq, Portable, RepMovsb,
+    RepMovsq,
 };
 
 const KIB: usize = 1 << 10;
@@ -23,13 +24,18 @@ const ZEN_4: Cpu = cpu(Vendor::Amd, 0x19, 0x11, FAST_STRINGS.union(VECTORS));
 const ZEN_5: Cpu = cpu(Vendor::Amd, 0x1a, 0x02, FAST_STRINGS.union(VECTORS));
 const NEWER: Cpu = cpu(Vendor::Amd, 0x1b, 0x02, FAST_STRINGS.union(VECTORS));
 const SKYLAKE: Cpu = cpu(Vendor::Intel, 6, 0x55, Features::ERMS.union(REP_GOOD).union(VECTORS));
+const ICE_LAKE: Cpu = cpu(Vendor::Intel, 6, 0x6a, FAST_STRINGS.union(VECTORS));
+const ALDER_LAKE: Cpu =
+    cpu(Vendor::Intel, 6, 0x97, FAST_STRINGS.union(Features::AVX2).union(Features::MOVDIR64B));
 const GRANITE_RAPIDS: Cpu =
     cpu(Vendor::Intel, 6, 0xad, FAST_STRINGS.union(VECTORS).union(Features::MOVDIR64B));
+const NEWER_XEON: Cpu = cpu(Vendor::Intel, 0x13, 0x01, GRANITE_RAPIDS.features());
 const NEOVERSE: Cpu =
     cpu(Vendor::Arm, 0x41, 0xd4f, Features::ROW.union(Features::ASIMD).union(Features::MOPS));
 const UNKNOWN: Cpu = cpu(Vendor::Other, 6, 1, VECTORS.union(ROW_AND_TSC));
 const ALL_FEATURES: Cpu = cpu(Vendor::Amd, 0x1a, 0x02, Features::ALL);
-const X86_64: [Cpu; 8] = [ZEN_2, ZEN_3, ZEN_4, ZEN_5, NEWER, SKYLAKE, GRANITE_RAPIDS, UNKNOWN];
+const X86_64: [Cpu; 11] =
+    [ZEN_2, ZEN_3, ZEN_4, ZEN_5, NEWER, SKYLAKE, ICE_LAKE, ALDER_LAKE, GRANITE_RAPIDS, NEWER_XEON, UNKNOWN];
 
 /// The primitive in a process for a source that is near, and for one that is far.
 fn ways(cpu: Cpu, locality: Locality, bytes: usize) -> (Primitive, Primitive) {
@@ -98,7 +104,10 @@ fn short_copies_use_vectors_where_that_was_best() {
         (ZEN_5.without(VECTORS), RepMovsb),
         (NEWER, Avx512),
         (SKYLAKE, Avx2),
-        (GRANITE_RAPIDS, RepMovsb),
+        (ICE_LAKE, RepMovsb),
+        (GRANITE_RAPIDS, Avx512),
+        (GRANITE_RAPIDS.without(Features::AVX512F), RepMovsb),
+        (GRANITE_RAPIDS.without(Features::ROW), RepMovsb),
         (UNKNOWN, Movq),
     ];
     for (cpu, expected) in rows {
@@ -119,9 +128,16 @@ fn auto_goes_past_the_cache_where_the_source_is_in_memory() {
         (ZEN_4, 64 * MIB, (RepMovsb, Avx2Nt)),
         (ZEN_5, 16 * KIB, (RepMovsb, RepMovsb)),
         (ZEN_5, 64 * KIB, (RepMovsb, Avx512Nt)),
-        // Intel goes past the cache only for copies longer than the last-level cache.
-        (GRANITE_RAPIDS, 32 * MIB, (RepMovsb, RepMovsb)),
-        (GRANITE_RAPIDS, 33 * MIB, (Avx2Nt, Avx2Nt)),
+        (GRANITE_RAPIDS, 256 * KIB, (RepMovsb, RepMovsb)),
+        (GRANITE_RAPIDS, 512 * KIB, (RepMovsb, Avx512Nt)),
+        (GRANITE_RAPIDS.without(Features::AVX512F), 512 * KIB, (RepMovsb, Avx2Nt)),
+        (NEWER_XEON, 512 * KIB, (RepMovsb, Avx512Nt)),
+        (ICE_LAKE, 256 * KIB, (RepMovsb, RepMovsb)),
+        (ICE_LAKE, 512 * KIB, (RepMovsb, Avx2Nt)),
+        // Others of Intel go past the cache only for copies longer than the last-level cache.
+        (ALDER_LAKE, 32 * MIB, (RepMovsb, RepMovsb)),
+        (ALDER_LAKE, 33 * MIB, (Avx2Nt, Avx2Nt)),
+        (SKYLAKE, 33 * MIB, (Avx2Nt, Avx2Nt)),
         (UNKNOWN, MIB, (Movq, Movq)),
     ] {
         assert_eq!(ways(cpu, Locality::Auto, bytes), expected, "{cpu} {bytes}");
@@ -132,7 +148,10 @@ fn auto_goes_past_the_cache_where_the_source_is_in_memory() {
 fn a_newer_cpu_gets_the_newest_row_of_its_vendor() {
     assert_eq!(Policy::new(NEWER, Registers::Vector).source().text(), "measured on Zen 5");
     assert_eq!(Policy::new(NEWER.without(Features::ROW), Registers::Vector).source(), Source::GENERAL);
-    assert_eq!(Policy::new(SKYLAKE, Registers::Vector).source(), Source::GENERAL);
+    assert_eq!(Policy::new(NEWER_XEON, Registers::Vector).source().text(), "measured on Emerald Rapids");
+    for without_row in [SKYLAKE, ICE_LAKE, ALDER_LAKE, NEWER_XEON.without(Features::AVX512F)] {
+        assert_eq!(Policy::new(without_row, Registers::Vector).source(), Source::GENERAL, "{without_row}");
+    }
 }
 
 #[test]
@@ -144,7 +163,9 @@ fn kernels_use_no_vectors() {
                 assert!(step.primitives().iter().all(|one| one.is_kernel()), "{cpu} {step}");
             }
         }
-        assert_eq!(policy.step(Locality::NonTemporal, MIB).primitives()[0], Movnti);
+        let has_direct_stores = cpu.has(Features::MOVDIR64B) && policy.source() != Source::GENERAL;
+        let past = if has_direct_stores { Movdir64b } else { Movnti };
+        assert_eq!(policy.step(Locality::NonTemporal, MIB).primitives()[0], past, "{cpu}");
     }
 }
 

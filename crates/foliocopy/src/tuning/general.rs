@@ -17,34 +17,40 @@ pub(crate) fn general(cpu: &Cpu, registers: Registers) -> Row {
     let long = strings(cpu);
     let through = Step::copy(long);
     let has_vectors = matches!(registers, Registers::Vector) && cpu.has(Features::AVX2);
-    let amd = matches!(cpu.vendor(), Vendor::Amd | Vendor::Hygon);
-    let glances = amd && matches!(long, RepMovsb) && cpu.has(Features::TSC);
+    let (amd, intel) =
+        (matches!(cpu.vendor(), Vendor::Amd | Vendor::Hygon), matches!(cpu.vendor(), Vendor::Intel));
+    // The cores of Intel's servers since Ice Lake.
+    let has_server_cores = intel && cpu.has(Features::FSRM.union(Features::AVX512F));
+    let can_glance = matches!(long, RepMovsb) && cpu.has(Features::TSC);
     let without_vectors = kernel(1024, 64 * KIB, 4096, 2048);
-    if glances && !has_vectors {
+    if amd && can_glance && !has_vectors {
         return without_vectors;
     }
     // A page in the L1 is copied faster by vectors. Intel's `rep movsb` is as fast, where it is good at short copies.
-    let short = match cpu.vendor() {
-        Vendor::Amd | Vendor::Hygon if has_vectors => Band::up_to(16 * KIB, Step::copy(Avx2)),
-        Vendor::Intel if has_vectors && !cpu.has(Features::FSRM) => Band::up_to(4 * KIB, Step::copy(Avx2)),
+    let short = match has_vectors {
+        true if amd => Band::up_to(16 * KIB, Step::copy(Avx2)),
+        true if intel && !cpu.has(Features::FSRM) => Band::up_to(4 * KIB, Step::copy(Avx2)),
         _ => Band::up_to(4 * KIB, through),
     };
-    let (past, far) = match has_vectors {
-        true => (Bands::always(Step::copy(Avx2Nt)), Step::copy(Avx2Nt)),
-        false => (without_vectors.non_temporal, Step::Copy { by: Movnti, distance: 2048 }),
+    // Intel prefetches for every loop itself.
+    let (past, far, distance) = match has_vectors {
+        true => (Bands::always(Step::copy(Avx2Nt)), Avx2Nt, 0),
+        false if intel => (Bands::always(Step::copy(Movnti)), Movnti, 0),
+        false => (without_vectors.non_temporal, Movnti, 2048),
+    };
+    let glances_from = |from: usize| {
+        let glance = Step::Glance { near: long, far, distance };
+        Bands::of(&[short, Band::up_to(from - PAGE, through), Band::rest(glance)])
     };
     let temporal = Bands::of(&[short, Band::rest(through)]);
     let auto = match registers {
-        _ if glances => Bands::of(&[
-            short,
-            Band::up_to(64 * KIB - PAGE, through),
-            Band::rest(Step::Glance { near: long, far: Avx2Nt, distance: 0 }),
-        ]),
+        _ if can_glance && amd => glances_from(64 * KIB),
+        _ if can_glance && has_server_cores => glances_from(512 * KIB),
         // A kernel's engine knows no caches.
         Registers::GeneralPurpose => temporal,
-        // Here string instructions avoid the read for ownership, or nothing is known of them or of the source. So only copies
-        // that cannot be in the cache go past it.
+        // Nothing is known of string instructions here, or of the source. So only copies that cannot be in the cache go past it.
         Registers::Vector => {
+            let far = Step::Copy { by: far, distance };
             Bands::of(&[short, Band { up_to: Limit::LastLevelCache, step: through }, Band::rest(far)])
         }
     };

@@ -1,6 +1,7 @@
 //! The latency of a load, by the time-stamp counter.
 
 use core::arch::asm;
+use core::arch::x86_64::__cpuid_count;
 
 use crate::extable::{Recovery, may_fault};
 
@@ -83,6 +84,11 @@ pub(crate) unsafe fn flush(start: *const u8, bytes: usize) {
     }
     // SAFETY: waits for the flushes, and touches no register.
     unsafe { asm!("mfence", options(nostack, preserves_flags)) };
+}
+
+/// Whether Intel made the CPU.
+pub(crate) fn is_intel() -> bool {
+    __cpuid_count(0, 0).ebx == u32::from_le_bytes(*b"Genu")
 }
 
 /// Reads the time-stamp counter, without ordering.
