@@ -182,6 +182,32 @@ impl Bands {
         Self { bands: [Band::rest(step); MOST_BANDS], count: 1 }
     }
 
+    /// No band yet, for [`Bands::and`].
+    pub(crate) const NONE: Self = Self { count: 0, ..Self::always(Step::copy(Primitive::Portable)) };
+
+    /// The table with one band more. The last one that is added must be unlimited.
+    #[must_use]
+    pub(crate) const fn and(mut self, band: Band) -> Self {
+        let mut place = self.count;
+        assert!(place < MOST_BANDS, "a table has one to eight bands");
+        self.count += 1;
+        while place < MOST_BANDS {
+            self.bands[place] = band;
+            place += 1;
+        }
+        self
+    }
+
+    /// The table with these bands more.
+    #[must_use]
+    pub(crate) const fn and_all(mut self, mut bands: &[Band]) -> Self {
+        while let [band, others @ ..] = bands {
+            self = self.and(*band);
+            bands = others;
+        }
+        self
+    }
+
     /// The bands. The last one fills the other places.
     pub(crate) const fn padded(&self) -> [Band; MOST_BANDS] {
         self.bands

@@ -9,7 +9,7 @@ mod zen5;
 
 use crate::cpu::{Cpu, Features, Microarchitecture, Vendor};
 use crate::primitive::Primitive::{self, Movnti, RepMovsb};
-use crate::step::{Band, Bands, Row, Step};
+use crate::step::{Band, Bands, Limit, Row, Step};
 
 pub(crate) use general::general;
 
@@ -34,22 +34,34 @@ const MIB: usize = 1 << 20;
 /// For a band that ends one page below a power of two, at which the next band begins.
 const PAGE: usize = 4 << 10;
 
-/// The row for a kernel on a CPU where a glance is worth its time. `movnti` prefetches `near` bytes ahead for ranges shorter
-/// than `far_from` bytes, `huge` bytes from 16 MiB on, and `far` bytes between.
-const fn kernel(near: u32, far_from: usize, far: u32, huge: u32) -> Row {
-    Row {
-        temporal: Bands::always(Step::copy(RepMovsb)),
-        non_temporal: Bands::of(&[
-            Band::up_to(far_from - PAGE, Step::Copy { by: Movnti, distance: near }),
-            Band::up_to(16 * MIB - PAGE, Step::Copy { by: Movnti, distance: far }),
-            Band::rest(Step::Copy { by: Movnti, distance: huge }),
-        ]),
-        auto: Bands::of(&[
-            Band::up_to(256 * KIB - PAGE, Step::copy(RepMovsb)),
-            Band::up_to(16 * MIB - PAGE, Step::Glance { near: RepMovsb, far: Movnti, distance: far }),
-            Band::rest(Step::Glance { near: RepMovsb, far: Movnti, distance: huge }),
-        ]),
+/// A row by what tells it from others: the bands of short copies through the cache, the bands past it, and the length from which a
+/// glance decides between the two. Every other copy goes by `rep movsb`.
+const fn row(short: &[Band], past: &[Band], glances_from: usize) -> Row {
+    let through = Step::copy(RepMovsb);
+    let short = Bands::NONE.and_all(short);
+    let mut auto = short.and(Band::up_to(glances_from - PAGE, through));
+    let mut bands = past;
+    while let [Band { up_to, step }, others @ ..] = bands {
+        match (*up_to, *step) {
+            (Limit::Bytes(bytes), _) if bytes < glances_from => {}
+            (up_to, Step::Copy { by, distance }) => {
+                auto = auto.and(Band { up_to, step: Step::Glance { near: RepMovsb, far: by, distance } });
+            }
+            _ => panic!("a copy past the cache is not probed again"),
+        }
+        bands = others;
     }
+    Row { temporal: short.and(Band::rest(through)), non_temporal: Bands::of(past), auto }
+}
+
+/// Copies past the cache by `movnti`, which prefetches `near` bytes ahead in ranges shorter than `far_from` bytes, `huge` bytes from
+/// 16 MiB on, and `far` bytes between.
+const fn movnti(near: u32, far_from: usize, far: u32, huge: u32) -> [Band; 3] {
+    [
+        Band::up_to(far_from - PAGE, Step::Copy { by: Movnti, distance: near }),
+        Band::up_to(16 * MIB - PAGE, Step::Copy { by: Movnti, distance: far }),
+        Band::rest(Step::Copy { by: Movnti, distance: huge }),
+    ]
 }
 
 /// What tells a newer server CPU of Intel from its other CPUs, and from older ones.

@@ -1,7 +1,7 @@
 //! The general rule, for a CPU of which only vendor, family and features are known. It takes what is fast on every measured CPU
 //! and cannot lose much on another. See docs/tuning-notes.md, "the general rule".
 
-use super::{KIB, PAGE, Registers, kernel};
+use super::{KIB, Registers, movnti, row};
 use crate::cpu::{Cpu, Features, Vendor};
 use crate::primitive::Primitive::{self, Avx2, Avx2Nt, Movnti, RepMovsb};
 use crate::step::{Band, Bands, Limit, Row, Step};
@@ -15,47 +15,44 @@ pub(crate) fn general(cpu: &Cpu, registers: Registers) -> Row {
         return Row::always(Primitive::Portable);
     }
     let long = strings(cpu);
-    let through = Step::copy(long);
     let has_vectors = matches!(registers, Registers::Vector) && cpu.has(Features::AVX2);
-    let (amd, intel) =
-        (matches!(cpu.vendor(), Vendor::Amd | Vendor::Hygon), matches!(cpu.vendor(), Vendor::Intel));
-    // The cores of Intel's servers since Ice Lake.
-    let has_server_cores = intel && cpu.has(Features::FSRM.union(Features::AVX512F));
-    let can_glance = matches!(long, RepMovsb) && cpu.has(Features::TSC);
-    let without_vectors = kernel(1024, 64 * KIB, 4096, 2048);
-    if amd && can_glance && !has_vectors {
-        return without_vectors;
+    let (rows, is_known) = match cpu.vendor() {
+        Vendor::Intel => (&SERVERS_OF_INTEL, cpu.has(Features::FSRM.union(Features::AVX512F))),
+        vendor => (&AMD, matches!(vendor, Vendor::Amd | Vendor::Hygon)),
+    };
+    let row = rows[usize::from(has_vectors)];
+    if is_known && matches!(long, RepMovsb) && cpu.has(Features::TSC) {
+        return row;
     }
     // A page in the L1 is copied faster by vectors. Intel's `rep movsb` is as fast, where it is good at short copies.
-    let short = match has_vectors {
-        true if amd => Band::up_to(16 * KIB, Step::copy(Avx2)),
-        true if intel && !cpu.has(Features::FSRM) => Band::up_to(4 * KIB, Step::copy(Avx2)),
+    let through = Step::copy(long);
+    let short = match cpu.vendor() {
+        Vendor::Amd | Vendor::Hygon if has_vectors => Band::up_to(16 * KIB, Step::copy(Avx2)),
+        Vendor::Intel if has_vectors && !cpu.has(Features::FSRM) => Band::up_to(4 * KIB, Step::copy(Avx2)),
         _ => Band::up_to(4 * KIB, through),
     };
-    // Intel prefetches for every loop itself.
-    let (past, far, distance) = match has_vectors {
-        true => (Bands::always(Step::copy(Avx2Nt)), Avx2Nt, 0),
-        false if intel => (Bands::always(Step::copy(Movnti)), Movnti, 0),
-        false => (without_vectors.non_temporal, Movnti, 2048),
-    };
-    let glances_from = |from: usize| {
-        let glance = Step::Glance { near: long, far, distance };
-        Bands::of(&[short, Band::up_to(from - PAGE, through), Band::rest(glance)])
-    };
     let temporal = Bands::of(&[short, Band::rest(through)]);
+    let [.., far] = row.non_temporal.padded();
     let auto = match registers {
-        _ if can_glance && amd => glances_from(64 * KIB),
-        _ if can_glance && has_server_cores => glances_from(512 * KIB),
         // A kernel's engine knows no caches.
         Registers::GeneralPurpose => temporal,
         // Nothing is known of string instructions here, or of the source. So only copies that cannot be in the cache go past it.
-        Registers::Vector => {
-            let far = Step::Copy { by: far, distance };
-            Bands::of(&[short, Band { up_to: Limit::LastLevelCache, step: through }, Band::rest(far)])
-        }
+        Registers::Vector => Bands::of(&[short, Band { up_to: Limit::LastLevelCache, step: through }, far]),
     };
-    Row { temporal, non_temporal: past, auto }
+    Row { temporal, auto, ..row }
 }
+
+/// Where AMD can glance: without vectors, and with them.
+static AMD: [Row; 2] = [
+    row(&[], &movnti(1024, 64 * KIB, 4096, 2048), 256 * KIB),
+    row(&[Band::up_to(16 * KIB, Step::copy(Avx2))], &[Band::rest(Step::copy(Avx2Nt))], 64 * KIB),
+];
+
+/// The same for the cores of Intel's servers since Ice Lake. They prefetch for every loop themselves.
+static SERVERS_OF_INTEL: [Row; 2] = [
+    row(&[], &[Band::rest(Step::copy(Movnti))], 512 * KIB),
+    row(&[], &[Band::rest(Step::copy(Avx2Nt))], 512 * KIB),
+];
 
 /// The row of an aarch64 CPU, by length alone: its counter may be too slow to time a load. Only copies that cannot be in the
 /// cache go past it. MOPS is slow on some cores (Arm erratum 4043997), so only a profile names it.
