@@ -1,10 +1,5 @@
 //! The policy of this process: worked out once, from the CPU and the environment.
 
-#[cfg(not(foliocopy_kernel))]
-use core::ptr;
-#[cfg(not(foliocopy_kernel))]
-use core::sync::atomic::{AtomicPtr, Ordering};
-
 #[cfg(not(feature = "std"))]
 use crate::cpu::Cpu;
 #[cfg(feature = "std")]
@@ -21,6 +16,7 @@ use crate::tuning::Registers;
 
 /// The policy and its report.
 #[derive(Clone, Copy)]
+#[repr(C)]
 struct Host {
     policy: Policy,
     #[cfg(feature = "std")]
@@ -40,11 +36,8 @@ pub struct HostReport {
     pub problems: &'static [EnvironmentError],
 }
 
+/// Marked if the policy may copy.
 static HOST: Once<Host> = Once::new();
-
-/// The policy of `HOST`, once it is worked out and if it may copy.
-#[cfg(not(foliocopy_kernel))]
-static READY: AtomicPtr<Policy> = AtomicPtr::new(ptr::null_mut());
 
 /// For copies in a signal handler that interrupts the thread which works out the policy, and for kernels in Rust. It is correct
 /// on every CPU, but slow.
@@ -77,8 +70,7 @@ impl Policy {
     #[cfg(not(foliocopy_kernel))]
     #[inline(always)]
     pub(crate) fn ready_host() -> Option<&'static Self> {
-        // SAFETY: null, or the policy of the host, which stays.
-        unsafe { READY.load(Ordering::Acquire).as_ref() }
+        HOST.marked().map(|host| &host.policy)
     }
 
     /// Makes this the policy of the process. It fails if the process has one, so call it before the first copy.
@@ -135,8 +127,8 @@ impl Policy {
 /// Lets copies find the policy, if it may copy.
 fn publish() {
     #[cfg(not(foliocopy_kernel))]
-    if let Some(policy) = HOST.get().and_then(|host| host.policy.if_usable()) {
-        READY.store(ptr::from_ref(policy).cast_mut(), Ordering::Release);
+    if HOST.get().is_some_and(|host| host.policy.if_usable().is_some()) {
+        HOST.mark();
     }
 }
 

@@ -8,20 +8,20 @@ use crate::name::UnknownName;
 /// Whether a copy goes through the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Locality {
+    /// Past the cache where the source is in memory and the length makes that worth it; through the cache otherwise.
+    #[default]
+    Auto,
     /// Through the cache: the destination is read soon, or the source is in the cache.
     Temporal,
     /// Past the cache: the destination is not read soon, as after a demotion to a slower tier.
     NonTemporal,
-    /// Past the cache where the source is in memory and the length makes that worth it; through the cache otherwise.
-    #[default]
-    Auto,
 }
 
 impl Locality {
     /// All of them.
     pub const ALL: &'static [Self] = &[Self::Temporal, Self::NonTemporal, Self::Auto];
 
-    const NAMES: &'static [&'static str] = &["temporal", "non_temporal", "auto"];
+    const NAMES: &'static [&'static str] = &["auto", "temporal", "non_temporal"];
 
     /// The name by which it is asked for.
     pub const fn name(self) -> &'static str {

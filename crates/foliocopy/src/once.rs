@@ -7,9 +7,15 @@ use core::sync::atomic::{AtomicU8, Ordering};
 const EMPTY: u8 = 0;
 const FILLING: u8 = 1;
 const READY: u8 = 2;
+/// As `READY`, and marked.
+#[cfg(not(foliocopy_kernel))]
+const MARKED: u8 = 3;
 
 /// Keeps the first value given to it. No caller waits: a reader finds it empty while another thread fills it. So it never
 /// spins, not even in an interrupt.
+///
+/// The state and the start of the value share a line of the cache.
+#[repr(C, align(64))]
 pub(crate) struct Once<T> {
     state: AtomicU8,
     value: UnsafeCell<MaybeUninit<T>>,
@@ -29,9 +35,26 @@ impl<T: Copy> Once<T> {
     pub(crate) fn get(&self) -> Option<&T> {
         match self.state.load(Ordering::Acquire) {
             // SAFETY: READY is stored, with release, after the value was written, and it stays.
-            READY => Some(unsafe { (*self.value.get()).assume_init_ref() }),
+            READY.. => Some(unsafe { (*self.value.get()).assume_init_ref() }),
             _ => None,
         }
+    }
+
+    /// The value kept, if it is marked.
+    #[cfg(not(foliocopy_kernel))]
+    #[inline(always)]
+    pub(crate) fn marked(&self) -> Option<&T> {
+        match self.state.load(Ordering::Acquire) {
+            // SAFETY: only a READY value is marked, with release, and it stays.
+            MARKED => Some(unsafe { (*self.value.get()).assume_init_ref() }),
+            _ => None,
+        }
+    }
+
+    /// Marks the value, if there is one.
+    #[cfg(not(foliocopy_kernel))]
+    pub(crate) fn mark(&self) {
+        let _ = self.state.compare_exchange(READY, MARKED, Ordering::AcqRel, Ordering::Relaxed);
     }
 
     /// Keeps the value of the closure, unless a value is kept already or is being kept.
@@ -56,6 +79,8 @@ mod tests {
         assert_eq!(once.get(), None);
         once.keep_with(|| 1);
         once.keep_with(|| 2);
-        assert_eq!(once.get(), Some(&1));
+        assert_eq!((once.get(), once.marked()), (Some(&1), None));
+        once.mark();
+        assert_eq!((once.get(), once.marked()), (Some(&1), Some(&1)));
     }
 }

@@ -22,11 +22,6 @@ pub(crate) struct Resolved {
     pub(crate) function: Function,
 }
 
-/// The bands for one locality. Those of short copies share a line of the cache: copies of 16 KiB fill the L1 to its last line.
-#[derive(Clone, Copy, Debug)]
-#[repr(align(64))]
-struct Table([Resolved; MOST_BANDS]);
-
 /// The source of a policy's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source(&'static str);
@@ -59,13 +54,16 @@ impl Source {
 /// In each table the last limit is `usize::MAX`. The CPU has what each step's primitives require, and the time-stamp counter
 /// where a step reads it.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct Policy {
+    /// By locality. First, so that `auto`'s bands of short copies lie beside the state of the host's policy: copies of 16 KiB fill
+    /// the L1 to its last line.
+    tables: [[Resolved; MOST_BANDS]; 3],
     cpu: Cpu,
     registers: Registers,
     source: Source,
     /// Whether it may copy on this machine.
     usable: Result<(), CopyError>,
-    tables: [Table; 3],
 }
 
 impl Policy {
@@ -118,7 +116,7 @@ impl Policy {
         let usable = if cpu.is_host() { Ok(()) } else { Err(CopyError::ForeignCpu) };
         let band = Resolved { up_to: usize::MAX, step, function: function(step) };
         // INVARIANT: the limit is the greatest, and the caller makes sure that the CPU can follow the step.
-        Self { cpu, registers, source, usable, tables: [Table([band; MOST_BANDS]); 3] }
+        Self { tables: [[band; MOST_BANDS]; 3], cpu, registers, source, usable }
     }
 
     /// Replaces the bands of a table by valid ones.
@@ -127,7 +125,7 @@ impl Policy {
         let resolved =
             |Band { up_to, step }| Resolved { up_to: up_to.bytes(&cpu), step, function: function(step) };
         // INVARIANT: the bands were validated, so the last is unlimited.
-        self.tables[locality as usize] = Table(bands.padded().map(resolved));
+        self.tables[locality as usize] = bands.padded().map(resolved);
     }
 
     /// Replaces the table for one locality by one of the caller's.
@@ -173,7 +171,7 @@ impl Policy {
     /// The band that covers `bytes` bytes.
     #[inline(always)]
     pub(crate) fn band(&self, locality: Locality, bytes: usize) -> &Resolved {
-        let Table([first, others @ ..]) = &self.tables[locality as usize];
+        let [first, others @ ..] = &self.tables[locality as usize];
         let mut band = first;
         for next in others {
             if bytes <= band.up_to {
@@ -193,7 +191,7 @@ impl Policy {
     /// The table for a locality: each band's limit in bytes, `usize::MAX` at the end, and its step.
     pub fn bands(&self, locality: Locality) -> impl Iterator<Item = (usize, Step)> {
         let mut longest = 0;
-        self.tables[locality as usize].0.iter().filter_map(move |band| {
+        self.tables[locality as usize].iter().filter_map(move |band| {
             let is_new = band.up_to > longest;
             longest = longest.max(band.up_to);
             is_new.then_some((band.up_to, band.step))
