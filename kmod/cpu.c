@@ -54,9 +54,6 @@ void foliocopy_cpu_init(void)
 	/* A glance at the source reads the counter. */
 	if (boot_cpu_has(X86_FEATURE_TSC))
 		cpu.features |= FOLIOCOPY_TSC;
-	/* No copy here uses it. It tells Intel's servers from its other CPUs. */
-	if (boot_cpu_has(X86_FEATURE_AVX512F))
-		cpu.features |= FOLIOCOPY_AVX512F;
 	foliocopy_engine_init(&cpu);
 	done = true;
 unlock:

@@ -23,7 +23,6 @@ enum foliocopy_feature {
 	FOLIOCOPY_REP_GOOD	= 1 << 2,
 	FOLIOCOPY_MOVDIR64B	= 1 << 3,
 	FOLIOCOPY_TSC		= 1 << 4,
-	FOLIOCOPY_AVX512F	= 1 << 5,
 };
 
 struct foliocopy_cpu {

@@ -60,7 +60,6 @@ impl KernelCpu {
             | when(2, Features::REP_GOOD)
             | when(3, Features::MOVDIR64B)
             | when(4, Features::TSC)
-            | when(5, Features::AVX512F)
             | Features::ROW;
         let Self { family, model, stepping, .. } = *self;
         // SAFETY: the kernel lists features of its CPU, less those that it must not use.

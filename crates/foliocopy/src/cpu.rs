@@ -105,6 +105,7 @@ microarchitectures! {
     Broadwell = "Broadwell",
     Skylake = "Skylake",
     IceLake = "Ice Lake",
+    IceLakeSp = "Ice Lake-SP",
     TigerLake = "Tiger Lake",
     RocketLake = "Rocket Lake",
     SapphireRapids = "Sapphire Rapids",
@@ -272,7 +273,8 @@ impl Cpu {
             (Vendor::Intel, 6, 0x3c | 0x3f | 0x45 | 0x46) => M::Haswell,
             (Vendor::Intel, 6, 0x3d | 0x47 | 0x4f | 0x56) => M::Broadwell,
             (Vendor::Intel, 6, 0x4e | 0x5e | 0x55 | 0x8e | 0x9e | 0xa5 | 0xa6) => M::Skylake,
-            (Vendor::Intel, 6, 0x6a | 0x6c | 0x7d | 0x7e | 0x9d) => M::IceLake,
+            (Vendor::Intel, 6, 0x7d | 0x7e | 0x9d) => M::IceLake,
+            (Vendor::Intel, 6, 0x6a | 0x6c) => M::IceLakeSp,
             (Vendor::Intel, 6, 0x8c | 0x8d) => M::TigerLake,
             (Vendor::Intel, 6, 0xa7) => M::RocketLake,
             (Vendor::Intel, 6, 0x8f) => M::SapphireRapids,
@@ -331,6 +333,8 @@ mod tests {
         assert_eq!(named(Vendor::Amd, 0x19, 0x01), "Zen 3");
         assert_eq!(named(Vendor::Amd, 0x19, 0x11), "Zen 4");
         assert_eq!(named(Vendor::Amd, 0x1a, 0x02), "Zen 5");
+        assert_eq!(named(Vendor::Intel, 6, 0x7e), "Ice Lake");
+        assert_eq!(named(Vendor::Intel, 6, 0x6a), "Ice Lake-SP");
         assert_eq!(named(Vendor::Intel, 6, 0xad), "Granite Rapids");
         assert_eq!(named(Vendor::Other, 6, 0xad), "unknown");
         assert_eq!(named(Vendor::Arm, 0x41, 0xd4f), "Neoverse V2");

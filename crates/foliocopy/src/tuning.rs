@@ -64,8 +64,13 @@ const fn movnti(near: u32, far_from: usize, far: u32, huge: u32) -> [Band; 3] {
     ]
 }
 
-/// What tells a newer server CPU of Intel from its other CPUs, and from older ones.
-const SERVER: Features = Features::FSRM.union(Features::AVX512F).union(Features::MOVDIR64B);
+/// Whether it is a server of Intel, Sapphire Rapids or newer. Family 0x13 is that of servers, since Diamond Rapids: see
+/// `intel-family.h` of Linux. No feature tells them from the CPUs of laptops, of which several have AVX-512.
+const fn is_rapids(cpu: &Cpu) -> bool {
+    use Microarchitecture::{EmeraldRapids, GraniteRapids, SapphireRapids};
+    let newer = matches!(cpu.vendor(), Vendor::Intel) && cpu.family() == 0x13;
+    newer || matches!(cpu.microarchitecture(), SapphireRapids | EmeraldRapids | GraniteRapids)
+}
 
 /// The measured rows of one microarchitecture: for a process and for a kernel, best first. The name says where they were
 /// measured.
@@ -85,14 +90,7 @@ pub(crate) fn measured(cpu: &Cpu, registers: Registers) -> (&'static [Row], &'st
         (_, Microarchitecture::Zen4) => &zen4::MEASURED,
         (_, Microarchitecture::Zen5 | Microarchitecture::Zen6) => &zen5::MEASURED,
         (Vendor::Amd, Microarchitecture::Unknown) if cpu.family() >= 0x1a => &zen5::MEASURED,
-        (
-            _,
-            Microarchitecture::SapphireRapids
-            | Microarchitecture::EmeraldRapids
-            | Microarchitecture::GraniteRapids,
-        ) => &emerald_rapids::MEASURED,
-        // Newer CPUs that are no servers have no AVX-512.
-        (Vendor::Intel, Microarchitecture::Unknown) if cpu.has(SERVER) => &emerald_rapids::MEASURED,
+        _ if is_rapids(cpu) => &emerald_rapids::MEASURED,
         _ => return (&[], ""),
     };
     match registers {

@@ -27,6 +27,9 @@ const SKYLAKE: Cpu = cpu(Vendor::Intel, 6, 0x55, Features::ERMS.union(REP_GOOD).
 const ICE_LAKE: Cpu = cpu(Vendor::Intel, 6, 0x6a, FAST_STRINGS.union(VECTORS));
 const ALDER_LAKE: Cpu =
     cpu(Vendor::Intel, 6, 0x97, FAST_STRINGS.union(Features::AVX2).union(Features::MOVDIR64B));
+const TIGER_LAKE: Cpu = cpu(Vendor::Intel, 6, 0x8c, GRANITE_RAPIDS.features());
+const ICE_LAKE_CLIENT: Cpu = cpu(Vendor::Intel, 6, 0x7e, ICE_LAKE.features());
+const NOVA_LAKE: Cpu = cpu(Vendor::Intel, 0x12, 0x01, GRANITE_RAPIDS.features());
 const GRANITE_RAPIDS: Cpu =
     cpu(Vendor::Intel, 6, 0xad, FAST_STRINGS.union(VECTORS).union(Features::MOVDIR64B));
 const NEWER_XEON: Cpu = cpu(Vendor::Intel, 0x13, 0x01, GRANITE_RAPIDS.features());
@@ -34,8 +37,22 @@ const NEOVERSE: Cpu =
     cpu(Vendor::Arm, 0x41, 0xd4f, Features::ROW.union(Features::ASIMD).union(Features::MOPS));
 const UNKNOWN: Cpu = cpu(Vendor::Other, 6, 1, VECTORS.union(ROW_AND_TSC));
 const ALL_FEATURES: Cpu = cpu(Vendor::Amd, 0x1a, 0x02, Features::ALL);
-const X86_64: [Cpu; 11] =
-    [ZEN_2, ZEN_3, ZEN_4, ZEN_5, NEWER, SKYLAKE, ICE_LAKE, ALDER_LAKE, GRANITE_RAPIDS, NEWER_XEON, UNKNOWN];
+/// CPUs of Intel that are no servers since Ice Lake. Three of them have the features of one.
+const NO_SERVERS: [Cpu; 5] = [SKYLAKE, ICE_LAKE_CLIENT, TIGER_LAKE, ALDER_LAKE, NOVA_LAKE];
+const X86_64: [Cpu; 12] = [
+    ZEN_2,
+    ZEN_3,
+    ZEN_4,
+    ZEN_5,
+    NEWER,
+    SKYLAKE,
+    ICE_LAKE,
+    ALDER_LAKE,
+    NOVA_LAKE,
+    GRANITE_RAPIDS,
+    NEWER_XEON,
+    UNKNOWN,
+];
 
 /// The primitive in a process for a source that is near, and for one that is far.
 fn ways(cpu: Cpu, locality: Locality, bytes: usize) -> (Primitive, Primitive) {
@@ -134,13 +151,14 @@ fn auto_goes_past_the_cache_where_the_source_is_in_memory() {
         (NEWER_XEON, 512 * KIB, (RepMovsb, Avx512Nt)),
         (ICE_LAKE, 256 * KIB, (RepMovsb, RepMovsb)),
         (ICE_LAKE, 512 * KIB, (RepMovsb, Avx2Nt)),
-        // Others of Intel go past the cache only for copies longer than the last-level cache.
-        (ALDER_LAKE, 32 * MIB, (RepMovsb, RepMovsb)),
-        (ALDER_LAKE, 33 * MIB, (Avx2Nt, Avx2Nt)),
-        (SKYLAKE, 33 * MIB, (Avx2Nt, Avx2Nt)),
         (UNKNOWN, MIB, (Movq, Movq)),
     ] {
         assert_eq!(ways(cpu, Locality::Auto, bytes), expected, "{cpu} {bytes}");
+    }
+    // Others of Intel go past the cache only for copies longer than the last-level cache.
+    for cpu in NO_SERVERS {
+        assert_eq!(ways(cpu, Locality::Auto, 32 * MIB), (RepMovsb, RepMovsb), "{cpu}");
+        assert_eq!(ways(cpu, Locality::Auto, 33 * MIB), (Avx2Nt, Avx2Nt), "{cpu}");
     }
 }
 
@@ -149,7 +167,7 @@ fn a_newer_cpu_gets_the_newest_row_of_its_vendor() {
     assert_eq!(Policy::new(NEWER, Registers::Vector).source().text(), "measured on Zen 5");
     assert_eq!(Policy::new(NEWER.without(Features::ROW), Registers::Vector).source(), Source::GENERAL);
     assert_eq!(Policy::new(NEWER_XEON, Registers::Vector).source().text(), "measured on Emerald Rapids");
-    for without_row in [SKYLAKE, ICE_LAKE, ALDER_LAKE, NEWER_XEON.without(Features::AVX512F)] {
+    for without_row in NO_SERVERS.into_iter().chain([ICE_LAKE]) {
         assert_eq!(Policy::new(without_row, Registers::Vector).source(), Source::GENERAL, "{without_row}");
     }
 }

@@ -1,8 +1,8 @@
 //! The general rule, for a CPU of which only vendor, family and features are known. It takes what is fast on every measured CPU
 //! and cannot lose much on another. See docs/tuning-notes.md, "the general rule".
 
-use super::{KIB, Registers, movnti, row};
-use crate::cpu::{Cpu, Features, Vendor};
+use super::{KIB, Registers, is_rapids, movnti, row};
+use crate::cpu::{Cpu, Features, Microarchitecture, Vendor};
 use crate::primitive::Primitive::{self, Avx2, Avx2Nt, Movnti, RepMovsb};
 use crate::step::{Band, Bands, Limit, Row, Step};
 
@@ -17,7 +17,10 @@ pub(crate) fn general(cpu: &Cpu, registers: Registers) -> Row {
     let long = strings(cpu);
     let has_vectors = matches!(registers, Registers::Vector) && cpu.has(Features::AVX2);
     let (rows, is_known) = match cpu.vendor() {
-        Vendor::Intel => (&SERVERS_OF_INTEL, cpu.has(Features::FSRM.union(Features::AVX512F))),
+        Vendor::Intel => (
+            &SERVERS_OF_INTEL,
+            is_rapids(cpu) || matches!(cpu.microarchitecture(), Microarchitecture::IceLakeSp),
+        ),
         vendor => (&AMD, matches!(vendor, Vendor::Amd | Vendor::Hygon)),
     };
     let row = rows[usize::from(has_vectors)];
