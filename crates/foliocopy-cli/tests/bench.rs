@@ -205,9 +205,15 @@ fn a_library_of_ours_takes_part_by_pages() {
         .status();
     assert!(build.unwrap().success());
     let library = target.join("debug/libfoliocopy.so");
-    let capi = format!("capi={}:foliocopy_copy_pages@pages", library.display());
-    let results = results(short().args(["--contender", &capi]));
-    assert!(results.cells.iter().any(|cell| cell.contender == "capi"));
+    let capi = |function: &str| format!("--contender=capi={}:{function}", library.display());
+    for function in ["copy_pages@pages", "copy_pages", "copy_mc_pages@mc", "copy_mc_pages"] {
+        let results = results(short().arg(capi(&format!("foliocopy_{function}"))));
+        assert!(results.cells.iter().any(|cell| cell.contender == "capi"), "{function}");
+    }
+    for function in ["copy_folios", "copy_mc", "copy_pages@mc", "copy_mc_pages@pages"] {
+        let refused = short().arg(capi(&format!("foliocopy_{function}"))).assert();
+        refused.code(2).stderr(contains("foliocopy_copy_pages and foliocopy_copy_mc_pages can"));
+    }
 }
 
 #[test]

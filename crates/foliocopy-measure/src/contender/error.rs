@@ -35,6 +35,11 @@ pub enum ContenderError {
          behind a function that counts pages and not bytes, @pages, and behind one like foliocopy_copy_mc_pages, @mc"
     )]
     Malformed(String),
+    /// A function of foliocopy that is not called like a contender.
+    #[error(
+        "`{0}` can't be a contender: of foliocopy's functions foliocopy_copy_pages and foliocopy_copy_mc_pages can"
+    )]
+    Ours(String),
     /// A name that would break tables and terminals.
     #[error("`{0}` can't be the name of a contender: it has letters that are not printed")]
     Unprintable(String),

@@ -18,10 +18,11 @@ impl Contender {
         let malformed = || ContenderError::Malformed(format!("{alias}={function}"));
         let (path, symbol) = function.rsplit_once(':').ok_or_else(malformed)?;
         let (symbol, form) = symbol.split_once('@').unwrap_or((symbol, ""));
-        // A form that is forgotten would copy 4096 times as much.
+        // With a wrong signature ours would copy 4096 times as much, or read what is not there.
         let form = match (symbol, form) {
-            ("foliocopy_copy_pages", "") => "pages",
-            ("foliocopy_copy_mc_pages", "") => "mc",
+            ("foliocopy_copy_pages", "" | "pages") => "pages",
+            ("foliocopy_copy_mc_pages", "" | "mc") => "mc",
+            _ if symbol.starts_with("foliocopy_") => return Err(ContenderError::Ours(function.to_owned())),
             _ => form,
         };
         let is_printable = |text| matches!(harmless(text), Cow::Borrowed(_));
