@@ -30,7 +30,7 @@ pub enum Step {
         /// How much of the rest is prefetched after a slow first page, in bytes.
         burst: u32,
     },
-    /// Times a load from the source. From 512 KiB up it times several loads, which have to agree.
+    /// Times a load from the source. From 512 KiB up it times several loads, on Intel always. They have to agree.
     Glance {
         /// Copies a source that is in a cache, or whose place is unknown.
         near: Primitive,
@@ -164,6 +164,7 @@ impl Bands {
 
     /// The table of these bands, unless there are none or more than [`MOST_BANDS`].
     pub const fn try_of(bands: &[Band]) -> Option<Self> {
+        // Not by `and`: the compiler would leave its panic in the object of a kernel.
         let [.., last] = bands else { return None };
         if bands.len() > MOST_BANDS {
             return None;

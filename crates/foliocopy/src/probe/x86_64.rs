@@ -150,8 +150,8 @@ fn calibrate() -> Option<Glances> {
     // The first quarter: a prefetcher may bring a flushed line back, so the fastest of these glances may be one at a cache.
     let in_l1 = quantile(&rounds(false, time_glance), ROUNDS / 2);
     let near_up_to = threshold(in_l1, quantile(&rounds(true, time_glance), ROUNDS / 4))?;
-    // On Intel a load from the L2 waits while stores of the copy before it fill the line fill buffers. So one glance may take it
-    // for a load from memory, and after a copy past the cache the next one does so again.
+    // On Intel a load from the L2 is sometimes as slow as one from memory, and after a copy past the cache the next one is so
+    // again: see docs/tuning-notes.md, "Emerald Rapids".
     let least = if arch::is_intel() { 2 } else { 1 };
     Some(Glances { near_up_to, least })
 }
