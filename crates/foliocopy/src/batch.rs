@@ -173,17 +173,21 @@ unsafe fn resolve<const MC: bool>(
         Step::Copy { by, .. } => by.is_non_temporal(),
         Step::TimeFirstPage { .. } => false,
         Step::Glance { .. } => {
-            let source = |index: usize| {
-                // Spread over the batch, for any number of glances.
-                let pair = batch.get((index * 0x9e37 + batch.len() / 8) % batch.len().max(1));
-                pair.map_or(ptr::null(), |pair| pair.src.cast())
-            };
+            let start = batch.first().map_or(ptr::null(), |first| first.src.cast());
             let all_have_pages = batch.iter().all(|pair| pair.nr_pages != 0);
-            // SAFETY: each source has a page.
-            all_have_pages && unsafe { probe::glance_at::<MC>(bytes, source(0), source) }
+            // SAFETY: each source has a page, and each word lies within one.
+            all_have_pages && unsafe { probe::glance_at::<MC>(bytes, start, |index| place(batch, index)) }
         }
     };
     if past_the_cache { Locality::NonTemporal } else { Locality::Temporal }
+}
+
+/// Where the glance of that index looks: in another pair each time, while there are others, and never twice at one word. A second
+/// look would find it in the cache.
+fn place(batch: &[FolioPair], index: usize) -> *const u8 {
+    let number = batch.len() / 8 + index * (batch.len() / 4).max(1);
+    let pair = batch.get(number % batch.len().max(1));
+    pair.map_or(ptr::null(), |pair| probe::place(pair.src.cast(), pair.bytes(), index))
 }
 
 /// Copies pairs of `bytes` bytes each by one primitive, and prefetches the next source during each copy. Returns the pair that
@@ -289,6 +293,32 @@ mod tests {
                 assert_eq!(refused, Some(BatchError { index, error: CopyError::Overlap }), "{length}");
                 let checked = with(FolioPair { nr_pages: 0, ..good(index) }).unwrap();
                 assert!((checked.nr_pages, checked.alike) == (length - 1, length == 1), "{length} {index}");
+            }
+        }
+    }
+
+    /// A word that was glanced at is in the cache, so another glance at it would tell nothing.
+    #[test]
+    fn no_two_glances_look_at_one_word() {
+        extern crate std;
+        use std::collections::BTreeSet;
+        for nr_pages in [32, 64, 512] {
+            let bytes = nr_pages * PAGE_SIZE;
+            let pair = |index: usize| FolioPair {
+                dst: ptr::null_mut(),
+                src: ptr::without_provenance((index + 1) * bytes),
+                nr_pages,
+            };
+            for length in 1..=100 {
+                let batch: std::vec::Vec<FolioPair> = (0..length).map(pair).collect();
+                let words: BTreeSet<usize> = (0..4).map(|index| place(&batch, index).addr()).collect();
+                assert_eq!(words.len(), 4, "{length} of {nr_pages} pages");
+                let glanced: BTreeSet<usize> = words.iter().map(|word| word / bytes).collect();
+                assert_eq!(glanced.len(), length.min(4), "{length} of {nr_pages} pages");
+                assert!(
+                    glanced.iter().all(|pair| (1..=length).contains(pair)),
+                    "{length} of {nr_pages} pages"
+                );
             }
         }
     }

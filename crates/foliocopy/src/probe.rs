@@ -13,6 +13,15 @@ pub(crate) use counter::cycles;
 pub(crate) use counter::{glance, glance_at, now, page_times, prefetch};
 
 use crate::cpu::{Cpu, Features};
+use crate::page::PAGE_SIZE;
+
+/// Where the glance of that index looks in a source of `bytes` bytes, a page or more: anywhere in its second half. Prefetchers would
+/// learn a regular distance between words, within a range or from one range to the next.
+pub(crate) fn place(src: *const u8, bytes: usize, index: usize) -> *const u8 {
+    let half = bytes / 2;
+    let hash = (src.addr() / PAGE_SIZE).wrapping_add(index).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    src.wrapping_add((half + ((hash as u128 * half as u128) >> 64) as usize) & !63)
+}
 
 /// How long the copy of a first page may take, in cycles of the time-stamp counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

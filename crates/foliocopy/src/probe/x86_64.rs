@@ -3,7 +3,7 @@
 use core::cell::UnsafeCell;
 use core::ptr;
 
-use super::PageTimes;
+use super::{PageTimes, place};
 use crate::arch::{self, Loop, Work};
 use crate::extable::Recovery;
 use crate::once::Once;
@@ -74,15 +74,8 @@ const fn glances_for(bytes: usize, least: u32) -> u32 {
 /// The range has at least one page, and is readable, or with `MC` its faults are caught. The CPU has the counter.
 #[inline(always)]
 pub(crate) unsafe fn glance<const MC: bool>(src: *const u8, bytes: usize) -> bool {
-    // Anywhere in the second half. Prefetchers would learn a regular distance between words, within this range or from one
-    // range to the next.
-    let half = bytes / 2;
-    let word = |index: usize| {
-        let hash = (src.addr() / PAGE_SIZE).wrapping_add(index).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        src.wrapping_add((half + ((hash as u128 * half as u128) >> 64) as usize) & !63)
-    };
     // SAFETY: each word lies within the range.
-    unsafe { glance_at::<MC>(bytes, src, word) }
+    unsafe { glance_at::<MC>(bytes, src, |index| place(src, bytes, index)) }
 }
 
 /// Whether sources of this many bytes in all are in memory, by glances at the words that `word` returns for each index. All
