@@ -111,7 +111,7 @@ mod tests {
     use Primitive::{Avx2, Avx2Nt, Movnti, RepMovsb};
 
     #[test]
-    fn a_row_reads_like_the_files_that_are_there() {
+    fn a_row_reads_like_source() {
         let process = Row {
             temporal: Bands::of(&[Band::up_to(16 * KIB, Step::copy(Avx2)), Band::rest(Step::copy(RepMovsb))]),
             non_temporal: Bands::always(Step::copy(Avx2Nt)),
