@@ -17,10 +17,9 @@ pub(crate) fn general(cpu: &Cpu, registers: Registers) -> Row {
     let long = strings(cpu);
     let has_vectors = matches!(registers, Registers::Vector) && cpu.has(Features::AVX2);
     let (rows, is_known) = match cpu.vendor() {
-        Vendor::Intel => (
-            &SERVERS_OF_INTEL,
-            is_rapids(cpu) || matches!(cpu.microarchitecture(), Microarchitecture::IceLakeSp),
-        ),
+        Vendor::Intel => {
+            (&INTEL, is_rapids(cpu) || matches!(cpu.microarchitecture(), Microarchitecture::IceLakeSp))
+        }
         vendor => (&AMD, matches!(vendor, Vendor::Amd | Vendor::Hygon)),
     };
     let row = rows[usize::from(has_vectors)];
@@ -51,8 +50,8 @@ static AMD: [Row; 2] = [
     row(&[Band::up_to(16 * KIB, Step::copy(Avx2))], &[Band::rest(Step::copy(Avx2Nt))], 64 * KIB),
 ];
 
-/// The same for the cores of Intel's servers since Ice Lake. They prefetch for every loop themselves.
-static SERVERS_OF_INTEL: [Row; 2] = [
+/// Where a server of Intel can glance: without vectors, and with them. Its cores prefetch for every loop themselves.
+static INTEL: [Row; 2] = [
     row(&[], &[Band::rest(Step::copy(Movnti))], 512 * KIB),
     row(&[], &[Band::rest(Step::copy(Avx2Nt))], 512 * KIB),
 ];
