@@ -17,6 +17,7 @@ use crate::page::PAGE_SIZE;
 
 /// Where the glance of that index looks in a source of `bytes` bytes, a page or more: anywhere in its second half. Prefetchers would
 /// learn a regular distance between words, within a range or from one range to the next.
+#[inline]
 pub(crate) fn place(src: *const u8, bytes: usize, index: usize) -> *const u8 {
     let half = bytes / 2;
     let hash = (src.addr() / PAGE_SIZE).wrapping_add(index).wrapping_mul(0x9e37_79b9_7f4a_7c15);
