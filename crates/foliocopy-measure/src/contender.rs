@@ -284,17 +284,32 @@ enum Mc {
     Memcpy(Primitive),
 }
 
-/// `copy_page()`: arch/x86/lib/copy_page_64.S.
+/// `copy_page()`: arch/x86/lib/copy_page_64.S, and arch/arm64/lib/copy_page.S, which takes MOPS where the CPU has it.
 fn copy_page(cpu: &Cpu) -> Primitive {
-    if cpu.has(Features::REP_GOOD) { Primitive::RepMovsq } else { Primitive::Movq }
+    match cpu {
+        cpu if cpu.has(Features::MOPS) => Primitive::Mops,
+        cpu if cpu.is_aarch64() => Primitive::LdpStnp,
+        cpu if cpu.has(Features::REP_GOOD) => Primitive::RepMovsq,
+        _ => plain_loop(),
+    }
 }
 
-/// `memcpy()`: arch/x86/lib/memcpy_64.S.
+/// `memcpy()`: arch/x86/lib/memcpy_64.S, and arch/arm64/lib/memcpy.S.
 fn memcpy(cpu: &Cpu) -> Primitive {
-    if cpu.has(Features::FSRM) { Primitive::RepMovsb } else { Primitive::Movq }
+    match cpu {
+        cpu if cpu.has(Features::MOPS) => Primitive::Mops,
+        cpu if cpu.is_aarch64() => Primitive::LdpStp,
+        cpu if cpu.has(Features::FSRM) => Primitive::RepMovsb,
+        _ => plain_loop(),
+    }
 }
 
-/// `copy_mc_to_kernel()`: arch/x86/lib/copy_mc.c, where `copy_mc_fragile` is not enabled.
+/// The loop for a CPU of which nothing is known.
+fn plain_loop() -> Primitive {
+    if Primitive::Movq.is_built() { Primitive::Movq } else { Primitive::Portable }
+}
+
+/// `copy_mc_to_kernel()`: arch/x86/lib/copy_mc.c, where `copy_mc_fragile` is not enabled. Elsewhere it is `memcpy()`.
 fn copy_mc_to_kernel(cpu: &Cpu) -> Mc {
     if cpu.has(Features::ERMS) { Mc::Safe(Primitive::RepMovsb) } else { Mc::Memcpy(memcpy(cpu)) }
 }
@@ -302,6 +317,7 @@ fn copy_mc_to_kernel(cpu: &Cpu) -> Mc {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::base_page;
     use foliocopy::{Caches, FolioPair, PAGE_SIZE, Page, Vendor};
     use std::ffi::c_void;
     use std::ptr;
@@ -343,7 +359,8 @@ mod tests {
             let expected = [Page::filled(4), Page::zeroed(), Page::filled(2), Page::filled(1)];
             assert!(destination == expected, "{name}");
         }
-        for name in ["per-page", "per-page-mc", "rfc", "rfc-mc", "movnti", "glibc=-:memcpy"] {
+        let past = if cfg!(target_arch = "aarch64") { "ldp_stnp" } else { "movnti" };
+        for name in ["per-page", "per-page-mc", "rfc", "rfc-mc", "portable", past] {
             let contender = Contender::named(name).unwrap();
             let Kind::Folios(copier) = contender.kind() else { panic!("{contender:?}") };
             assert!(!copier.takes_batches(), "{name}");
@@ -401,6 +418,8 @@ mod tests {
     fn a_function_of_this_process_takes_part() {
         assert!(copies("glibc=-:memcpy"));
         let contender = Contender::named("glibc=-:memcpy").unwrap();
+        let Kind::Folios(copier) = contender.kind() else { panic!("{contender:?}") };
+        assert!(!copier.takes_batches());
         assert_eq!(contender.name(), "glibc");
         assert_eq!(contender.describe().loaded.as_deref(), Some("-:memcpy"));
     }
@@ -431,12 +450,43 @@ mod tests {
         let zen5 = cpu(Features::REP_GOOD | Features::ERMS | Features::FSRM);
         let erms = cpu(Features::REP_GOOD | Features::ERMS);
         assert_eq!((copy_page(&zen3), copy_page(&zen5)), (Primitive::RepMovsq, Primitive::RepMovsq));
-        assert_eq!(copy_page(&cpu(Features::NONE)), Primitive::Movq);
+        assert_eq!(copy_page(&cpu(Features::NONE)), plain_loop());
         assert_eq!(
             (memcpy(&zen3), memcpy(&zen5), memcpy(&erms)),
-            (Primitive::Movq, Primitive::RepMovsb, Primitive::Movq)
+            (plain_loop(), Primitive::RepMovsb, plain_loop())
         );
-        assert!(matches!(copy_mc_to_kernel(&zen3), Mc::Memcpy(Primitive::Movq)));
+        assert!(matches!(copy_mc_to_kernel(&zen3), Mc::Memcpy(by) if by == plain_loop()));
         assert!(matches!(copy_mc_to_kernel(&erms), Mc::Safe(Primitive::RepMovsb)));
+        let neoverse = cpu(Features::ASIMD);
+        assert_eq!((copy_page(&neoverse), memcpy(&neoverse)), (Primitive::LdpStnp, Primitive::LdpStp));
+        let mops = cpu(Features::ASIMD | Features::MOPS);
+        assert_eq!((copy_page(&mops), memcpy(&mops)), (Primitive::Mops, Primitive::Mops));
+        assert!(matches!(copy_mc_to_kernel(&neoverse), Mc::Memcpy(Primitive::LdpStp)));
+    }
+
+    /// The kernel's functions run by names that this machine's CPU has.
+    #[test]
+    fn the_kernels_functions_are_of_this_architecture() {
+        let cpu = *Policy::host().cpu();
+        for cpu in [cpu, cpu.without(Features::MOPS), cpu.without(Features::ALL)] {
+            let by = [copy_page(&cpu), memcpy(&cpu)];
+            assert!(by.iter().all(|by| by.is_available(&cpu)), "{by:?}");
+        }
+    }
+
+    /// Also where the last page is a part of one.
+    #[test]
+    fn a_page_is_one_of_the_system() {
+        let copier = Copier::bare(plain_loop(), true);
+        assert_eq!(copier.piece(), Some(base_page()));
+        let source: Vec<Page> = (0..64).map(Page::filled).collect();
+        for nr_pages in [1, 4, 5, 16, 17, 63] {
+            let mut destination = vec![Page::zeroed(); 64];
+            let folio = (destination.as_mut_ptr().cast(), source.as_ptr().cast());
+            // SAFETY: two separate vectors of 64 pages each.
+            unsafe { copier.copy_each(nr_pages * PAGE_SIZE, [folio].into_iter()) };
+            assert!(destination[..nr_pages] == source[..nr_pages], "{nr_pages}");
+            assert!(destination[nr_pages..].iter().all(|page| *page == Page::zeroed()), "{nr_pages}");
+        }
     }
 }

@@ -10,6 +10,8 @@ use foliocopy::{
     copy_mc_pages_raw, copy_pages_parallel, function_of,
 };
 
+use crate::memory::base_page;
+
 /// memcpy(3)'s signature.
 pub type CopyFunction =
     unsafe extern "C" fn(dst: *mut c_void, src: *const c_void, bytes: usize) -> *mut c_void;
@@ -204,16 +206,25 @@ impl Copier {
         Self(Call::McPages(function))
     }
 
-    /// The primitive alone, a folio at once or page by page. The CPU has it.
+    /// The primitive alone, a folio at once or by pages of the system. The CPU has it.
     pub(super) fn bare(primitive: Primitive, by_page: bool) -> Self {
         let step = Step::copy(primitive);
-        let piece = if by_page { PAGE_SIZE } else { usize::MAX };
+        let piece = if by_page { base_page() } else { usize::MAX };
         Self(Call::Step { function: function_of(step), step, piece })
     }
 
     /// One of ours. The CPU has the primitive.
     pub(super) fn of(way: Way, job: Job) -> Self {
         Self(Call::Way(way, job))
+    }
+
+    /// The length of what it copies at once, if that is the primitive alone.
+    #[cfg(test)]
+    pub(super) fn piece(&self) -> Option<usize> {
+        match self.0 {
+            Call::Step { piece, .. } => Some(piece),
+            _ => None,
+        }
     }
 
     /// Whether it copies scattered folios at once.
@@ -251,9 +262,9 @@ impl Copier {
                 unsafe { function(dst.cast(), src.cast(), bytes / PAGE_SIZE, ptr::null_mut()) };
             }),
             Call::Step { function, ref step, piece } => each(folios, |dst, src| {
-                let piece = piece.min(bytes);
                 let mut done = 0;
                 while done < bytes {
+                    let piece = piece.min(bytes - done);
                     // SAFETY: this function's contract, for a part of the range. The CPU has the primitive.
                     unsafe { function(dst.add(done), src.add(done), piece, step) };
                     done += piece;
