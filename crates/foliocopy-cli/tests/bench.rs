@@ -335,7 +335,7 @@ fn memory_of_each_kind_is_copied() {
     let output = short().args(["--memory", "hugetlb"]).output().unwrap();
     if !output.status.success() {
         assert_eq!(output.status.code(), Some(2));
-        assert!(String::from_utf8(output.stderr).unwrap().contains("sysctl vm.nr_hugepages="));
+        assert!(String::from_utf8(output.stderr).unwrap().contains("hugepages-2048kB/nr_hugepages"));
     }
 }
 

@@ -13,7 +13,7 @@ use thiserror::Error;
 use crate::contender::Contender;
 use crate::eviction::EvictionBuffer;
 use crate::latency::TimeStampCounter;
-use crate::memory::{Available, MemoryError, MemoryKind};
+use crate::memory::{Available, MemoryError, MemoryKind, RESERVED_HUGE_PAGES};
 use crate::result::{Cache, Cell, Evict, MemoryGiven};
 use crate::statistics::{corrected_confidence, median_interval, rounds_needed};
 use crate::turns::{self, Visit};
@@ -119,7 +119,7 @@ pub enum BenchError {
         "{case} needs {} MiB of {what} and {} MiB are available: choose a smaller --folio, --total or --evict{}",
         needed >> 20,
         available >> 20,
-        if *what == HUGETLB { ", or reserve more with `sysctl vm.nr_hugepages=N`" } else { "" }
+        if *what == HUGETLB { format!(", or reserve more with `echo N > {RESERVED_HUGE_PAGES}`") } else { String::new() }
     )]
     TooLarge {
         /// The case, as it is printed.
@@ -532,7 +532,7 @@ mod tests {
         plan.memory = MemoryKind::Hugetlb;
         let error = plan.check(&available).unwrap_err().to_string();
         assert!(
-            error.contains("2048 MiB of reserved huge pages") && error.contains("vm.nr_hugepages"),
+            error.contains("2048 MiB of reserved huge pages") && error.contains(RESERVED_HUGE_PAGES),
             "{error}"
         );
     }

@@ -26,6 +26,10 @@ pub fn base_page() -> usize {
 /// mapping takes whole multiples of 2 MiB too.
 pub const PMD_BYTES: usize = 2 << 20;
 
+/// The file that says how many huge pages of [`PMD_BYTES`] are reserved. `vm.nr_hugepages` is about those of the kernel's default
+/// size, which may be larger.
+pub const RESERVED_HUGE_PAGES: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
+
 /// Kinds of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MemoryKind {
@@ -76,7 +80,7 @@ impl FromStr for MemoryKind {
 pub enum MemoryError {
     /// The pool of huge pages is too small.
     #[error(
-        "no {} in reserved huge pages: reserve some with `sysctl vm.nr_hugepages={}`, or use --memory thp",
+        "no {} in reserved huge pages: reserve some with `echo {} > {RESERVED_HUGE_PAGES}`, or use --memory thp",
         Size(*bytes as u64),
         bytes.div_ceil(PMD_BYTES) * 2
     )]

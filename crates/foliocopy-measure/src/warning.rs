@@ -5,7 +5,7 @@ use std::fmt;
 use crate::activity::Shares;
 use crate::gate;
 use crate::latency::TimeStampCounter;
-use crate::memory::MemoryKind;
+use crate::memory::{MemoryKind, base_page};
 use crate::result::{CpuIdentity, Environment, Results};
 use crate::size::Size;
 
@@ -44,6 +44,8 @@ pub enum Warning {
         part: f64,
         /// The mode of transparent huge pages, where there is one.
         mode: Option<String>,
+        /// Bytes of a base page of this system.
+        base_page: usize,
     },
     /// Pages lie elsewhere than they were asked to.
     WrongNode {
@@ -187,7 +189,8 @@ impl Warning {
         let is_known = !results.environment.unmounted.iter().any(|folder| folder == "/proc");
         if kind != MemoryKind::Anon && bytes > 0 && huge < bytes && is_known {
             let mode = results.environment.transparent_hugepages.clone();
-            warnings.push(Self::NoHugePages { kind, part: huge as f64 / bytes as f64, mode });
+            let (part, base_page) = (huge as f64 / bytes as f64, base_page());
+            warnings.push(Self::NoHugePages { kind, part, mode, base_page });
         }
         let bound: u64 = given().filter(|given| given.on_node_bytes.is_some()).map(|given| given.bytes).sum();
         let on_node: u64 = given().filter_map(|given| given.on_node_bytes).sum();
@@ -230,6 +233,10 @@ impl Warning {
             Self::DebugBuild => "Use `cargo run --release`.".into(),
             Self::Busy { .. } => "Stop what else runs here, or add rounds with --time.".into(),
             Self::Stolen { .. } => "Ratios within a round still hold; add rounds with --time.".into(),
+            Self::NoHugePages { base_page, .. } if *base_page > 4 << 10 => format!(
+                "Where pages have {}, huge ones have more than 2M: use --memory hugetlb.",
+                Size(*base_page as u64)
+            ),
             Self::NoHugePages { kind: MemoryKind::Memfd, .. } => {
                 "Allow them: `echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled`.".into()
             }
@@ -439,7 +446,13 @@ mod tests {
         for expected in ["50 % of the thp memory", "75 %", "the two don't differ", "3 rounds", "incomplete"] {
             assert!(text.contains(expected), "{text}");
         }
-        assert!(warnings[0].advice().contains("transparent_hugepage/enabled"));
+        let of_huge_pages = |base_page| {
+            let (kind, mode) = (MemoryKind::Thp, Some("never".into()));
+            Warning::NoHugePages { kind, part: 0.5, mode, base_page }.advice()
+        };
+        assert!(of_huge_pages(4 << 10).contains("transparent_hugepage/enabled"));
+        // A mapping is laid out by 2 MiB, which no PMD of such a kernel maps.
+        assert!(of_huge_pages(16 << 10).starts_with("Where pages have 16K, huge ones have more than 2M: "));
         let few_rounds = |results: &Results| {
             let warnings = Warning::about_cells(results, MemoryKind::Thp);
             warnings
