@@ -123,7 +123,12 @@ fn serves(now: Mode, wanted: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// A kernel's folder, with the switches in this state.
+    /// The bytes of so many base pages.
+    fn pages(count: u64) -> u64 {
+        count * base_page() as u64
+    }
+
+    /// A kernel's folder, with the switches in this state. Sizes are in base pages.
     fn kernel(global: &str, sizes: &[(u64, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         let show = |chosen: &str| {
@@ -131,8 +136,8 @@ mod tests {
             all.map(|mode| if mode == chosen { format!("[{mode}]") } else { mode.to_owned() }).join(" ")
         };
         fs::write(root.path().join("enabled"), show(global)).unwrap();
-        for (kibibytes, mode) in sizes {
-            let folder = root.path().join(format!("hugepages-{kibibytes}kB"));
+        for (size, mode) in sizes {
+            let folder = root.path().join(format!("hugepages-{}kB", pages(*size) >> 10));
             fs::create_dir(&folder).unwrap();
             fs::write(folder.join("enabled"), show(mode)).unwrap();
         }
@@ -146,32 +151,35 @@ mod tests {
 
     #[test]
     fn what_serves_already_is_left_alone() {
-        let root = kernel("madvise", &[(16, "always"), (64, "inherit"), (2048, "never")]);
+        let root = kernel("madvise", &[(4, "always"), (16, "inherit"), (512, "never")]);
         let mut switches = Switches { root: root.path().into() };
-        switches.only(64 << 10, &mut no_guard()).unwrap();
-        switches.only(16 << 10, &mut no_guard()).unwrap_err();
-        switches.only(4 << 10, &mut no_guard()).unwrap();
+        switches.only(pages(16), &mut no_guard()).unwrap();
+        switches.only(pages(4), &mut no_guard()).unwrap_err();
+        switches.only(pages(1), &mut no_guard()).unwrap();
     }
 
     #[test]
     fn a_larger_size_must_be_off_and_the_asked_one_on() {
         for (sizes, culprit) in
-            [([(64, "madvise"), (2048, "inherit")], "2048kB"), ([(64, "never"), (2048, "never")], "64kB")]
+            [([(16, "madvise"), (512, "inherit")], 512), ([(16, "never"), (512, "never")], 16)]
         {
             let root = kernel("always", &sizes);
             let mut switches = Switches { root: root.path().into() };
-            let error = switches.only(64 << 10, &mut no_guard()).unwrap_err().to_string();
-            assert!(error.contains(culprit) && error.contains("only root"), "{error}");
+            let error = switches.only(pages(16), &mut no_guard()).unwrap_err().to_string();
+            let culprit = format!("{}kB", pages(culprit) >> 10);
+            assert!(error.contains(&culprit) && error.contains("only root"), "{error}");
         }
     }
 
     #[test]
     fn a_size_that_the_kernel_does_not_make_is_refused_with_those_it_makes() {
-        let root = kernel("always", &[(64, "never"), (2048, "inherit")]);
+        let root = kernel("always", &[(16, "never"), (512, "inherit")]);
         let mut switches = Switches { root: root.path().into() };
-        let error = switches.only(32 << 10, &mut no_guard()).unwrap_err().to_string();
-        assert!(error.contains("no folios of 32K: it makes 64K, 2M, and 4K"), "{error}");
+        let error = switches.only(pages(8), &mut no_guard()).unwrap_err().to_string();
+        let [asked, smaller, larger, base] = [8, 16, 512, 1].map(|count| Size(pages(count)));
+        let expected = format!("no folios of {asked}: it makes {smaller}, {larger}, and {base}");
+        assert!(error.contains(&expected), "{error}");
         let mut none = Switches { root: "/nonexistent".into() };
-        assert!(none.only(2 << 20, &mut no_guard()).unwrap_err().to_string().contains("Linux 6.8"));
+        assert!(none.only(pages(512), &mut no_guard()).unwrap_err().to_string().contains("Linux 6.8"));
     }
 }
