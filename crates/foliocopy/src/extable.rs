@@ -8,7 +8,6 @@
 //! - every register as it was at the faulting instruction, except
 //! - `rax`, on aarch64 `x4`, which holds the number of the trap: 14 (#PF) or 18 (#MC). Aarch64 has no such numbers, so its
 //!   handler gives those of x86.
-//!   handler gives those of x86.
 //!
 //! While a machine-check-safe loop runs, `rdx`, on aarch64 `x3`, points to the [`Recovery`] of its copy. There the handler of a
 //! process finds the ranges that are being copied, and leaves its description of the fault.

@@ -1,12 +1,15 @@
 //! User space on aarch64, where pages may be larger: the engine's own tests, the program, and poison.
 
 use std::fs;
+use std::io;
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::process::Command;
+use std::ptr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use foliocopy::{Cpu, Features};
+use anyhow::{Context, Result, bail, ensure};
+use foliocopy::{Cause, CopyMcError, CopyOptions, Cpu, PAGE_SIZE, Page, Primitive, Side};
 
 use super::livepatch::foliocopy;
 use super::{Ending, Scenario, hwpoison};
@@ -17,7 +20,7 @@ pub(super) const AARCH64: Scenario = Scenario {
     name: "aarch64",
     proves: "copies and faults are right on aarch64 with pages of 16 KiB: the engine's tests, the program, real poison",
     machine: Machine::AARCH64,
-    limit: Duration::from_secs(300),
+    limit: Duration::from_secs(480),
     ending: Ending::Verdict,
     run,
 };
@@ -25,20 +28,32 @@ pub(super) const AARCH64: Scenario = Scenario {
 /// The page size of the kernel.
 const PAGE_BYTES: usize = 16 << 10;
 
-/// The folder of the engine's tests.
+/// The folder of the tests of the engine and of what measures it.
 const TESTS: &str = "/tests";
 
-/// Tests that read the sources, which QEMU's emulator of user space runs in place; and one that needs a system's `cp`.
-const ELSEWHERE: [&str; 3] =
-    ["the_corpus_of_the_fuzzer", "every_primitive_has_its_file", "a_setuid_program_ignores_the_variables"];
+/// Tests that read the sources, which QEMU's emulator of user space runs in place; one that needs a system's `cp`; and those that
+/// load a function of libc, which a program without libraries can't.
+const ELSEWHERE: [&str; 7] = [
+    "the_corpus_of_the_fuzzer",
+    "every_primitive_has_its_file",
+    "a_setuid_program_ignores_the_variables",
+    "contender::tests::a_function_may_count_pages",
+    "contender::tests::a_function_of_this_process_takes_part",
+    "contender::tests::a_name_stands_once",
+    "contender::tests::bad_names_say_what_would_be_right",
+];
 
 fn run(guest: &Guest) -> Result<()> {
     let bytes = rustix::param::page_size();
     ensure!(bytes == PAGE_BYTES, "pages have {bytes} bytes, not {PAGE_BYTES}");
-    if !Cpu::detect().has(Features::MOPS) {
+    let cpu = Cpu::detect();
+    let safe = |by: &Primitive| by.is_machine_check_safe() && by.is_available(&cpu);
+    let primitives: Vec<Primitive> = Primitive::ALL.iter().copied().filter(safe).collect();
+    if !primitives.contains(&Primitive::Mops) {
         guest.note("not tested: mops, which this machine's QEMU lacks (version 10 or later has it)")?;
     }
     hwpoison::run(guest)?;
+    external_aborts(&primitives)?;
     let mut tests: Vec<PathBuf> =
         fs::read_dir(TESTS)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
     tests.sort();
@@ -46,10 +61,39 @@ fn run(guest: &Guest) -> Result<()> {
     for test in &tests {
         engine(test)?;
     }
-    program()
+    program(guest, &primitives)
 }
 
-/// Runs a test program of the engine. Its faults must include poison, and not only the end of a file.
+/// Copies from and to a place where no device answers: the bus refuses each access. The handler of SIGBUS has been installed.
+fn external_aborts(primitives: &[Primitive]) -> Result<()> {
+    /// In the memory map of QEMU's board (`hw/arm/virt.c`), between devices.
+    const NOWHERE: libc::off_t = 0x0b00_0000;
+    let devices = fs::OpenOptions::new().read(true).write(true).open("/dev/mem").context("/dev/mem")?;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: new memory, behind which there is nothing.
+    let nowhere = unsafe {
+        libc::mmap(ptr::null_mut(), PAGE_BYTES, protection, libc::MAP_SHARED, devices.as_raw_fd(), NOWHERE)
+    };
+    ensure!(nowhere != libc::MAP_FAILED, "mmap: {}", io::Error::last_os_error());
+    let nowhere = nowhere.cast::<Page>();
+    let mut good = vec![Page::filled(0x5a); PAGE_BYTES / PAGE_SIZE];
+    for (primitive, side) in primitives.iter().flat_map(|by| [(by, Side::Source), (by, Side::Destination)]) {
+        let (dst, src) = match side {
+            Side::Source => (good.as_mut_ptr(), nowhere.cast_const()),
+            Side::Destination => (nowhere, good.as_ptr()),
+        };
+        let options = CopyOptions::new().primitive(*primitive);
+        // SAFETY: both have that many pages, which nobody else uses.
+        let answer = unsafe { options.copy_mc_pages_raw(dst, src, PAGE_BYTES / PAGE_SIZE) };
+        let Err(CopyMcError::Memory(error)) = answer else { bail!("{primitive}, {side}: {answer:?}") };
+        let found = (error.cause, error.side, error.bytes_copied, error.address);
+        ensure!(found == (Cause::Other, side, 0, nowhere.addr()), "{primitive}, {side}: {error:?}");
+    }
+    ensure!(good.iter().all(|page| *page == Page::filled(0x5a)), "something was copied from nowhere");
+    Ok(())
+}
+
+/// Runs a test program. Its faults must include poison, and not only the end of a file.
 fn engine(test: &PathBuf) -> Result<()> {
     let output = Command::new(test)
         .arg("--show-output")
@@ -72,7 +116,7 @@ fn engine(test: &PathBuf) -> Result<()> {
 }
 
 /// Runs the program: its description of the machine, its measurements, and folios that move between nodes.
-fn program() -> Result<()> {
+fn program(guest: &Guest, primitives: &[Primitive]) -> Result<()> {
     let says = |arguments: &[&str], expected: &[&str]| -> Result<()> {
         let text = foliocopy(arguments)?;
         for part in expected {
@@ -85,9 +129,17 @@ fn program() -> Result<()> {
         Ok(())
     };
     says(&["info"], &["emulated CPU", "ldp_stp", "auto", "The kernel module is for x86-64 alone"])?;
-    says(&["selftest", "ldp_stp", "ldp_stnp"], &["all right: 2 primitives"])?;
+    says(&["info", "--mask", "mops"], &["this CPU lacks mops", "ldp_stp"])?;
+    let names: Vec<&str> = primitives.iter().map(|by| by.name()).collect();
+    let right = format!("all right: {} primitives", names.len());
+    says(&[&["selftest"], &names[..]].concat(), &[&right])?;
     let bench = "bench --folio 4K,64K --cache both --rounds 3 --evict 1M --memory anon -q";
-    says(&bench.split(' ').collect::<Vec<_>>(), &["emulated"])?;
+    let contenders = names.iter().flat_map(|name| ["--contender", name]);
+    says(&bench.split(' ').chain(contenders).collect::<Vec<_>>(), &["every copy was right", "ldp_stnp"])?;
+    // Those of the kernel's default size have 32 MiB.
+    guest.write("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages", "48")?;
+    let bench = "bench --folio 2M --cache cold --rounds 3 --evict 1M --total 8M --memory hugetlb -q";
+    says(&bench.split(' ').collect::<Vec<_>>(), &["every copy was right"])?;
     let migrate = "migrate --folio 16K --nodes 0:1 --total 16M --rounds 1";
     says(&migrate.split(' ').collect::<Vec<_>>(), &["16K", "is for x86-64 alone"])?;
     // Nobody should tune by timings of an emulator.

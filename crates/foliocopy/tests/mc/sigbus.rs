@@ -1,5 +1,7 @@
 //! SIGBUS in the rest of a program. The action for a signal belongs to the process, so each scenario runs this program anew.
 
+#[cfg(target_arch = "aarch64")]
+mod external_abort;
 mod interposed;
 mod signals;
 
@@ -33,9 +35,10 @@ macro_rules! scenarios {
 
         /// Not a test of its own: the other tests run it.
         #[test]
+        #[allow(unused_doc_comments, reason = "a scenario's other attributes say where it exists")]
         fn scenario() {
             match std::env::var("FOLIOCOPY_TEST_SCENARIO").as_deref() {
-                $(Ok(stringify!($name)) => $body)*
+                $($(#[$doc])* Ok(stringify!($name)) => $body)*
                 Ok(other) => panic!("no scenario {other}"),
                 Err(_) => return,
             }
@@ -376,6 +379,11 @@ scenarios! {
         let (src, dst) = regions();
         let answer = CopyOptions::new().primitive(Primitive::Portable).copy_mc_pages(dst.destination(), src.source());
         assert_eq!(refused(answer), CopyError::Unsupported(Unsupported::Primitive(Primitive::Portable)));
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    an_external_abort_without_an_address: Lives {
+        external_abort::check();
     }
 
     /// Signals of every other kind, at any instruction of the copies. None is taken for a fault, and real faults are still
