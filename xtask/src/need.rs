@@ -46,6 +46,9 @@ pub(crate) const GCC_AARCH64: Need = Need::Program(&["aarch64-linux-gnu-g++"], "
 pub(crate) const LINKER_AARCH64: (&str, &str) =
     ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc");
 
+/// The folder of aarch64's libraries in Debian's cross compiler.
+pub(crate) const SYSROOT_AARCH64: &str = "/usr/aarch64-linux-gnu";
+
 /// The provider of a need.
 enum Source {
     /// apt-get, from this package.

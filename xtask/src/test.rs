@@ -68,6 +68,9 @@ const WINDOWS: &str = "x86_64-pc-windows-gnu";
 const MACOS: &str = "x86_64-apple-darwin";
 const AARCH64: &str = "aarch64-unknown-linux-gnu";
 
+/// Runs the examples in the documentation, built for aarch64.
+const DOC_TESTS_OF_AARCH64: &str = "cargo test -q -p foliocopy -p foliocopy-vm-memory --doc --target aarch64-unknown-linux-gnu --target-dir target/elsewhere";
+
 /// The target of a kernel.
 const BARE: &str = "x86_64-unknown-none";
 
@@ -233,18 +236,20 @@ fn tests(shell: &Shell, notes: &mut Vec<String>) -> Result<()> {
     programs::run(|| cmd!(shell, "cargo test --quiet --workspace --exclude foliocopy-capi"), notes)
 }
 
-/// Tests the engine, guests' memory and the C library for aarch64 by QEMU's emulator of user space. The virtual machine runs
-/// the tests that start themselves anew and the tests of poison, which this emulator lacks.
+/// Tests the engine, guests' memory, the program's self-test and the C library for aarch64 by QEMU's emulator of user space. The
+/// virtual machine runs the tests that start themselves anew and the tests of poison, which this emulator lacks.
 fn aarch64_user(shell: &Shell, notes: &mut Vec<String>) -> Result<()> {
     let mut tests = vm::aarch64_tests(shell)?;
     tests.retain(|(name, _)| name != "environment");
+    let program = vm::aarch64_program(shell)?;
     let run = |emulator: &str, page_bytes: &str, notes: &mut Vec<String>| {
+        let environment = [("PROPTEST_CASES", "16"), ("FOLIOCOPY_TEST_PAGE_BYTES", page_bytes)];
         tests.iter().try_for_each(|(name, test)| {
             let test = test.display();
             let line = format!("{emulator} {test} -q --show-output --skip sigbus:: --skip sigsegv::");
-            let environment = [("PROPTEST_CASES", "16"), ("FOLIOCOPY_TEST_PAGE_BYTES", page_bytes)];
             command_with(shell, &line, &environment, notes).with_context(|| name.clone())
-        })
+        })?;
+        command(shell, &format!("{emulator} {} selftest", program.display()), notes)
     };
     let newest = emulator::USER.newest(shell)?.display().to_string();
     run(&newest, "4096", notes)?;
@@ -262,6 +267,10 @@ fn aarch64_user(shell: &Shell, notes: &mut Vec<String>) -> Result<()> {
         );
     }
 
+    let linker = need::LINKER_AARCH64;
+    let runner = format!("{newest} -L {}", need::SYSROOT_AARCH64);
+    let environment = [linker, ("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", &runner)];
+    command_with(shell, DOC_TESTS_OF_AARCH64, &environment, notes)?;
     let environment = [("FOLIOCOPY_TEST_CROSS", "aarch64"), ("FOLIOCOPY_TEST_EMULATOR", &newest)];
     command_with(shell, "cargo test -q -p foliocopy-capi --test c", &environment, notes)
 }

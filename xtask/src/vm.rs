@@ -225,7 +225,9 @@ impl Bench {
         let mut packing = Initramfs::create(&initramfs)?;
         packing.program("init", &programs.join("init"))?;
         packing.program("bin/foliocopy", &programs.join("foliocopy"))?;
-        for (name, test) in aarch64_tests(shell)? {
+        // Apart from the engine's: with them the engine would have all features.
+        let of_measuring = static_tests(shell, &["foliocopy-measure"], &[])?;
+        for (name, test) in aarch64_tests(shell)?.into_iter().chain(of_measuring) {
             packing.program(&format!("tests/{name}"), &test)?;
         }
         packing.finish()?;
@@ -397,13 +399,24 @@ fn static_programs(shell: &Shell, target: &str, packages: &[&str]) -> Result<Pat
     Ok(fs::canonicalize(shell.current_dir())?.join(BUILT).join(target).join("debug"))
 }
 
+/// Builds the program for aarch64, and returns its file.
+pub(crate) fn aarch64_program(shell: &Shell) -> Result<PathBuf> {
+    Ok(static_programs(shell, AARCH64, &["foliocopy-cli"])?.join("foliocopy"))
+}
+
 /// Builds the tests of the engine and of `foliocopy-vm-memory` for aarch64, and returns their names and files: unit tests are
 /// named after their crate.
 pub(crate) fn aarch64_tests(shell: &Shell) -> Result<Vec<(String, PathBuf)>> {
-    const CRATES: [&str; 2] = ["foliocopy", "foliocopy-vm-memory"];
-    const TESTS: [&str; 7] = ["batch", "environment", "guest", "mc", "parallel", "primitives", "requests"];
-    let crates = CRATES.iter().flat_map(|name| ["--package", name]);
-    let tests = TESTS.iter().flat_map(|test| ["--test", test]);
+    const TESTS: [&str; 8] =
+        ["batch", "environment", "fabricated", "guest", "mc", "parallel", "primitives", "requests"];
+    static_tests(shell, &["foliocopy", "foliocopy-vm-memory"], &TESTS)
+}
+
+/// Builds the unit tests of these crates and these other tests for aarch64.
+fn static_tests(shell: &Shell, crates: &[&str], tests: &[&str]) -> Result<Vec<(String, PathBuf)>> {
+    let expected = crates.len() + tests.len();
+    let crates = crates.iter().flat_map(|name| ["--package", name]);
+    let tests = tests.iter().flat_map(|test| ["--test", test]);
     let _static = build_statically(shell);
     let messages = cmd!(
         shell,
@@ -417,7 +430,6 @@ pub(crate) fn aarch64_tests(shell: &Shell) -> Result<Vec<(String, PathBuf)>> {
             Some((name, PathBuf::from(message["executable"].as_str()?)))
         })
         .collect();
-    let expected = CRATES.len() + TESTS.len();
     ensure!(built.len() == expected, "cargo built {} tests, not {expected}", built.len());
     Ok(built)
 }

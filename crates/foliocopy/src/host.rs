@@ -77,7 +77,7 @@ impl Policy {
     ///
     /// The environment is ignored then. A program that only does without a feature calls `Policy::host_without`.
     ///
-    /// ```
+    /// ```standalone_crate
     /// use foliocopy::{Cpu, Features, Policy, Registers};
     ///
     /// let policy = Policy::new(Cpu::detect().without(Features::TSC), Registers::Vector);
@@ -101,7 +101,7 @@ impl Policy {
     /// A program of which some thread may not read the time-stamp counter (`prctl(2)`, PR_SET_TSC) does without
     /// [`Features::TSC`]. No copy reads the counter then. Otherwise a copy on such a thread may be killed by SIGSEGV.
     ///
-    /// ```
+    /// ```standalone_crate
     /// use foliocopy::{Features, Policy};
     ///
     /// Policy::host_without(Features::TSC).expect("nothing was copied yet");

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
-use crate::need;
+use crate::need::{self, SYSROOT_AARCH64};
 use crate::vm::emulator;
 
 /// The machine for which packages are made.
@@ -17,9 +17,6 @@ pub(super) enum Machine {
     /// An aarch64 machine: a cross compiler builds for it, and QEMU runs its programs.
     Aarch64,
 }
-
-/// The folder of aarch64's libraries in Debian's cross compiler.
-const SYSROOT: &str = "/usr/aarch64-linux-gnu";
 
 /// Rust's name of an aarch64 machine.
 pub(super) const TRIPLE: &str = "aarch64-unknown-linux-gnu";
@@ -67,7 +64,7 @@ impl Machine {
 
     /// Where dpkg-shlibdeps finds libraries that are not where an installed system has them.
     pub(super) fn libraries(self) -> Option<String> {
-        (self == Self::Aarch64).then(|| format!("-l{SYSROOT}/lib"))
+        (self == Self::Aarch64).then(|| format!("-l{SYSROOT_AARCH64}/lib"))
     }
 
     /// The words, after `env`, in front of a program for that machine which runs here.
@@ -75,7 +72,7 @@ impl Machine {
         Ok(match self {
             Self::This => Vec::new(),
             Self::Aarch64 => {
-                vec![emulator::USER.newest(shell)?.display().to_string(), "-L".into(), SYSROOT.into()]
+                vec![emulator::USER.newest(shell)?.display().to_string(), "-L".into(), SYSROOT_AARCH64.into()]
             }
         })
     }

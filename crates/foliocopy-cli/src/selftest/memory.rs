@@ -7,7 +7,7 @@ use std::slice;
 
 use foliocopy::{PAGE_SIZE, Page, PageRange, PageRangeMut};
 use foliocopy_measure::memory::base_page;
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
 /// A range of pages of our own. What can be taken away is a page of the system, which may hold several.
@@ -18,7 +18,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 pub(super) struct Memory {
     start: *mut u8,
     nr_pages: usize,
-    /// A file without contents: an access to its mapping raises SIGBUS, as after `ftruncate(2)`.
+    /// A file that is cut once it is mapped: an access to the mapping raises SIGBUS.
     nothing: OwnedFd,
 }
 
@@ -90,9 +90,11 @@ impl Memory {
     pub(super) fn spoil(&mut self, index: usize) -> io::Result<()> {
         let page = self.at(index * base_page()).cast();
         let flags = MapFlags::SHARED | MapFlags::FIXED;
+        // QEMU's emulator of user space maps nothing of an empty file where pages are larger than this machine's.
+        ftruncate(&self.nothing, base_page() as u64)?;
         // SAFETY: in the place of our own page, to which nobody has a reference.
         unsafe { mmap(page, base_page(), READ_WRITE, flags, &self.nothing, 0)? };
-        Ok(())
+        Ok(ftruncate(&self.nothing, 0)?)
     }
 
     /// Gives it back with its contents.
