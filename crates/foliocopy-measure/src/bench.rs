@@ -116,7 +116,7 @@ pub enum BenchError {
     Memory(#[from] MemoryError),
     /// More memory is needed than there is.
     #[error(
-        "{case} needs {} MiB of {what} and {} MiB are available: choose a smaller --folio, --total or --evict{}",
+        "{case} needs {} MiB of {what} and {} MiB are available: choose a smaller {largest}{}",
         needed >> 20,
         available >> 20,
         if *what == HUGETLB { format!(", or reserve more with `echo N > {RESERVED_HUGE_PAGES}`") } else { String::new() }
@@ -126,6 +126,8 @@ pub enum BenchError {
         case: String,
         /// The kind of memory.
         what: String,
+        /// The options that ask for most of it.
+        largest: &'static str,
         /// Bytes needed.
         needed: u64,
         /// Bytes available.
@@ -156,31 +158,36 @@ impl Plan {
     /// Finds out before anything runs whether memory suffices.
     pub fn check(&self, available: &Available) -> Result<(), BenchError> {
         self.cases.iter().try_for_each(|case| {
-            let suffices = |what: &str, needed: u64, available: u64| match needed <= available {
-                true => Ok(()),
-                false => Err(BenchError::TooLarge {
-                    case: case.to_string(),
-                    what: what.to_owned(),
-                    needed,
-                    available,
-                }),
+            let suffices = |what: &str, parts: &[(u64, &'static str)], available: u64| {
+                let needed = parts.iter().fold(0, |sum: u64, (bytes, _)| sum.saturating_add(*bytes));
+                match parts.iter().max() {
+                    Some((_, largest)) if needed > available => Err(BenchError::TooLarge {
+                        case: case.to_string(),
+                        what: what.to_owned(),
+                        largest,
+                        needed,
+                        available,
+                    }),
+                    _ => Ok(()),
+                }
             };
-            let side = case.side_bytes_needed();
-            let buffers = side.saturating_mul(2);
-            let evicted = if self.evicts() { self.evict_bytes as u64 } else { 0 };
-            let load = case.load_bytes(self.load.bytes);
-            let besides = case.victim_bytes().saturating_add(evicted).saturating_add(load);
+            let side = (case.side_bytes_needed(), "--folio or --total");
+            let besides = [
+                (case.victim_bytes(), "--then victim"),
+                (if self.evicts() { self.evict_bytes as u64 } else { 0 }, "--evict"),
+                (case.load_bytes(self.load.bytes), "--load"),
+            ];
             if self.memory == MemoryKind::Hugetlb {
-                suffices(HUGETLB, buffers, available.hugetlb_bytes)?;
-                return suffices(available.what(), besides, available.bytes);
+                suffices(HUGETLB, &[side, side], available.hugetlb_bytes)?;
+                return suffices(available.what(), &besides, available.bytes);
             }
-            suffices(available.what(), buffers.saturating_add(besides), available.bytes)?;
+            suffices(available.what(), &[&[side, side][..], &besides].concat(), available.bytes)?;
             let Some((src, dst)) = case.nodes else { return Ok(()) };
             for node in [src, dst] {
-                let needed = if src == dst { buffers } else { side };
+                let sides = if src == dst { &[side, side][..] } else { &[side] };
                 suffices(
                     &format!("memory on node {node}"),
-                    needed,
+                    sides,
                     available.on_node(node).unwrap_or(u64::MAX),
                 )?;
             }
