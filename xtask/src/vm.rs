@@ -21,7 +21,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use foliocopy_vm::machine::Programs;
 use foliocopy_vm::scenario::Ending;
 use foliocopy_vm::{Architecture, Machine, Poison, Scenario, Verdict, scenario, verdict};
@@ -37,9 +37,6 @@ use qemu::{Boot, Event};
 
 /// How many lines of a console are shown after a scenario has failed.
 const TAIL: usize = 60;
-
-/// How often a scenario is booted while its outcome stays unknown.
-const ATTEMPTS: u32 = 6;
 
 /// The default series: the long-term kernel of current Debian.
 pub(crate) const SERIES: &str = "6.12";
@@ -273,24 +270,14 @@ impl Bench {
     fn report(&self, scenario: &Scenario) -> Report {
         let started = Instant::now();
         let mut console = Vec::new();
-        let mut attempts = 1;
-        let outcome = loop {
-            console.clear();
-            match self.run(scenario, &mut console) {
-                Ok(Outcome::Missed(_)) if attempts < ATTEMPTS => attempts += 1,
-                Ok(Outcome::Missed(why)) => break Err(anyhow!("{why}, {attempts} times in a row")),
-                Ok(Outcome::Passed(notes)) => break Ok(notes),
-                Err(error) => break Err(error),
-            }
-        };
+        let outcome = self.run(scenario, &mut console);
         let mut text = format!("{:25} ", scenario.name);
         let seconds = started.elapsed().as_secs_f32();
         let record = self.runs.join(scenario.name).join("console");
         let mut add = |line: fmt::Arguments| _ = writeln!(text, "{line}");
         let (notes, failed) = match outcome {
             Ok(notes) => {
-                let again = if attempts > 1 { format!(", at attempt {attempts}") } else { String::new() };
-                add(format_args!("pass ({seconds:.1} s{again})"));
+                add(format_args!("pass ({seconds:.1} s)"));
                 notes.iter().for_each(|note| add(format_args!("{:25} note: {note}", "")));
                 (notes, None)
             }
@@ -309,8 +296,9 @@ impl Bench {
         Report { text, notes, failed }
     }
 
-    /// Boots once: follows the console until the machine is off or its time is up, and then judges the result.
-    fn run(&self, scenario: &Scenario, console: &mut Vec<String>) -> Result<Outcome> {
+    /// Boots once: follows the console until the machine is off or its time is up, and then judges the result. Returns the
+    /// guest's notes.
+    fn run(&self, scenario: &Scenario, console: &mut Vec<String>) -> Result<Vec<String>> {
         let limit = scenario.limit * patience()?;
         let running = self.boot(&scenario.machine, scenario.name).start(&self.runs.join(scenario.name))?;
         let deadline = Instant::now() + limit;
@@ -339,22 +327,15 @@ impl Bench {
             let wanted = scenario.ending == Ending::MachineCheckPanic
                 && raised.iter().any(|instruction| console::is_at(hit, *instruction));
             ensure!(wanted, "a machine check was not survived: {hit}");
-            return Ok(Outcome::Passed(Vec::new()));
+            return Ok(Vec::new());
         }
         if let Some(complaint) = console::complaint(console) {
-            if !console::reached_init(console) {
-                // A stock kernel complains before anything of ours runs: that tells nothing of ours. With a thread for each CPU
-                // QEMU did that now and then.
-                return Ok(Outcome::Missed(format!(
-                    "the kernel did not get as far as our init: {complaint}"
-                )));
-            }
             bail!("the kernel complained: {complaint}");
         }
         match Verdict::read(&port) {
             Ok(Verdict::Fail(why)) => bail!("{why}"),
             Ok(Verdict::Pass) if scenario.ending != Ending::Verdict => bail!("the kernel lives on"),
-            Ok(Verdict::Pass) => Ok(Outcome::Passed(verdict::notes(&port).map(str::to_owned).collect())),
+            Ok(Verdict::Pass) => Ok(verdict::notes(&port).map(str::to_owned).collect()),
             Err(why) => bail!("{why}"),
         }
     }
@@ -368,14 +349,6 @@ struct Report {
     notes: Vec<String>,
     /// The reason why it failed.
     failed: Option<String>,
-}
-
-/// How a boot ended that did not fail.
-enum Outcome {
-    /// The scenario passed, with the notes of the guest.
-    Passed(Vec<String>),
-    /// The outcome is unknown: the emulator failed before the guest ran.
-    Missed(String),
 }
 
 /// The factor of the time limits: `FOLIOCOPY_VM_PATIENCE`, for machines that are slow or busy.

@@ -36,12 +36,6 @@ pub(crate) fn complaint(console: &[String]) -> Option<&str> {
     let complains = |line: &&String| COMPLAINTS.iter().any(|complaint| line.contains(complaint));
     console.iter().find(complains).map(String::as_str)
 }
-
-/// Whether the kernel has started our init.
-pub(crate) fn reached_init(console: &[String]) -> bool {
-    console.iter().any(|line| line.contains("Run /init as init process"))
-}
-
 /// The line in which the kernel names the instruction of a fatal machine check, if there was one.
 pub(crate) fn machine_check_panic(console: &[String]) -> Option<&str> {
     console.iter().find(|line| line.contains("Kernel panic") && line.contains("machine check"))?;
