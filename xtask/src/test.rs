@@ -13,8 +13,9 @@ use anyhow::{Context, Error, Result, ensure};
 use xshell::{Shell, cmd};
 
 use crate::need::{self, BROWSER, CXX, FISH, MAKE, Missing, Need, PKG_CONFIG, ZSH};
+use crate::programs::{self, Program};
 use crate::vm::emulator;
-use crate::{dist, imports, length, programs, release_check, vm};
+use crate::{dist, imports, length, release_check, vm};
 
 /// The arguments of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -242,23 +243,27 @@ fn aarch64_user(shell: &Shell, notes: &mut Vec<String>) -> Result<()> {
     let mut tests = vm::aarch64_tests(shell)?;
     tests.retain(|(name, _)| name != "environment");
     let program = vm::aarch64_program(shell)?;
-    let run = |emulator: &str, page_bytes: &str, notes: &mut Vec<String>| {
-        let environment = [("PROPTEST_CASES", "16"), ("FOLIOCOPY_TEST_PAGE_BYTES", page_bytes)];
-        tests.iter().try_for_each(|(name, test)| {
-            let test = test.display();
-            let line = format!("{emulator} {test} -q --show-output --skip sigbus:: --skip sigsegv::");
-            command_with(shell, &line, &environment, notes).with_context(|| name.clone())
-        })?;
-        command(shell, &format!("{emulator} {} selftest", program.display()), notes)
+    let run = |emulator: &[&str], page_bytes: &str, notes: &mut Vec<String>| {
+        let emulated = |name: &str, file: &Path, arguments: &str| {
+            let mut command = Command::new(emulator[0]);
+            command.args(&emulator[1..]).arg(file).args(arguments.split(' '));
+            command.env("PROPTEST_CASES", "16").env("FOLIOCOPY_TEST_PAGE_BYTES", page_bytes);
+            command.current_dir(shell.current_dir());
+            Program { name: name.to_owned(), command }
+        };
+        let mut programs = vec![emulated("the self-test", &program, "selftest")];
+        let all_but = "--quiet --show-output --skip sigbus:: --skip sigsegv::";
+        programs.extend(tests.iter().map(|(name, test)| emulated(name, test, all_but)));
+        programs::run_at_once(programs, notes)
     };
     let newest = emulator::USER.newest(shell)?.display().to_string();
-    run(&newest, "4096", notes)?;
+    run(&[newest.as_str()], "4096", notes)?;
 
     // Later versions have pages of this machine's size.
     let own = Path::new("qemu-aarch64");
     if emulator::version(shell, own)? < 9 {
         let mut lacking = Vec::new();
-        run("qemu-aarch64 -p 65536", "65536", &mut lacking)?;
+        run(&["qemu-aarch64", "-p", "65536"], "65536", &mut lacking)?;
         lacking.retain(|note| !notes.contains(note));
         notes.extend(lacking.into_iter().map(|note| format!("{note} (with pages of 64 KiB)")));
     } else {
