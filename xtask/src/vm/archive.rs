@@ -82,6 +82,8 @@ impl Archive {
             format!("Dir::State::lists={shown}/lists"),
             format!("Dir::State::status={shown}/status"),
             format!("Dir::Cache={shown}/cache"),
+            // Images of containers have none, and then each call reads all lists.
+            "Dir::Cache::pkgcache=pkgcache.bin".to_owned(),
             // Otherwise apt, as root, downloads as a user who may not be able to write here.
             "APT::Sandbox::User=root".to_owned(),
         ];
@@ -131,10 +133,16 @@ impl Archive {
         Ok(version.with_context(|| format!("the archive offers no {package}"))?.to_owned())
     }
 
-    /// The names of the packages that `package` depends on directly.
-    pub(crate) fn dependencies(&self, shell: &Shell, package: &str) -> Result<Vec<String>> {
+    /// The names of the packages that one of `packages` depends on directly.
+    pub(crate) fn dependencies(
+        &self,
+        shell: &Shell,
+        packages: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<Vec<String>> {
         let options = &self.options;
-        let listing = cmd!(shell, "apt-cache {options...} --important depends {package}").quiet().read()?;
+        let packages = packages.into_iter().map(|name| name.as_ref().to_owned());
+        let listing =
+            cmd!(shell, "apt-cache {options...} --important depends {packages...}").quiet().read()?;
         let names = listing.lines().filter_map(|line| line.split_once("Depends: ")).map(|(_, name)| name);
         // A name in angle brackets is virtual.
         Ok(names.filter(|name| !name.starts_with('<')).map(str::to_owned).collect())

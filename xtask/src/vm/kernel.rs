@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use xshell::{Shell, cmd};
@@ -118,8 +119,8 @@ impl Kernel {
         // Since 7.x the image is in a package of its own, on which linux-image depends.
         let binary = format!("linux-binary-{}", self.release);
         let image = if archive.names(shell, &binary)?.contains(&binary) { binary } else { image };
-        let of_headers = archive.dependencies(shell, &headers)?;
-        let of_pahole = archive.dependencies(shell, "pahole")?;
+        let of_headers = archive.dependencies(shell, [&headers])?;
+        let of_pahole = archive.dependencies(shell, ["pahole"])?;
         let mut packages: Vec<String> = of_headers
             .into_iter()
             .filter(|name| {
@@ -199,6 +200,8 @@ impl Kernel {
     ) -> Result<Output> {
         let symbols =
             |folder: &Path| symbols_of.map_or(PathBuf::new(), |of| folder.join(of).join("Module.symvers"));
+        let jobs = thread::available_parallelism().map_or(1, usize::from);
+        let _jobs = shell.push_env("MAKEFLAGS", format!("--jobs={jobs}"));
         let output = match &self.tools {
             Tools::OfThisMachine | Tools::Source => {
                 let (module, headers) = (folder.join(module), self.headers());

@@ -51,14 +51,14 @@ impl Packages {
         if !complete.exists() {
             let archive = Archive::of_this_machine(cache)?;
             archive.refresh(shell)?;
-            let mut packages: BTreeSet<String> = BTreeSet::new();
-            let mut next: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-            while let Some(package) = next.pop() {
-                // Of their dependencies only libraries are used here.
-                let is_library = |name: &String| ["lib", "zlib"].iter().any(|start| name.starts_with(start));
-                let of_package = archive.dependencies(shell, &package)?.into_iter();
-                next.extend(of_package.filter(|name| is_library(name) && !packages.contains(name)));
-                packages.insert(package);
+            // Of their dependencies only libraries are used here.
+            let is_library = |name: &String| ["lib", "zlib"].iter().any(|start| name.starts_with(start));
+            let mut packages = BTreeSet::new();
+            let mut next: BTreeSet<String> = names.iter().map(|&name| name.to_owned()).collect();
+            while !next.is_empty() {
+                let of_these = archive.dependencies(shell, &next)?.into_iter();
+                packages.append(&mut next);
+                next.extend(of_these.filter(|name| is_library(name) && !packages.contains(name)));
             }
             eprintln!("fetching {}, with {} libraries", names.join(" and "), packages.len() - names.len());
             archive.unpack(shell, &Vec::from_iter(packages), &root)?;
