@@ -2,6 +2,7 @@
 
 mod dist;
 mod imports;
+mod lanes;
 mod length;
 mod need;
 mod programs;

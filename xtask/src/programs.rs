@@ -3,13 +3,12 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
-use std::thread;
 
-use anyhow::{Context, Error, Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use xshell::Cmd;
 
-use crate::test;
+use crate::{lanes, test};
 
 /// How many programs run at a time. Many wait for something.
 const AT_ONCE: usize = 3;
@@ -28,24 +27,14 @@ pub(crate) fn run<'a>(test: impl Fn() -> Cmd<'a>, notes: &mut Vec<String>) -> Re
 
 /// Runs the programs. The error names those that failed.
 pub(crate) fn run_at_once(programs: Vec<Program>, notes: &mut Vec<String>) -> Result<()> {
-    let left = Mutex::new(programs.into_iter());
-    let next = || left.lock().ok()?.next();
     let notes = Mutex::new(notes);
-    let work = || -> Result<Vec<String>> {
-        let mut failed = Vec::new();
-        while let Some(program) = next() {
-            let name = program.name.clone();
-            if !program.passes(&notes)? {
-                failed.push(name);
-            }
-        }
-        Ok(failed)
-    };
-    let failed = thread::scope(|scope| {
-        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
-        let failed = workers.into_iter().map(|worker| worker.join().expect("a worker doesn't panic"));
-        Ok::<_, Error>(failed.collect::<Result<Vec<_>>>()?.concat())
-    })?;
+    let failed: Vec<String> = lanes::work(AT_ONCE, programs, |program| {
+        let name = program.name.clone();
+        Ok((!program.passes(&notes)?).then_some(name))
+    })
+    .into_iter()
+    .filter_map(Result::transpose)
+    .collect::<Result<_>>()?;
     ensure!(failed.is_empty(), "these test programs failed: {}", failed.join(", "));
     Ok(())
 }

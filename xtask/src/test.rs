@@ -15,7 +15,7 @@ use xshell::{Shell, cmd};
 use crate::need::{self, BROWSER, CXX, FISH, MAKE, Missing, Need, PKG_CONFIG, ZSH};
 use crate::programs::{self, Program};
 use crate::vm::emulator;
-use crate::{dist, imports, length, release_check, vm};
+use crate::{dist, imports, lanes, length, release_check, vm};
 
 /// The arguments of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -50,11 +50,13 @@ const CLIPPY: Need = Need::Cargo("clippy", "clippy");
 /// The oldest toolchain that the manifest promises to support.
 const OLDEST: Need = Need::Toolchain(concat!(env!("CARGO_PKG_RUST_VERSION"), ".0"), &[]);
 
-/// Builds everything by [`OLDEST`], in a folder of its own, since it can't use builds of another toolchain.
+/// Builds everything by [`OLDEST`], in a folder of its own, since it can't use builds of another toolchain. Nothing of it runs, so
+/// nothing is optimized.
 const BUILD_BY_OLDEST: &str = concat!(
     "rustup run ",
     env!("CARGO_PKG_RUST_VERSION"),
-    ".0 cargo build -q --locked --workspace --target-dir target/oldest-rust"
+    ".0 cargo --config profile.dev.package.foliocopy-measure.opt-level=0 build -q --locked --workspace --target-dir \
+     target/oldest-rust"
 );
 
 /// Interprets the tests of a program that uses the crate.
@@ -79,7 +81,7 @@ const BARE: &str = "x86_64-unknown-none";
 const NEEDS_OF_AARCH64: &[Need] =
     &[Need::Target(AARCH64), need::GCC_AARCH64, need::QEMU_USER_AARCH64, PKG_CONFIG];
 
-/// The steps. Those that find the most in the least time come first.
+/// The steps that run one after another. Those that find the most in the least time come first.
 const STEPS: &[Step] = &[
     Step("format", &[FMT], Run("cargo fmt --all --check")),
     Step("lints", &[CLIPPY], Run("cargo clippy -q --workspace --all-targets -- -Dwarnings")),
@@ -108,6 +110,10 @@ const STEPS: &[Step] = &[
     Step("release-check", release_check::NEEDS, Call(|shell, _| release_check::check(shell))),
     Step("clean-root", dist::NEEDS_OF_TEST, Call(|shell, _| dist::test(shell))),
     Step("dkms", dist::NEEDS_OF_TEST, Call(|shell, _| dist::test_dkms(shell))),
+];
+
+/// The steps that emulate machines. Each has long parts that use one CPU, so two of them run at a time.
+const EMULATED: &[Step] = &[
     Step("vm", vm::NEEDS, Call(vm::test)),
     Step("aarch64-user", NEEDS_OF_AARCH64, Call(aarch64_user)),
     Step("aarch64-packages", dist::NEEDS_OF_AARCH64, Call(|shell, _| dist::test_aarch64(shell))),
@@ -133,7 +139,7 @@ struct Report {
 /// Runs the steps. The error says that one failed, or with `--strict` that one could not run.
 pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
     if args.list {
-        for Step(name, needs, _) in STEPS {
+        for Step(name, needs, _) in all() {
             let needs: Vec<_> = needs.iter().map(Need::to_string).collect();
             println!("{name:16} {}", if needs.is_empty() { "-".to_owned() } else { needs.join(", ") });
         }
@@ -142,11 +148,24 @@ pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
     let steps = chosen(&args.steps)?;
     let needs: Vec<Need> = steps.iter().flat_map(|step| step.1).copied().collect();
     need::install(shell, &needs);
-    let reports: Vec<Report> = steps.into_iter().map(|step| step.run(shell)).collect();
+    let is_emulated = |step: &&Step| EMULATED.iter().any(|emulated| emulated.0 == step.0);
+    let (emulated, others): (Vec<_>, Vec<_>) = steps.into_iter().partition(is_emulated);
+    let mut reports: Vec<Report> = others.into_iter().map(|step| step.run(shell)).collect();
+    reports.extend(run_emulated(emulated, &shell.current_dir())?);
 
     eprintln!("== summary");
     reports.iter().for_each(|report| eprint!("{report}"));
     verdict(&reports, args.strict)
+}
+
+/// Runs two of the steps at a time, each with a shell of its own in the folder.
+fn run_emulated(steps: Vec<&Step>, folder: &Path) -> Result<Vec<Report>> {
+    let run = |step: &Step| {
+        let shell = Shell::new()?;
+        shell.change_dir(folder);
+        Ok(step.run(&shell))
+    };
+    lanes::work(2, steps, run).into_iter().collect()
 }
 
 /// Returns an error if a step failed, or with `strict` if one could not run.
@@ -161,14 +180,19 @@ fn verdict(reports: &[Report], strict: bool) -> Result<()> {
     Ok(())
 }
 
+/// Every step.
+fn all() -> impl Iterator<Item = &'static Step> {
+    STEPS.iter().chain(EMULATED)
+}
+
 /// The steps of these names, or all steps.
 fn chosen(names: &[String]) -> Result<Vec<&'static Step>> {
     if names.is_empty() {
-        return Ok(STEPS.iter().collect());
+        return Ok(all().collect());
     }
     let find = |name: &String| {
-        STEPS.iter().find(|step| step.0 == name).with_context(|| {
-            let all: Vec<_> = STEPS.iter().map(|step| step.0).collect();
+        all().find(|step| step.0 == name).with_context(|| {
+            let all: Vec<_> = all().map(|step| step.0).collect();
             format!("there is no step `{name}`; there are: {}", all.join(", "))
         })
     };
@@ -371,8 +395,8 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        for (index, step) in STEPS.iter().enumerate() {
-            assert!(STEPS[..index].iter().all(|earlier| earlier.0 != step.0), "{}", step.0);
+        for (index, step) in all().enumerate() {
+            assert!(all().take(index).all(|earlier| earlier.0 != step.0), "{}", step.0);
         }
     }
 }

@@ -18,7 +18,6 @@ use std::fmt::{self, Write as _};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -28,7 +27,7 @@ use foliocopy_vm::{Architecture, Machine, Poison, Scenario, Verdict, scenario, v
 use xshell::{Shell, cmd};
 
 use crate::need::{self, Need};
-use crate::test;
+use crate::{lanes, test};
 use archive::Archive;
 use initramfs::Initramfs;
 use kernel::Kernel;
@@ -239,22 +238,17 @@ impl Bench {
 
     /// Runs scenarios, one on each CPU of this machine at a time. The error says which failed and why.
     fn pass(&self, scenarios: &[&Scenario], notes: &mut Vec<String>) -> Result<()> {
-        let waiting = Mutex::new(scenarios.iter());
-        let ended = Mutex::new((Vec::new(), notes));
-        let lane = || {
-            while let Some(scenario) = { waiting.lock().expect("no lane panics").next() } {
-                let report = self.report(scenario);
-                let (failed, notes) = &mut *ended.lock().expect("no lane panics");
-                eprint!("{}", report.text);
-                report.notes.iter().for_each(|note| _ = test::note(notes, note));
-                failed.extend(report.failed.map(|why| format!("{}: {why}", scenario.name)));
-            }
-        };
-        thread::scope(|scope| {
-            let lanes = thread::available_parallelism().map_or(1, usize::from);
-            (0..lanes.min(scenarios.len())).for_each(|_| drop(scope.spawn(lane)));
-        });
-        let (failed, _) = ended.into_inner().expect("no lane panics");
+        let notes = Mutex::new(notes);
+        let failed: Vec<String> = lanes::work(lanes::cpus(), scenarios, |scenario| {
+            let report = self.report(scenario);
+            let notes = &mut *notes.lock().expect("no lane panics");
+            eprint!("{}", report.text);
+            report.notes.iter().for_each(|note| _ = test::note(notes, note));
+            report.failed.map(|why| format!("{}: {why}", scenario.name))
+        })
+        .into_iter()
+        .flatten()
+        .collect();
         let (all, release) = (scenarios.len(), &self.release);
         ensure!(
             failed.is_empty(),

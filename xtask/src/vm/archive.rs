@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
@@ -93,6 +94,9 @@ impl Archive {
 
     /// Fetches lists that are older than a day. Offline, older ones are used.
     pub(crate) fn refresh(&self, shell: &Shell) -> Result<()> {
+        // Of two steps at once, the second finds the lists of the first.
+        static LISTS: Mutex<()> = Mutex::new(());
+        let _lists = LISTS.lock().expect("no step panics");
         let stamp = self.state.join("refreshed");
         let age = fs::metadata(&stamp)
             .and_then(|stamp| stamp.modified())

@@ -4,13 +4,13 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use xshell::{Shell, cmd};
 
 use super::archive::Archive;
 use super::chroot::{self, Chroot};
+use crate::lanes;
 use crate::need::Missing;
 
 /// The flavour of kernel: built for virtual machines, with every driver that the guest needs built in.
@@ -200,8 +200,7 @@ impl Kernel {
     ) -> Result<Output> {
         let symbols =
             |folder: &Path| symbols_of.map_or(PathBuf::new(), |of| folder.join(of).join("Module.symvers"));
-        let jobs = thread::available_parallelism().map_or(1, usize::from);
-        let _jobs = shell.push_env("MAKEFLAGS", format!("--jobs={jobs}"));
+        let _jobs = shell.push_env("MAKEFLAGS", format!("--jobs={}", lanes::cpus()));
         let output = match &self.tools {
             Tools::OfThisMachine | Tools::Source => {
                 let (module, headers) = (folder.join(module), self.headers());
