@@ -81,6 +81,10 @@ pub const ALL: &[&Scenario] = &[
     &cgroups::CGROUPS,
 ];
 
+/// Those that run on the newest kernel too.
+pub const NEWEST: &[&Scenario] =
+    &[&machine_check::RECOVERED, &livepatch::MIGRATE, &livepatch::CONTRACT, &selftest::ERMS, &load::LOAD];
+
 /// The scenarios that take long. They run only where they are named.
 pub const LONG: &[&Scenario] = &[&stress::STRESS];
 

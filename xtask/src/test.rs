@@ -118,6 +118,7 @@ const EMULATED: &[Step] = &[
     Step("aarch64-user", NEEDS_OF_AARCH64, Call(aarch64_user)),
     Step("aarch64-packages", dist::NEEDS_OF_AARCH64, Call(|shell, _| dist::test_aarch64(shell))),
     Step("aarch64-vm", vm::NEEDS_OF_AARCH64, Call(vm::test_aarch64)),
+    Step("newest-kernel", vm::NEEDS_OF_NEWEST, Call(vm::test_newest)),
 ];
 
 /// How a step ended.

@@ -43,6 +43,13 @@ pub(crate) const SERIES: &str = "6.12";
 /// Its needs on this machine.
 pub(crate) const NEEDS: &[Need] = &[need::APT, need::MAKE, need::QEMU];
 
+/// The newest series, of Debian's backports.
+const NEWEST: &str = "7.3";
+
+/// Its needs: [`Kernel::fetch`] makes a root for the compiler of another suite.
+pub(crate) const NEEDS_OF_NEWEST: &[Need] =
+    &[need::APT, need::MAKE, need::QEMU, Need::Root, need::DEBOOTSTRAP];
+
 /// The needs of the scenarios of aarch64.
 pub(crate) const NEEDS_OF_AARCH64: &[Need] =
     &[need::APT, need::QEMU_AARCH64, need::GCC_AARCH64, Need::Target(AARCH64)];
@@ -111,6 +118,11 @@ pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
 /// Runs every scenario on the default kernel.
 pub(crate) fn test(shell: &Shell, notes: &mut Vec<String>) -> Result<()> {
     Bench::prepare(shell, SERIES, scenario::ALL)?.pass(scenario::ALL, notes)
+}
+
+/// Runs some scenarios on the newest kernel.
+pub(crate) fn test_newest(shell: &Shell, notes: &mut Vec<String>) -> Result<()> {
+    Bench::prepare(shell, NEWEST, scenario::NEWEST)?.pass(scenario::NEWEST, notes)
 }
 
 /// Runs scenarios on a kernel with the patch series. `build` names its configuration.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use anyhow::{Context, Result, ensure};
 use xshell::{Shell, cmd};
@@ -22,6 +23,9 @@ pub(crate) struct Module {
 
 /// Builds every module for `kernel` below `folder`.
 pub(crate) fn build(shell: &Shell, kernel: &Kernel, folder: &Path) -> Result<Vec<Module>> {
+    // Builds for two kernels would make the same package.
+    static PACKAGE: Mutex<()> = Mutex::new(());
+    let _package = PACKAGE.lock().expect("no step panics");
     // The engine as compiled where rustc has no bare-metal target.
     let hosted = folder.join("kmod-hosted");
     copy(shell, &package(shell, &["TARGET=x86_64-unknown-linux-gnu"])?, &hosted, |_, contents| contents)?;
