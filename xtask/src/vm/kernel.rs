@@ -16,6 +16,9 @@ use crate::need::Missing;
 /// The flavour of kernel: built for virtual machines, with every driver that the guest needs built in.
 const FLAVOUR: &str = "-cloud-amd64";
 
+/// In place of a series: whichever is the newest.
+pub(crate) const NEWEST: &str = "newest";
+
 /// The folder of kernels and of the archive's lists.
 pub(crate) const CACHE: &str = ".cache/vm";
 
@@ -44,10 +47,12 @@ impl Kernel {
     }
 
     /// Fetches the newest kernel of a series (`6.12`), or takes it from the cache. It comes from the suites that this machine
-    /// installs from, or else from [`chroot::BACKPORTS`].
+    /// installs from, or else from [`chroot::BACKPORTS`], as [`NEWEST`] does.
     pub(crate) fn fetch(shell: &Shell, series: &str, cache: &Path) -> Result<Self> {
         let archive = Archive::of_this_machine(cache)?;
-        if let Some(release) = newest_offered(shell, &archive, series)? {
+        if series != NEWEST
+            && let Some(release) = newest_offered(shell, &archive, series)?
+        {
             let root = cache.join("kernels").join(&release);
             return Self { root, release, tools: Tools::OfThisMachine }.unpacked(shell, &archive);
         }
@@ -227,9 +232,11 @@ impl Kernel {
 
 /// The newest release of a series that the archive offers.
 fn newest_offered(shell: &Shell, archive: &Archive, series: &str) -> Result<Option<String>> {
+    const HEADERS: &str = "linux-headers-";
     archive.refresh(shell)?;
-    let names = archive.names(shell, &format!("linux-headers-{series}."))?;
-    Ok(newest(names.iter().filter_map(|package| package.strip_prefix("linux-headers-")), FLAVOUR))
+    let of_series = if series == NEWEST { HEADERS.to_owned() } else { format!("{HEADERS}{series}.") };
+    let names = archive.names(shell, &of_series)?;
+    Ok(newest(names.iter().filter_map(|package| package.strip_prefix(HEADERS)), FLAVOUR))
 }
 
 /// The newest release of a flavour.
