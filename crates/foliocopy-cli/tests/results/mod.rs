@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "every test program uses some of it")]
 
 use std::fs;
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
@@ -98,7 +99,8 @@ pub(crate) fn made_up(contenders: &[&str], nr_sizes: u32, nodes: &[(u32, u32)], 
 /// Writes `results` into `directory` as `name`.
 pub(crate) fn write(directory: &Path, name: &str, results: &Results) -> PathBuf {
     let file = directory.join(name);
-    result::write_to(results, fs::File::create(&file).unwrap()).unwrap();
+    let output = BufWriter::new(fs::File::create(&file).unwrap());
+    result::write_to(results, output).unwrap();
     file
 }
 
