@@ -36,7 +36,7 @@ pub(super) const MIGRATE: Scenario = Scenario {
 
 pub(super) const CYCLES: Scenario = Scenario {
     name: "livepatch-cycles",
-    proves: "10 times on and off, and 200 switches of the method, while memory moves, is written and checked",
+    proves: "20 times on and off, and 200 switches of the method, while memory moves, is written and checked",
     machine: Machine::ERMS,
     limit: Duration::from_secs(400),
     ending: Ending::Verdict,
@@ -460,14 +460,14 @@ fn cycles(guest: &Guest) -> Result<()> {
     sched_setaffinity(None, &cpus)?;
     let mut longest = Duration::ZERO;
     under_stress(guest, || {
-        for _ in 0..10 {
+        for _ in 0..20 {
             let started = Instant::now();
             Patched::apply(guest)?.revert()?;
             longest = longest.max(started.elapsed());
         }
         Ok(())
     })?;
-    guest.note(&format!("the longest of 10 cycles under stress took {:.1} s", longest.as_secs_f32()))?;
+    guest.note(&format!("the longest of 20 cycles under stress took {:.1} s", longest.as_secs_f32()))?;
     module.unload()
 }
 

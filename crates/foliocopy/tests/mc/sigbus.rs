@@ -441,18 +441,20 @@ fn read_during(signals: usize) -> Result<isize, c_int> {
     })
 }
 
+/// The rounds that each copier makes at least.
+const ROUNDS: usize = 100;
+
 fn storm() {
     const COPIERS: usize = 4;
     const SIGNALS: usize = 1000;
-    const ROUNDS: usize = 400;
     act(INFO, SA_SIGINFO, None);
     sigbus::install().unwrap();
     let (sender, receiver) = mpsc::channel();
-    let (rounds, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (content, done) = (AtomicUsize::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
         let copy = |offset| {
-            let (sender, rounds, done) = (sender.clone(), &rounds, &done);
-            scope.spawn(move || copy_in_a_storm(offset, &sender, rounds, done))
+            let (sender, content, done) = (sender.clone(), &content, &done);
+            scope.spawn(move || copy_in_a_storm(offset, &sender, content, done))
         };
         let copiers: Vec<_> = (0..COPIERS).map(copy).collect();
         let targets: Vec<_> = receiver.iter().take(COPIERS).collect();
@@ -460,8 +462,8 @@ fn storm() {
         mask(libc::SIG_BLOCK, &[SIGBUS]);
         let started = Instant::now();
         let mut sent = 0_usize;
-        // For two seconds, and on a busy machine until enough signals came and enough was copied, or a copier failed.
-        let enough = || CALLS.load(SeqCst) > SIGNALS && rounds.load(SeqCst) > ROUNDS;
+        // For two seconds, and on a busy machine until enough signals came and each copier made its rounds, or one failed.
+        let enough = || CALLS.load(SeqCst) > SIGNALS && content.load(SeqCst) == COPIERS;
         let failed = || copiers.iter().any(|copier| copier.is_finished());
         while !failed() && (started.elapsed() < Duration::from_secs(2) || !enough()) {
             for (thread, address) in &targets {
@@ -483,11 +485,12 @@ fn storm() {
     });
 }
 
-/// Copies good and bad memory in turn, with every primitive, until it is told to stop. Counts the rounds.
+/// Copies good and bad memory in turn, with every primitive, until it is told to stop. Adds itself to `content` after
+/// [`ROUNDS`].
 fn copy_in_a_storm(
     offset: usize,
     ready: &mpsc::Sender<(libc::pid_t, usize)>,
-    rounds: &AtomicUsize,
+    content: &AtomicUsize,
     done: &AtomicBool,
 ) {
     let (good, mut bad, dst) = (Region::patterned(64), Region::patterned(64), Region::new(64));
@@ -498,7 +501,7 @@ fn copy_in_a_storm(
     let copy = |primitive: Primitive, src: &Region| {
         CopyOptions::new().primitive(primitive).copy_mc_pages(dst.destination(), src.source())
     };
-    for primitive in primitives.iter().copied().cycle().skip(offset) {
+    for (round, primitive) in primitives.iter().copied().cycle().skip(offset).enumerate() {
         if done.load(SeqCst) {
             return;
         }
@@ -508,6 +511,8 @@ fn copy_in_a_storm(
             Err(CopyMcError::Memory(error)) => assert_eq!(error.page_index, 40 * unit(), "{primitive}"),
             other => panic!("{primitive}: {other:?}"),
         }
-        rounds.fetch_add(1, SeqCst);
+        if round == ROUNDS {
+            content.fetch_add(1, SeqCst);
+        }
     }
 }
