@@ -8,6 +8,7 @@ mod man3;
 mod tree;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
 
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
@@ -75,22 +76,32 @@ pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
 
 /// Makes the packages and tests them.
 pub(crate) fn test(shell: &Shell) -> Result<()> {
-    clean_root::test(shell, &make(shell)?)
+    let _alone = alone();
+    clean_root::test(shell, &make_for(shell, Machine::This)?)
 }
 
 /// Tests the kernel modules' package.
 pub(crate) fn test_dkms(shell: &Shell) -> Result<()> {
+    let _alone = alone();
     clean_root::test_dkms(shell)
 }
 
 /// Makes the packages for aarch64 and tests them.
 pub(crate) fn test_aarch64(shell: &Shell) -> Result<()> {
+    let _alone = alone();
     emulated::test(shell, &make_for(shell, Machine::Aarch64)?)
 }
 
 /// Makes the packages.
-pub(crate) fn make(shell: &Shell) -> Result<Dist> {
-    make_for(shell, Machine::This)
+pub(crate) fn make(shell: &Shell) -> Result<()> {
+    let _alone = alone();
+    make_for(shell, Machine::This).map(drop)
+}
+
+/// Waits until no other step works in `target/dist`.
+fn alone() -> MutexGuard<'static, ()> {
+    static STEP: Mutex<()> = Mutex::new(());
+    STEP.lock().expect("no step panics")
 }
 
 fn make_for(shell: &Shell, machine: Machine) -> Result<Dist> {

@@ -8,15 +8,18 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use xshell::{Shell, cmd};
 
 use crate::dist;
-use crate::need::{self, Need};
+use crate::need::{self, CXX, Need, PKG_CONFIG};
 use crate::programs;
 
-/// Its needs: only nightly's cargo chooses the oldest versions.
-pub(crate) const NEEDS: &[Need] = &[Need::Toolchain("nightly", &[])];
+/// The needs of [`test`]: the C library is tested by programs in C and C++.
+pub(crate) const NEEDS_OF_TEST: &[Need] = &[CXX, PKG_CONFIG];
+
+/// The needs of [`check_lower_bounds`]: only nightly's cargo chooses the oldest versions.
+pub(crate) const NEEDS_OF_LOWER_BOUNDS: &[Need] = &[Need::Toolchain("nightly", &[])];
 
 /// Groups of packages whose lower bounds are checked together. No package of a group asks for a newer version of a crate than
 /// another.
@@ -34,20 +37,28 @@ const FILES: [&str; 3] = ["README.md", "LICENSE-MIT", "LICENSE-APACHE"];
 const FIELDS: [&str; 7] =
     ["description", "license", "readme", "rust_version", "keywords", "categories", "edition"];
 
-pub(crate) fn run(shell: &Shell, _args: Args) -> Result<()> {
-    need::demand(shell, NEEDS)?;
-    check(shell)
-}
-
 /// Runs all checks. They build in the repository's own target folder, where many dependencies are already built.
-pub(crate) fn check(shell: &Shell) -> Result<()> {
-    let packages = Packages::unpack(shell)?;
-    for package in &packages.all {
-        package.check_content().with_context(|| format!("the package {} is incomplete", package.name))?;
-    }
-    packages.test(shell)?;
+pub(crate) fn run(shell: &Shell, _args: Args) -> Result<()> {
+    need::demand(shell, &[NEEDS_OF_TEST, NEEDS_OF_LOWER_BOUNDS].concat())?;
+    let packages = Packages::unpack(shell, "tests")?;
+    packages.check_content()?;
+    packages.test(shell, &mut Vec::new())?;
     packages.check_lower_bounds(shell)?;
     check_archive(shell)
+}
+
+/// Tests everything in user space: each published crate as its package holds it, and in the repository what no package holds.
+pub(crate) fn test(shell: &Shell, notes: &mut Vec<String>) -> Result<()> {
+    let packages = Packages::unpack(shell, "tests")?;
+    packages.check_content()?;
+    let packaged = packages.test(shell, notes);
+    packages.test_the_rest(shell, notes)?;
+    packaged
+}
+
+/// Builds the packages with the oldest versions of their direct dependencies.
+pub(crate) fn check_lower_bounds(shell: &Shell) -> Result<()> {
+    Packages::unpack(shell, "lower-bounds")?.check_lower_bounds(shell)
 }
 
 /// A packaged crate.
@@ -60,24 +71,28 @@ struct Package {
 struct Packages {
     folder: PathBuf,
     all: Vec<Package>,
+    /// The crates of the repository that are not published.
+    unpublished: Vec<String>,
 }
 
 impl Packages {
-    /// Packages every crate that is published, as cargo would upload it.
-    fn unpack(shell: &Shell) -> Result<Self> {
-        let target = shell.current_dir().join("target/release-check");
+    /// Packages every crate that is published, as cargo would upload it, and unpacks it in the folder of the step that uses it. Steps
+    /// that run at a time have each their own.
+    fn unpack(shell: &Shell, used_by: &str) -> Result<Self> {
+        let target = shell.current_dir().join("target/release-check").join(used_by);
         let folder = target.join("unpacked");
         shell.remove_path(&folder)?;
         shell.create_dir(&folder)?;
         let metadata = cmd!(shell, "cargo metadata --quiet --no-deps --format-version 1").quiet().read()?;
         let metadata: Value = serde_json::from_str(&metadata)?;
-        let mut all = Vec::new();
+        let (mut all, mut unpublished) = (Vec::new(), Vec::new());
         for manifest in metadata["packages"].as_array().context("cargo's metadata has no packages")? {
+            let (name, version) = (text(&manifest["name"]), text(&manifest["version"]));
             // `publish = false` is an empty list of registries.
             if manifest["publish"].as_array().is_some_and(Vec::is_empty) {
+                unpublished.push(name);
                 continue;
             }
-            let (name, version) = (text(&manifest["name"]), text(&manifest["version"]));
             all.push(Package {
                 folder: folder.join(format!("{name}-{version}")),
                 name,
@@ -96,7 +111,14 @@ impl Packages {
                 .quiet()
                 .run()?;
         }
-        Ok(Self { folder, all })
+        Ok(Self { folder, all, unpublished })
+    }
+
+    fn check_content(&self) -> Result<()> {
+        for package in &self.all {
+            package.check_content().with_context(|| format!("the package {} is incomplete", package.name))?;
+        }
+        Ok(())
     }
 
     /// The lines of a workspace's manifest by which the packages find each other, since no registry has them yet. Packages in
@@ -113,22 +135,36 @@ impl Packages {
     }
 
     /// Runs every packaged test, with the versions of dependencies that the repository has locked.
-    fn test(&self, shell: &Shell) -> Result<()> {
+    fn test(&self, shell: &Shell, notes: &mut Vec<String>) -> Result<()> {
         let members: Vec<String> =
             self.all.iter().map(|package| format!("\"{}\"", package.folder.display())).collect();
         let manifest = format!("[workspace]\nresolver = \"3\"\nmembers = [{}]\n\n", members.join(", "));
-        // The repository optimizes these too: without that the bootstrap and the bench are too slow for tests.
-        let optimized = "\n[profile.dev.package.foliocopy-measure]\nopt-level = 2\n\
-                         [profile.dev.package.fastrand]\nopt-level = 2\n";
         shell.write_file(
             self.folder.join("Cargo.toml"),
-            manifest + &self.patch(&[], &self.folder) + optimized,
+            manifest + &self.patch(&[], &self.folder) + &profiles(&shell.read_file("Cargo.toml")?),
         )?;
         shell.copy_file("Cargo.lock", self.folder.join("Cargo.lock"))?;
         let target = shell.current_dir().join("target");
         let _there = shell.push_dir(&self.folder);
+        // The tests of `bench --against` take the library from there.
+        cmd!(shell, "cargo build --quiet --package foliocopy-capi --target-dir {target}").run()?;
         let test = || cmd!(shell, "cargo test --quiet --workspace --target-dir {target}");
-        programs::run(test, &mut Vec::new())
+        let passed = programs::run(test(), notes);
+        let documented = test().args(["--doc", "--no-fail-fast"]).run();
+        passed?;
+        Ok(documented?)
+    }
+
+    /// Runs in the repository the tests that the packages leave out, and those of the crates that are not published.
+    fn test_the_rest(&self, shell: &Shell, notes: &mut Vec<String>) -> Result<()> {
+        let left_out =
+            self.all.iter().flat_map(Package::left_out).flat_map(|name| ["--test".to_owned(), name]);
+        let left_out: Vec<String> = left_out.collect();
+        ensure!(!left_out.is_empty(), "the packages hold every test: this step is no longer needed");
+        programs::run(cmd!(shell, "cargo test --quiet --workspace {left_out...}"), notes)?;
+        let unpublished: Vec<String> =
+            self.unpublished.iter().map(|name| format!("--package={name}")).collect();
+        programs::run(cmd!(shell, "cargo test --quiet {unpublished...}"), notes)
     }
 
     /// Builds the packages with the oldest versions of their direct dependencies, as a user's lock file may have them.
@@ -168,6 +204,18 @@ impl Packages {
 }
 
 impl Package {
+    /// The programs of tests that the package does not hold.
+    fn left_out(&self) -> Vec<String> {
+        let here = Path::new(self.manifest["manifest_path"].as_str().unwrap_or_default()).parent();
+        let targets = self.manifest["targets"].as_array().into_iter().flatten();
+        let tests = targets.filter(|target| target["kind"] == json!(["test"]));
+        let is_left_out = |test: &&Value| {
+            let source = here.and_then(|here| Path::new(test["src_path"].as_str()?).strip_prefix(here).ok());
+            source.is_none_or(|source| !self.folder.join(source).exists())
+        };
+        tests.filter(is_left_out).map(|test| text(&test["name"])).collect()
+    }
+
     fn check_content(&self) -> Result<()> {
         for file in FILES {
             let file = self.folder.join(file);
@@ -195,6 +243,12 @@ impl Package {
     }
 }
 
+/// The profiles of the repository's manifest: without them the bootstrap and the bench are too slow for tests.
+fn profiles(manifest: &str) -> String {
+    let profiles = manifest.find("[profile.").map_or("", |start| &manifest[start..]);
+    format!("\n{profiles}")
+}
+
 /// A manifest as cargo writes it into packages, without the dependencies of tests and examples.
 fn without_tests(manifest: &str) -> String {
     let mut kept = true;
@@ -209,7 +263,7 @@ fn without_tests(manifest: &str) -> String {
 
 /// Checks the shipped archive. It must show only its own functions, so that it can be linked with other libraries that were
 /// written in Rust.
-fn check_archive(shell: &Shell) -> Result<()> {
+pub(crate) fn check_archive(shell: &Shell) -> Result<()> {
     dist::build_release(shell)?;
     let here = shell.current_dir().join("target/release-check/archive");
     shell.remove_path(&here)?;

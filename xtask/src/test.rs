@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result, ensure};
-use xshell::{Shell, cmd};
+use xshell::Shell;
 
 use crate::need::{self, BROWSER, CXX, FISH, MAKE, Missing, Need, PKG_CONFIG, ZSH};
 use crate::programs::{self, Program};
@@ -81,7 +81,8 @@ const BARE: &str = "x86_64-unknown-none";
 const NEEDS_OF_AARCH64: &[Need] =
     &[Need::Target(AARCH64), need::GCC_AARCH64, need::QEMU_USER_AARCH64, PKG_CONFIG];
 
-/// The steps that run one after another. Those that find the most in the least time come first.
+/// The steps, in the order in which they start, two at a time: each has long parts that use one CPU. Those that find the most in
+/// the least time come first.
 const STEPS: &[Step] = &[
     Step("format", &[FMT], Run("cargo fmt --all --check")),
     Step("lints", &[CLIPPY], Run("cargo clippy -q --workspace --all-targets -- -Dwarnings")),
@@ -100,20 +101,20 @@ const STEPS: &[Step] = &[
     ),
     Step("docs", &[], Run("cargo --config build.rustdocflags=['-Dwarnings'] doc -q --workspace --no-deps")),
     Step("oldest-rust", &[OLDEST], Run(BUILD_BY_OLDEST)),
-    Step("c-library", &[CXX, PKG_CONFIG], Run("cargo test -p foliocopy-capi --no-fail-fast")),
-    Step("tests", &[], Call(tests)),
-    Step("registers", &[], Run("cargo test -p foliocopy --test outside -- --ignored")),
+    Step("tests", release_check::NEEDS_OF_TEST, Call(release_check::test)),
+    Step("registers", &[], Run("cargo test --workspace --test outside -- --ignored")),
     Step("miri", &[MIRI], Run(TEST_BY_MIRI)),
-    Step("completions", &[ZSH, FISH], Run("cargo test -p foliocopy-cli --test generated -- --ignored")),
-    Step("browser", &[BROWSER, Need::Fonts], Run("cargo test -p foliocopy-cli --test browser -- --ignored")),
-    Step("packages", dist::NEEDS, Call(|shell, _| dist::make(shell).map(drop))),
-    Step("release-check", release_check::NEEDS, Call(|shell, _| release_check::check(shell))),
+    Step("completions", &[ZSH, FISH], Run("cargo test --workspace --test generated -- --ignored")),
+    Step("browser", &[BROWSER, Need::Fonts], Run("cargo test --workspace --test browser -- --ignored")),
+    Step("packages", dist::NEEDS, Call(|shell, _| dist::make(shell))),
+    Step(
+        "lower-bounds",
+        release_check::NEEDS_OF_LOWER_BOUNDS,
+        Call(|shell, _| release_check::check_lower_bounds(shell)),
+    ),
+    Step("archive", &[], Call(|shell, _| release_check::check_archive(shell))),
     Step("clean-root", dist::NEEDS_OF_TEST, Call(|shell, _| dist::test(shell))),
     Step("dkms", dist::NEEDS_OF_TEST, Call(|shell, _| dist::test_dkms(shell))),
-];
-
-/// The steps that emulate machines. Each has long parts that use one CPU, so two of them run at a time.
-const EMULATED: &[Step] = &[
     Step("vm", vm::NEEDS, Call(vm::test)),
     Step("aarch64-user", NEEDS_OF_AARCH64, Call(aarch64_user)),
     Step("aarch64-packages", dist::NEEDS_OF_AARCH64, Call(|shell, _| dist::test_aarch64(shell))),
@@ -140,7 +141,7 @@ struct Report {
 /// Runs the steps. The error says that one failed, or with `--strict` that one could not run.
 pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
     if args.list {
-        for Step(name, needs, _) in all() {
+        for Step(name, needs, _) in STEPS {
             let needs: Vec<_> = needs.iter().map(Need::to_string).collect();
             println!("{name:16} {}", if needs.is_empty() { "-".to_owned() } else { needs.join(", ") });
         }
@@ -149,10 +150,7 @@ pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
     let steps = chosen(&args.steps)?;
     let needs: Vec<Need> = steps.iter().flat_map(|step| step.1).copied().collect();
     need::install(shell, &needs);
-    let is_emulated = |step: &&Step| EMULATED.iter().any(|emulated| emulated.0 == step.0);
-    let (emulated, others): (Vec<_>, Vec<_>) = steps.into_iter().partition(is_emulated);
-    let mut reports: Vec<Report> = others.into_iter().map(|step| step.run(shell)).collect();
-    reports.extend(run_emulated(emulated, &shell.current_dir())?);
+    let reports = run_at_once(steps, &shell.current_dir())?;
 
     eprintln!("== summary");
     reports.iter().for_each(|report| eprint!("{report}"));
@@ -160,7 +158,7 @@ pub(crate) fn run(shell: &Shell, args: Args) -> Result<()> {
 }
 
 /// Runs two of the steps at a time, each with a shell of its own in the folder.
-fn run_emulated(steps: Vec<&Step>, folder: &Path) -> Result<Vec<Report>> {
+fn run_at_once(steps: Vec<&Step>, folder: &Path) -> Result<Vec<Report>> {
     let run = |step: &Step| {
         let shell = Shell::new()?;
         shell.change_dir(folder);
@@ -181,19 +179,14 @@ fn verdict(reports: &[Report], strict: bool) -> Result<()> {
     Ok(())
 }
 
-/// Every step.
-fn all() -> impl Iterator<Item = &'static Step> {
-    STEPS.iter().chain(EMULATED)
-}
-
 /// The steps of these names, or all steps.
 fn chosen(names: &[String]) -> Result<Vec<&'static Step>> {
     if names.is_empty() {
-        return Ok(all().collect());
+        return Ok(STEPS.iter().collect());
     }
     let find = |name: &String| {
-        all().find(|step| step.0 == name).with_context(|| {
-            let all: Vec<_> = all().map(|step| step.0).collect();
+        STEPS.iter().find(|step| step.0 == name).with_context(|| {
+            let all: Vec<_> = STEPS.iter().map(|step| step.0).collect();
             format!("there is no step `{name}`; there are: {}", all.join(", "))
         })
     };
@@ -213,8 +206,8 @@ impl Step {
         let outcome = Outcome::of(result);
         match &outcome {
             Outcome::Passed => {}
-            Outcome::Failed(error) => eprintln!("FAILED: {error:#}"),
-            Outcome::NotChecked(missing) => eprintln!("not checked: {missing}"),
+            Outcome::Failed(error) => eprintln!("FAILED {name}: {error:#}"),
+            Outcome::NotChecked(missing) => eprintln!("not checked: {name}: {missing}"),
         }
         Report { name, outcome, took: started.elapsed(), notes }
     }
@@ -254,12 +247,6 @@ fn elsewhere(shell: &Shell, target: &str, notes: &mut Vec<String>) -> Result<()>
     );
     command(shell, &build, notes)?;
     command(shell, &format!("{build} --no-default-features"), notes)
-}
-
-/// Tests everything in user space except the C library, which the gate's tests need built.
-fn tests(shell: &Shell, notes: &mut Vec<String>) -> Result<()> {
-    command(shell, "cargo build -q -p foliocopy-capi", notes)?;
-    programs::run(|| cmd!(shell, "cargo test --quiet --workspace --exclude foliocopy-capi"), notes)
 }
 
 /// Tests the engine, guests' memory, the program's self-test and the C library for aarch64 by QEMU's emulator of user space. The
@@ -396,8 +383,8 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        for (index, step) in all().enumerate() {
-            assert!(all().take(index).all(|earlier| earlier.0 != step.0), "{}", step.0);
+        for (index, step) in STEPS.iter().enumerate() {
+            assert!(STEPS.iter().take(index).all(|earlier| earlier.0 != step.0), "{}", step.0);
         }
     }
 }
