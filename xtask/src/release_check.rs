@@ -15,10 +15,10 @@ use crate::dist;
 use crate::need::{self, CXX, Need, PKG_CONFIG};
 use crate::programs;
 
-/// The needs of [`test`]: the C library is tested by programs in C and C++.
+/// The needs of the tests: programs in C and C++ test the C library.
 pub(crate) const NEEDS_OF_TEST: &[Need] = &[CXX, PKG_CONFIG];
 
-/// The needs of [`check_lower_bounds`]: only nightly's cargo chooses the oldest versions.
+/// The needs of [`check_lower_bounds`]. Only nightly's cargo chooses the oldest versions.
 pub(crate) const NEEDS_OF_LOWER_BOUNDS: &[Need] = &[Need::Toolchain("nightly", &[])];
 
 /// Groups of packages whose lower bounds are checked together. No package of a group asks for a newer version of a crate than
