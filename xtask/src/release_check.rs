@@ -2,7 +2,7 @@
 //!
 //! Each crate is packaged, unpacked into a folder outside the repository, and tested there. The package must hold everything
 //! that a reader and docs.rs need. It must build with the oldest dependencies that it allows. The C archive must show only its
-//! own functions, and nothing of Rust.
+//! own functions, and nothing of Rust. The test command does all of that as its steps `tests`, `lower-bounds` and `archive`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
