@@ -161,7 +161,7 @@ impl Packages {
             self.all.iter().flat_map(Package::left_out).flat_map(|name| ["--test".to_owned(), name]);
         let left_out: Vec<String> = left_out.collect();
         ensure!(!left_out.is_empty(), "the packages hold every test: this step is no longer needed");
-        programs::run(cmd!(shell, "cargo test --quiet --workspace {left_out...}"), notes)?;
+        programs::run(cmd!(shell, "cargo test --quiet {left_out...}"), notes)?;
         let unpublished: Vec<String> =
             self.unpublished.iter().map(|name| format!("--package={name}")).collect();
         programs::run(cmd!(shell, "cargo test --quiet {unpublished...}"), notes)

@@ -82,7 +82,7 @@ const NEEDS_OF_AARCH64: &[Need] =
     &[Need::Target(AARCH64), need::GCC_AARCH64, need::QEMU_USER_AARCH64, PKG_CONFIG];
 
 /// The steps, in the order in which they start, two at a time: each has long parts that use one CPU. Those that find the most in
-/// the least time come first.
+/// the least time come first, and beside a step that builds stands one that builds elsewhere.
 const STEPS: &[Step] = &[
     Step("format", &[FMT], Run("cargo fmt --all --check")),
     Step("lints", &[CLIPPY], Run("cargo clippy -q --workspace --all-targets -- -Dwarnings")),
@@ -102,20 +102,20 @@ const STEPS: &[Step] = &[
     Step("docs", &[], Run("cargo --config build.rustdocflags=['-Dwarnings'] doc -q --workspace --no-deps")),
     Step("oldest-rust", &[OLDEST], Run(BUILD_BY_OLDEST)),
     Step("tests", release_check::NEEDS_OF_TEST, Call(release_check::test)),
-    Step("registers", &[], Run("cargo test --workspace --test outside -- --ignored")),
-    Step("miri", &[MIRI], Run(TEST_BY_MIRI)),
-    Step("completions", &[ZSH, FISH], Run("cargo test --workspace --test generated -- --ignored")),
-    Step("browser", &[BROWSER, Need::Fonts], Run("cargo test --workspace --test browser -- --ignored")),
     Step("packages", dist::NEEDS, Call(|shell, _| dist::make(shell))),
+    Step("archive", &[], Call(|shell, _| release_check::check_archive(shell))),
+    Step("registers", &[], Run("cargo test --test outside -- --ignored")),
+    Step("miri", &[MIRI], Run(TEST_BY_MIRI)),
+    Step("completions", &[ZSH, FISH], Run("cargo test --test generated -- --ignored")),
+    Step("browser", &[BROWSER, Need::Fonts], Run("cargo test --test browser -- --ignored")),
     Step(
         "lower-bounds",
         release_check::NEEDS_OF_LOWER_BOUNDS,
         Call(|shell, _| release_check::check_lower_bounds(shell)),
     ),
-    Step("archive", &[], Call(|shell, _| release_check::check_archive(shell))),
     Step("clean-root", dist::NEEDS_OF_TEST, Call(|shell, _| dist::test(shell))),
-    Step("dkms", dist::NEEDS_OF_TEST, Call(|shell, _| dist::test_dkms(shell))),
     Step("vm", vm::NEEDS, Call(vm::test)),
+    Step("dkms", dist::NEEDS_OF_TEST, Call(|shell, _| dist::test_dkms(shell))),
     Step("aarch64-user", NEEDS_OF_AARCH64, Call(aarch64_user)),
     Step("aarch64-packages", dist::NEEDS_OF_AARCH64, Call(|shell, _| dist::test_aarch64(shell))),
     Step("aarch64-vm", vm::NEEDS_OF_AARCH64, Call(vm::test_aarch64)),

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use anyhow::{Context, Result, ensure};
 use xshell::{Shell, cmd};
@@ -23,15 +22,14 @@ pub(crate) struct Module {
 
 /// Builds every module for `kernel` below `folder`.
 pub(crate) fn build(shell: &Shell, kernel: &Kernel, folder: &Path) -> Result<Vec<Module>> {
-    // Builds for two kernels would make the same package.
-    static PACKAGE: Mutex<()> = Mutex::new(());
-    let _package = PACKAGE.lock().expect("no step panics");
     // The engine as compiled where rustc has no bare-metal target.
     let hosted = folder.join("kmod-hosted");
-    copy(shell, &package(shell, &["TARGET=x86_64-unknown-linux-gnu"])?, &hosted, |_, contents| contents)?;
+    let package = folder.join("package");
+    make_package(shell, &package, &["TARGET=x86_64-unknown-linux-gnu"])?;
+    copy(shell, &package, &hosted, |_, contents| contents)?;
     make(shell, kernel, folder, "kmod-hosted", None)?;
 
-    let package = package(shell, &[])?;
+    make_package(shell, &package, &[])?;
     let foliocopy = folder.join("kmod");
     copy(shell, &package, &foliocopy, |_, contents| contents)?;
     make(shell, kernel, folder, "kmod", None)?;
@@ -105,17 +103,10 @@ fn with_plain_type(assembly: &str) -> String {
     plain
 }
 
-/// Makes the package, and returns its path.
-fn package(shell: &Shell, variables: &[&str]) -> Result<PathBuf> {
-    cmd!(shell, "make --no-print-directory -C kmod package {variables...}").quiet().ignore_stdout().run()?;
-    let entries = shell.read_dir("kmod/build")?;
-    let mut folders = entries.into_iter().filter(|entry| {
-        entry.is_dir()
-            && entry.file_name().is_some_and(|name| name.to_string_lossy().starts_with("foliocopy-"))
-    });
-    let package = folders.next().context("`make package` left no folder in kmod/build")?;
-    ensure!(folders.next().is_none(), "kmod/build holds several packages: remove the old ones");
-    Ok(package)
+/// Makes the package in this folder, with these variables of the Makefile.
+fn make_package(shell: &Shell, package: &Path, variables: &[&str]) -> Result<()> {
+    let make = cmd!(shell, "make --no-print-directory -C kmod package PACKAGE={package} {variables...}");
+    Ok(make.quiet().ignore_stdout().run()?)
 }
 
 /// Copies a folder of sources, changed by `change`, over an earlier copy.
