@@ -13,8 +13,7 @@ use crate::{lanes, test};
 /// How many programs run at a time. Many wait for something.
 const AT_ONCE: usize = 3;
 
-/// Builds and runs the test programs of `test`, which makes a command of `cargo test`. Lines that say what was not tested go to
-/// the notes.
+/// Builds and runs the test programs of a command of `cargo test`. Lines that say what was not tested go to the notes.
 pub(crate) fn run(test: Cmd<'_>, notes: &mut Vec<String>) -> Result<()> {
     let built = test.args(["--no-run", "--message-format=json-render-diagnostics"]).read()?;
     let programs: Vec<_> = built.lines().filter_map(Program::of_message).collect();

@@ -1,6 +1,6 @@
 //! `cargo xtask release-check`: tests each published package alone.
 //!
-//! Each crate is packaged, unpacked into a folder outside the repository, and tested there. The package must hold everything
+//! Each crate is packaged, unpacked into a workspace of its own below `target/`, and tested there. The package must hold everything
 //! that a reader and docs.rs need. It must build with the oldest dependencies that it allows. The C archive must show only its
 //! own functions, and nothing of Rust. The test command does all of that as its steps `tests`, `lower-bounds` and `archive`.
 
@@ -160,7 +160,7 @@ impl Packages {
         let left_out =
             self.all.iter().flat_map(Package::left_out).flat_map(|name| ["--test".to_owned(), name]);
         let left_out: Vec<String> = left_out.collect();
-        ensure!(!left_out.is_empty(), "the packages hold every test: this step is no longer needed");
+        ensure!(!left_out.is_empty(), "no package leaves out a test, so cargo would run all tests again");
         programs::run(cmd!(shell, "cargo test --quiet {left_out...}"), notes)?;
         let unpublished: Vec<String> =
             self.unpublished.iter().map(|name| format!("--package={name}")).collect();
@@ -315,4 +315,28 @@ fn link_beside_another(shell: &Shell, here: &Path) -> Result<()> {
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_that_a_package_does_not_hold_are_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("tests/held.rs");
+        std::fs::create_dir(source.parent().unwrap()).unwrap();
+        std::fs::write(source, "").unwrap();
+        let target = |kind: &str, name: &str, source: &str| json!({ "kind": [kind], "name": name, "src_path": source });
+        let manifest = json!({
+            "manifest_path": "/here/Cargo.toml",
+            "targets": [
+                target("lib", "library", "/here/src/lib.rs"),
+                target("test", "held", "/here/tests/held.rs"),
+                target("test", "docs", "/here/tests/docs.rs"),
+            ],
+        });
+        let package = Package { name: "package".to_owned(), folder: folder.path().to_owned(), manifest };
+        assert_eq!(package.left_out(), ["docs"]);
+    }
 }
